@@ -1,0 +1,64 @@
+"""Parallel coaddition of sky maps and restitching of timestreams, for spt3g pipelines on MPI.
+
+The names below are all there is to import. Each is loaded when it is first used, so that
+importing the package costs next to nothing and never touches MPI.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from .coadd import MPIMapCoadder
+    from .distribute import MPIFileReader
+    from .errors import (
+        DuplicateError,
+        G3ReduceError,
+        InputError,
+        MismatchError,
+        OutputError,
+        RemoteError,
+        UsageError,
+    )
+    from .filecoadd import coadd_files
+
+_HOME = {
+    "MPIFileReader": "distribute",
+    "MPIMapCoadder": "coadd",
+    "coadd_files": "filecoadd",
+    "DuplicateError": "errors",
+    "G3ReduceError": "errors",
+    "InputError": "errors",
+    "MismatchError": "errors",
+    "OutputError": "errors",
+    "RemoteError": "errors",
+    "UsageError": "errors",
+}
+
+__all__ = [
+    "DuplicateError",
+    "G3ReduceError",
+    "InputError",
+    "MPIFileReader",
+    "MPIMapCoadder",
+    "MismatchError",
+    "OutputError",
+    "RemoteError",
+    "UsageError",
+    "coadd_files",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

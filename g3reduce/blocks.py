@@ -1,0 +1,103 @@
+"""Numbered rows of numpy arrays: the one kind of state that strategies see.
+
+A long 1-D array, such as a map, is cut into equal rows, and only rows that were touched are
+held. The rows of a full map are all there; those of a small patch are few; either way each plane
+is one contiguous array, and MPI sees buffers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Rows = NDArray[np.int64]
+
+
+class Blocks:
+    """Rows ``0 <= number < n_rows`` of one or several planes, of which some are held.
+
+    Parameters
+    ----------
+    n_rows : int
+        How many rows there could be.
+    row_length : int
+        Elements in a row.
+    dtypes : dict of str to dtype
+        The planes: name and kind of number of each. All planes hold the same rows.
+    fill : number
+        What a row holds when it is new: the identity of the operation that will be done on it.
+
+    Attributes
+    ----------
+    rows : int64 array, shape (n_held,)
+        Numbers of the rows that are held, in rising order.
+    planes : dict of str to array, shape (n_held, row_length)
+        The elements of those rows. Contiguous.
+
+    Examples
+    --------
+    >>> blocks = Blocks(n_rows=100, row_length=4, dtypes={"T": "f8"})
+    >>> blocks.insert(np.array([7, 3]))
+    >>> blocks.planes["T"][blocks.locate(np.array([7]))] += 1.5
+    >>> blocks.rows, blocks.planes["T"].sum()
+    (array([3, 7]), np.float64(6.0))
+    """
+
+    def __init__(
+        self, n_rows: int, row_length: int, dtypes: Mapping[str, DTypeLike], fill: float = 0
+    ):
+        self.n_rows = n_rows
+        self.row_length = row_length
+        self.fill = fill
+        self.rows: Rows = np.empty(0, np.int64)
+        self.planes: dict[str, NDArray[np.generic]] = {
+            name: np.empty((0, row_length), dtype) for name, dtype in dtypes.items()
+        }
+        self._place: Rows | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Size of all planes, in bytes."""
+        return sum(plane.nbytes for plane in self.planes.values())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all rows are held, so that each plane is the whole array."""
+        return len(self.rows) == self.n_rows
+
+    def like(self) -> Blocks:
+        """New blocks for the same planes, without any row."""
+        dtypes = {name: plane.dtype for name, plane in self.planes.items()}
+        return Blocks(self.n_rows, self.row_length, dtypes, self.fill)
+
+    def locate(self, rows: Rows) -> Rows:
+        """Where rows stand in the planes; -1 for those that are not held."""
+        if self.complete:
+            return rows
+        if self._place is None:
+            self._place = np.full(self.n_rows, -1, np.int64)
+            self._place[self.rows] = np.arange(len(self.rows))
+        return self._place[rows]
+
+    def insert(self, rows: Rows) -> None:
+        """Hold these rows, too. Those that are new are filled with `fill`.
+
+        Views of planes that were taken before do not follow.
+        """
+        if self.complete or not np.any(self.locate(rows) < 0):
+            return
+        union = np.union1d(self.rows, rows)
+        if union[0] < 0 or union[-1] >= self.n_rows:
+            raise IndexError(f"rows {union[0]} to {union[-1]}, but there are {self.n_rows}")
+        kept = np.searchsorted(union, self.rows)
+        for name, old in self.planes.items():
+            shape = (len(union), self.row_length)
+            # zeros are not touched before they are used; other values have to be written
+            new = np.full(shape, self.fill, old.dtype) if self.fill else np.zeros(shape, old.dtype)
+            if len(old):
+                new[kept] = old
+            self.planes[name] = new
+        self.rows = union
+        self._place = None

@@ -1,0 +1,134 @@
+"""``g3reduce coadd``: sum the maps of .g3 files."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from typing import Any
+
+DESCRIPTION = """\
+Coadd the map frames of .g3 files into one map frame, or one for each Id.
+
+Alone it runs in one process; under mpirun, mpiexec or srun the files are shared
+out over all ranks. The flags of spt3g-coadd-maps mean the same here.
+"""
+
+EXAMPLE = """\
+examples:
+  g3reduce coadd obs1.g3 obs2.g3 -o coadd.g3
+  mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 --map-ids 90GHz 150GHz --collate
+  srun -n 64 g3reduce coadd obs/*.g3 -o coadd.g3
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "coadd", help="sum the maps of .g3 files", description=DESCRIPTION, epilog=EXAMPLE
+    )
+    parser.set_defaults(run=run, command="coadd")
+    parser.add_argument(
+        "files", nargs="+", metavar="IN", help="input files; quoted patterns are expanded"
+    )
+    parser.add_argument(
+        "-o",
+        "--output-file",
+        default="map_coadd.g3",
+        metavar="OUT",
+        help="output file (default: %(default)s); an existing one is replaced when the new one "
+        "is complete",
+    )
+    parser.add_argument(
+        "-m", "--map-ids", nargs="+", metavar="ID", help="Ids of maps to include (default: all)"
+    )
+    parser.add_argument(
+        "-c",
+        "--collate",
+        action="store_true",
+        help="one coadd for each Id; its Id is then that of -i followed by that of the input",
+    )
+    parser.add_argument(
+        "-i",
+        "--output-map-id",
+        default="Coadd",
+        metavar="ID",
+        help="Id of the coadd (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--no-check-weighted",
+        dest="weighted",
+        action="store_false",
+        help="add maps as they are; default: maps without their weights applied are weighted",
+    )
+    parser.add_argument(
+        "--ignore-missing-weights",
+        action="store_true",
+        help="do not warn of weighted maps that come without weights",
+    )
+    parser.add_argument(
+        "--record-obs-id",
+        action="store_true",
+        help="list inputs as SourceName/ObservationID/Id in InputMapIds",
+    )
+    parser.add_argument(
+        "--pol-conv",
+        choices=("IAU", "COSMO"),
+        help="convert polarization to this convention (default: those that differ are an error)",
+    )
+    parser.add_argument(
+        "--on-duplicate",
+        choices=("error", "sum"),
+        default="error",
+        help="what to do with a file that is named twice (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--strategy",
+        choices=("auto", "gather", "tree", "allreduce"),
+        default="auto",
+        help="how ranks join their sums (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--schedule",
+        choices=("dynamic", "static"),
+        default="dynamic",
+        help="share out files on demand, or deal them out in order (default: %(default)s)",
+    )
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say how the work is done, and why"
+    )
+
+
+def run(options: argparse.Namespace) -> None:
+    """Coadd, and say what was done."""
+    from .. import comm as communicators
+    from ..filecoadd import coadd_files
+
+    start = time.perf_counter()
+    comm = communicators.resolve(None)
+    coadds = coadd_files(
+        options.files,
+        options.output_file,
+        mpicomm=comm,
+        map_ids=options.map_ids,
+        output_map_id=options.output_map_id,
+        collate=options.collate,
+        weighted=options.weighted,
+        ignore_missing_weights=options.ignore_missing_weights,
+        record_obs_id=options.record_obs_id,
+        pol_conv=options.pol_conv,
+        on_duplicate=options.on_duplicate,
+        strategy=options.strategy,
+        schedule=options.schedule,
+    )
+    if comm.rank == 0:
+        frames = list(coadds.values()) if options.collate else [coadds]
+        seconds = time.perf_counter() - start
+        ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
+        for frame in frames:
+            print(f"{frame['Id']}: {_contents(frame)} from {len(frame['InputFiles'])} files")
+        print(f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
+
+
+def _contents(frame: Any) -> str:
+    keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
+    return ", ".join(keys)

@@ -1,0 +1,199 @@
+"""Reading .g3 files on many ranks at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from spt3g import core
+
+from . import comm as communicators
+from . import transfer
+from .errors import InputError, UsageError
+from .inputs import check_files
+from .ledger import Unit, attach
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
+
+SCHEDULES = ("dynamic", "static")
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Files that are read together: one that every rank sees, or several that are shared out."""
+
+    files: tuple[str, ...]
+    shared: bool
+    first_position: int  # of its files, in the whole list
+
+
+class MPIFileReader:
+    """Read .g3 files, several at once on the ranks of a communicator; a first G3 module.
+
+    `files` is a list. The frames of a file that stands in it by itself reach every rank: it is
+    read once, on rank 0. A list inside the list is a parallel block: each of its files is read by
+    one rank, whole and in order. So with ``["calibration.g3", ["obs1.g3", "obs2.g3"]]`` every rank
+    first sees the calibration, then the frames of those observations that fall to it.
+
+    Each frame carries the name of where it came from (`g3reduce.ledger.unit_of`), by which
+    `MPIMapCoadder` knows its inputs and notices one that comes twice.
+
+    Collective over `mpicomm`, the constructor as well as the end of reading.
+
+    Parameters
+    ----------
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    files : list of (str, path, or list of these)
+        The same on all ranks. The list is not changed.
+    schedule : {"dynamic", "static"}
+        How the files of a parallel block are shared out: each to the next rank that is free, or
+        dealt out in order (file ``i`` to rank ``i % size``), the same in each run.
+
+    Raises
+    ------
+    InputError
+        On all ranks, if a file is missing, empty or no .g3 file; later, on the rank that reads
+        it, if a file turns out to be broken (with the file and the index of the frame).
+    UsageError
+        If the arguments are of the wrong kind or differ between ranks.
+
+    Examples
+    --------
+    >>> pipe.Add(MPIFileReader, mpicomm=comm, files=["cal.g3", ["a.g3", "b.g3"]])  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, mpicomm: communicators.Comm | None, files: Files, *, schedule: str = "dynamic"
+    ):
+        self._comm = communicators.duplicate(mpicomm)
+        self._schedule = schedule
+        self._blocks = communicators.collectively(self._comm, lambda: _blocks_of(files, schedule))
+        communicators.same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
+        communicators.collectively(self._comm, self._check_own_share)
+        self._counters = [
+            communicators.SharedCounter(self._comm)
+            for block in self._blocks
+            if not block.shared and schedule == "dynamic"
+        ]
+        self._frames: Iterator[Any] = self._read()
+        # The unit on a frame lives as long as Python holds the frame: until the next is asked for.
+        self._current: Any = None
+        self._closed = False
+
+    def __call__(self, frame: Any) -> Any:
+        """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
+        self._current = next(self._frames, None)
+        if self._current is not None:
+            return self._current
+        self.close()
+        return []
+
+    def __iter__(self) -> Iterator[Any]:
+        """Iterate over the frames of this rank, without a pipeline. Call `close` afterwards."""
+        return self._frames
+
+    def stop(self) -> None:
+        """Let no rank begin another file, because something went wrong on this one."""
+        for counter in self._counters:
+            counter.stop()
+
+    def close(self) -> None:
+        """Release what MPI holds for this reader. Collective; in a pipeline it does so itself."""
+        if not self._closed:
+            self._closed = True
+            for counter in self._counters:
+                counter.close()
+            self._comm.Free()
+
+    def _check_own_share(self) -> None:
+        # Each rank looks at some of the files: thousands of them on a network take a while.
+        files = [file for block in self._blocks for file in block.files]
+        check_files(files[self._comm.rank :: self._comm.size])
+
+    def _read(self) -> Iterator[Any]:
+        counters = iter(self._counters)
+        for block in self._blocks:
+            if block.shared:
+                yield from self._read_for_all(block)
+            elif self._schedule == "static":
+                for number in range(self._comm.rank, len(block.files), self._comm.size):
+                    yield from _frames_of(block, number)
+            else:
+                counter = next(counters)
+                while (number := counter.next()) < len(block.files):
+                    yield from _frames_of(block, number)
+
+    def _read_for_all(self, block: _Block) -> Iterator[Any]:
+        if isinstance(self._comm, communicators.OneProcess):
+            yield from _frames_of(block, 0)
+            return
+        frames = _frames_of(block, 0)
+        index = 0
+        while True:
+            frame = None
+            if self._comm.rank == 0:
+                # If reading fails here, the others must not wait for a frame.
+                frame = communicators.collectively(self._comm, lambda: next(frames, None))
+            else:
+                communicators.agree(self._comm)
+            data = None if frame is None else frame.__getstate__()[1]
+            if not self._comm.bcast(data is not None):
+                return
+            data = transfer.broadcast_bytes(self._comm, data)
+            if frame is None:
+                frame = core.G3Frame()
+                frame._cereal_loads(data)
+                attach(frame, _unit(block, 0, index))
+            index += 1
+            yield frame
+
+
+def _blocks_of(files: Files, schedule: str) -> tuple[_Block, ...]:
+    if schedule not in SCHEDULES:
+        raise UsageError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}.")
+    if isinstance(files, str | os.PathLike):
+        files = [files]
+    blocks: list[_Block] = []
+    position = 0
+    for entry in files:
+        shared = isinstance(entry, str | os.PathLike)
+        names = [entry] if shared else list(entry)  # type: ignore[arg-type]
+        for name in names:
+            if not isinstance(name, str | os.PathLike):
+                raise UsageError(
+                    f"files holds {name!r} ({type(name).__name__}); expected names of files, and "
+                    "lists of names for what is to be read in parallel."
+                )
+        block = _Block(tuple(map(os.fspath, names)), shared, position)  # type: ignore[arg-type]
+        position += len(block.files)
+        blocks.append(block)
+    return tuple(blocks)
+
+
+def _unit(block: _Block, number: int, index: int) -> Unit:
+    return Unit(block.files[number], index, block.first_position + number, block.shared)
+
+
+def _frames_of(block: _Block, number: int) -> Iterator[Any]:
+    """The frames of one file, each with its unit."""
+    index = 0
+    try:
+        reader = core.G3Reader(block.files[number])
+        while frames := reader.Process(None):
+            for frame in frames:
+                attach(frame, _unit(block, number, index))
+                yield frame
+                index += 1
+    except RuntimeError as error:  # what spt3g raises for all that it cannot read
+        raise InputError(
+            f"{block.files[number]}, frame {index}: this frame cannot be read, the file is broken "
+            f"or cut off here ({_first_line(error)}). `spt3g-verify` shows what can be read."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).split("\n")[0].split(" (in ")[0]

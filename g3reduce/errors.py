@@ -1,0 +1,64 @@
+"""The few exceptions of g3reduce: what was received, what was expected, what to do, and where."""
+
+from __future__ import annotations
+
+__all__ = [
+    "DuplicateError",
+    "G3ReduceError",
+    "InputError",
+    "MismatchError",
+    "OutputError",
+    "RemoteError",
+    "UsageError",
+]
+
+
+class G3ReduceError(Exception):
+    """Base class of every error that g3reduce raises on purpose.
+
+    Attributes
+    ----------
+    reporter : int or None
+        The rank that should show this error to the user, once all ranks know of it
+        (see `g3reduce.comm.agree`). None while only this rank knows of it.
+    """
+
+    reporter: int | None = None
+
+
+class UsageError(G3ReduceError, ValueError):
+    """An argument cannot be used: unknown name, wrong type, or not the same on all ranks."""
+
+
+class InputError(G3ReduceError):
+    """Input that cannot be read, is not what was asked for, or is broken."""
+
+
+class MismatchError(InputError):
+    """Map frames that must not be added to each other, because they do not agree."""
+
+
+class DuplicateError(InputError):
+    """The same unit of input would be counted twice."""
+
+
+class OutputError(G3ReduceError):
+    """The result cannot be written."""
+
+
+class RemoteError(G3ReduceError):
+    """Another rank failed; raised on the ranks that were well.
+
+    Parameters
+    ----------
+    failures : dict of int to str
+        What happened, for each rank that failed.
+    """
+
+    def __init__(self, failures: dict[int, str]):
+        self.failures = failures
+        listed = "; ".join(f"rank {rank}: {text}" for rank, text in sorted(failures.items()))
+        super().__init__(f"another rank failed ({listed})")
+
+    def __reduce__(self) -> tuple[type[RemoteError], tuple[dict[int, str]]]:
+        return RemoteError, (self.failures,)

@@ -1,0 +1,182 @@
+"""The file-driven coadd: names of files in, one coadd out, on any number of ranks."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from spt3g import core
+
+from . import comm as communicators
+from .coadd import Assign, MPIMapCoadder
+from .distribute import MPIFileReader
+from .errors import InputError
+from .inputs import expand
+from .ledger import Entry, Ledger, Unit
+from .output import check_output, write_frames
+
+
+def coadd_files(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output_file: str | os.PathLike[str] | None = None,
+    *,
+    mpicomm: communicators.Comm | None = None,
+    map_ids: str | Sequence[str] | None = None,
+    output_map_id: str = "Coadd",
+    collate: bool = False,
+    weighted: bool = True,
+    ignore_missing_weights: bool = False,
+    record_obs_id: bool = False,
+    assign: Assign | None = None,
+    strategy: str = "auto",
+    result: str = "root",
+    root: int = 0,
+    on_duplicate: str = "error",
+    pol_conv: Any = None,
+    schedule: str = "dynamic",
+) -> Any:
+    """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
+
+    Each file is read by one rank, each rank sums what it read, and the sums are joined: like
+    `spt3g.maps.coadd_map_files` on any number of ranks.
+
+    Parameters
+    ----------
+    files : name, path or list of these
+        Input files. Shell patterns are expanded, on rank 0.
+    output_file : name or path, optional
+        Where `root` writes the coadds. It is written beside and renamed when it is whole.
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
+strategy, result, root, on_duplicate, pol_conv
+        As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
+    schedule : {"dynamic", "static"}
+        As in `MPIFileReader`.
+
+    Returns
+    -------
+    G3Frame, dict of str to G3Frame, or None
+        The coadd; with `collate` or `assign` all coadds by Id. On ranks that do not hold the
+        result None, or an empty dictionary.
+
+    Raises
+    ------
+    InputError
+        On all ranks, if a file is missing, broken or no .g3 file, if maps do not agree, or if
+        there is no map to coadd. The ranks that were well raise `RemoteError`. Nothing is written.
+    OutputError
+        On all ranks, if the output cannot be written.
+
+    Examples
+    --------
+    >>> coadd = coadd_files(["obs1.g3", "obs2.g3"], "coadd.g3")  # doctest: +SKIP
+    >>> coadd["T"], list(coadd["InputFiles"])  # doctest: +SKIP
+    """
+    comm = communicators.duplicate(mpicomm)
+    map_ids = [map_ids] if isinstance(map_ids, str) else map_ids
+    names = _names_of_files(comm, files, output_file, root, on_duplicate)
+    coadder = MPIMapCoadder(
+        comm,
+        map_ids,
+        output_map_id,
+        collate,
+        weighted,
+        ignore_missing_weights,
+        record_obs_id=record_obs_id,
+        assign=assign,
+        strategy=strategy,
+        result=result,
+        root=root,
+        on_duplicate=on_duplicate,
+        pol_conv=pol_conv,
+    )
+    reader = MPIFileReader(comm, [names], schedule=schedule)
+    found = _feed(comm, coadder, reader)
+    communicators.collectively(comm, lambda: _require_maps(len(names), map_ids, found))
+    frames = coadder.finish()
+    if output_file is not None:
+        output = os.fspath(output_file)
+        communicators.from_rank(comm, root, lambda: write_frames(output, frames))
+    comm.Free()
+    return coadder.coadd_frames if collate or assign is not None else coadder.coadd_frame
+
+
+def _names_of_files(
+    comm: communicators.Comm,
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output_file: str | os.PathLike[str] | None,
+    root: int,
+    on_duplicate: str,
+) -> list[str]:
+    """Which files to read. One rank looks, and the others take its word."""
+    patterns = [files] if isinstance(files, str | os.PathLike) else files
+
+    def look() -> list[str]:
+        names = expand(patterns)
+        if on_duplicate == "error":
+            _refuse_repeated_files(names)
+        return names
+
+    names = communicators.from_rank(comm, 0, look)
+    if output_file is not None:
+        output = os.fspath(output_file)
+        communicators.from_rank(comm, root, lambda: check_output(output, names))
+    return names
+
+
+def _refuse_repeated_files(names: Sequence[str]) -> None:
+    """Notice a file that is named twice before anything is read."""
+    ledger = Ledger()
+    for name in names:
+        entry = Entry.of(Unit(name, 0))
+        ledger.refuse_duplicate(entry)
+        ledger.record(entry)
+
+
+class _Found(NamedTuple):
+    """Map frames that were read on all ranks: how many of each Id, and how many were taken."""
+
+    by_id: Counter[str]
+    taken: int
+
+
+def _feed(comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReader) -> _Found:
+    """Bring all frames to the coadder, on all ranks."""
+    failure: Exception | None = None
+    by_id: Counter[str] = Counter()
+    taken = 0
+    try:
+        for frame in reader:
+            coadder.observe(frame)
+            if frame.type == core.G3FrameType.Map:
+                by_id[str(frame.get("Id", None))] += 1
+                taken += coadder.add(frame)
+    except Exception as error:  # whatever it is, the other ranks must hear of it
+        failure = error
+        reader.stop()
+    reader.close()
+    communicators.agree(comm, failure)
+    everywhere = comm.allgather((by_id, taken))
+    return _Found(sum((part for part, _ in everywhere), Counter()), sum(n for _, n in everywhere))
+
+
+def _require_maps(n_files: int, map_ids: Sequence[str] | None, found: _Found) -> None:
+    """Refuse to make an empty coadd, or one that lacks what was asked for."""
+    files = f"the {n_files} input files" if n_files > 1 else "the input file"
+    if not found.by_id:
+        raise InputError(f"There is no Map frame in {files}.")
+    listed = ", ".join(f"{map_id!r} ({count})" for map_id, count in sorted(found.by_id.items()))
+    missing = [map_id for map_id in map_ids or () if map_id not in found.by_id]
+    if missing:
+        raise InputError(
+            f"There is no map with the Id {', '.join(map(repr, missing))} in {files}; these Ids "
+            f"are there (and how often): {listed}."
+        )
+    if not found.taken:
+        raise InputError(
+            f"None of the maps in {files} belongs to any coadd; these Ids are there (and how "
+            f"often): {listed}."
+        )

@@ -1,0 +1,199 @@
+"""Units of input, and which of them went into a result.
+
+A unit is a frame of a file. The reader names it, the name travels with the frame, and whoever
+counts the frame writes it down here. From that one list come the provenance of a coadd
+(``InputMapIds``, ``InputFiles``), the check that nothing is counted twice, and the audit that
+nothing was lost.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from .errors import DuplicateError
+
+# Where frames that no reader of ours named come in the order of a result: at the end.
+_UNPLACED = 2**62
+
+
+@dataclass(frozen=True)
+class Unit:
+    """The name of one frame of input.
+
+    Attributes
+    ----------
+    file : str
+        The file as it was given to the reader.
+    index : int
+        Which frame of the file, counted from 0 over frames of all types.
+    position : int
+        Which file of the reader's list, counted from 0: results list their inputs in this order,
+        whatever rank read them and when.
+    shared : bool
+        True for a frame of a file that every rank sees (metadata before a parallel block).
+    """
+
+    file: str
+    index: int
+    position: int = _UNPLACED
+    shared: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.file}, frame {self.index}"
+
+
+@functools.lru_cache(maxsize=4096)
+def _real_path(file: str) -> str:
+    return file if "://" in file else os.path.realpath(file)
+
+
+def attach(frame: Any, unit: Unit) -> None:
+    """Write a unit on a frame.
+
+    spt3g frames carry Python attributes only as long as Python holds them, so whoever attaches a
+    unit keeps the frame until the pipeline is done with it.
+    """
+    frame.unit = unit
+
+
+def unit_of(frame: Any) -> Unit | None:
+    """The unit of a frame; None for one that was made in the pipeline itself."""
+    unit = getattr(frame, "unit", None)
+    return unit if isinstance(unit, Unit) else None
+
+
+class Entry(NamedTuple):
+    """One frame that was counted.
+
+    Attributes
+    ----------
+    unit : Unit or None
+        Where it came from; None if it was made in the pipeline.
+    map_ids, files : tuple of str
+        What it says of its own inputs.
+    real_path : str
+        The file of the unit, by its one true name, so that it is known by any other.
+    """
+
+    unit: Unit | None
+    map_ids: tuple[str, ...] = ()
+    files: tuple[str, ...] = ()
+    real_path: str = ""
+
+    @classmethod
+    def of(
+        cls, unit: Unit | None, map_ids: tuple[str, ...] = (), files: tuple[str, ...] = ()
+    ) -> Entry:
+        """The entry for a frame that this rank has read."""
+        return cls(unit, map_ids, files, _real_path(unit.file) if unit else "")
+
+    @property
+    def identity(self) -> tuple[str, int] | None:
+        """What makes two entries the same: one frame of one file. None for frames of no file."""
+        return (self.real_path, self.unit.index) if self.unit else None
+
+
+@dataclass
+class Ledger:
+    """What went into one result, in the order in which it came on this rank."""
+
+    entries: list[Entry] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._seen = {entry.identity for entry in self.entries if entry.unit}
+
+    def refuse_duplicate(self, entry: Entry) -> None:
+        """Check a frame before it is counted.
+
+        Raises
+        ------
+        DuplicateError
+            If the same unit is here already.
+        """
+        if entry.identity in self._seen:
+            raise DuplicateError(
+                f"{entry.unit} came twice and would be summed twice. Name each file once, or say "
+                'on_duplicate="sum" if this is what you want.'
+            )
+
+    def record(self, entry: Entry) -> None:
+        """Count a frame."""
+        self.entries.append(entry)
+        if entry.unit:
+            self._seen.add(entry.identity)
+
+    def map_ids(self) -> list[str]:
+        """The Ids of all maps that were counted, each once, in order."""
+        return list(dict.fromkeys(name for entry in self.entries for name in entry.map_ids))
+
+    def files(self) -> list[str]:
+        """The files of all maps that were counted, each once, in order."""
+        return list(dict.fromkeys(name for entry in self.entries for name in entry.files))
+
+    def first_place(self) -> tuple[int, int]:
+        """Where the first entry stands in the order of input."""
+        return min(map(_place, self.entries), default=(_UNPLACED, 0))
+
+
+def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
+    """Join the ledgers of all ranks, given in their order, in the order of the input files.
+
+    Raises
+    ------
+    DuplicateError
+        If `once` and two ranks have counted the same unit.
+    """
+    if once:
+        _refuse_shared_units(ledgers)
+    entries = [entry for ledger in ledgers for entry in ledger.entries]
+    return Ledger(sorted(entries, key=_place))  # stable: ties stay in the order of ranks
+
+
+def _place(entry: Entry) -> tuple[int, int]:
+    return (entry.unit.position, entry.unit.index) if entry.unit else (_UNPLACED, 0)
+
+
+def _refuse_shared_units(ledgers: Iterable[Ledger]) -> None:
+    owner: dict[tuple[str, int] | None, int] = {}
+    for rank, ledger in enumerate(ledgers):
+        for entry in ledger.entries:
+            if entry.unit is None:
+                continue
+            first = owner.setdefault(entry.identity, rank)
+            if first != rank:
+                raise DuplicateError(
+                    f"{entry.unit} was counted on rank {first} and on rank {rank}, so it would be "
+                    "summed more than once. Give every rank files of its own: "
+                    "MPIFileReader(mpicomm, [files]) shares out the files of a nested list, where "
+                    "those of a plain list reach every rank."
+                )
+
+
+class ObservationId:
+    """The observation to which the frames that come now belong."""
+
+    def __init__(self) -> None:
+        self._of_all = ""
+        self._of_file: tuple[str, str] | None = None
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type, if it names an observation."""
+        if "SourceName" not in frame:
+            return
+        prefix = f"{frame['SourceName']}/{frame['ObservationID']}/"
+        unit = unit_of(frame)
+        if unit is None or unit.shared:
+            self._of_all = prefix
+        else:
+            self._of_file = (unit.file, prefix)
+
+    def prefix(self, unit: Unit | None) -> str:
+        """``SourceName/ObservationID/`` of a frame; empty if none was named."""
+        # A file's own observation ends with it, whatever file this rank happens to read next.
+        if unit is not None and self._of_file is not None and self._of_file[0] == unit.file:
+            return self._of_file[1]
+        return self._of_all

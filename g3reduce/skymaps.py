@@ -1,0 +1,306 @@
+"""Map frames: their planes, what must agree before they are added, and how they become frames.
+
+A plane is one map of a frame, by name: ``T``, ``Q``, ``U``, ``H`` (hits), and the components of
+the weights, ``Wpol.TT`` to ``Wpol.UU`` or ``Wunpol.TT``. A stub is an empty map that has the
+geometry and the attributes of a plane.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spt3g import core, maps
+
+from . import pixels
+from .errors import InputError, MismatchError, UsageError
+
+logger = logging.getLogger(__name__)
+
+STOKES = ("T", "Q", "U")
+MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
+
+# Planes whose sign changes between the IAU and the COSMO convention, which differ in that of U.
+_ODD_IN_U = ("U", "Wpol.TU", "Wpol.QU")
+
+_FLAT_GEOMETRY = (
+    *("shape", "proj", "alpha_center", "delta_center"),
+    *("x_res", "y_res", "x_center", "y_center"),
+)
+_HEALPIX_GEOMETRY = ("nside", "nested")
+
+
+@dataclass
+class MapFrame:
+    """A map frame that was found fit for adding.
+
+    Attributes
+    ----------
+    planes : dict of str to spt3g.maps.G3SkyMap
+        The maps, by plane. They belong to the input frame: do not change them.
+    stubs : dict of str to spt3g.maps.G3SkyMap
+        Empty maps with the attributes that a coadd of this frame has.
+    flipped : set of str
+        Planes to be subtracted, because their polarization convention is converted.
+    where : str
+        How messages name the frame.
+    """
+
+    planes: dict[str, Any]
+    stubs: dict[str, Any]
+    flipped: set[str]
+    where: str
+
+
+def as_pol_conv(pol_conv: Any) -> Any:
+    """The polarization convention that an argument stands for, None for none.
+
+    Raises
+    ------
+    UsageError
+        Unless it is None, ``"IAU"``, ``"COSMO"`` or one of these `spt3g.maps.MapPolConv`.
+    """
+    conventions = {"IAU": maps.MapPolConv.IAU, "COSMO": maps.MapPolConv.COSMO}
+    if pol_conv is None or pol_conv in conventions.values():
+        return pol_conv
+    if isinstance(pol_conv, str) and pol_conv.upper() in conventions:
+        return conventions[pol_conv.upper()]
+    raise UsageError(f'pol_conv is {pol_conv!r}; expected "IAU", "COSMO" or None.')
+
+
+def read(frame: Any, where: str, *, weighted: bool = True, pol_conv: Any = None) -> MapFrame:
+    """Take the maps out of a frame, check them against each other, and weight them if need be.
+
+    Parameters
+    ----------
+    frame : spt3g.core.G3Frame
+        A Map frame. It is not changed.
+    where : str
+        How messages name it.
+    weighted : bool
+        Multiply unweighted maps that come with weights by these, in a copy.
+    pol_conv : spt3g.maps.MapPolConv or None
+        Convert polarization to this convention.
+
+    Raises
+    ------
+    InputError, MismatchError
+        If a map is missing, cannot be read, or does not agree with the others of the frame.
+    """
+    planes = _planes_of(frame, where)
+    _check_completeness(planes, where)
+    if weighted and "T" in planes and not planes["T"].weighted:
+        planes |= _weighted_copies(planes, frame)
+    stubs = {name: _stub(name, skymap, planes) for name, skymap in planes.items()}
+    _check_agreement(stubs, where)
+    flipped = _convert(stubs, where, pol_conv) if pol_conv is not None else set()
+    return MapFrame(planes, stubs, flipped, where)
+
+
+def missing_weights(frame: MapFrame) -> bool:
+    """Whether the maps are weighted, but come without the weights."""
+    return any(
+        frame.stubs[name].weighted for name in STOKES if name in frame.stubs
+    ) and not _weights_key(frame.stubs)
+
+
+def require_agreement(
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: str, there: str, *, weights: bool
+) -> None:
+    """Refuse to add maps that do not agree.
+
+    Parameters
+    ----------
+    mine, theirs : dict of str to spt3g.maps.G3SkyMap
+        The stubs of both.
+    here, there : str
+        How messages name both.
+    weights : bool
+        Whether both must have weights, or none.
+
+    Raises
+    ------
+    MismatchError
+        With the plane, the attribute and both values.
+    """
+    for name in sorted({*mine, *theirs}):
+        is_weight = name.startswith("W")
+        if name in mine and name in theirs:
+            _refuse_differences(name, mine[name], theirs[name], here, there)
+        elif is_weight and not weights and not (_weights_key(mine) and _weights_key(theirs)):
+            continue
+        else:
+            has, lacks = (here, there) if name in mine else (there, here)
+            raise MismatchError(
+                f"{has} has {name}, and {lacks} has not, so that their sum would have {name} of "
+                "only a part. Coadd such frames separately (map_ids, collate or assign)."
+            )
+
+
+def to_frame(frame_id: str, planes: Mapping[str, Any]) -> Any:
+    """A new Map frame with these maps."""
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = frame_id
+    key = _weights_key(planes)
+    if key:
+        weights = maps.G3SkyMapWeights()
+        for name, skymap in planes.items():
+            if name.startswith("W"):
+                setattr(weights, name.split(".")[1], skymap)
+        frame[key] = weights
+    for name in (*STOKES, "H"):
+        if name in planes:
+            frame[name] = planes[name]
+    return frame
+
+
+def _planes_of(frame: Any, where: str) -> dict[str, Any]:
+    planes: dict[str, Any] = {}
+    for key in MAP_KEYS:
+        if key not in frame:
+            continue
+        try:
+            value = frame[key]
+        except RuntimeError as error:
+            raise InputError(
+                f"{where}: {key} cannot be read, the file is broken here "
+                f"({str(error).splitlines()[0]})."
+            ) from error
+        wanted = maps.G3SkyMapWeights if key.startswith("W") else maps.G3SkyMap
+        if not isinstance(value, wanted):
+            raise InputError(
+                f"{where}: {key} is a {type(value).__name__}; expected a {wanted.__name__}."
+            )
+        if isinstance(value, maps.G3SkyMap):
+            planes[key] = value
+        else:
+            # Only `polarized` tells which components are there: the others are null pointers.
+            for component in value.keys():  # noqa: SIM118 (not a dictionary)
+                planes[f"{key}.{component}"] = getattr(value, component)
+    return planes
+
+
+def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
+    """What spt3g's ValidateMaps asks of a frame."""
+    if "T" not in planes and set(planes) != {"H"}:
+        have = ", ".join(planes) or "no map at all"
+        raise InputError(f"{where}: no T map (there is {have}).")
+    if ("Q" in planes) != ("U" in planes):
+        have, lacks = ("Q", "U") if "Q" in planes else ("U", "Q")
+        raise InputError(f"{where}: a {have} map, but no {lacks} map.")
+    if "Wpol.TT" in planes and "Wunpol.TT" in planes:
+        raise InputError(f"{where}: both polarized and unpolarized weights (Wpol and Wunpol).")
+    polarized_weights = "Wpol.QQ" in planes
+    if polarized_weights and "Q" not in planes:
+        raise InputError(f"{where}: polarized weights (Wpol), but no Q and U maps.")
+    if "Q" in planes and _weights_key(planes) and not polarized_weights:
+        raise InputError(
+            f"{where}: Q and U maps, but unpolarized weights ({_weights_key(planes)} with TT only)."
+        )
+
+
+def _weights_key(planes: Mapping[str, Any]) -> str | None:
+    return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
+
+
+def _weighted_copies(planes: Mapping[str, Any], frame: Any) -> dict[str, Any]:
+    key = _weights_key(planes)
+    if key is None:
+        return {}
+    copies = {name: planes[name].clone(True) for name in STOKES if name in planes}
+    if "Q" in copies:
+        maps.apply_weights(copies["T"], copies["Q"], copies["U"], frame[key])
+    else:
+        maps.apply_weights_t(copies["T"], frame[key])
+    return copies
+
+
+def _stub(name: str, skymap: Any, planes: Mapping[str, Any]) -> Any:
+    stub = skymap.clone(False)
+    if name.startswith("W") and stub.pol_type == maps.MapPolType.none:
+        # Weights of older files do not say what they are; spt3g takes it from the maps.
+        stub.pol_type = getattr(maps.MapPolType, name.split(".")[1])
+        if name.startswith("Wpol"):
+            stub.pol_conv = planes["U"].pol_conv
+    return stub
+
+
+def _check_agreement(stubs: Mapping[str, Any], where: str) -> None:
+    """Refuse a frame whose maps do not fit each other."""
+    first = next(iter(stubs))
+    for name, stub in stubs.items():
+        different = _different_geometry(stubs[first], stub)
+        if different:
+            raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
+    _same_within(stubs, STOKES, "weighted", where)
+    polarized = [name for name in stubs if _is_polarized(name)]
+    _same_within(stubs, polarized, "pol_conv", where)
+    if pixels.is_flat(stubs[first]):
+        _same_within(stubs, polarized, "flat_pol", where)
+
+
+def _same_within(stubs: Mapping[str, Any], names: Any, attribute: str, where: str) -> None:
+    values = {name: getattr(stubs[name], attribute) for name in names if name in stubs}
+    if len({str(value) for value in values.values()}) > 1:
+        listed = ", ".join(f"{value} in {name}" for name, value in values.items())
+        raise MismatchError(f"{where}: {attribute} must agree within a frame; it is {listed}.")
+
+
+def _is_polarized(name: str) -> bool:
+    return name in ("Q", "U") or name.startswith("Wpol")
+
+
+def _convert(stubs: dict[str, Any], where: str, pol_conv: Any) -> set[str]:
+    """Set the convention of polarized planes; return those whose sign must change for it."""
+    if "U" not in stubs:
+        return set()
+    given = stubs["U"].pol_conv
+    if given not in (maps.MapPolConv.IAU, maps.MapPolConv.COSMO):
+        raise MismatchError(
+            f"{where}: the polarization convention is not set (pol_conv is {given}), so it cannot "
+            f"be converted to {pol_conv}. Set it where the maps are made, or with "
+            "spt3g.maps.SetPolConv in front of the coadder."
+        )
+    for name, stub in stubs.items():
+        if _is_polarized(name) or stub.polarized:
+            stub.pol_conv = pol_conv
+    return {name for name in _ODD_IN_U if name in stubs} if given != pol_conv else set()
+
+
+def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
+    different = "; ".join(_differences(name, mine, theirs))
+    if different:
+        raise MismatchError(
+            f"{here} does not agree with {there}: {name} differs in {different}. They must not be "
+            "added."
+        )
+
+
+def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
+    geometry = _different_geometry(mine, theirs)
+    if geometry:
+        yield geometry
+        return
+    attributes = ["units"]
+    if name in STOKES:
+        attributes.append("weighted")
+    if _is_polarized(name):
+        attributes += ["pol_conv", "flat_pol"] if pixels.is_flat(mine) else ["pol_conv"]
+    for attribute in attributes:
+        a, b = getattr(mine, attribute), getattr(theirs, attribute)
+        if a != b:
+            remedy = ' (pol_conv="IAU" or "COSMO" converts)' if attribute == "pol_conv" else ""
+            yield f"{attribute}, {a} and {b}{remedy}"
+
+
+def _different_geometry(a: Any, b: Any) -> str:
+    """What of the geometry differs, with both values; empty where `a` and `b` are compatible."""
+    if type(a) is not type(b):
+        return f"the kind of map, {type(a).__name__} and {type(b).__name__}"
+    if a.compatible(b):
+        return ""
+    names = _FLAT_GEOMETRY if pixels.is_flat(a) else _HEALPIX_GEOMETRY
+    values = [(name, getattr(a, name), getattr(b, name)) for name in ("coord_ref", *names)]
+    return ", ".join(f"{name}, {x} and {y}" for name, x, y in values if x != y)
