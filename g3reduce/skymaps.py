@@ -89,7 +89,7 @@ def read(frame: Any, where: str, *, weighted: bool = True, pol_conv: Any = None)
     InputError, MismatchError
         If a map is missing, cannot be read, or does not agree with the others of the frame.
     """
-    planes = _planes_of(frame, where)
+    planes = planes_of(frame, where)
     _check_completeness(planes, where)
     if weighted and "T" in planes and not planes["T"].weighted:
         planes |= _weighted_copies(planes, frame)
@@ -97,6 +97,39 @@ def read(frame: Any, where: str, *, weighted: bool = True, pol_conv: Any = None)
     _check_agreement(stubs, where)
     flipped = _convert(stubs, where, pol_conv) if pol_conv is not None else set()
     return MapFrame(planes, stubs, flipped, where)
+
+
+def planes_of(frame: Any, where: str) -> dict[str, Any]:
+    """The maps of a frame, by plane. They are the frame's own: do not change them.
+
+    Raises
+    ------
+    InputError
+        If one cannot be read, or is no map.
+    """
+    planes: dict[str, Any] = {}
+    for key in MAP_KEYS:
+        if key not in frame:
+            continue
+        try:
+            value = frame[key]
+        except RuntimeError as error:
+            raise InputError(
+                f"{where}: {key} cannot be read, the file is broken here "
+                f"({str(error).splitlines()[0]})."
+            ) from error
+        wanted = maps.G3SkyMapWeights if key.startswith("W") else maps.G3SkyMap
+        if not isinstance(value, wanted):
+            raise InputError(
+                f"{where}: {key} is a {type(value).__name__}; expected a {wanted.__name__}."
+            )
+        if isinstance(value, maps.G3SkyMap):
+            planes[key] = value
+        else:
+            # Only `polarized` tells which components are there: the others are null pointers.
+            for component in value.keys():  # noqa: SIM118 (not a dictionary)
+                planes[f"{key}.{component}"] = getattr(value, component)
+    return planes
 
 
 def missing_weights(frame: MapFrame) -> bool:
@@ -154,32 +187,6 @@ def to_frame(frame_id: str, planes: Mapping[str, Any]) -> Any:
         if name in planes:
             frame[name] = planes[name]
     return frame
-
-
-def _planes_of(frame: Any, where: str) -> dict[str, Any]:
-    planes: dict[str, Any] = {}
-    for key in MAP_KEYS:
-        if key not in frame:
-            continue
-        try:
-            value = frame[key]
-        except RuntimeError as error:
-            raise InputError(
-                f"{where}: {key} cannot be read, the file is broken here "
-                f"({str(error).splitlines()[0]})."
-            ) from error
-        wanted = maps.G3SkyMapWeights if key.startswith("W") else maps.G3SkyMap
-        if not isinstance(value, wanted):
-            raise InputError(
-                f"{where}: {key} is a {type(value).__name__}; expected a {wanted.__name__}."
-            )
-        if isinstance(value, maps.G3SkyMap):
-            planes[key] = value
-        else:
-            # Only `polarized` tells which components are there: the others are null pointers.
-            for component in value.keys():  # noqa: SIM118 (not a dictionary)
-                planes[f"{key}.{component}"] = getattr(value, component)
-    return planes
 
 
 def _check_completeness(planes: Mapping[str, Any], where: str) -> None:

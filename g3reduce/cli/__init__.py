@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from ..comm import launched
 from ..errors import G3ReduceError, UsageError
 
-COMMANDS = ("coadd",)
+COMMANDS = ("coadd", "demo")
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 

@@ -20,8 +20,8 @@ class Allreduce:
     Every rank holds the union of all rows while it lasts.
     """
 
-    name = "allreduce"
-    results = ("root", "all")
+    name: str = "allreduce"
+    results: tuple[str, ...] = ("root", "all")
 
     def reduce(
         self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int

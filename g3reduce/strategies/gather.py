@@ -18,8 +18,8 @@ class Gather:
     Its time grows with the number of ranks, and all of it is spent on the root.
     """
 
-    name = "gather"
-    results = ("root",)
+    name: str = "gather"
+    results: tuple[str, ...] = ("root",)
 
     def reduce(
         self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int

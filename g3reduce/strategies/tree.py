@@ -20,8 +20,8 @@ class Tree:
     kept, whatever the root.
     """
 
-    name = "tree"
-    results = ("root",)
+    name: str = "tree"
+    results: tuple[str, ...] = ("root",)
 
     def reduce(
         self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int

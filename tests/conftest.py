@@ -1,0 +1,30 @@
+"""Fixtures for all tests. Those on MPI ranks are explained in ``ranks_plugin``."""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+pytest_plugins = ["ranks_plugin"]
+
+
+@pytest.fixture(scope="session")
+def comm():
+    """The world of a test that is marked with its number of ranks."""
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
+@pytest.fixture
+def shared_folder(comm):
+    """A folder that all ranks of a test see."""
+    folder = comm.bcast(tempfile.mkdtemp(prefix="g3reduce-") if comm.rank == 0 else None)
+    yield Path(folder)
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(folder)
