@@ -146,6 +146,7 @@ class MPIMapCoadder:
         self._assign = assign
         self._result = result
         self._root = root
+        self._on_root = self._comm.rank == root
         self._once = on_duplicate == "error"
         self._pol_conv, self._strategy = communicators.collectively(
             self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv)
@@ -199,7 +200,7 @@ class MPIMapCoadder:
         """Take the next frame of the pipeline (spt3g calls this)."""
         if frame.type == core.G3FrameType.EndProcessing:
             outputs = self.finish()
-            return [*outputs, frame] if self._comm.rank == self._root else None
+            return [*outputs, frame] if self._on_root else None
         if any(frame is other for other in self._not_mine):
             return None
         self.observe(frame)
@@ -325,9 +326,9 @@ class MPIMapCoadder:
         if unit is not None or not file:
             return unit
         # That reader does not count frames; the order of arrival tells them apart.
-        index = self._arrived.get(file, 0)
-        self._arrived[file] = index + 1
-        return Unit(file, index)
+        arrived = self._arrived.get(file, 0)
+        self._arrived[file] = arrived + 1
+        return Unit(file, -1 - arrived)
 
     def _entry(self, frame: Any, unit: Unit | None) -> Entry:
         if "InputMapIds" in frame:  # a coadd itself
@@ -350,7 +351,8 @@ class MPIMapCoadder:
     ) -> dict[str, tuple[list[Summary], Ledger]]:
         """What there is to join, the same on all ranks, in the order of the input."""
         plan = {}
-        for name in {name for held in everywhere for name in held}:
+        # Sorted: all ranks must come upon the same thing first, should something be wrong.
+        for name in sorted({name for held in everywhere for name in held}):
             summaries = [held[name][0] for held in everywhere if name in held]
             ledgers = [Ledger(held[name][1] if name in held else []) for held in everywhere]
             plan[name] = (summaries, merge(ledgers, once=self._once))

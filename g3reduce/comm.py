@@ -255,6 +255,8 @@ class SharedCounter:
             if comm.rank == 0:
                 self._window.tomemory()[:] = bytes(8)
             comm.Barrier()
+            # One lock for good: asking for it each time would wait for rank 0 to enter MPI.
+            self._window.Lock_all()
 
     def next(self) -> int:
         """Take the next number."""
@@ -269,17 +271,16 @@ class SharedCounter:
             self._count += increment
             return self._count - increment
         import numpy as np
-        from mpi4py import MPI
 
         add, before = np.array([increment], dtype="i8"), np.empty(1, dtype="i8")
-        self._window.Lock(0, MPI.LOCK_SHARED)
         self._window.Fetch_and_op(add, before, 0)
-        self._window.Unlock(0)
+        self._window.Flush(0)
         return int(before[0])
 
     def close(self) -> None:
         """Release the memory. Collective over the communicator of the constructor."""
         if self._window is not None:
+            self._window.Unlock_all()
             self._window.Free()
             self._window = None
 

@@ -20,6 +20,13 @@ Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
 
 SCHEDULES = ("dynamic", "static")
 
+# A pipeline keeps these back until it has put its PipelineInfo frame in front of the others.
+_HELD_BACK = (
+    core.G3FrameType.Observation,
+    core.G3FrameType.Wiring,
+    core.G3FrameType.Calibration,
+)
+
 
 @dataclass(frozen=True)
 class _Block:
@@ -80,17 +87,21 @@ class MPIFileReader:
             if not block.shared and schedule == "dynamic"
         ]
         self._frames: Iterator[Any] = self._read()
-        # The unit on a frame lives as long as Python holds the frame: until the next is asked for.
-        self._current: Any = None
+        self._held: list[Any] = []
         self._closed = False
 
     def __call__(self, frame: Any) -> Any:
         """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
-        self._current = next(self._frames, None)
-        if self._current is not None:
-            return self._current
-        self.close()
-        return []
+        # The unit on a frame lives as long as Python holds the frame. When the next one is asked
+        # for, the pipeline is done with it, but for metadata that wait for what comes after them.
+        if self._held and self._held[-1].type not in _HELD_BACK:
+            self._held.clear()
+        following = next(self._frames, None)
+        if following is None:
+            self.close()
+            return []
+        self._held.append(following)
+        return following
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the frames of this rank, without a pipeline. Call `close` afterwards."""
@@ -182,7 +193,7 @@ def _frames_of(block: _Block, number: int) -> Iterator[Any]:
     """The frames of one file, each with its unit."""
     index = 0
     try:
-        reader = core.G3Reader(block.files[number])
+        reader = core.G3Reader(block.files[number], track_filename=True)
         while frames := reader.Process(None):
             for frame in frames:
                 attach(frame, _unit(block, number, index))

@@ -38,6 +38,8 @@ def mpirun_environment() -> dict[str, str]:
     environment = dict(os.environ)
     if os.geteuid() == 0:  # as in a container; Open MPI refuses it unless told twice
         environment |= {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    # On one machine UCX is of no use, and Open MPI complains of not finding it.
+    environment.setdefault("OMPI_MCA_osc", "^ucx")
     return environment
 
 

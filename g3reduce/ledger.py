@@ -29,7 +29,8 @@ class Unit:
     file : str
         The file as it was given to the reader.
     index : int
-        Which frame of the file, counted from 0 over frames of all types.
+        Which frame of the file, counted from 0 over frames of all types. Where the reader did not
+        count (spt3g's own), -1 is the first map of the file that came, -2 the second.
     position : int
         Which file of the reader's list, counted from 0: results list their inputs in this order,
         whatever rank read them and when.
@@ -43,6 +44,8 @@ class Unit:
     shared: bool = False
 
     def __str__(self) -> str:
+        if self.index < 0:
+            return f"{self.file}, map {-1 - self.index}"
         return f"{self.file}, frame {self.index}"
 
 

@@ -15,19 +15,19 @@ from .blocks import Blocks
 from .pixels import (
     DENSE,
     EMPTY,
-    FULLNESS,
     RING,
     Dense,
     Pixels,
+    Plane,
     Points,
     Runs,
-    decode,
     encode,
+    fuller,
     is_flat,
-    storage_of,
 )
 from .reductions import SUM
 from .skymaps import MapFrame
+from .weighting import STOKES
 
 
 @dataclass
@@ -117,11 +117,11 @@ class MapSum:
         for name in frame.stubs:
             if name not in self.summary.stubs:  # weights, of which the first frame had none
                 self._add_plane(name, frame.stubs[name])
-        for name, skymap in frame.planes.items():
-            subtract = (sign < 0 and name in skymaps.STOKES) != (name in frame.flipped)
-            self._note_storage(name, storage_of(skymap), skymap)
-            self.summary.overflow[name] += -skymap.overflow if subtract else skymap.overflow
-            self._add_pixels(name, decode(skymap), np.subtract if subtract else np.add)
+        for name, plane in frame.planes.items():
+            subtract = (sign < 0 and name in STOKES) != (name in frame.flipped)
+            self._note_storage(name, plane)
+            self.summary.overflow[name] += -plane.overflow if subtract else plane.overflow
+            self._add_pixels(name, plane.pixels(), np.subtract if subtract else np.add)
 
     def prepare(self, summaries: Sequence[Summary]) -> None:
         """Make ready for joining with the sums of other ranks, whose summaries these are.
@@ -152,12 +152,14 @@ class MapSum:
         """The sums as new spt3g maps, one for each plane, stored as the input was."""
         return {name: self._to_map(name) for name in self.summary.stubs}
 
-    def _note_storage(self, name: str, storage: str, like: Any) -> None:
+    def _note_storage(self, name: str, plane: Plane) -> None:
         stored = self.summary.storage
-        if storage == RING:
+        if plane.storage == RING:
             stub = self.summary.stubs[name]
-            stub.shift_ra = like.shift_ra or (stored[name] == RING and stub.shift_ra)
-        stored[name] = fuller(stored[name], storage)
+            stub.shift_ra = plane.stub.shift_ra or (stored[name] == RING and stub.shift_ra)
+        stored[name] = fuller(stored[name], plane.storage)
+        if plane.storage == DENSE:
+            self._number_by_rows()
 
     def _add_plane(self, name: str, stub: Any) -> None:
         self.summary.stubs.setdefault(name, stub)
@@ -171,8 +173,6 @@ class MapSum:
 
     def _add_pixels(self, name: str, pixels: Pixels, add: np.ufunc) -> None:
         if isinstance(pixels, Dense):
-            if self._shape is not None:
-                self._number_by_rows()
             self.blocks.insert(np.arange(self.blocks.n_rows))
             whole = self._flat(name)[: self._npix]
             add(whole, pixels.values, out=whole)
@@ -253,11 +253,6 @@ def submap_length(npix: int) -> int:
     power of two from 64 to 1024, about 4096 of them where that allows.
     """
     return int(2 ** min(10, max(6, round(math.log2(npix / 4096)))))
-
-
-def fuller(*storages: str) -> str:
-    """How a sum of maps in these storages is stored: like the fullest of them."""
-    return max(storages, key=FULLNESS.__getitem__)
 
 
 def join(summaries: Sequence[Summary]) -> Summary:

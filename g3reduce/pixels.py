@@ -11,7 +11,9 @@ are numbered column by column (``x * ny + y``), because that is how their runs l
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -61,6 +63,35 @@ class Points:
 
 
 Pixels: TypeAlias = "Dense | Runs | Points"
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One map, ready to be added.
+
+    Attributes
+    ----------
+    stub : spt3g.maps.G3SkyMap
+        An empty map with the geometry and the attributes.
+    storage : str
+        How the map is stored: one of `FULLNESS`.
+    overflow : float
+        What the map-maker found outside of the map.
+    pixels : callable
+        Returns the pixels. Nothing is decoded before.
+    """
+
+    stub: Any
+    storage: str
+    overflow: float
+    pixels: Callable[[], Pixels]
+
+    @classmethod
+    def of(cls, skymap: Any) -> Plane:
+        """The plane that a map is. It stays the map's own: do not change it."""
+        return cls(
+            skymap.clone(False), storage_of(skymap), skymap.overflow, partial(decode, skymap)
+        )
 
 
 def is_flat(skymap: Any) -> bool:
@@ -135,6 +166,37 @@ def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
     rings = _Rings(stub.nside)
     lines, places = rings.locate(pixels, stub.shift_ra)
     return _load(stub, storage, *_write_runs((rings.count, rings.count), lines, places, values))
+
+
+def fuller(*storages: str) -> str:
+    """How a sum of maps in these storages is stored: like the fullest of them."""
+    return max(storages, key=FULLNESS.__getitem__)
+
+
+def as_points(pixels: Pixels, shape: tuple[int, ...]) -> Points:
+    """The same pixels one by one, in rising order, without those of a dense map that are 0.
+
+    Parameters
+    ----------
+    pixels : Dense, Runs or Points
+    shape : tuple of int
+        Of the map: of a flat-sky map two numbers, and the points are numbered by columns.
+    """
+    if isinstance(pixels, Dense):
+        values = pixels.values
+        if len(shape) == 2:
+            values = values.reshape(shape).T.reshape(-1)
+        held = np.flatnonzero(values)
+        return Points(held, values[held])
+    if isinstance(pixels, Runs):
+        if not pixels.values:
+            return Points(np.empty(0, np.int64), np.empty(0))
+        length = np.array([len(values) for values in pixels.values])
+        before = np.cumsum(length) - length
+        numbers = np.repeat(pixels.first - before, length) + np.arange(length.sum())
+        pixels = Points(numbers, np.concatenate(pixels.values))
+    order = np.argsort(pixels.pixels, kind="stable")
+    return Points(pixels.pixels[order], pixels.values[order])
 
 
 def _nonzero(skymap: Any) -> Points:

@@ -14,12 +14,13 @@ from typing import Any
 
 from spt3g import core, maps
 
-from . import pixels
+from . import pixels, weighting
 from .errors import InputError, MismatchError, UsageError
+from .pixels import Plane
+from .weighting import STOKES
 
 logger = logging.getLogger(__name__)
 
-STOKES = ("T", "Q", "U")
 MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
 
 # Planes whose sign changes between the IAU and the COSMO convention, which differ in that of U.
@@ -38,20 +39,22 @@ class MapFrame:
 
     Attributes
     ----------
-    planes : dict of str to spt3g.maps.G3SkyMap
-        The maps, by plane. They belong to the input frame: do not change them.
-    stubs : dict of str to spt3g.maps.G3SkyMap
-        Empty maps with the attributes that a coadd of this frame has.
+    planes : dict of str to Plane
+        The maps, by name. Their stubs have the attributes that a coadd of this frame has.
     flipped : set of str
         Planes to be subtracted, because their polarization convention is converted.
     where : str
         How messages name the frame.
     """
 
-    planes: dict[str, Any]
-    stubs: dict[str, Any]
+    planes: dict[str, Plane]
     flipped: set[str]
     where: str
+
+    @property
+    def stubs(self) -> dict[str, Any]:
+        """An empty map for each plane."""
+        return {name: plane.stub for name, plane in self.planes.items()}
 
 
 def as_pol_conv(pol_conv: Any) -> Any:
@@ -89,14 +92,18 @@ def read(frame: Any, where: str, *, weighted: bool = True, pol_conv: Any = None)
     InputError, MismatchError
         If a map is missing, cannot be read, or does not agree with the others of the frame.
     """
-    planes = planes_of(frame, where)
-    _check_completeness(planes, where)
-    if weighted and "T" in planes and not planes["T"].weighted:
-        planes |= _weighted_copies(planes, frame)
-    stubs = {name: _stub(name, skymap, planes) for name, skymap in planes.items()}
+    planes = {name: Plane.of(skymap) for name, skymap in planes_of(frame, where).items()}
+    stubs = {name: plane.stub for name, plane in planes.items()}
+    _check_completeness(stubs, where)
+    _complete_weights(stubs)
     _check_agreement(stubs, where)
-    flipped = _convert(stubs, where, pol_conv) if pol_conv is not None else set()
-    return MapFrame(planes, stubs, flipped, where)
+    key = _weights_key(stubs)
+    if weighted and key and "T" in stubs and not stubs["T"].weighted:
+        planes |= weighting.apply(planes, key)
+    flipped = set()
+    if pol_conv is not None:
+        flipped = _convert({name: plane.stub for name, plane in planes.items()}, where, pol_conv)
+    return MapFrame(planes, flipped, where)
 
 
 def planes_of(frame: Any, where: str) -> dict[str, Any]:
@@ -212,26 +219,13 @@ def _weights_key(planes: Mapping[str, Any]) -> str | None:
     return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
 
 
-def _weighted_copies(planes: Mapping[str, Any], frame: Any) -> dict[str, Any]:
-    key = _weights_key(planes)
-    if key is None:
-        return {}
-    copies = {name: planes[name].clone(True) for name in STOKES if name in planes}
-    if "Q" in copies:
-        maps.apply_weights(copies["T"], copies["Q"], copies["U"], frame[key])
-    else:
-        maps.apply_weights_t(copies["T"], frame[key])
-    return copies
-
-
-def _stub(name: str, skymap: Any, planes: Mapping[str, Any]) -> Any:
-    stub = skymap.clone(False)
-    if name.startswith("W") and stub.pol_type == maps.MapPolType.none:
-        # Weights of older files do not say what they are; spt3g takes it from the maps.
-        stub.pol_type = getattr(maps.MapPolType, name.split(".")[1])
-        if name.startswith("Wpol"):
-            stub.pol_conv = planes["U"].pol_conv
-    return stub
+def _complete_weights(stubs: Mapping[str, Any]) -> None:
+    """Let weights of older files say what they are; spt3g takes it from the maps, too."""
+    for name, stub in stubs.items():
+        if name.startswith("W") and stub.pol_type == maps.MapPolType.none:
+            stub.pol_type = getattr(maps.MapPolType, name.split(".")[1])
+            if name.startswith("Wpol"):
+                stub.pol_conv = stubs["U"].pol_conv
 
 
 def _check_agreement(stubs: Mapping[str, Any], where: str) -> None:

@@ -1,11 +1,15 @@
 """Fixtures for all tests. Those on MPI ranks are explained in ``ranks_plugin``."""
 
+import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
 import pytest
+
+# spt3g's apply_weights, which is the oracle of some tests, is right on one thread only.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 sys.path.insert(0, str(Path(__file__).parent))
 

@@ -1,5 +1,7 @@
 """Tests that run on MPI ranks: ``@pytest.mark.ranks(1, 2, 3)``.
 
+A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks()``.
+
 The process that pytest was started in has no MPI. For each number of ranks it starts one
 ``mpirun`` whose ranks run, in step, all tests that are marked with that number, and write down
 how each went. Here these notes become the reports of the tests: a failure names its rank, and a
@@ -41,7 +43,7 @@ def pytest_configure(config):
 
 def pytest_generate_tests(metafunc):
     marker = metafunc.definition.get_closest_marker("ranks")
-    if marker:
+    if marker and marker.args:
         if "n_ranks" not in metafunc.fixturenames:
             metafunc.fixturenames.append("n_ranks")
         metafunc.parametrize("n_ranks", marker.args, ids=lambda n: f"ranks{n}", scope="session")

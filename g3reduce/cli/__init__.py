@@ -67,10 +67,13 @@ def _report(error: G3ReduceError, command: str) -> int:
     """Print an error, unless another rank does, and find the exit code."""
     alone = error.reporter is None
     if alone or error.reporter == _rank():
-        print(f"g3reduce {command}: error: {error}", file=sys.stderr, flush=True)
+        # In one piece, so that messages of several ranks do not mix.
+        sys.stderr.write(f"g3reduce {command}: error: {error}\n")
+        sys.stderr.flush()
     if alone and "mpi4py.MPI" in sys.modules:
-        # The other ranks do not know, and would wait for this one for ever.
-        sys.modules["mpi4py.MPI"].COMM_WORLD.Abort(FAILED)
+        world = sys.modules["mpi4py.MPI"].COMM_WORLD
+        if world.size > 1:  # the other ranks do not know, and would wait for this one for ever
+            world.Abort(FAILED)
     return BAD_USAGE if isinstance(error, UsageError) else FAILED
 
 

@@ -1,0 +1,203 @@
+"""The rules of the house: which file may import which, and what importing the package costs."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import g3reduce
+
+PACKAGE = Path(g3reduce.__file__).parent
+
+# A file imports only from rows above its own. A name without a suffix is a folder.
+ROWS = (
+    ("errors.py",),
+    ("comm.py", "transfer.py", "inputs.py", "output.py", "ledger.py", "launch.py"),
+    ("blocks.py", "reductions.py"),
+    ("pixels.py", "skymaps.py", "strategies"),
+    ("mapsum.py", "distribute.py"),
+    ("coadd.py", "filecoadd.py"),
+    ("simulate",),
+    ("plot.py",),
+    ("cli", "__main__.py"),
+)
+
+# Within a row: a file is built on its neighbour, never the other way round. Files of one folder
+# may import each other.
+NEIGHBOURS = {
+    ("output.py", "inputs.py"),
+    ("skymaps.py", "pixels.py"),
+    ("filecoadd.py", "coadd.py"),
+    ("__main__.py", "cli"),
+}
+
+# The only way from inside to the package root.
+ROOT_IMPORTS = {("cli/__init__.py", "__version__")}
+
+FILES = sorted(path.relative_to(PACKAGE).as_posix() for path in PACKAGE.rglob("*.py"))
+INSIDE = [file for file in FILES if file != "__init__.py"]
+
+
+def room_of(file):
+    """The file, or the folder at the top of the package in which it is."""
+    return file.split("/")[0]
+
+
+def row_of(room):
+    return next(number for number, row in enumerate(ROWS) if room in row)
+
+
+def tree_of(file):
+    return ast.parse((PACKAGE / file).read_text(), file)
+
+
+def file_of(parts):
+    """The file in which a module of the package is; None if there is no such module."""
+    for candidate in ("/".join(parts) + ".py", "/".join([*parts, "__init__.py"])):
+        if candidate in FILES:
+            return candidate
+    return None
+
+
+def imports_of(file, tree=None):
+    """(file, name) of all that a file imports from the package, wherever in the file it stands,
+    also under TYPE_CHECKING and inside functions."""
+    package = file.split("/")[:-1]
+    for node in ast.walk(tree or tree_of(file)):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                parts = alias.name.split(".")
+                if parts[0] == "g3reduce":
+                    yield file_of(parts[1:]) or "__init__.py", None
+        elif isinstance(node, ast.ImportFrom):
+            if node.level:
+                base = package[: len(package) - node.level + 1]
+            elif (node.module or "").split(".")[0] == "g3reduce":
+                base, node.module = [], ".".join(node.module.split(".")[1:])
+            else:
+                continue
+            parts = base + (node.module.split(".") if node.module else [])
+            for alias in node.names:
+                submodule = file_of([*parts, alias.name])
+                yield (submodule, None) if submodule else (file_of(parts), alias.name)
+
+
+def test_every_file_has_its_row():
+    rooms = {room_of(file) for file in INSIDE}
+    in_rows = [room for row in ROWS for room in row]
+    assert len(in_rows) == len(set(in_rows))
+    assert rooms == set(in_rows), "ROWS in this test lists other rooms than there are"
+
+
+@pytest.mark.parametrize("file", INSIDE)
+def test_a_file_imports_only_from_rows_above_its_own(file):
+    mine = room_of(file)
+    for imported, name in imports_of(file):
+        assert imported is not None, f"{file} imports {name} from nowhere"
+        if imported == "__init__.py":
+            continue  # told by the test of the package root
+        theirs = room_of(imported)
+        assert (
+            row_of(theirs) < row_of(mine)
+            or (theirs == mine and "/" in file)
+            or (mine, theirs) in NEIGHBOURS
+        ), f"{file} (row {row_of(mine)}) imports {imported} (row {row_of(theirs)})"
+
+
+def test_every_exception_of_the_table_is_needed():
+    used = {(room_of(file), room_of(other)) for file in INSIDE for other, _ in imports_of(file)}
+    assert used >= NEIGHBOURS
+    assert not {(b, a) for a, b in NEIGHBOURS} & used, "neighbours import each other"
+
+
+def test_no_file_inside_imports_the_package_root():
+    imports = [(file, other, name) for file in INSIDE for other, name in imports_of(file)]
+    from_root = {(file, name) for file, other, name in imports if other == "__init__.py"}
+    assert from_root == ROOT_IMPORTS
+
+
+def test_the_version_is_imported_inside_main_only():
+    main = next(
+        node
+        for node in tree_of("cli/__init__.py").body
+        if isinstance(node, ast.FunctionDef) and node.name == "main"
+    )
+    assert ("__init__.py", "__version__") in set(imports_of("cli/__init__.py", main))
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_nothing_is_validated_by_assert(file):
+    asserts = [node.lineno for node in ast.walk(tree_of(file)) if isinstance(node, ast.Assert)]
+    assert not asserts
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_mpi_is_never_imported_with_a_module(file):
+    """Functions import it when they need it; so one process never initialises MPI."""
+
+    def run_at_import(node):
+        for child in ast.iter_child_nodes(node):
+            if isinstance(child, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+                continue
+            if isinstance(child, ast.If) and ast.unparse(child.test) == "TYPE_CHECKING":
+                continue
+            yield child
+            yield from run_at_import(child)
+
+    for node in run_at_import(tree_of(file)):
+        if isinstance(node, ast.Import):
+            assert not any(alias.name.startswith("mpi4py") for alias in node.names), node.lineno
+        elif isinstance(node, ast.ImportFrom):
+            assert not (node.module or "").startswith("mpi4py"), node.lineno
+
+
+def modules_after(statement):
+    """The top-level packages that a fresh Python has loaded after a statement, mpi4py.MPI too."""
+    code = f"import sys; {statement}; print(*sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(run.stdout.split())
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    assert not {"mpi4py", "numpy", "spt3g"} & modules_after("import g3reduce")
+
+
+def test_the_public_names_do_not_start_mpi():
+    loaded = modules_after("from g3reduce import *; MPIMapCoadder(); MPIFileReader(None, [])")
+    assert "spt3g" in loaded
+    assert "mpi4py.MPI" not in loaded
+
+
+def test_a_misspelt_public_name_is_an_attribute_error():
+    assert len(g3reduce.__all__) == len(set(g3reduce.__all__))
+    assert set(g3reduce.__all__) <= set(dir(g3reduce))
+    with pytest.raises(AttributeError, match="no attribute 'MPIMapCoader'"):
+        g3reduce.MPIMapCoader  # noqa: B018
+
+
+@pytest.mark.parametrize("name", g3reduce.__all__)
+def test_every_public_name_exists_and_is_documented(name):
+    """As numpydoc has it: one line that ends in a full stop, an empty one, and sections; those
+    that take arguments explain each of them."""
+    thing = getattr(g3reduce, name)
+    assert thing.__name__ == name
+    documentation = inspect.getdoc(thing)
+    first, *rest = documentation.splitlines()
+    assert first.endswith("."), first
+    assert not rest or not rest[0]
+    if isinstance(thing, type) and issubclass(thing, Exception) and "__init__" not in vars(thing):
+        return
+    assert re.search(r"^Parameters\n-{10}$", documentation, re.MULTILINE)
+    listed = documentation.split("Parameters\n----------\n")[1].split("\n\n")[0]
+    for argument in inspect.signature(thing).parameters:
+        assert re.search(rf"\b{argument}\b[^\n]* : |\b{argument}\b(?=[,\s])", listed), argument
+    if name in ("MPIMapCoadder", "MPIFileReader", "coadd_files"):
+        assert re.search(r"^Raises\n-{6}$", documentation, re.MULTILINE)
+        assert re.search(r"^Examples\n-{8}$", documentation, re.MULTILINE)
+        assert "Collective over `mpicomm`" in documentation
