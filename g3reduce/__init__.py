@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         UsageError,
     )
     from .filecoadd import coadd_files
+    from .ledger import Unit, unit_of
 
 _HOME = {
     "MPIFileReader": "distribute",
@@ -35,7 +36,9 @@ _HOME = {
     "MismatchError": "errors",
     "OutputError": "errors",
     "RemoteError": "errors",
+    "Unit": "ledger",
     "UsageError": "errors",
+    "unit_of": "ledger",
 }
 
 __all__ = [
@@ -47,8 +50,10 @@ __all__ = [
     "MismatchError",
     "OutputError",
     "RemoteError",
+    "Unit",
     "UsageError",
     "coadd_files",
+    "unit_of",
 ]
 
 

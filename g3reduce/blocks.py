@@ -86,11 +86,11 @@ class Blocks:
 
         Views of planes that were taken before do not follow.
         """
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()}, but there are {self.n_rows}")
         if self.complete or not np.any(self.locate(rows) < 0):
             return
         union = np.union1d(self.rows, rows)
-        if union[0] < 0 or union[-1] >= self.n_rows:
-            raise IndexError(f"rows {union[0]} to {union[-1]}, but there are {self.n_rows}")
         kept = np.searchsorted(union, self.rows)
         for name, old in self.planes.items():
             shape = (len(union), self.row_length)

@@ -111,7 +111,7 @@ class MPIMapCoadder:
     Two halves and their difference, in one pass:
 
     >>> def halves(frame):
-    ...     first = frame["InputFiles"][0] < "obs_0500.g3"
+    ...     first = unit_of(frame).file < "obs_0500.g3"
     ...     return {"first" if first else "second": 1, "difference": 1 if first else -1}
     """
 
@@ -169,6 +169,7 @@ class MPIMapCoadder:
         self._coadds: dict[str, _Coadd] = {}
         self._observation = ObservationId()
         self._arrived: dict[str, int] = {}
+        self._upstream: weakref.WeakSet[MPIMapCoadder] = weakref.WeakSet()
         self._not_mine: list[Any] = []
         self._outputs: dict[str, Any] = {}
         self._warned = False
@@ -198,6 +199,7 @@ class MPIMapCoadder:
 
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
+        self._notice_upstream(frame)
         if frame.type == core.G3FrameType.EndProcessing:
             outputs = self.finish()
             return [*outputs, frame] if self._on_root else None
@@ -270,12 +272,25 @@ class MPIMapCoadder:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         self._coadds.clear()
         self._comm.Free()
-        # Coadders further down the pipeline must know that these frames are sums already.
-        for other in _still_open:
-            other._not_mine.extend(outputs.values())
+        # Coadders further down the pipeline have the parts of these sums already.
+        for other in list(_still_open):
+            if self in other._upstream:
+                other._not_mine.extend(outputs.values())
         if self._keep_outputs:
             self._outputs = outputs
         return list(outputs.values())
+
+    def _notice_upstream(self, frame: Any) -> None:
+        """Find out which coadders stand before this one in its pipeline.
+
+        A frame passes through all modules before the next one is read.
+        """
+        if _passing.frame is not frame:
+            _passing.frame, _passing.seen_by = frame, []
+        self._upstream.update(_passing.seen_by)
+        _passing.seen_by.append(self)
+        if frame.type == core.G3FrameType.EndProcessing:
+            _passing.frame, _passing.seen_by = None, []
 
     @property
     def _several(self) -> bool:
@@ -334,7 +349,8 @@ class MPIMapCoadder:
         if "InputMapIds" in frame:  # a coadd itself
             map_ids = tuple(frame["InputMapIds"])
         else:
-            map_ids = (self._observation.prefix(unit) * self._record_obs_id + frame.get("Id", ""),)
+            prefix = self._observation.prefix(unit) if self._record_obs_id else ""
+            map_ids = (prefix + frame["Id"],) if frame.get("Id", None) else ()
         if "InputFiles" in frame:
             files = tuple(frame["InputFiles"])
         else:
@@ -351,13 +367,13 @@ class MPIMapCoadder:
     ) -> dict[str, tuple[list[Summary], Ledger]]:
         """What there is to join, the same on all ranks, in the order of the input."""
         plan = {}
-        # Sorted: all ranks must come upon the same thing first, should something be wrong.
-        for name in sorted({name for held in everywhere for name in held}):
+        # In one order: all ranks must come upon the same thing first, should something be wrong.
+        for name in dict.fromkeys(name for held in everywhere for name in held):
             summaries = [held[name][0] for held in everywhere if name in held]
             ledgers = [Ledger(held[name][1] if name in held else []) for held in everywhere]
             plan[name] = (summaries, merge(ledgers, once=self._once))
             self._total(name, summaries).prepare(summaries)
-        return dict(sorted(plan.items(), key=lambda item: (item[1][1].first_place(), item[0])))
+        return dict(sorted(plan.items(), key=lambda item: item[1][1].first_place(item[0])))
 
     def _total(self, name: str, summaries: list[Summary]) -> MapSum:
         if name not in self._coadds:  # a rank without any such map
@@ -382,8 +398,18 @@ class MPIMapCoadder:
         return frame
 
 
-# Coadders of this process that have not ended, to tell them which frames are coadds.
+# Coadders of this process that have not ended, to tell those downstream which frames are coadds.
 _still_open: weakref.WeakSet[MPIMapCoadder] = weakref.WeakSet()
+
+
+class _Passing:
+    """The frame that passes through a pipeline just now, and the coadders that have seen it."""
+
+    frame: Any = None
+    seen_by: list[MPIMapCoadder] = []  # noqa: RUF012 (replaced, never changed here)
+
+
+_passing = _Passing()
 
 
 def _describe(frame: Any, unit: Unit | None, comm: communicators.Comm) -> str:

@@ -196,6 +196,9 @@ def _frames_of(block: _Block, number: int) -> Iterator[Any]:
         reader = core.G3Reader(block.files[number], track_filename=True)
         while frames := reader.Process(None):
             for frame in frames:
+                if int(frame.type) == 0 and not len(frame):
+                    # To spt3g, 17 zeros are a frame, checksum and all.
+                    raise RuntimeError("there are zeros where a frame should be")
                 attach(frame, _unit(block, number, index))
                 yield frame
                 index += 1

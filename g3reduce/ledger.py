@@ -8,7 +8,6 @@ nothing was lost.
 
 from __future__ import annotations
 
-import functools
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -49,7 +48,6 @@ class Unit:
         return f"{self.file}, frame {self.index}"
 
 
-@functools.lru_cache(maxsize=4096)
 def _real_path(file: str) -> str:
     return file if "://" in file else os.path.realpath(file)
 
@@ -64,7 +62,23 @@ def attach(frame: Any, unit: Unit) -> None:
 
 
 def unit_of(frame: Any) -> Unit | None:
-    """The unit of a frame; None for one that was made in the pipeline itself."""
+    """The unit of a frame: where `MPIFileReader` found it.
+
+    Parameters
+    ----------
+    frame : spt3g.core.G3Frame
+        A frame, in a module of the pipeline that it passes through.
+
+    Returns
+    -------
+    Unit or None
+        None for a frame that was made in the pipeline itself, or read by another reader.
+
+    Examples
+    --------
+    >>> str(unit_of(frame))  # doctest: +SKIP
+    'obs/obs_0042.g3, frame 3'
+    """
     unit = getattr(frame, "unit", None)
     return unit if isinstance(unit, Unit) else None
 
@@ -137,9 +151,14 @@ class Ledger:
         """The files of all maps that were counted, each once, in order."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry.files))
 
-    def first_place(self) -> tuple[int, int]:
-        """Where the first entry stands in the order of input."""
-        return min(map(_place, self.entries), default=(_UNPLACED, 0))
+    def first_place(self, name: str) -> tuple[int, int, str]:
+        """Where this ledger, by some name, stands among others in the order of input.
+
+        Ledgers that begin with the same frame stand in the order of their names, and those of
+        frames that no reader of ours counted stay as they came.
+        """
+        place = min(map(_place, self.entries), default=(_UNPLACED, 0))
+        return (*place, name if place[0] < _UNPLACED else "")
 
 
 def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
@@ -157,7 +176,9 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
 
 
 def _place(entry: Entry) -> tuple[int, int]:
-    return (entry.unit.position, entry.unit.index) if entry.unit else (_UNPLACED, 0)
+    # Frames that no reader of ours counted stay as they came.
+    unit = entry.unit
+    return (unit.position, unit.index) if unit and unit.index >= 0 else (_UNPLACED, 0)
 
 
 def _refuse_shared_units(ledgers: Iterable[Ledger]) -> None:

@@ -15,7 +15,6 @@ from .blocks import Blocks
 from .pixels import (
     DENSE,
     EMPTY,
-    RING,
     Dense,
     Pixels,
     Plane,
@@ -91,7 +90,7 @@ class MapSum:
     def of(cls, frame: MapFrame, *, require_weights: bool = True) -> MapSum:
         """An empty sum for frames like this one."""
         empty = Summary(
-            stubs=dict(frame.stubs),
+            stubs={name: stub.clone(False) for name, stub in frame.stubs.items()},
             storage=dict.fromkeys(frame.stubs, EMPTY),
             overflow=dict.fromkeys(frame.stubs, 0.0),
             by_rows=False,
@@ -121,7 +120,8 @@ class MapSum:
             subtract = (sign < 0 and name in STOKES) != (name in frame.flipped)
             self._note_storage(name, plane)
             self.summary.overflow[name] += -plane.overflow if subtract else plane.overflow
-            self._add_pixels(name, plane.pixels(), np.subtract if subtract else np.add)
+            with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+                self._add_pixels(name, plane.pixels(), np.subtract if subtract else np.add)
 
     def prepare(self, summaries: Sequence[Summary]) -> None:
         """Make ready for joining with the sums of other ranks, whose summaries these are.
@@ -154,10 +154,9 @@ class MapSum:
 
     def _note_storage(self, name: str, plane: Plane) -> None:
         stored = self.summary.storage
-        if plane.storage == RING:
-            stub = self.summary.stubs[name]
-            stub.shift_ra = plane.stub.shift_ra or (stored[name] == RING and stub.shift_ra)
         stored[name] = fuller(stored[name], plane.storage)
+        if self._shape is None and plane.stub.shift_ra:
+            self.summary.stubs[name].shift_ra = True
         if plane.storage == DENSE:
             self._number_by_rows()
 
@@ -268,14 +267,20 @@ def join(summaries: Sequence[Summary]) -> Summary:
         having = [summary for summary in summaries if name in summary.stubs]
         stub = having[0].stubs[name].clone(False)
         storage = fuller(*(summary.storage[name] for summary in having))
-        if storage == RING:
-            stub.shift_ra = any(
-                summary.stubs[name].shift_ra for summary in having if summary.storage[name] == RING
-            )
+        if not is_flat(stub):
+            stub.shift_ra = any(summary.stubs[name].shift_ra for summary in having)
         joined.stubs[name], joined.storage[name] = stub, storage
-        # fsum: the same result in whatever order
-        joined.overflow[name] = math.fsum(summary.overflow[name] for summary in having)
+        joined.overflow[name] = _sum_in_any_order([summary.overflow[name] for summary in having])
     return joined
+
+
+def _sum_in_any_order(values: Sequence[float]) -> float:
+    """The sum, the same in whatever order; of infinities and the like, what numpy makes of them."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):
+        with np.errstate(invalid="ignore", over="ignore"):
+            return float(np.sum(sorted(values)))
 
 
 def _union_of_ranges(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:

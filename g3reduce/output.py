@@ -53,6 +53,7 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
     OutputError
         If writing fails. What was there before is still there, and nothing else is left.
     """
+    file = os.path.realpath(file)  # of a link, its target is replaced
     folder, name = os.path.split(file)
     # The same ending, because spt3g goes by it; hidden, so that patterns pass it by.
     partial = os.path.join(folder, f".partial-{os.getpid()}-{name}")
@@ -62,21 +63,12 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
             writer(frame)
         writer(core.G3Frame(core.G3FrameType.EndProcessing))
         del writer
-        _sync(partial)
         os.replace(partial, file)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"{file}: writing failed ({str(error).splitlines()[0]}).") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
-
-
-def _sync(file: str) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _same_file(a: str, b: str) -> bool:

@@ -150,7 +150,9 @@ def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
     values : float64 array of the same shape
     """
     if storage == EMPTY:
-        return stub.clone(False)
+        empty = stub.clone(False)
+        empty.overflow = stub.overflow
+        return empty
     if storage == INDEXED:
         pairs = np.empty(len(pixels), _PAIR)
         pairs["pixel"], pairs["value"] = pixels, values

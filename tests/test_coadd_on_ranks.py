@@ -155,7 +155,7 @@ def test_several_coadders_and_splits_in_one_pipeline(comm, shared_folder):
     files = on_first(comm, lambda: skies.write_files(shared_folder, 5, "flat sparse", "polarized"))
 
     def halves(frame):
-        odd = files.index(frame.unit.file) % 2
+        odd = files.index(g3reduce.unit_of(frame).file) % 2
         return {"even" if not odd else "odd": 1, "difference": -1 if odd else 1}
 
     by_id = g3reduce.MPIMapCoadder(comm, collate=True)

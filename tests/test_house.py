@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import inspect
 import re
 import subprocess
@@ -20,7 +21,7 @@ ROWS = (
     ("errors.py",),
     ("comm.py", "transfer.py", "inputs.py", "output.py", "ledger.py", "launch.py"),
     ("blocks.py", "reductions.py"),
-    ("pixels.py", "skymaps.py", "strategies"),
+    ("pixels.py", "weighting.py", "skymaps.py", "strategies"),
     ("mapsum.py", "distribute.py"),
     ("coadd.py", "filecoadd.py"),
     ("simulate",),
@@ -32,7 +33,9 @@ ROWS = (
 # may import each other.
 NEIGHBOURS = {
     ("output.py", "inputs.py"),
+    ("weighting.py", "pixels.py"),
     ("skymaps.py", "pixels.py"),
+    ("skymaps.py", "weighting.py"),
     ("filecoadd.py", "coadd.py"),
     ("__main__.py", "cli"),
 }
@@ -193,8 +196,9 @@ def test_every_public_name_exists_and_is_documented(name):
     assert not rest or not rest[0]
     if isinstance(thing, type) and issubclass(thing, Exception) and "__init__" not in vars(thing):
         return
-    assert re.search(r"^Parameters\n-{10}$", documentation, re.MULTILINE)
-    listed = documentation.split("Parameters\n----------\n")[1].split("\n\n")[0]
+    section = "Attributes" if dataclasses.is_dataclass(thing) else "Parameters"
+    assert f"\n{section}\n----------\n" in documentation
+    listed = documentation.split(f"\n{section}\n----------\n")[1].split("\n\n")[0]
     for argument in inspect.signature(thing).parameters:
         assert re.search(rf"\b{argument}\b[^\n]* : |\b{argument}\b(?=[,\s])", listed), argument
     if name in ("MPIMapCoadder", "MPIFileReader", "coadd_files"):

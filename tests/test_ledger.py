@@ -84,6 +84,15 @@ def test_a_file_is_known_by_any_of_its_names(tmp_path, monkeypatch):
             ledger.refuse_duplicate(entry(name))
 
 
+def test_a_name_means_another_file_once_the_folder_has_changed(tmp_path, monkeypatch):
+    paths = []
+    for folder in ("one", "two"):
+        (tmp_path / folder).mkdir()
+        monkeypatch.chdir(tmp_path / folder)
+        paths.append(entry("same.g3").real_path)
+    assert paths == [str(tmp_path / folder / "same.g3") for folder in ("one", "two")]
+
+
 def test_streams_are_not_taken_for_files():
     ledger = Ledger([entry("tcp://host:1234")])
     assert ledger.entries[0].real_path == "tcp://host:1234"

@@ -304,6 +304,25 @@ def test_sums_of_ranks_join_to_the_serial_sum(geometry, data):
     assert_same_pixels(mine, by_spt3g(frames))
 
 
+def test_on_which_rank_a_shifted_map_was_does_not_show_in_the_result():
+    shifted, indexed, dense = (map_frame(kind, "hits", 0) for kind in STORAGES["shifted"])
+    shifts = {
+        joined(groups)["T"].shift_ra
+        for groups in ([[indexed, dense], [shifted]], [[shifted], [indexed, dense]])
+    }
+    assert len(shifts) == 1
+
+
+@pytest.mark.parametrize("overflows", [(np.inf, -np.inf), (np.inf, np.nan), (1e308, 1e308)])
+def test_what_fell_outside_may_be_any_number_on_any_rank(overflows):
+    frames = [
+        with_overflow(map_frame("flat sparse", "hits", seed), overflow / 10)
+        for seed, overflow in enumerate(overflows)
+    ]
+    mine, serial = joined([[frame] for frame in frames]), summed(frames)
+    np.testing.assert_equal(mine["H"].overflow, serial["H"].overflow)
+
+
 def test_ranks_that_do_not_agree_all_raise_the_same_error():
     other = map_frame("healpix ring", "hits", 1, "of rank 2")
     skymap = other.pop("T")

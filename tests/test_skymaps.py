@@ -110,7 +110,7 @@ def polarized_weights_for_unpolarized_maps():
 
 def not_a_map():
     frame = without("T")
-    frame["T"] = core.G3Double(3)
+    frame["T"] = core.G3VectorDouble([3])
     return frame
 
 
@@ -125,7 +125,7 @@ def not_a_map():
         (both_weights, "both polarized and unpolarized weights (Wpol and Wunpol)"),
         (polarized_weights_for_unpolarized_maps, "polarized weights (Wpol), but no Q and U maps"),
         (unpolarized_weights_for_polarized_maps, "Q and U maps, but unpolarized weights (Wunpol"),
-        (not_a_map, "T is a G3Double; expected a G3SkyMap"),
+        (not_a_map, "T is a G3VectorDouble; expected a G3SkyMap"),
     ],
 )
 def test_an_incomplete_frame_is_refused_with_what_is_there_and_what_is_not(frame, text):
@@ -233,7 +233,10 @@ GALACTIC = maps.MapCoordReference.Galactic
     ("other", "text"),
     [
         (setting_geometry(coord_ref=GALACTIC), "Q differs in coord_ref, Galactic and Equatorial"),
-        (setting_geometry(proj=maps.MapProjection.Proj0), "Q differs in proj, Proj0 and Proj5"),
+        (
+            setting_geometry(proj=maps.MapProjection.ProjSFL),
+            "Q differs in proj, ProjSFL and ProjZEA",
+        ),
         (setting_geometry(alpha_center=1.5), "Q differs in alpha_center, 1.5 and 0.17"),
         (setting_geometry(delta_center=-0.5), "Q differs in delta_center, -0.5 and -0.87"),
         (setting_geometry(x_res=0.25), "Q differs in x_res, 0.25 and 0.0087"),
@@ -316,6 +319,21 @@ def test_unpolarized_maps_are_weighted_as_spt3g_does(kind):
     mine = summed(frame)
     maps.ApplyWeights(frame)
     assert_same_maps(mine, frame)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_pixels_without_weights_become_0_even_where_the_maps_are_nan(kind):
+    """As they are after the weights were removed: 0/0. (spt3g would make the whole sum NaN.)"""
+    frame = map_frame(kind, "polarized", 1)
+    maps.RemoveWeights(frame, zero_nans=False)
+    before = planes(frame)
+    seen = np.logical_or.reduce([plane != 0 for name, plane in before.items() if "." in name])
+    assert np.isnan(before["Q"][~seen]).all()
+    mine = planes(summed(frame))
+    maps.ApplyWeights(frame)
+    for name, theirs in planes(frame).items():
+        np.testing.assert_array_equal(mine[name][seen], theirs[seen], err_msg=name)
+        assert not mine[name][~seen].any()
 
 
 def test_maps_are_added_as_they_are_where_that_is_wanted():

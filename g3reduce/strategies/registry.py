@@ -6,6 +6,8 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Protocol
 
+import numpy as np
+
 from ..blocks import Blocks
 from ..comm import Comm, OneProcess
 from ..errors import UsageError
@@ -120,4 +122,5 @@ def reduce(
     """
     if isinstance(comm, OneProcess):
         return blocks
-    return strategy.reduce(comm, blocks, reduction, result=result, root=root)
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+        return strategy.reduce(comm, blocks, reduction, result=result, root=root)
