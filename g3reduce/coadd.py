@@ -12,7 +12,7 @@ from spt3g import core
 from . import comm as communicators
 from . import skymaps, strategies
 from .errors import UsageError
-from .ledger import Entry, Ledger, ObservationId, Unit, merge, unit_of
+from .ledger import UNPLACED, Entry, Ledger, ObservationId, Unit, merge, unit_of
 from .mapsum import MapSum, Summary, join
 from .reductions import SUM
 
@@ -373,7 +373,7 @@ class MPIMapCoadder:
             ledgers = [Ledger(held[name][1] if name in held else []) for held in everywhere]
             plan[name] = (summaries, merge(ledgers, once=self._once))
             self._total(name, summaries).prepare(summaries)
-        return dict(sorted(plan.items(), key=lambda item: item[1][1].first_place(item[0])))
+        return dict(sorted(plan.items(), key=lambda item: _order(item[0], item[1][1])))
 
     def _total(self, name: str, summaries: list[Summary]) -> MapSum:
         if name not in self._coadds:  # a rank without any such map
@@ -410,6 +410,13 @@ class _Passing:
 
 
 _passing = _Passing()
+
+
+def _order(name: str, ledger: Ledger) -> tuple[int, int, str]:
+    """Coadds come in the order of their first input, then of their names."""
+    position, index = ledger.first_place()
+    # Where no reader of ours counted the input, they stay as they came.
+    return position, index, name if position < UNPLACED else ""
 
 
 def _describe(frame: Any, unit: Unit | None, comm: communicators.Comm) -> str:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .errors import DuplicateError
 
 # Where frames that no reader of ours named come in the order of a result: at the end.
-_UNPLACED = 2**62
+UNPLACED = 2**62
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Unit:
 
     file: str
     index: int
-    position: int = _UNPLACED
+    position: int = UNPLACED
     shared: bool = False
 
     def __str__(self) -> str:
@@ -151,14 +151,9 @@ class Ledger:
         """The files of all maps that were counted, each once, in order."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry.files))
 
-    def first_place(self, name: str) -> tuple[int, int, str]:
-        """Where this ledger, by some name, stands among others in the order of input.
-
-        Ledgers that begin with the same frame stand in the order of their names, and those of
-        frames that no reader of ours counted stay as they came.
-        """
-        place = min(map(_place, self.entries), default=(_UNPLACED, 0))
-        return (*place, name if place[0] < _UNPLACED else "")
+    def first_place(self) -> tuple[int, int]:
+        """Where the first entry stands in the order of input."""
+        return min(map(_place, self.entries), default=(UNPLACED, 0))
 
 
 def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
@@ -178,7 +173,7 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
 def _place(entry: Entry) -> tuple[int, int]:
     # Frames that no reader of ours counted stay as they came.
     unit = entry.unit
-    return (unit.position, unit.index) if unit and unit.index >= 0 else (_UNPLACED, 0)
+    return (unit.position, unit.index) if unit and unit.index >= 0 else (UNPLACED, 0)
 
 
 def _refuse_shared_units(ledgers: Iterable[Ledger]) -> None:
