@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -11,6 +10,7 @@ from spt3g import core
 
 from . import comm as communicators
 from . import skymaps, strategies
+from .endmodule import PipelinePlace
 from .errors import UsageError
 from .ledger import UNPLACED, Entry, Ledger, ObservationId, Unit, merge, unit_of
 from .mapsum import MapSum, Summary, join
@@ -169,12 +169,10 @@ class MPIMapCoadder:
         self._coadds: dict[str, _Coadd] = {}
         self._observation = ObservationId()
         self._arrived: dict[str, int] = {}
-        self._upstream: weakref.WeakSet[MPIMapCoadder] = weakref.WeakSet()
-        self._not_mine: list[Any] = []
+        self._place = PipelinePlace()
         self._outputs: dict[str, Any] = {}
         self._warned = False
         self._ended = False
-        _still_open.add(self)
 
     @property
     def coadd_frame(self) -> Any:
@@ -199,11 +197,11 @@ class MPIMapCoadder:
 
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        self._notice_upstream(frame)
+        known = self._place.see(frame)
         if frame.type == core.G3FrameType.EndProcessing:
             outputs = self.finish()
             return [*outputs, frame] if self._on_root else None
-        if any(frame is other for other in self._not_mine):
+        if known:
             return None
         self.observe(frame)
         if frame.type != core.G3FrameType.Map:
@@ -254,8 +252,6 @@ class MPIMapCoadder:
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        _still_open.discard(self)
-        self._not_mine.clear()
         everywhere = self._comm.allgather(
             {
                 name: (coadd.total.summary, coadd.ledger.entries)
@@ -272,25 +268,10 @@ class MPIMapCoadder:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         self._coadds.clear()
         self._comm.Free()
-        # Coadders further down the pipeline have the parts of these sums already.
-        for other in list(_still_open):
-            if self in other._upstream:
-                other._not_mine.extend(outputs.values())
+        self._place.leave(outputs.values())
         if self._keep_outputs:
             self._outputs = outputs
         return list(outputs.values())
-
-    def _notice_upstream(self, frame: Any) -> None:
-        """Find out which coadders stand before this one in its pipeline.
-
-        A frame passes through all modules before the next one is read.
-        """
-        if _passing.frame is not frame:
-            _passing.frame, _passing.seen_by = frame, []
-        self._upstream.update(_passing.seen_by)
-        _passing.seen_by.append(self)
-        if frame.type == core.G3FrameType.EndProcessing:
-            _passing.frame, _passing.seen_by = None, []
 
     @property
     def _several(self) -> bool:
@@ -396,20 +377,6 @@ class MPIMapCoadder:
         if ledger.files():
             frame["InputFiles"] = core.G3VectorString(ledger.files())
         return frame
-
-
-# Coadders of this process that have not ended, to tell those downstream which frames are coadds.
-_still_open: weakref.WeakSet[MPIMapCoadder] = weakref.WeakSet()
-
-
-class _Passing:
-    """The frame that passes through a pipeline just now, and the coadders that have seen it."""
-
-    frame: Any = None
-    seen_by: list[MPIMapCoadder] = []  # noqa: RUF012 (replaced, never changed here)
-
-
-_passing = _Passing()
 
 
 def _order(name: str, ledger: Ledger) -> tuple[int, int, str]:

@@ -22,7 +22,7 @@ ROWS = (
     ("comm.py", "transfer.py", "inputs.py", "output.py", "ledger.py", "launch.py"),
     ("blocks.py", "reductions.py"),
     ("pixels.py", "weighting.py", "skymaps.py", "strategies"),
-    ("mapsum.py", "distribute.py"),
+    ("mapsum.py", "distribute.py", "endmodule.py"),
     ("coadd.py", "filecoadd.py"),
     ("simulate",),
     ("plot.py",),
