@@ -41,8 +41,8 @@ class Blocks:
     >>> blocks = Blocks(n_rows=100, row_length=4, dtypes={"T": "f8"})
     >>> blocks.insert(np.array([7, 3]))
     >>> blocks.planes["T"][blocks.locate(np.array([7]))] += 1.5
-    >>> blocks.rows, blocks.planes["T"].sum()
-    (array([3, 7]), np.float64(6.0))
+    >>> blocks.rows, float(blocks.planes["T"].sum())
+    (array([3, 7]), 6.0)
     """
 
     def __init__(

@@ -199,6 +199,7 @@ class MPIMapCoadder:
         """Take the next frame of the pipeline (spt3g calls this)."""
         known = self._place.see(frame)
         if frame.type == core.G3FrameType.EndProcessing:
+            communicators.collectively(self._comm, self._place.require_whole_input)
             outputs = self.finish()
             return [*outputs, frame] if self._on_root else None
         if known:

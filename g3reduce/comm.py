@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from traceback import format_exception
 from types import TracebackType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
@@ -33,6 +34,8 @@ _LAUNCHERS = (
 
 # How long a rank that is well waits for the one that failed to print its traceback first.
 _GRACE_S = 2.0
+# How long the launcher may take to pass on what was printed, before it ends the job.
+_FORWARDING_S = 0.25
 
 
 class OneProcess:
@@ -97,22 +100,22 @@ def resolve(mpicomm: Comm | None) -> Comm:
     """
     if isinstance(mpicomm, OneProcess):
         return mpicomm
+    started = launched()
     if mpicomm is None:
-        started = launched()
         if os.environ.get("G3REDUCE_MPI") != "1" and (started is None or started[1] == 1):
             return OneProcess()
         from mpi4py import MPI
 
-        if started is not None and started[1] > 1 == MPI.COMM_WORLD.size:
-            raise UsageError(
-                f"The launcher started {started[1]} processes, but each is alone in the world of "
-                f"the MPI library that mpi4py found ({MPI.Get_library_version().splitlines()[0]}). "
-                "Start them with the mpirun of that library, or point mpi4py at the launcher's "
-                "(MPI4PY_LIBMPI)."
-            )
-        return MPI.COMM_WORLD
+        mpicomm = MPI.COMM_WORLD
     from mpi4py import MPI
 
+    if mpicomm == MPI.COMM_WORLD and started is not None and started[1] > 1 == mpicomm.size:
+        raise UsageError(
+            f"The launcher started {started[1]} processes, but each is alone in the world of the "
+            f"MPI library that mpi4py found ({MPI.Get_library_version().splitlines()[0]}). Start "
+            "them with the mpirun of that library, or point mpi4py at the launcher's "
+            "(MPI4PY_LIBMPI)."
+        )
     if not isinstance(mpicomm, MPI.Intracomm) or mpicomm == MPI.COMM_NULL:
         raise UsageError(
             f"mpicomm is {mpicomm!r} ({type(mpicomm).__name__}); expected an intracommunicator of "
@@ -223,12 +226,15 @@ def end_job_on_exception() -> None:
             time.sleep(_GRACE_S)
         else:
             sys.stdout.flush()
-            print(
-                f"g3reduce: rank {world.rank} of {world.size} failed and ends the job:",
-                file=sys.stderr,
-            )
-            previous(kind, error, traceback)
+            text = f"g3reduce: rank {world.rank} of {world.size} failed and ends the job:\n"
+            if previous is sys.__excepthook__:
+                text += "".join(format_exception(kind, error, traceback))
+            # In one piece, so that the output of other ranks does not come in between.
+            sys.stderr.write(text)
+            if previous is not sys.__excepthook__:
+                previous(kind, error, traceback)
             sys.stderr.flush()
+            time.sleep(_FORWARDING_S)
         world.Abort(1)
 
     hook.ends_job = True  # type: ignore[attr-defined]

@@ -60,6 +60,11 @@ class MPIFileReader:
         How the files of a parallel block are shared out: each to the next rank that is free, or
         dealt out in order (file ``i`` to rank ``i % size``), the same in each run.
 
+    Attributes
+    ----------
+    exhausted : bool
+        Whether the pipeline has seen the last frame. It has not if it was halted.
+
     Raises
     ------
     InputError
@@ -89,6 +94,7 @@ class MPIFileReader:
         self._frames: Iterator[Any] = self._read()
         self._held: list[Any] = []
         self._closed = False
+        self.exhausted = False
 
     def __call__(self, frame: Any) -> Any:
         """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
@@ -98,8 +104,10 @@ class MPIFileReader:
             self._held.clear()
         following = next(self._frames, None)
         if following is None:
+            self.exhausted = True
             self.close()
             return []
+        following.source = self
         self._held.append(following)
         return following
 

@@ -1,4 +1,4 @@
-"""What end-of-pipeline modules share: knowing each other's results in one pipeline."""
+"""What end-of-pipeline modules share: was the input whole, and whose results come along."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from spt3g import core
+
+from .errors import InputError
 
 
 class PipelinePlace:
@@ -21,6 +23,7 @@ class PipelinePlace:
     def __init__(self) -> None:
         self._upstream: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
         self._results_of_others: list[Any] = []
+        self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         _open.add(self)
 
     def see(self, frame: Any) -> bool:
@@ -29,9 +32,27 @@ class PipelinePlace:
             _passing.frame, _passing.seen_by = frame, []
         self._upstream.update(_passing.seen_by)
         _passing.seen_by.append(self)
+        if (source := getattr(frame, "source", None)) is not None:
+            self._sources.add(source)
         if frame.type == core.G3FrameType.EndProcessing:
             _passing.frame, _passing.seen_by = None, []
         return any(frame is result for result in self._results_of_others)
+
+    def require_whole_input(self) -> None:
+        """Refuse to end before the readers have.
+
+        Ctrl-C makes a pipeline run to its end as if all were well.
+
+        Raises
+        ------
+        InputError
+            If a reader from which frames came has not read all that it was given.
+        """
+        if not all(source.exhausted for source in self._sources):
+            raise InputError(
+                "The pipeline was halted before all files were read (by Ctrl-C?), so the result "
+                "would be a part taken for the whole."
+            )
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""

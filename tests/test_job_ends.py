@@ -128,3 +128,40 @@ def test_processes_that_do_not_know_of_each_other_refuse_to_work(tmp_path):
     assert done.returncode == 2
     assert "The launcher started 4 processes, but each is alone" in done.stderr
     assert not (tmp_path / "out.g3").exists()
+
+
+HALTED = """
+import os, signal, sys
+import g3reduce
+from spt3g import core
+from g3reduce.comm import resolve
+
+comm = resolve(None)
+seen = []
+
+def interrupt(frame):
+    if frame.type == core.G3FrameType.Map:
+        seen.append(frame)
+        if len(seen) == 2 and comm.rank == 0:
+            os.kill(os.getpid(), signal.SIGINT)  # as Ctrl-C does
+
+coadder = g3reduce.MPIMapCoadder(comm)
+pipe = core.G3Pipeline()
+pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])
+pipe.Add(interrupt)
+pipe.Add(coadder)
+pipe.Run()
+print("it went on with", coadder.coadd_frame)
+"""
+
+
+def test_a_pipeline_that_was_halted_gives_no_partial_coadd(tmp_path):
+    files = skies.write_files(tmp_path, 4, "flat sparse", "polarized")
+    script = tmp_path / "halted.py"
+    script.write_text(HALTED)
+    done = subprocess.run(
+        [sys.executable, str(script), *files], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode != 0
+    assert "InputError: The pipeline was halted before all files were read" in done.stderr
+    assert "it went on" not in done.stdout

@@ -1,0 +1,277 @@
+"""The documentation is true: its examples run, and what it shows is what comes out.
+
+The examples of a page are run from top to bottom in one folder of small real files, as a reader
+would do it. By the kind of fence:
+
+* ``python``: run in this process, the fences of a page one after another in one namespace. If the
+  first line is ``# mpirun -n N python NAME.py ARGUMENTS``, it is a script, run like that; if it is
+  ``# NAME.py``, it is a script for a command further down. A test on ranks is run by pytest.
+* ``pycon``: a doctest.
+* ``console``: the lines that begin with ``$`` are commands; what stands below is their output, with
+  ``...`` for anything. White space does not count, and no more do durations. Under mpirun there
+  may be more output around it, because launchers add their own.
+"""
+
+import doctest
+import glob
+import importlib.util
+import os
+import pkgutil
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import skies
+from spt3g import core, maps
+from test_house import ROWS
+
+import g3reduce
+from g3reduce import cli
+from g3reduce.launch import mpirun_command, mpirun_environment
+
+pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
+MAX_RANKS = 3  # whatever an example says
+
+FENCE = re.compile(r"^(```+)([^\n]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
+LINK = re.compile(r"\]\(([^)\s]+)\)")
+AS_SCRIPT = re.compile(r"# (?:mpirun -n (\d+) python )?(\w+\.py)\b(.*)")
+
+
+def fences(page):
+    """(language, code, number of its first line) of all fences of a page."""
+    text = page.read_text()
+    for match in FENCE.finditer(text):
+        yield match[2].strip(), match[3], text[: match.start(3)].count("\n") + 1
+
+
+def by_name(path):
+    return path.name
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch):
+    """A folder with the files that the examples name."""
+    for name in ("obs", "cosmo"):
+        (tmp_path / name).mkdir()
+    skies.write_files(tmp_path / "obs", 6, "flat sparse", "polarized")
+    (other,) = skies.write_files(tmp_path / "cosmo", 1, "flat sparse", "polarized", start=6)
+    call_it_cosmo(other)
+    with core.G3Writer(str(tmp_path / "calibration.g3")) as writer:
+        writer(core.G3Frame(core.G3FrameType.Calibration))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def call_it_cosmo(file):
+    frames = list(core.G3File(file))
+    with core.G3Writer(file) as writer:
+        for frame in frames:
+            for key in ("T", "Q", "U", "Wpol"):
+                if key in frame:
+                    value = frame.pop(key)
+                    parts = [value] if key != "Wpol" else skies.maps_by_plane({key: value}).values()
+                    for part in parts:
+                        part.pol_conv = maps.MapPolConv.COSMO
+                    frame[key] = value
+            writer(frame)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_the_examples_of_a_page_work(page, reader):
+    namespace = {"__name__": "__main__"}
+    for language, code, line in fences(page):
+        where = f"{page.name}, line {line}"
+        if language == "python":
+            run_python(code, where, line, page, namespace, reader)
+        elif language == "pycon":
+            run_session(code, where, line, namespace)
+        elif language == "console":
+            run_commands(code, where)
+
+
+def run_python(code, where, line, page, namespace, folder):
+    script = AS_SCRIPT.fullmatch(code.split("\n")[0])
+    if script:
+        ranks, name, arguments = script.groups()
+        (folder / name).write_text(code)
+        if ranks:
+            done = run(f"mpirun -n {ranks} python {name} {arguments}")
+            assert done.returncode == 0, f"{where}:\n{done.stdout}"
+    elif "pytest.mark.ranks" in code:
+        run_test_on_ranks(code, where, folder)
+    else:
+        # As many empty lines as stand above it: then a traceback shows the line of the page.
+        exec(compile("\n" * (line - 1) + code, str(page), "exec"), namespace)
+
+
+def run_test_on_ranks(code, where, folder):
+    for name in ("conftest.py", "ranks_plugin.py"):
+        shutil.copy(ROOT / "tests" / name, folder)
+    (folder / "test_on_ranks.py").write_text(code)
+    # On two ranks only: each number of ranks is a job of its own.
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "ranks2"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, f"{where}:\n{done.stdout}"
+
+
+def run_session(code, where, line, namespace):
+    test = doctest.DocTestParser().get_doctest(code, {}, where, where, line - 1)
+    test.globs = namespace
+    said = []
+    doctest.DocTestRunner().run(test, out=said.append, clear_globs=False)
+    assert not said, "".join(said)
+
+
+def run_commands(code, where):
+    for part in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
+        command, _, expected = part.partition("\n")
+        done = run(command)
+        pattern = ".*?".join(map(re.escape, comparable(expected).split("...")))
+        match = re.search if "mpirun" in command else re.fullmatch
+        assert match(pattern, comparable(done.stdout)), f"{where}: {command}\n{done.stdout}"
+
+
+def comparable(text):
+    return " ".join(re.sub(r"\d+\.\d+ s\b", "S s", text).split())
+
+
+def run(command):
+    """Run a command of the documentation, on a few ranks at most."""
+    words = shlex.split(command)
+    assignments = [word for word in words if re.match(r"\w+=", word)]
+    words = words[len(assignments) :]
+    ranks = None
+    if words[:2] == ["mpirun", "-n"]:
+        ranks, words = min(int(words[2]), MAX_RANKS), words[3:]
+    start = {"python": [sys.executable], "g3reduce": [sys.executable, "-m", "g3reduce"]}
+    # The patterns of g3reduce's own commands are quoted, or could be.
+    rest = [name for word in words[1:] for name in (sorted(glob.glob(word)) or [word])]
+    words = [*start[words[0]], *(words[1:] if words[0] == "g3reduce" else rest)]
+    return subprocess.run(
+        mpirun_command(ranks, words) if ranks else words,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        env=mpirun_environment() | dict(word.split("=", 1) for word in assignments),
+    )
+
+
+def commands(page):
+    """(line, arguments) of the commands ``g3reduce coadd`` and ``demo`` in the fences of a page."""
+    for _, code, line in fences(page):
+        for text in code.replace("\\\n", " ").splitlines():
+            found = re.search(r"(?:^|[\s/])g3reduce ((?:coadd|demo)\b.*)", text)
+            if found and ": error:" not in text and "..." not in text:  # a message, a synopsis
+                yield line, found[1]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_the_commands_of_a_page_are_understood(page):
+    parser = cli.Parser()
+    subparsers = parser.add_subparsers()
+    for name in cli.COMMANDS:
+        importlib.import_module(f"g3reduce.cli.{name}").add_parser(subparsers)
+    for line, command in commands(page):
+        words = shlex.split(command, comments=True)
+        try:
+            parser.parse_args(words)
+        except SystemExit:
+            pytest.fail(f"{page.name}, line {line}: g3reduce {command}")
+
+
+def test_there_are_commands_and_examples_to_look_at():
+    found = [command for page in PAGES for _, command in commands(page)]
+    assert len(found) > 10
+    assert "coadd 'obs/*.g3' -o coadd.g3 --collate" in found
+    languages = [language for page in PAGES for language, _, _ in fences(page)]
+    assert {"python", "pycon", "console"} <= set(languages)
+
+
+def test_the_help_of_every_command_is_shown():
+    shown = re.findall(r"^```\{command-help\} ?(\w*)\n```$", (DOCS / "cli.md").read_text(), re.M)
+    assert shown == ["", *cli.COMMANDS]
+
+
+@pytest.mark.parametrize("command", ["", *cli.COMMANDS])
+def test_the_help_that_is_shown_is_the_real_one(command, monkeypatch, capsys):
+    pytest.importorskip("sphinx", reason="the site is built with the extra docs")
+    spec = importlib.util.spec_from_file_location("docs_conf", DOCS / "conf.py")
+    conf = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(conf)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    with pytest.raises(SystemExit):
+        cli.main([*command.split(), "--help"])
+    real = capsys.readouterr().out
+    assert len(real) > 100
+    assert conf.help_text(*command.split()) == real
+
+
+def test_every_page_is_reachable_from_the_index():
+    listed = re.search(r"```\{toctree\}\n.*?```", (DOCS / "index.md").read_text(), re.DOTALL)[0]
+    names = re.findall(r"<(\w+)>$", listed, re.MULTILINE)
+    assert sorted(names) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
+    for name in names:  # also where the pages are read without the site
+        assert f"]({name}.md)" in (DOCS / "index.md").read_text()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_links_lead_somewhere(page):
+    text = FENCE.sub("", page.read_text())
+    for target in LINK.findall(text):
+        if "://" not in target:
+            file, _, section = target.partition("#")
+            path = (page.parent / file) if file else page
+            assert path.exists(), target
+            assert not section or section in sections(path), target
+
+
+def sections(page):
+    """Anchors of the headings of a page, as Sphinx and GitHub make them."""
+    for title in re.findall(r"^#+ (.*)$", FENCE.sub("", page.read_text()), re.MULTILINE):
+        yield re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_pages_are_short_enough_to_read(page):
+    lines = page.read_text().splitlines()
+    assert len(lines) <= 200
+    assert max(map(len, lines)) <= 120
+
+
+MODULES = sorted(
+    module.name
+    for module in pkgutil.walk_packages(g3reduce.__path__, "g3reduce.")
+    if not module.name.endswith("__main__")
+)
+
+
+def test_the_examples_in_docstrings_work(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    runner, said, tried = doctest.DocTestRunner(), [], 0
+    for name in ["g3reduce", *MODULES]:
+        for test in doctest.DocTestFinder().find(importlib.import_module(name)):
+            tried += runner.run(test, out=said.append).attempted
+    assert not said, "".join(said)
+    assert tried > 5
+
+
+def test_the_rooms_that_are_described_are_those_of_the_house():
+    table = re.findall(r"^\| (\d+) \| (.*?) \|", (DOCS / "design.md").read_text(), re.MULTILINE)
+    described = {
+        (int(row), room) for row, rooms in table for room in re.findall(r"`(.*?)/?`", rooms)
+    }
+    assert described == {(number, room) for number, row in enumerate(ROWS) for room in row}
+
+
+def test_the_changelog_is_of_this_version():
+    assert f"\n## {g3reduce.__version__}" in (DOCS / "changelog.md").read_text()
