@@ -3,31 +3,27 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping, Sequence, Set
+from operator import index
+from typing import Any, TypeAlias
 
 from spt3g import core
 
 from . import comm as communicators
 from . import skymaps, strategies
 from .endmodule import PipelinePlace
-from .errors import UsageError
-from .ledger import UNPLACED, Entry, Ledger, ObservationId, Unit, merge, unit_of
-from .mapsum import MapSum, Summary, join
-from .reductions import SUM
+from .errors import InputError, UsageError
+from .jobend import must_end
+from .joining import Coadd, join_coadds
+from .ledger import Entry, Ledger, unit_of
+from .mapsum import MapSum
+from .provenance import Provenance
 
 logger = logging.getLogger(__name__)
 
 Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
 
 ON_DUPLICATE = ("error", "sum")
-
-
-class _Coadd(NamedTuple):
-    """One coadd on this rank."""
-
-    total: MapSum
-    ledger: Ledger
 
 
 class MPIMapCoadder:
@@ -46,6 +42,8 @@ class MPIMapCoadder:
     Each coadd frame has, besides the maps, its ``Id``; ``InputMapIds``, the Ids of all maps in
     it; and ``InputFiles``, their files (if the frames come from `MPIFileReader`, or from a
     ``G3Reader`` with ``track_filename=True``). Coadds of coadds list the original ones.
+
+    As in spt3g, a subclass may override `get_map_id` to say under which Id a frame counts.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
     the first of a pipeline, because spt3g does not tell that one of the end.
@@ -134,22 +132,19 @@ class MPIMapCoadder:
         on_duplicate: str = "error",
         pol_conv: Any = None,
     ):
-        self._comm = communicators.duplicate(mpicomm)
-        self._map_ids = [map_ids] if isinstance(map_ids, str) else map_ids
+        self._comm = communicators.private(mpicomm)
+        self._map_ids = as_list_of_ids(map_ids)
         self._output_map_id = output_map_id
         self._collate = collate
         self._weighted = weighted
         self._ignore_missing_weights = ignore_missing_weights
         self._drop_input_frames = drop_input_frames
-        self._record_obs_id = record_obs_id
         self._keep_outputs = keep_outputs
         self._assign = assign
         self._result = result
-        self._root = root
-        self._on_root = self._comm.rank == root
         self._once = on_duplicate == "error"
-        self._pol_conv, self._strategy = communicators.collectively(
-            self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv)
+        self._pol_conv, self._strategy, self._root = communicators.collectively(
+            self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv, root)
         )
         communicators.same_everywhere(
             self._comm,
@@ -159,20 +154,24 @@ class MPIMapCoadder:
                 "output_map_id": output_map_id,
                 "collate": collate,
                 "weighted": weighted,
+                "ignore_missing_weights": ignore_missing_weights,
+                "record_obs_id": record_obs_id,
+                "assign": "given" if assign else None,
                 "strategy": strategy,
                 "result": result,
-                "root": root,
+                "root": self._root,
                 "on_duplicate": on_duplicate,
                 "pol_conv": str(pol_conv),
             },
         )
-        self._coadds: dict[str, _Coadd] = {}
-        self._observation = ObservationId()
-        self._arrived: dict[str, int] = {}
+        self._coadds: dict[str, Coadd] = {}
+        self._provenance = Provenance(record_obs_id)
         self._place = PipelinePlace()
         self._outputs: dict[str, Any] = {}
         self._warned = False
         self._ended = False
+        if self._comm.size > 1:
+            must_end(self)
 
     @property
     def coadd_frame(self) -> Any:
@@ -181,40 +180,78 @@ class MPIMapCoadder:
         Raises
         ------
         UsageError
-            With `collate` or `assign`, because there may be several: see `coadd_frames`.
+            With `collate` or `assign`, because there may be several: see `coadd_frames`. Before
+            the end of processing, because there is none yet.
         """
-        if self._several:
+        if self._collate or self._assign is not None:
             raise UsageError("There may be several coadds: use .coadd_frames, a dictionary by Id.")
-        return next(iter(self._outputs.values()), None)
+        return next(iter(self.coadd_frames.values()), None)
 
     @property
     def coadd_frames(self) -> dict[str, Any]:
         """The coadds, after the end of processing, on the ranks that hold them; else empty.
 
         With `collate` by the Id of the input, else by that of the output.
+
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
         """
+        if not self._ended:
+            raise UsageError(
+                "There is no coadd before the end of processing: run the pipeline to its end, or "
+                "call finish() on all ranks."
+            )
         return self._outputs
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are sums here that were not joined with those of the other ranks."""
+        return (self._place.begun or bool(self._coadds)) and not self._ended
+
+    def get_map_id(self, frame: Any) -> Any:
+        """Under which Id a Map frame counts; for subclasses, as in spt3g.
+
+        Returns
+        -------
+        str, None or False
+            None for a frame that is to be passed on without being counted, False for one that is
+            to be dropped from the pipeline.
+        """
+        map_id = frame.get("Id", None)
+        if map_id is not None and not isinstance(map_id, str):
+            raise InputError(
+                f"{self._describe(frame)}: the Id is a {type(map_id).__name__}; expected a string."
+            )
+        return map_id
 
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
+        if frame is None:
+            raise UsageError(
+                "MPIMapCoadder is the first module of this pipeline; it needs one before it that "
+                "brings frames, such as MPIFileReader."
+            )
         known = self._place.see(frame)
         if frame.type == core.G3FrameType.EndProcessing:
-            communicators.collectively(self._comm, self._place.require_whole_input)
             outputs = self.finish()
-            return [*outputs, frame] if self._on_root else None
+            return [*outputs, frame] if self._comm.rank == self._root else None
         if known:
             return None
         self.observe(frame)
         if frame.type != core.G3FrameType.Map:
             return None
+        if self._assign is None and self.get_map_id(frame) is False:
+            return False
         return False if self.add(frame) and self._drop_input_frames else None
 
     def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
-        self._observation.look_at(frame)
+        self._provenance.look_at(frame)
 
     def add(self, frame: Any) -> bool:
-        """Add a Map frame to the coadds to which it belongs.
+        """Add a Map frame to the coadds to which it belongs, or to none of them if it is refused.
 
         Returns
         -------
@@ -226,20 +263,23 @@ class MPIMapCoadder:
         shares = self._shares_of(frame)
         if not shares:
             return False
-        unit = self._unit_of(frame)
-        where = _describe(frame, unit, self._comm)
-        entry = self._entry(frame, unit)
+        entry = self._provenance.entry_of(frame)
+        where = self._describe(frame, entry)
         maps = skymaps.read(frame, where, weighted=self._weighted, pol_conv=self._pol_conv)
         self._warn_of_missing_weights(maps)
-        for output, sign in shares.items():
-            if output not in self._coadds:
+        if len(shares) > 1:
+            maps = maps.decoded()
+        for name in shares:
+            if name in self._coadds:
+                self._coadds[name].total.check(maps)
+                if self._once:
+                    self._coadds[name].ledger.refuse_duplicate(entry)
+        for name, sign in shares.items():
+            if name not in self._coadds:
                 total = MapSum.of(maps, require_weights=not self._ignore_missing_weights)
-                self._coadds[output] = _Coadd(total, Ledger())
-            coadd = self._coadds[output]
-            if self._once:
-                coadd.ledger.refuse_duplicate(entry)
-            coadd.total.add(maps, sign)
-            coadd.ledger.record(entry)
+                self._coadds[name] = Coadd(total, Ledger())
+            self._coadds[name].total.add(maps, sign)
+            self._coadds[name].ledger.record(entry)
         return True
 
     def finish(self) -> list[Any]:
@@ -253,34 +293,32 @@ class MPIMapCoadder:
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        everywhere = self._comm.allgather(
-            {
-                name: (coadd.total.summary, coadd.ledger.entries)
-                for name, coadd in self._coadds.items()
-            }
+        communicators.collectively(self._comm, self._place.require_whole_input)
+        names, joined = join_coadds(
+            self._comm,
+            self._coadds,
+            self._strategy,
+            result=self._result,
+            root=self._root,
+            once=self._once,
+            require_weights=not self._ignore_missing_weights,
         )
-        plan = communicators.collectively(self._comm, lambda: self._plan(everywhere))
-        outputs = {}
-        for name, (summaries, ledger) in plan.items():
-            frame = self._join(name, summaries, ledger)
-            if frame is not None:
-                outputs[name] = frame
-        if not plan:
-            logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         self._coadds.clear()
-        self._comm.Free()
+        if not names and self._comm.rank == self._root:
+            logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
+        outputs = {name: self._to_frame(name, coadd) for name, coadd in joined.items()}
         self._place.leave(outputs.values())
         if self._keep_outputs:
             self._outputs = outputs
         return list(outputs.values())
 
-    @property
-    def _several(self) -> bool:
-        return self._collate or self._assign is not None
+    def discard(self) -> None:
+        """Forget all that was added, after an error that all ranks know of."""
+        self._coadds.clear()
 
     def _check_arguments(
-        self, strategy: str, on_duplicate: str, pol_conv: Any
-    ) -> tuple[Any, strategies.Strategy]:
+        self, strategy: str, on_duplicate: str, pol_conv: Any, root: int
+    ) -> tuple[Any, strategies.Strategy, int]:
         if self._assign is not None and (self._collate or self._map_ids is not None):
             raise UsageError(
                 "assign says which coadd a frame goes to, and so do map_ids and collate: "
@@ -290,17 +328,15 @@ class MPIMapCoadder:
             raise UsageError(
                 f"on_duplicate is {on_duplicate!r}; expected one of {', '.join(ON_DUPLICATE)}."
             )
-        if not (isinstance(self._root, int) and 0 <= self._root < self._comm.size):
-            raise UsageError(
-                f"root is {self._root!r}; expected a rank, 0 to {self._comm.size - 1}."
-            )
-        return skymaps.as_pol_conv(pol_conv), strategies.choose(strategy, self._result)
+        chosen = strategies.choose(strategy, self._result)
+        return skymaps.as_pol_conv(pol_conv), chosen, check_root(root, self._comm)
 
     def _shares_of(self, frame: Any) -> Mapping[str, int]:
         """The coadds to which a frame belongs, with its sign in each."""
         if self._assign is None:
-            map_id = frame.get("Id", None)
-            if map_id is None or (self._map_ids is not None and map_id not in self._map_ids):
+            map_id = self.get_map_id(frame)
+            known = self._map_ids is None or map_id in self._map_ids
+            if not map_id or not known:
                 return {}
             return {map_id if self._collate else self._output_map_id: 1}
         shares = self._assign(frame)
@@ -309,84 +345,56 @@ class MPIMapCoadder:
         if not isinstance(shares, Mapping) or any(
             not isinstance(name, str) or sign not in (1, -1) for name, sign in shares.items()
         ):
-            where = _describe(frame, unit_of(frame), self._comm)
             raise UsageError(
-                f"assign() returned {shares!r} for {where}; expected a dictionary of output Ids "
-                "and signs, +1 or -1, or None."
+                f"assign() returned {shares!r} for {self._describe(frame)}; expected a dictionary "
+                "of output Ids and signs, +1 or -1, or None."
             )
         return shares
-
-    def _unit_of(self, frame: Any) -> Unit | None:
-        """The unit of a frame, also of one that comes from spt3g's own reader."""
-        unit = unit_of(frame)
-        file = getattr(frame, "_filename", None)
-        if unit is not None or not file:
-            return unit
-        # That reader does not count frames; the order of arrival tells them apart.
-        arrived = self._arrived.get(file, 0)
-        self._arrived[file] = arrived + 1
-        return Unit(file, -1 - arrived)
-
-    def _entry(self, frame: Any, unit: Unit | None) -> Entry:
-        if "InputMapIds" in frame:  # a coadd itself
-            map_ids = tuple(frame["InputMapIds"])
-        else:
-            prefix = self._observation.prefix(unit) if self._record_obs_id else ""
-            map_ids = (prefix + frame["Id"],) if frame.get("Id", None) else ()
-        if "InputFiles" in frame:
-            files = tuple(frame["InputFiles"])
-        else:
-            files = (unit.file,) if unit else ()
-        return Entry.of(unit, map_ids, files)
 
     def _warn_of_missing_weights(self, maps: skymaps.MapFrame) -> None:
         if not (self._ignore_missing_weights or self._warned) and skymaps.missing_weights(maps):
             self._warned = True  # once: there may be thousands of them
             logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
 
-    def _plan(
-        self, everywhere: list[dict[str, tuple[Summary, list[Entry]]]]
-    ) -> dict[str, tuple[list[Summary], Ledger]]:
-        """What there is to join, the same on all ranks, in the order of the input."""
-        plan = {}
-        # In one order: all ranks must come upon the same thing first, should something be wrong.
-        for name in dict.fromkeys(name for held in everywhere for name in held):
-            summaries = [held[name][0] for held in everywhere if name in held]
-            ledgers = [Ledger(held[name][1] if name in held else []) for held in everywhere]
-            plan[name] = (summaries, merge(ledgers, once=self._once))
-            self._total(name, summaries).prepare(summaries)
-        return dict(sorted(plan.items(), key=lambda item: _order(item[0], item[1][1])))
-
-    def _total(self, name: str, summaries: list[Summary]) -> MapSum:
-        if name not in self._coadds:  # a rank without any such map
-            total = MapSum(join(summaries), require_weights=not self._ignore_missing_weights)
-            self._coadds[name] = _Coadd(total, Ledger())
-        return self._coadds[name].total
-
-    def _join(self, name: str, summaries: list[Summary], ledger: Ledger) -> Any:
-        total = self._coadds.pop(name).total
-        blocks = strategies.reduce(
-            self._comm, total.blocks, SUM, self._strategy, result=self._result, root=self._root
-        )
-        if blocks is None:
-            return None
-        total.blocks = blocks
+    def _to_frame(self, name: str, coadd: Coadd) -> Any:
         frame_id = self._output_map_id + name if self._collate else name
-        frame = skymaps.to_frame(frame_id, total.to_maps())
-        if ledger.map_ids():
-            frame["InputMapIds"] = core.G3VectorString(ledger.map_ids())
-        if ledger.files():
-            frame["InputFiles"] = core.G3VectorString(ledger.files())
+        frame = skymaps.to_frame(frame_id, coadd.total.to_maps())
+        for key, values in (
+            ("InputMapIds", coadd.ledger.map_ids()),
+            ("InputFiles", coadd.ledger.files()),
+        ):
+            if values:
+                frame[key] = core.G3VectorString(values)
         return frame
 
+    def _describe(self, frame: Any, entry: Entry | None = None) -> str:
+        unit = entry.unit if entry else unit_of(frame)
+        where = str(unit) if unit else "a frame made in the pipeline"
+        rank = communicators.describe_rank(self._comm)
+        return f"{where} (Id {frame.get('Id', None)!r}){rank}"
 
-def _order(name: str, ledger: Ledger) -> tuple[int, int, str]:
-    """Coadds come in the order of their first input, then of their names."""
-    position, index = ledger.first_place()
-    # Where no reader of ours counted the input, they stay as they came.
-    return position, index, name if position < UNPLACED else ""
+
+def as_list_of_ids(map_ids: str | Sequence[str] | Set[str] | None) -> list[str] | None:
+    """A list of Ids, in an order that is the same on all ranks, from what a user may give."""
+    if map_ids is None:
+        return None
+    if isinstance(map_ids, str):
+        return [map_ids]
+    return sorted(map_ids) if isinstance(map_ids, Set) else list(map_ids)
 
 
-def _describe(frame: Any, unit: Unit | None, comm: communicators.Comm) -> str:
-    where = str(unit) if unit else "a frame made in the pipeline"
-    return f"{where} (Id {frame.get('Id', None)!r}){communicators.describe_rank(comm)}"
+def check_root(root: Any, comm: communicators.Comm) -> int:
+    """The rank that an argument ``root`` names.
+
+    Raises
+    ------
+    UsageError
+        If it names none.
+    """
+    try:
+        rank = index(root)
+    except TypeError:
+        rank = -1
+    if not 0 <= rank < comm.size:
+        raise UsageError(f"root is {root!r}; expected a rank, 0 to {comm.size - 1}.")
+    return rank

@@ -1,4 +1,4 @@
-"""Communicators: which one a module works on, how ranks agree, and how a lost rank ends the job.
+"""Communicators: which one a module works on, and how ranks agree.
 
 Nothing here touches MPI at import. With one process MPI is never initialised at all, so the same
 code runs on a login node where MPI must not start and on a machine that has none.
@@ -6,15 +6,15 @@ code runs on a login node where MPI must not start and on a machine that has non
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import os
 import sys
-import time
 from collections.abc import Callable
-from traceback import format_exception
-from types import TracebackType
-from typing import TYPE_CHECKING, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from .errors import G3ReduceError, RemoteError, UsageError
+from .jobend import end_job_on_exception
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -31,11 +31,6 @@ _LAUNCHERS = (
     # Not SLURM_NTASKS: a batch script has it, too, and is one process.
     ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
 )
-
-# How long a rank that is well waits for the one that failed to print its traceback first.
-_GRACE_S = 2.0
-# How long the launcher may take to pass on what was printed, before it ends the job.
-_FORWARDING_S = 0.25
 
 
 class OneProcess:
@@ -124,17 +119,66 @@ def resolve(mpicomm: Comm | None) -> Comm:
     return mpicomm
 
 
-def duplicate(mpicomm: Comm | None) -> Comm:
-    """A communicator of one's own over the same ranks. Collective over `mpicomm`.
+def private(mpicomm: Comm | None) -> Comm:
+    """A communicator of our own over the same ranks. Collective over `mpicomm`.
 
-    From the first call with several ranks on, an exception that nobody catches ends the whole
-    job (see `end_job_on_exception`). The caller frees what it got with ``Free()``.
+    It is made once for each communicator, kept with it, and freed with it. So nothing leaks,
+    however many modules there are and however they end.
+
+    From the first call with several ranks on, a rank that is lost ends the whole job: see
+    `end_job_on_exception`.
     """
     comm = resolve(mpicomm)
-    if comm.size == 1:
+    if isinstance(comm, OneProcess) or comm.size == 1:
         return OneProcess()
     end_job_on_exception()
-    return comm.Dup()  # type: ignore[union-attr]
+    kept: Any = comm.Get_attr(_keyval())
+    if kept is None:
+        kept = Kept(comm.Dup())
+        comm.Set_attr(_keyval(), kept)
+        # What works on the private communicator finds itself.
+        kept.comm.Set_attr(_keyval(), kept)
+    own: MPI.Intracomm = kept.comm
+    return own
+
+
+class Kept:
+    """What is kept with a communicator.
+
+    Attributes
+    ----------
+    comm : mpi4py.MPI.Intracomm
+        The private duplicate.
+    on_free : list of callable
+        What else is to be freed with it, collectively, the last first.
+    things : dict
+        Anything that belongs to the communicator, by the name of whoever put it there.
+    """
+
+    def __init__(self, comm: MPI.Intracomm):
+        self.comm = comm
+        self.on_free: list[Callable[[], None]] = []
+        self.things: dict[str, Any] = {}
+
+
+def kept_with(comm: MPI.Intracomm) -> Kept:
+    """What is kept with a communicator that `private` gave."""
+    kept: Any = comm.Get_attr(_keyval())
+    return kept  # type: ignore[no-any-return]
+
+
+@functools.lru_cache(maxsize=1)
+def _keyval() -> int:
+    from mpi4py import MPI
+
+    def free(comm: MPI.Comm, keyval: int, kept: Kept) -> None:
+        if comm == kept.comm:  # the duplicate itself, which is being freed here
+            return
+        for release in reversed(kept.on_free):
+            release()
+        kept.comm.Free()
+
+    return MPI.Comm.Create_keyval(delete_fn=free)
 
 
 def agree(comm: Comm, error: Exception | None = None) -> None:
@@ -151,21 +195,26 @@ def agree(comm: Comm, error: Exception | None = None) -> None:
     Raises
     ------
     Exception
-        `error` itself on the ranks that have one. Its ``reporter`` is the lowest rank with the
-        same text, so that one message need not be shown by every rank.
+        `error` itself on the ranks that have one. Its ``reporter`` is the first rank with the
+        same text (its rank in the world), so that one message need not be shown by every rank.
     RemoteError
         On the ranks that have none.
     """
-    texts = comm.allgather(None if error is None else _describe(error))
-    failures = {rank: text for rank, text in enumerate(texts) if text is not None}
+    mine = None if error is None else (world_rank(), _describe(error))
+    told = comm.allgather(mine)
+    failures = {rank: said[1] for rank, said in enumerate(told) if said is not None}
     if not failures:
         return
+    reporters: dict[str, int] = {}
+    for said in told:
+        if said is not None:
+            reporters.setdefault(said[1], said[0])
     if error is None:
         remote = RemoteError(failures)
-        remote.reporter = min(failures)
+        remote.reporter = next(iter(reporters.values()))
         raise remote
     if isinstance(error, G3ReduceError):
-        error.reporter = texts.index(_describe(error))
+        error.reporter = reporters[_describe(error)]
     raise error
 
 
@@ -189,106 +238,31 @@ def from_rank(comm: Comm, root: int, work: Callable[[], T]) -> T:
 def same_everywhere(comm: Comm, what: str, value: object) -> None:
     """Raise `UsageError` on all ranks unless `value` is the same on all. Collective over `comm`."""
     text = repr(value)
-    texts = comm.allgather(text)
-    if any(other != texts[0] for other in texts):
-        rank = next(rank for rank, other in enumerate(texts) if other != texts[0])
-        agree(
-            comm,
-            UsageError(
-                f"{what} must be the same on all ranks: it is {texts[0]} on rank 0, but "
-                f"{texts[rank]} on rank {rank}."
-            ),
-        )
-
-
-def end_job_on_exception() -> None:
-    """Let an exception that nobody catches end the whole MPI job, with its traceback.
-
-    Without it, the other ranks wait for the lost one until the queue's time is up. Ranks whose
-    error was already told by another one leave the printing to that one. Installing it twice
-    does nothing. Exceptions in threads and ``sys.exit`` do not pass here.
-    """
-    if getattr(sys.excepthook, "ends_job", False):
+    # A digest: lists of files may be long, and ranks many.
+    digests = comm.allgather(hashlib.sha256(text.encode()).digest())
+    rank = next((rank for rank, other in enumerate(digests) if other != digests[0]), None)
+    if rank is None:
         return
-    previous = sys.excepthook
-
-    def hook(
-        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
-    ) -> None:
-        from mpi4py import MPI
-
-        if MPI.Is_finalized():
-            previous(kind, error, traceback)
-            return
-        world = MPI.COMM_WORLD
-        reporter = getattr(error, "reporter", None)
-        if reporter is not None and reporter != world.rank:
-            time.sleep(_GRACE_S)
-        else:
-            sys.stdout.flush()
-            text = f"g3reduce: rank {world.rank} of {world.size} failed and ends the job:\n"
-            if previous is sys.__excepthook__:
-                text += "".join(format_exception(kind, error, traceback))
-            # In one piece, so that the output of other ranks does not come in between.
-            sys.stderr.write(text)
-            if previous is not sys.__excepthook__:
-                previous(kind, error, traceback)
-            sys.stderr.flush()
-            time.sleep(_FORWARDING_S)
-        world.Abort(1)
-
-    hook.ends_job = True  # type: ignore[attr-defined]
-    sys.excepthook = hook
+    texts = comm.allgather(_shortened(text) if comm.rank in (0, rank) else "")
+    agree(
+        comm,
+        UsageError(
+            f"{what} must be the same on all ranks: it is {texts[0]} on rank 0, but "
+            f"{texts[rank]} on rank {rank}."
+        ),
+    )
 
 
-class SharedCounter:
-    """Hands out 0, 1, 2, ... so that each number reaches one rank only. Collective over `comm`.
+def _shortened(text: str, length: int = 500) -> str:
+    return text if len(text) <= length else f"{text[:length]}... ({len(text)} characters)"
 
-    The numbers lie in rank 0's memory and are fetched one-sidedly, so that rank 0 may compute
-    meanwhile.
-    """
 
-    # Far above any number of files, far below overflow.
-    _STOPPED = 2**40
-
-    def __init__(self, comm: Comm):
-        self._count = 0
-        self._window: MPI.Win | None = None
-        if not isinstance(comm, OneProcess):
-            from mpi4py import MPI
-
-            self._window = MPI.Win.Allocate(8 if comm.rank == 0 else 0, 8, comm=comm)
-            if comm.rank == 0:
-                self._window.tomemory()[:] = bytes(8)
-            comm.Barrier()
-            # One lock for good: asking for it each time would wait for rank 0 to enter MPI.
-            self._window.Lock_all()
-
-    def next(self) -> int:
-        """Take the next number."""
-        return self._fetch_and_add(1)
-
-    def stop(self) -> None:
-        """Let every rank's next number be out of any range, for example after an error."""
-        self._fetch_and_add(self._STOPPED)
-
-    def _fetch_and_add(self, increment: int) -> int:
-        if self._window is None:
-            self._count += increment
-            return self._count - increment
-        import numpy as np
-
-        add, before = np.array([increment], dtype="i8"), np.empty(1, dtype="i8")
-        self._window.Fetch_and_op(add, before, 0)
-        self._window.Flush(0)
-        return int(before[0])
-
-    def close(self) -> None:
-        """Release the memory. Collective over the communicator of the constructor."""
-        if self._window is not None:
-            self._window.Unlock_all()
-            self._window.Free()
-            self._window = None
+def world_rank() -> int:
+    """The rank of this process in the world, by which messages and the command line name it."""
+    if "mpi4py.MPI" in sys.modules:
+        return int(sys.modules["mpi4py.MPI"].COMM_WORLD.rank)
+    started = launched()
+    return started[0] if started else 0
 
 
 def _describe(error: BaseException) -> str:

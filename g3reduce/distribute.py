@@ -11,9 +11,10 @@ from spt3g import core
 
 from . import comm as communicators
 from . import transfer
+from .counter import SharedCounter
 from .errors import InputError, UsageError
 from .inputs import check_files
-from .ledger import Unit, attach
+from .ledger import Unit, attach, await_source, note_source
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
@@ -48,7 +49,7 @@ class MPIFileReader:
     Each frame carries the name of where it came from (`g3reduce.ledger.unit_of`), by which
     `MPIMapCoadder` knows its inputs and notices one that comes twice.
 
-    Collective over `mpicomm`, the constructor as well as the end of reading.
+    Collective over `mpicomm`: the constructor, and reading a file that every rank sees.
 
     Parameters
     ----------
@@ -81,20 +82,16 @@ class MPIFileReader:
     def __init__(
         self, mpicomm: communicators.Comm | None, files: Files, *, schedule: str = "dynamic"
     ):
-        self._comm = communicators.duplicate(mpicomm)
+        self._comm = communicators.private(mpicomm)
         self._schedule = schedule
         self._blocks = communicators.collectively(self._comm, lambda: _blocks_of(files, schedule))
         communicators.same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
         communicators.collectively(self._comm, self._check_own_share)
-        self._counters = [
-            communicators.SharedCounter(self._comm)
-            for block in self._blocks
-            if not block.shared and schedule == "dynamic"
-        ]
+        self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
         self._frames: Iterator[Any] = self._read()
         self._held: list[Any] = []
-        self._closed = False
         self.exhausted = False
+        await_source(self)
 
     def __call__(self, frame: Any) -> Any:
         """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
@@ -102,31 +99,24 @@ class MPIFileReader:
         # for, the pipeline is done with it, but for metadata that wait for what comes after them.
         if self._held and self._held[-1].type not in _HELD_BACK:
             self._held.clear()
+        note_source(self)
         following = next(self._frames, None)
         if following is None:
             self.exhausted = True
-            self.close()
             return []
         following.source = self
         self._held.append(following)
         return following
 
     def __iter__(self) -> Iterator[Any]:
-        """Iterate over the frames of this rank, without a pipeline. Call `close` afterwards."""
+        """Iterate over the frames of this rank, without a pipeline."""
+        note_source(self)
         return self._frames
 
     def stop(self) -> None:
         """Let no rank begin another file, because something went wrong on this one."""
         for counter in self._counters:
             counter.stop()
-
-    def close(self) -> None:
-        """Release what MPI holds for this reader. Collective; in a pipeline it does so itself."""
-        if not self._closed:
-            self._closed = True
-            for counter in self._counters:
-                counter.close()
-            self._comm.Free()
 
     def _check_own_share(self) -> None:
         # Each rank looks at some of the files: thousands of them on a network take a while.
@@ -138,11 +128,13 @@ class MPIFileReader:
         for block in self._blocks:
             if block.shared:
                 yield from self._read_for_all(block)
-            elif self._schedule == "static":
+                continue
+            counter = next(counters)
+            if self._schedule == "static":
                 for number in range(self._comm.rank, len(block.files), self._comm.size):
-                    yield from _frames_of(block, number)
+                    if not counter.stopped:
+                        yield from _frames_of(block, number)
             else:
-                counter = next(counters)
                 while (number := counter.next()) < len(block.files):
                     yield from _frames_of(block, number)
 
@@ -210,7 +202,9 @@ def _frames_of(block: _Block, number: int) -> Iterator[Any]:
                 attach(frame, _unit(block, number, index))
                 yield frame
                 index += 1
-    except RuntimeError as error:  # what spt3g raises for all that it cannot read
+        if not index:  # what spt3g makes of a compressed file that is broken
+            raise RuntimeError("there is no frame in it, or it is not compressed as its name says")
+    except (RuntimeError, MemoryError, ValueError) as error:  # what spt3g raises for broken files
         raise InputError(
             f"{block.files[number]}, frame {index}: this frame cannot be read, the file is broken "
             f"or cut off here ({_first_line(error)}). `spt3g-verify` shows what can be read."

@@ -9,6 +9,7 @@ from typing import Any
 from spt3g import core
 
 from .errors import InputError
+from .ledger import forget_source, last_source, never_asked
 
 
 class PipelinePlace:
@@ -24,19 +25,23 @@ class PipelinePlace:
         self._upstream: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.begun = False
         _open.add(self)
+        forget_source()  # of an earlier pipeline, which may have failed
 
     def see(self, frame: Any) -> bool:
         """Take note of a frame, and tell whether it is a result of a module upstream."""
+        self.begun = True
         if _passing.frame is not frame:
             _passing.frame, _passing.seen_by = frame, []
         self._upstream.update(_passing.seen_by)
         _passing.seen_by.append(self)
-        if (source := getattr(frame, "source", None)) is not None:
-            self._sources.add(source)
+        for source in (getattr(frame, "source", None), last_source()):
+            if source is not None:
+                self._sources.add(source)
         if frame.type == core.G3FrameType.EndProcessing:
             _passing.frame, _passing.seen_by = None, []
-        return any(frame is result for result in self._results_of_others)
+        return any(_is_copy(frame, result) for result in self._results_of_others)
 
     def require_whole_input(self) -> None:
         """Refuse to end before the readers have.
@@ -48,7 +53,11 @@ class PipelinePlace:
         InputError
             If a reader from which frames came has not read all that it was given.
         """
-        if not all(source.exhausted for source in self._sources):
+        halted = not all(source.exhausted for source in self._sources)
+        # A pipeline that was halted stays so: spt3g ends the next one before it has begun.
+        halted |= self.begun and not self._sources and never_asked()
+        forget_source()
+        if halted:
             raise InputError(
                 "The pipeline was halted before all files were read (by Ctrl-C?), so the result "
                 "would be a part taken for the whole."
@@ -62,6 +71,21 @@ class PipelinePlace:
             if self in other._upstream:
                 # Held until they have ended, too: a frame is known by its Python object.
                 other._results_of_others.extend(results)
+
+
+def _is_copy(frame: Any, result: Any) -> bool:
+    """Whether a frame is a result, or a copy that a module in between has made of it."""
+    if frame is result:
+        return True
+    told = ("Id", "InputMapIds", "InputFiles")
+    return frame.type == result.type and all(
+        (key in frame) == (key in result) and (key not in frame or _same(frame[key], result[key]))
+        for key in told
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a == b) if isinstance(a, str) or isinstance(b, str) else list(a) == list(b)
 
 
 # Places in this process whose modules have not ended.

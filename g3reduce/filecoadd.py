@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from . import comm as communicators
-from .coadd import Assign, MPIMapCoadder
+from .coadd import Assign, MPIMapCoadder, as_list_of_ids
 from .distribute import MPIFileReader
 from .errors import InputError
 from .inputs import expand
@@ -45,9 +45,10 @@ def coadd_files(
     Parameters
     ----------
     files : name, path or list of these
-        Input files. Shell patterns are expanded, on rank 0.
+        Input files, all of them on all ranks. Shell patterns are expanded, on rank 0.
     output_file : name or path, optional
-        Where `root` writes the coadds. It is written beside and renamed when it is whole.
+        Where `root` writes the coadds. It is written beside and renamed when it is whole. Other
+        ranks may give None.
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
@@ -75,16 +76,15 @@ strategy, result, root, on_duplicate, pol_conv
     >>> coadd = coadd_files(["obs1.g3", "obs2.g3"], "coadd.g3")  # doctest: +SKIP
     >>> coadd["T"], list(coadd["InputFiles"])  # doctest: +SKIP
     """
-    comm = communicators.duplicate(mpicomm)
-    map_ids = [map_ids] if isinstance(map_ids, str) else map_ids
-    names = _names_of_files(comm, files, output_file, root, on_duplicate)
+    comm = communicators.private(mpicomm)
+    map_ids = as_list_of_ids(map_ids)
     coadder = MPIMapCoadder(
         comm,
-        map_ids,
-        output_map_id,
-        collate,
-        weighted,
-        ignore_missing_weights,
+        map_ids=map_ids,
+        output_map_id=output_map_id,
+        collate=collate,
+        weighted=weighted,
+        ignore_missing_weights=ignore_missing_weights,
         record_obs_id=record_obs_id,
         assign=assign,
         strategy=strategy,
@@ -93,26 +93,27 @@ strategy, result, root, on_duplicate, pol_conv
         on_duplicate=on_duplicate,
         pol_conv=pol_conv,
     )
-    reader = MPIFileReader(comm, [names], schedule=schedule)
-    found = _feed(comm, coadder, reader)
-    communicators.collectively(comm, lambda: _require_maps(len(names), map_ids, found))
-    frames = coadder.finish()
-    if output_file is not None:
-        output = os.fspath(output_file)
+    names = _names_of_files(comm, files, on_duplicate)
+    output = _name_of_output(comm, output_file, names, root)
+    try:
+        found = _feed(comm, coadder, MPIFileReader(comm, [names], schedule=schedule))
+        communicators.collectively(comm, lambda: _require_maps(len(names), map_ids, found))
+        frames = coadder.finish()
+    finally:
+        coadder.discard()
+    if output is not None:
         communicators.from_rank(comm, root, lambda: write_frames(output, frames))
-    comm.Free()
     return coadder.coadd_frames if collate or assign is not None else coadder.coadd_frame
 
 
 def _names_of_files(
     comm: communicators.Comm,
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    output_file: str | os.PathLike[str] | None,
-    root: int,
     on_duplicate: str,
 ) -> list[str]:
     """Which files to read. One rank looks, and the others take its word."""
-    patterns = [files] if isinstance(files, str | os.PathLike) else files
+    patterns = [files] if isinstance(files, str | os.PathLike) else list(files)
+    communicators.same_everywhere(comm, "The list of files", list(map(str, patterns)))
 
     def look() -> list[str]:
         names = expand(patterns)
@@ -120,11 +121,25 @@ def _names_of_files(
             _refuse_repeated_files(names)
         return names
 
-    names = communicators.from_rank(comm, 0, look)
-    if output_file is not None:
+    return communicators.from_rank(comm, 0, look)
+
+
+def _name_of_output(
+    comm: communicators.Comm,
+    output_file: str | os.PathLike[str] | None,
+    names: Sequence[str],
+    root: int,
+) -> str | None:
+    """Where to write. The word of `root` counts, since it is the one that does."""
+
+    def look() -> str | None:
+        if output_file is None:
+            return None
         output = os.fspath(output_file)
-        communicators.from_rank(comm, root, lambda: check_output(output, names))
-    return names
+        check_output(output, names)
+        return output
+
+    return communicators.from_rank(comm, root, look)
 
 
 def _refuse_repeated_files(names: Sequence[str]) -> None:
@@ -157,7 +172,6 @@ def _feed(comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReade
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()
-    reader.close()
     communicators.agree(comm, failure)
     everywhere = comm.allgather((by_id, taken))
     return _Found(sum((part for part, _ in everywhere), Counter()), sum(n for _, n in everywhere))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+import stat
 import struct
 from collections.abc import Iterable, Sequence
 
@@ -67,10 +68,16 @@ def check_file(file: str) -> None:
             "which is how spt3g knows its files."
         )
     try:
+        file.encode()
+        mode = os.stat(file).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+            raise InputError(f"{file}: this is not a regular file, and would never end.")
         with open(file, "rb") as stream:
             head = stream.read(_HEADER.size)
     except OSError as error:
         raise InputError(f"{file}: {error.strerror or error}.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{file!r}: the name is not UTF-8, which spt3g cannot open.") from error
     if not head:
         raise InputError(f"{file}: the file is empty. Was the job that wrote it cut off?")
     if file.endswith(".g3") and not _begins_a_frame(head):

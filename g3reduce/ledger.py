@@ -9,6 +9,7 @@ nothing was lost.
 from __future__ import annotations
 
 import os
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -59,6 +60,40 @@ def attach(frame: Any, unit: Unit) -> None:
     unit keeps the frame until the pipeline is done with it.
     """
     frame.unit = unit
+
+
+# The reader that gave a frame to its pipeline last.
+_last_source: list[weakref.ref[Any]] = []
+
+
+# Readers whose pipeline has not asked for a frame yet.
+_waiting_sources: weakref.WeakSet[Any] = weakref.WeakSet()
+
+
+def await_source(source: Any) -> None:
+    """Take note of a new reader."""
+    _waiting_sources.add(source)
+
+
+def never_asked() -> bool:
+    """Whether there is a reader that no pipeline has asked for a frame."""
+    return bool(_waiting_sources)
+
+
+def note_source(source: Any) -> None:
+    """Take note that this reader gives a frame to its pipeline now."""
+    _waiting_sources.discard(source)
+    _last_source[:] = [weakref.ref(source)]
+
+
+def last_source() -> Any:
+    """The reader from whose pipeline a module is called now, if it is one of ours."""
+    return _last_source[0]() if _last_source else None
+
+
+def forget_source() -> None:
+    """Forget the reader of a pipeline that has ended."""
+    _last_source.clear()
 
 
 def unit_of(frame: Any) -> Unit | None:
@@ -184,35 +219,13 @@ def _refuse_shared_units(ledgers: Iterable[Ledger]) -> None:
                 continue
             first = owner.setdefault(entry.identity, rank)
             if first != rank:
+                by_arrival = (
+                    " (spt3g's reader does not count frames, so this is the order in which they "
+                    "came to the coadder)"
+                )
                 raise DuplicateError(
                     f"{entry.unit} was counted on rank {first} and on rank {rank}, so it would be "
-                    "summed more than once. Give every rank files of its own: "
-                    "MPIFileReader(mpicomm, [files]) shares out the files of a nested list, where "
-                    "those of a plain list reach every rank."
+                    f"summed more than once{by_arrival if entry.unit.index < 0 else ''}. Give "
+                    "every rank files of its own: MPIFileReader(mpicomm, [files]) shares out the "
+                    "files of a nested list, where those of a plain list reach every rank."
                 )
-
-
-class ObservationId:
-    """The observation to which the frames that come now belong."""
-
-    def __init__(self) -> None:
-        self._of_all = ""
-        self._of_file: tuple[str, str] | None = None
-
-    def look_at(self, frame: Any) -> None:
-        """Learn from a frame of any type, if it names an observation."""
-        if "SourceName" not in frame:
-            return
-        prefix = f"{frame['SourceName']}/{frame['ObservationID']}/"
-        unit = unit_of(frame)
-        if unit is None or unit.shared:
-            self._of_all = prefix
-        else:
-            self._of_file = (unit.file, prefix)
-
-    def prefix(self, unit: Unit | None) -> str:
-        """``SourceName/ObservationID/`` of a frame; empty if none was named."""
-        # A file's own observation ends with it, whatever file this rank happens to read next.
-        if unit is not None and self._of_file is not None and self._of_file[0] == unit.file:
-            return self._of_file[1]
-        return self._of_all

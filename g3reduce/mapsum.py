@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import math
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +28,7 @@ from .pixels import (
     is_flat,
 )
 from .reductions import SUM
-from .skymaps import MapFrame
+from .skymaps import MapFrame, Parts
 from .weighting import STOKES
 
 
@@ -41,6 +44,8 @@ class Summary:
         The sum of what the map-maker found outside of the map, for each plane.
     by_rows : bool
         Whether pixels of a flat-sky map are numbered row by row (else column by column).
+    parts : Parts
+        Which planes the frames have had.
     where : str
         How messages name the first frame that was added.
     """
@@ -49,6 +54,7 @@ class Summary:
     storage: dict[str, str]
     overflow: dict[str, float]
     by_rows: bool
+    parts: Parts
     where: str
 
 
@@ -94,6 +100,7 @@ class MapSum:
             storage=dict.fromkeys(frame.stubs, EMPTY),
             overflow=dict.fromkeys(frame.stubs, 0.0),
             by_rows=False,
+            parts=Parts.of(frame.planes),
             where=frame.where,
         )
         return cls(empty, require_weights=require_weights)
@@ -106,15 +113,10 @@ class MapSum:
         MismatchError
             Before anything is added, if the frame does not agree with those that were.
         """
-        skymaps.require_agreement(
-            frame.stubs,
-            self.summary.stubs,
-            frame.where,
-            self.summary.where,
-            weights=self._require_weights,
-        )
+        self.check(frame)
+        self.summary.parts |= Parts.of(frame.planes)
         for name in frame.stubs:
-            if name not in self.summary.stubs:  # weights, of which the first frame had none
+            if name not in self.summary.stubs:  # weights or hits, which the first frame had not
                 self._add_plane(name, frame.stubs[name])
         for name, plane in frame.planes.items():
             subtract = (sign < 0 and name in STOKES) != (name in frame.flipped)
@@ -122,6 +124,30 @@ class MapSum:
             self.summary.overflow[name] += -plane.overflow if subtract else plane.overflow
             with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
                 self._add_pixels(name, plane.pixels(), np.subtract if subtract else np.add)
+
+    def check(self, frame: MapFrame) -> None:
+        """Find out whether a frame agrees with those that were added.
+
+        Raises
+        ------
+        MismatchError
+            If not.
+        """
+        mine, there = self.summary, self.summary.where
+        skymaps.require_agreement(frame.stubs, mine.stubs, frame.where, there)
+        skymaps.require_same_parts(
+            Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights
+        )
+
+    def digest(self) -> bytes:
+        """A short name of the sums: equal for equal pixels, empty if all are 0."""
+        if not any(np.any(plane) for plane in self.blocks.planes.values()):
+            return b""
+        digest = hashlib.blake2b(self.blocks.rows.tobytes(), digest_size=16)
+        for name in sorted(self.blocks.planes):
+            digest.update(name.encode())
+            digest.update(self._flat(name).view(np.uint8).data)
+        return digest.digest()
 
     def prepare(self, summaries: Sequence[Summary]) -> None:
         """Make ready for joining with the sums of other ranks, whose summaries these are.
@@ -136,8 +162,9 @@ class MapSum:
         """
         first, *others = summaries
         for other in others:
-            skymaps.require_agreement(
-                other.stubs, first.stubs, other.where, first.where, weights=self._require_weights
+            skymaps.require_agreement(other.stubs, first.stubs, other.where, first.where)
+            skymaps.require_same_parts(
+                other.parts, first.parts, other.where, first.where, weights=self._require_weights
             )
         joined = join(summaries)
         for name, stub in joined.stubs.items():
@@ -261,6 +288,7 @@ def join(summaries: Sequence[Summary]) -> Summary:
         storage={},
         overflow={},
         by_rows=any(summary.by_rows for summary in summaries),
+        parts=functools.reduce(operator.or_, (summary.parts for summary in summaries)),
         where=summaries[0].where,
     )
     for name in sorted({name for summary in summaries for name in summary.stubs}):

@@ -32,6 +32,9 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
         raise OutputError(f"{file}: there is no folder {folder}.")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OutputError(f"{file}: the folder {folder} cannot be written to.")
+    longest = os.pathconf(folder, "PC_NAME_MAX")
+    if len(os.path.basename(_partial(file)).encode()) > longest:
+        raise OutputError(f"{file}: the name is too long; {longest - 30} bytes are safe.")
     if os.path.isdir(file):
         raise OutputError(f"{file}: this is a folder; expected the name of a file.")
     if os.path.exists(file):
@@ -54,9 +57,7 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
         If writing fails. What was there before is still there, and nothing else is left.
     """
     file = os.path.realpath(file)  # of a link, its target is replaced
-    folder, name = os.path.split(file)
-    # The same ending, because spt3g goes by it; hidden, so that patterns pass it by.
-    partial = os.path.join(folder, f".partial-{os.getpid()}-{name}")
+    partial = _partial(file)
     try:
         writer = core.G3Writer(partial)
         for frame in frames:
@@ -69,6 +70,13 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
+
+
+def _partial(file: str) -> str:
+    """The name under which a file is written."""
+    folder, name = os.path.split(file)
+    # The same ending, because spt3g goes by it; hidden, so that patterns pass it by.
+    return os.path.join(folder, f".partial-{os.getpid()}-{name}")
 
 
 def _same_file(a: str, b: str) -> bool:

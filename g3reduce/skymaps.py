@@ -8,8 +8,8 @@ geometry and the attributes of a plane.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spt3g import core, maps
@@ -55,6 +55,16 @@ class MapFrame:
     def stubs(self) -> dict[str, Any]:
         """An empty map for each plane."""
         return {name: plane.stub for name, plane in self.planes.items()}
+
+    def decoded(self) -> MapFrame:
+        """The same, with all pixels decoded, for adding it several times."""
+        planes = {name: _decoded(plane) for name, plane in self.planes.items()}
+        return replace(self, planes=planes)
+
+
+def _decoded(plane: Plane) -> Plane:
+    found = plane.pixels()
+    return replace(plane, pixels=lambda: found)
 
 
 def as_pol_conv(pol_conv: Any) -> Any:
@@ -135,8 +145,15 @@ def planes_of(frame: Any, where: str) -> dict[str, Any]:
         else:
             # Only `polarized` tells which components are there: the others are null pointers.
             for component in value.keys():  # noqa: SIM118 (not a dictionary)
-                planes[f"{key}.{component}"] = getattr(value, component)
+                planes[f"{key}.{component}"] = _component(value, component, key, where)
     return planes
+
+
+def _component(weights: Any, component: str, key: str, where: str) -> Any:
+    skymap = getattr(weights, component)
+    if skymap is None:
+        raise InputError(f"{where}: the weights {key} have no {component} map.")
+    return skymap
 
 
 def missing_weights(frame: MapFrame) -> bool:
@@ -146,8 +163,72 @@ def missing_weights(frame: MapFrame) -> bool:
     ) and not _weights_key(frame.stubs)
 
 
+@dataclass(frozen=True)
+class Parts:
+    """Which planes the frames of a sum have.
+
+    Attributes
+    ----------
+    complete : frozenset of str or None
+        The planes of each frame with a T map; None if there was no such frame.
+    hits_apart : bool
+        Whether hits came in frames of their own, as spt3g's HitsBinner makes them.
+    """
+
+    complete: frozenset[str] | None
+    hits_apart: bool
+
+    @classmethod
+    def of(cls, planes: Collection[str]) -> Parts:
+        """The parts of one frame."""
+        return cls(frozenset(planes), False) if "T" in planes else cls(None, True)
+
+    def __or__(self, other: Parts) -> Parts:
+        if self.complete is None or other.complete is None:
+            complete = self.complete or other.complete
+        else:
+            complete = self.complete | other.complete
+        return Parts(complete, self.hits_apart or other.hits_apart)
+
+
+def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, weights: bool) -> None:
+    """Refuse a sum that would have some plane of only a part of its frames.
+
+    Parameters
+    ----------
+    mine, theirs : Parts
+    here, there : str
+        How messages name both.
+    weights : bool
+        Whether both must have weights, or none.
+
+    Raises
+    ------
+    MismatchError
+        With the plane.
+    """
+    both = mine | theirs
+    if both.hits_apart and both.complete is not None and "H" in both.complete:
+        raise MismatchError(
+            f"{here} and {there}: one has its hits (H) beside T, the other in a frame of their "
+            "own, so that they would be counted twice. Coadd such frames separately."
+        )
+    if mine.complete is None or theirs.complete is None:
+        return
+    for name in sorted(mine.complete ^ theirs.complete):
+        is_weight = name.startswith("W")
+        both_weighted = _weights_key(mine.complete) and _weights_key(theirs.complete)
+        if is_weight and not weights and not both_weighted:
+            continue
+        has, lacks = (here, there) if name in mine.complete else (there, here)
+        raise MismatchError(
+            f"{has} has {name}, and {lacks} has not, so that their sum would have {name} of only a "
+            "part. Coadd such frames separately (map_ids, collate or assign)."
+        )
+
+
 def require_agreement(
-    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: str, there: str, *, weights: bool
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: str, there: str
 ) -> None:
     """Refuse to add maps that do not agree.
 
@@ -157,25 +238,22 @@ def require_agreement(
         The stubs of both.
     here, there : str
         How messages name both.
-    weights : bool
-        Whether both must have weights, or none.
 
     Raises
     ------
     MismatchError
         With the plane, the attribute and both values.
     """
-    for name in sorted({*mine, *theirs}):
-        is_weight = name.startswith("W")
-        if name in mine and name in theirs:
-            _refuse_differences(name, mine[name], theirs[name], here, there)
-        elif is_weight and not weights and not (_weights_key(mine) and _weights_key(theirs)):
-            continue
-        else:
-            has, lacks = (here, there) if name in mine else (there, here)
+    common = sorted({*mine} & {*theirs})
+    for name in common:
+        _refuse_differences(name, mine[name], theirs[name], here, there)
+    if not common:
+        a, b = next(iter(mine)), next(iter(theirs))
+        different = _different_geometry(mine[a], theirs[b])
+        if different:
             raise MismatchError(
-                f"{has} has {name}, and {lacks} has not, so that their sum would have {name} of "
-                "only a part. Coadd such frames separately (map_ids, collate or assign)."
+                f"{here} does not agree with {there}: {a} and {b} differ in {different}. They must "
+                "not be added."
             )
 
 
@@ -215,7 +293,7 @@ def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _weights_key(planes: Mapping[str, Any]) -> str | None:
+def _weights_key(planes: Iterable[str]) -> str | None:
     return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
 
 
@@ -300,7 +378,8 @@ def _different_geometry(a: Any, b: Any) -> str:
     """What of the geometry differs, with both values; empty where `a` and `b` are compatible."""
     if type(a) is not type(b):
         return f"the kind of map, {type(a).__name__} and {type(b).__name__}"
-    if a.compatible(b):
+    same_proj = not pixels.is_flat(a) or a.proj == b.proj  # spt3g lets ProjNone pass for any other
+    if same_proj and a.compatible(b):
         return ""
     names = _FLAT_GEOMETRY if pixels.is_flat(a) else _HEALPIX_GEOMETRY
     values = [(name, getattr(a, name), getattr(b, name)) for name in ("coord_ref", *names)]

@@ -1,6 +1,6 @@
 """Tests that run on MPI ranks: ``@pytest.mark.ranks(1, 2, 3)``.
 
-A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks()``.
+A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks``.
 
 The process that pytest was started in has no MPI. For each number of ranks it starts one
 ``mpirun`` whose ranks run, in step, all tests that are marked with that number, and write down

@@ -39,7 +39,7 @@ def combinations():
     return [(*case, *others) for case, others in zip(full, rest, strict=False)]
 
 
-@pytest.mark.ranks()
+@pytest.mark.ranks
 @pytest.mark.parametrize(
     ("way", "kind", "weighting", "n_ranks", "driver", "schedule", "root"),
     combinations(),
@@ -91,7 +91,7 @@ def run_pipeline(comm, files, output, schedule, options):
 
 @pytest.mark.ranks(1, 2, 3, 5)
 def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder):
-    """Of a sum of n numbers, any order errs by less than (n - 1) units of the sum of their sizes."""
+    """A sum of n numbers errs, in any order, by less than n - 1 units of the sum of their sizes."""
 
     def write():
         rng = np.random.default_rng(7)
@@ -118,9 +118,7 @@ def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder)
 
 @pytest.mark.ranks(2, 3)
 def test_maps_of_one_rank_only(comm, shared_folder):
-    files = on_first(
-        comm, lambda: skies.write_files(shared_folder, 1, "healpix ring", "polarized")
-    )
+    files = on_first(comm, lambda: skies.write_files(shared_folder, 1, "healpix ring", "polarized"))
     for strategy in ("gather", "tree", "allreduce"):
         coadd = g3reduce.coadd_files(files, mpicomm=comm, strategy=strategy, map_ids="90GHz")
         if comm.rank == 0:
@@ -130,7 +128,9 @@ def test_maps_of_one_rank_only(comm, shared_folder):
 
 
 @pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("kinds", [("flat sparse", "flat dense"), ("healpix ring", "healpix dense")])
+@pytest.mark.parametrize(
+    "kinds", [("flat sparse", "flat dense"), ("healpix ring", "healpix dense")]
+)
 def test_storages_that_mix_over_ranks_make_the_fullest(comm, shared_folder, kinds):
     def write():
         return [

@@ -24,7 +24,9 @@ def coadd_and_fail(comm, files, output, kind, text, **options):
     assert all(text in message for message in mine), errors
     # The others say which rank failed, and how.
     assert all(error in (kind, g3reduce.RemoteError) for error, _ in errors), errors
-    assert all("rank" in message and text in message for error, message in errors if error is not kind)
+    assert all(
+        "rank" in message and text in message for error, message in errors if error is not kind
+    )
     comm.Barrier()
     assert [name for name in os.listdir(output.parent) if "coadd" in name] == []
 
@@ -143,7 +145,7 @@ def test_arguments_that_differ_between_ranks_are_refused(comm):
 
 @pytest.mark.ranks(2)
 def test_a_strategy_that_cannot_put_the_result_there_is_refused(comm):
-    with pytest.raises(g3reduce.UsageError, match="'tree' cannot.*these can: auto, allreduce"):
+    with pytest.raises(g3reduce.UsageError, match=r"'tree' cannot.*these can: auto, allreduce"):
         g3reduce.MPIMapCoadder(comm, strategy="tree", result="all")
     with pytest.raises(g3reduce.UsageError, match="expected one of auto, gather, tree, allreduce"):
         g3reduce.MPIMapCoadder(comm, strategy="ring")

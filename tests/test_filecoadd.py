@@ -328,3 +328,43 @@ def test_a_map_that_is_no_map_is_told_with_its_file(folder):
     del writer
     with pytest.raises(InputError, match=r"^odd\.g3, frame 0 \(Id '150GHz'\): H is a G3VectorDou"):
         coadd_files("odd.g3")
+
+
+def test_compressed_files_that_are_broken_are_not_taken_for_empty(folder):
+    files = write_files(folder, 2, "flat sparse", "polarized")
+    for name, content in (("bad.g3.gz", b"hello, not gzip"), ("bad.g3.bz2", b"BZh9 but no more")):
+        (folder / name).write_bytes(content)
+        with pytest.raises(InputError, match=f"{name}, frame 0: .*not compressed as its name says"):
+            coadd_files([*files, str(folder / name)])
+
+
+def test_a_pipe_is_refused_instead_of_waited_for(folder):
+    os.mkfifo(folder / "pipe.g3")
+    with pytest.raises(InputError, match=r"pipe\.g3: this is not a regular file"):
+        coadd_files(str(folder / "pipe.g3"))
+
+
+def test_a_name_that_is_too_long_is_told_before_the_work(folder):
+    files = write_files(folder, 1, "flat sparse", "polarized")
+    with pytest.raises(OutputError, match="the name is too long"):
+        coadd_files(files, str(folder / ("x" * 245 + ".g3")))
+    assert sorted(os.listdir(folder)) == ["obs_000.g3"]
+
+
+def test_weights_without_a_component_are_an_error(folder):
+    from spt3g import core
+
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = "x"
+    whole = next(
+        frame
+        for frame in core.G3File(write_files(folder, 1, "flat sparse", "unpolarized")[0])
+        if "T" in frame
+    )
+    frame["T"], frame["Wunpol"] = whole["T"], maps.G3SkyMapWeights()
+    with core.G3Writer(str(folder / "null.g3")) as writer:
+        writer(frame)
+    with pytest.raises(
+        InputError, match=r"null\.g3, frame 0 .*: the weights Wunpol have no TT map"
+    ):
+        coadd_files(str(folder / "null.g3"))

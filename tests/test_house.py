@@ -19,10 +19,14 @@ PACKAGE = Path(g3reduce.__file__).parent
 # A file imports only from rows above its own. A name without a suffix is a folder.
 ROWS = (
     ("errors.py",),
-    ("comm.py", "transfer.py", "inputs.py", "output.py", "ledger.py", "launch.py"),
-    ("blocks.py", "reductions.py"),
+    (
+        *("jobend.py", "comm.py", "counter.py", "transfer.py"),
+        *("inputs.py", "output.py", "ledger.py", "launch.py"),
+    ),
+    ("blocks.py", "reductions.py", "provenance.py"),
     ("pixels.py", "weighting.py", "skymaps.py", "strategies"),
     ("mapsum.py", "distribute.py", "endmodule.py"),
+    ("joining.py",),
     ("coadd.py", "filecoadd.py"),
     ("simulate",),
     ("plot.py",),
@@ -32,6 +36,9 @@ ROWS = (
 # Within a row: a file is built on its neighbour, never the other way round. Files of one folder
 # may import each other.
 NEIGHBOURS = {
+    ("comm.py", "jobend.py"),
+    ("counter.py", "comm.py"),
+    ("counter.py", "jobend.py"),
     ("output.py", "inputs.py"),
     ("weighting.py", "pixels.py"),
     ("skymaps.py", "pixels.py"),

@@ -165,3 +165,41 @@ def test_a_pipeline_that_was_halted_gives_no_partial_coadd(tmp_path):
     assert done.returncode != 0
     assert "InputError: The pipeline was halted before all files were read" in done.stderr
     assert "it went on" not in done.stdout
+
+
+LEAVES = """
+import sys
+from mpi4py import MPI
+import g3reduce
+from spt3g import core
+
+comm = MPI.COMM_WORLD
+how, files = sys.argv[1], sys.argv[2:]
+coadder = g3reduce.MPIMapCoadder(comm)
+
+def leave(frame):
+    if frame.type == core.G3FrameType.Map and comm.rank == 1 and coadder.unfinished:
+        if how == "sys.exit":
+            sys.exit(3)
+        raise g3reduce.InputError("caught on one rank only")
+
+pipe = core.G3Pipeline()
+pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule="static")
+pipe.Add(leave)
+pipe.Add(coadder)
+try:
+    pipe.Run()
+except g3reduce.InputError:
+    pass
+"""
+
+
+@pytest.mark.parametrize("how", ["sys.exit", "catch"])
+def test_a_rank_that_just_leaves_ends_the_job(tmp_path, how):
+    files = skies.write_files(tmp_path, 4, "flat sparse", "polarized")
+    script = tmp_path / "leaves.py"
+    script.write_text(LEAVES)
+    done, seconds = start(2, [str(script), how, *files])
+    assert done.returncode != 0
+    assert "rank 1 of 2 ends before its MPIMapCoadder has joined its sums" in done.stderr
+    assert seconds < 30

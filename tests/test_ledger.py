@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from spt3g import core
 
 from g3reduce import DuplicateError
-from g3reduce.ledger import Entry, Ledger, ObservationId, Unit, attach, merge, unit_of
+from g3reduce.ledger import Entry, Ledger, Unit, attach, merge, unit_of
+from g3reduce.provenance import ObservationId
 
 relaxed = settings(deadline=None)
 

@@ -49,7 +49,10 @@ def test_every_frame_is_seen_in_order_by_those_who_should(comm, shared_folder, s
     def make():
         return [
             write(shared_folder, "meta", "MN"),
-            [write(shared_folder, f"block{i}", text) for i, text in enumerate(["12", "345", "", "6"])],
+            [
+                write(shared_folder, f"block{i}", text)
+                for i, text in enumerate(["12", "345", "", "6"])
+            ],
             write(shared_folder, "more", "P"),
             [],
             [write(shared_folder, "last", "789")],
@@ -116,7 +119,6 @@ def test_large_frames_are_cut_into_pieces(comm, shared_folder, monkeypatch):
     path = on_first(comm, make)
     reader = g3reduce.MPIFileReader(comm, [path])
     (frame,) = list(reader)
-    reader.close()
     assert list(frame["Numbers"]) == list(range(5000))
 
 
@@ -129,5 +131,7 @@ def test_a_broken_broadcast_file_is_an_error_on_all_ranks(comm, shared_folder):
         return path
 
     path = on_first(comm, make)
-    with pytest.raises(g3reduce.G3ReduceError, match=r"cut\.g3, frame \d: this frame cannot be read"):
+    with pytest.raises(
+        g3reduce.G3ReduceError, match=r"cut\.g3, frame \d: this frame cannot be read"
+    ):
         read(comm, [path])

@@ -125,8 +125,13 @@ def run(options: argparse.Namespace) -> None:
         seconds = time.perf_counter() - start
         ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
         for frame in frames:
-            print(f"{frame['Id']}: {_contents(frame)} from {len(frame['InputFiles'])} files")
+            print(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}")
         print(f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
+
+
+def _n_files(frame: Any) -> str:
+    number = len(frame.get("InputFiles", ()))
+    return f"{number} file{'s' if number != 1 else ''}"
 
 
 def _contents(frame: Any) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import glob
 import os
 import shlex
 import subprocess
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from ..comm import launched
 from ..errors import G3ReduceError, UsageError
 
 DESCRIPTION = """\
@@ -63,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
     folder: Path = options.output_dir
     survey = Survey(seed=options.seed)
     detectors = 2 * survey.n_pixels * len(survey.bands)
-    _refuse_leftovers(folder, options.observations)
+    _check(options)
     print(
         f"Simulating {options.observations} observations of a {survey.width / _DEG:.0f} by "
         f"{survey.height / _DEG:.0f} degree field with {detectors} detectors:"
@@ -85,9 +87,15 @@ def run(options: argparse.Namespace) -> None:
 _DEG = 3.141592653589793 / 180  # in G3Units, which count radians
 
 
-def _refuse_leftovers(folder: Path, n_observations: int) -> None:
-    """Files that this run does not make would go into its coadd."""
-    made = {f"obs_{number:04d}.g3" for number in range(1, n_observations + 1)}
+def _check(options: argparse.Namespace) -> None:
+    started = launched()
+    if started is not None and started[1] > 1:
+        raise UsageError("the demo starts its ranks itself: run it without mpirun")
+    if options.ranks < 1:
+        raise UsageError(f"--ranks is {options.ranks}; expected 1 or more")
+    # Files that this run does not make would go into its coadd.
+    made = {f"obs_{number:04d}.g3" for number in range(1, options.observations + 1)}
+    folder: Path = options.output_dir
     others = [path for path in sorted(folder.glob("*/*.g3")) if path.name not in made]
     if others:
         raise UsageError(
@@ -107,7 +115,7 @@ def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) ->
     """Start the command line on several ranks, as a user would."""
     from ..launch import find_mpirun, mpirun_command, mpirun_environment
 
-    pattern = os.path.join(os.path.dirname(files[0]), "obs_*.g3")
+    pattern = os.path.join(glob.escape(os.path.dirname(files[0])), "obs_*.g3")
     arguments = ["coadd", pattern, "-o", str(output), "--collate"]
     arguments += ["-v"] if options.verbose else []
     command = [sys.executable, "-m", "g3reduce", *arguments]

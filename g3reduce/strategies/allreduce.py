@@ -31,7 +31,8 @@ class Allreduce:
 
         operation = getattr(MPI, str(reduction.operation))
         blocks.insert(union_of_rows(comm, blocks))
-        for plane in blocks.planes.values():
+        for name in sorted(blocks.planes):
+            plane = blocks.planes[name]
             scratch = np.empty(transfer.PIECE // plane.itemsize, plane.dtype)
             for piece in transfer.pieces(plane):
                 if result == "all":

@@ -18,8 +18,8 @@ def send(comm: MPI.Intracomm, blocks: Blocks, dest: int) -> None:
     """Send blocks to a rank that calls `receive_into`."""
     comm.send(len(blocks.rows), dest)
     transfer.send(comm, blocks.rows, dest)
-    for plane in blocks.planes.values():
-        transfer.send(comm, plane, dest)
+    for name in sorted(blocks.planes):
+        transfer.send(comm, blocks.planes[name], dest)
 
 
 def receive_into(comm: MPI.Intracomm, blocks: Blocks, source: int, reduction: Reduction) -> None:
@@ -31,7 +31,8 @@ def receive_into(comm: MPI.Intracomm, blocks: Blocks, source: int, reduction: Re
     # Neighbours here as well as there: then a piece is combined where it lies.
     together = len(rows) > 0 and places[-1] - places[0] + 1 == len(rows)
     scratch = None
-    for plane in blocks.planes.values():
+    for name in sorted(blocks.planes):
+        plane = blocks.planes[name]
         if scratch is None or scratch.dtype != plane.dtype:
             scratch = np.empty(transfer.PIECE // plane.itemsize, plane.dtype)
         mine = plane[places[0] : places[-1] + 1].reshape(-1) if together else plane[places]

@@ -120,6 +120,10 @@ def reduce(
 
     See `Strategy.reduce`. With one rank there is nothing to do.
     """
+    if not reduction.elementwise:
+        raise UsageError(
+            f"The reduction {reduction.name!r} is not elementwise, so it cannot be done on blocks."
+        )
     if isinstance(comm, OneProcess):
         return blocks
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be

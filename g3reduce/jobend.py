@@ -1,0 +1,98 @@
+"""How the loss of one rank ends the whole job, instead of letting the others wait for ever."""
+
+from __future__ import annotations
+
+import atexit
+import sys
+import time
+import weakref
+from collections.abc import Callable
+from traceback import format_exception
+from types import TracebackType
+from typing import Any
+
+# How long a rank that is well waits for the one that failed to print its traceback first.
+_GRACE_S = 2.0
+# How long the launcher may take to pass on what was printed, before it ends the job.
+_FORWARDING_S = 0.25
+
+
+def end_job_on_exception() -> None:
+    """Let an exception that nobody catches end the whole MPI job, with its traceback.
+
+    Without it, the other ranks wait for the lost one until the queue's time is up. Ranks whose
+    error was already told by another one leave the printing to that one. A rank that just ends,
+    by ``sys.exit`` for example, while a module has not (see `must_end`), ends the job, too.
+    Installing it twice does nothing. Exceptions in threads do not pass here.
+    """
+    if getattr(sys.excepthook, "ends_job", False):
+        return
+    previous = sys.excepthook
+    atexit.register(_end)
+
+    def hook(
+        kind: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        from mpi4py import MPI
+
+        if MPI.Is_finalized():
+            previous(kind, error, traceback)
+            return
+        world = MPI.COMM_WORLD
+        reporter = getattr(error, "reporter", None)
+        if reporter is not None and reporter != world.rank:
+            time.sleep(_GRACE_S)
+        else:
+            sys.stdout.flush()
+            text = f"g3reduce: rank {world.rank} of {world.size} failed and ends the job:\n"
+            if previous is sys.__excepthook__:
+                text += "".join(format_exception(kind, error, traceback))
+            # In one piece, so that the output of other ranks does not come in between.
+            sys.stderr.write(text)
+            if previous is not sys.__excepthook__:
+                previous(kind, error, traceback)
+            sys.stderr.flush()
+            time.sleep(_FORWARDING_S)
+        world.Abort(1)
+
+    hook.ends_job = True  # type: ignore[attr-defined]
+    sys.excepthook = hook
+
+
+# Modules of which other ranks may be waiting for this one, as long as they are `unfinished`.
+_modules: weakref.WeakSet[Any] = weakref.WeakSet()
+_releases: list[Callable[[], None]] = []
+
+
+def must_end(module: Any) -> None:
+    """Let the job end if this process does while the module is ``unfinished``.
+
+    The other ranks would wait for it, and what it has summed would be lost.
+    """
+    _modules.add(module)
+
+
+def at_end(release: Callable[[], None]) -> None:
+    """Do something at the end of the process, together with all ranks, once it is sure that
+    none of them is waited for."""
+    _releases.append(release)
+
+
+def _end() -> None:
+    from mpi4py import MPI
+
+    if MPI.Is_finalized():
+        return
+    left = {type(module).__name__ for module in _modules if module.unfinished}
+    if not left:
+        for release in reversed(_releases):
+            release()
+        return
+    sys.stderr.write(
+        f"g3reduce: rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} ends before its "
+        f"{' and '.join(sorted(left))} has joined its sums with the other ranks, and ends the "
+        "job.\n"
+    )
+    sys.stderr.flush()
+    time.sleep(_FORWARDING_S)
+    MPI.COMM_WORLD.Abort(1)

@@ -1,0 +1,90 @@
+"""Where the maps of a coadd come from: their files, Ids and observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import InputError
+from .ledger import Entry, Unit, unit_of
+
+
+class Provenance:
+    """Keeps track of the frames that come, to say of each where it comes from.
+
+    Parameters
+    ----------
+    record_obs_id : bool
+        Whether Ids are to be preceded by ``SourceName/ObservationID/``.
+    """
+
+    def __init__(self, record_obs_id: bool):
+        self._observation = ObservationId() if record_obs_id else None
+        self._arrived: dict[str, int] = {}
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type to which observation the maps after it belong."""
+        if self._observation is not None:
+            self._observation.look_at(frame)
+
+    def entry_of(self, frame: Any) -> Entry:
+        """What a ledger has to say of a map frame. To be asked once for each frame."""
+        unit = self._unit_of(frame)
+        if "InputMapIds" in frame:  # a coadd itself
+            map_ids = tuple(frame["InputMapIds"])
+        else:
+            prefix = self._observation.prefix(unit) if self._observation else ""
+            map_ids = (prefix + frame["Id"],) if frame.get("Id", None) else ()
+        if "InputFiles" in frame:
+            files = tuple(frame["InputFiles"])
+        else:
+            files = (unit.file,) if unit else ()
+        return Entry.of(unit, map_ids, files)
+
+    def _unit_of(self, frame: Any) -> Unit | None:
+        """The unit of a frame, also of one that comes from spt3g's own reader."""
+        unit = unit_of(frame)
+        file = getattr(frame, "_filename", None)
+        if unit is not None or not file:
+            return unit
+        # That reader does not count frames; the order of arrival tells them apart.
+        arrived = self._arrived.get(file, 0)
+        self._arrived[file] = arrived + 1
+        return Unit(file, -1 - arrived)
+
+
+class ObservationId:
+    """The observations to which frames belong."""
+
+    def __init__(self) -> None:
+        self._of_file: dict[str, str] = {}
+        self._of_all = self._latest = ""
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type, if it names an observation.
+
+        Raises
+        ------
+        InputError
+            If it names the source only.
+        """
+        if "SourceName" not in frame:
+            return
+        unit = unit_of(frame)
+        if "ObservationID" not in frame:
+            raise InputError(
+                f"{unit or 'A frame'}: a SourceName, but no ObservationID; record_obs_id needs "
+                "both."
+            )
+        self._latest = f"{frame['SourceName']}/{frame['ObservationID']}/"
+        if unit is None or unit.shared:
+            self._of_all = self._latest
+        else:
+            self._of_file[unit.file] = self._latest
+
+    def prefix(self, unit: Unit | None) -> str:
+        """``SourceName/ObservationID/`` of a frame; empty if none was named.
+
+        The observation of a file ends with it, whatever this rank happens to read next. A frame
+        that was made in the pipeline belongs to the observation that came last.
+        """
+        return self._latest if unit is None else self._of_file.get(unit.file, self._of_all)
