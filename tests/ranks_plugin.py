@@ -10,6 +10,7 @@ test that one rank cannot finish fails within seconds, with the stacks of all ra
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -17,6 +18,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 
@@ -161,6 +163,10 @@ class Launcher:
 
     def __init__(self):
         self.jobs = {}
+        if threading.current_thread() is threading.main_thread():
+            # A test run that is terminated must not leave its ranks behind.
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        atexit.register(self.pytest_sessionfinish)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item):
