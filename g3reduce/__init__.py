@@ -18,24 +18,34 @@ if TYPE_CHECKING:
         DuplicateError,
         G3ReduceError,
         InputError,
+        InterruptedByUser,
         MismatchError,
         OutputError,
         RemoteError,
+        StallError,
         UsageError,
     )
     from .filecoadd import coadd_files
+    from .guards import guard
     from .ledger import Unit, unit_of
+    from .parallelize import MPIFrameParallelizer, MPIIODistributor, Progress
 
 _HOME = {
     "MPIFileReader": "distribute",
+    "MPIFrameParallelizer": "parallelize",
+    "MPIIODistributor": "parallelize",
+    "Progress": "parallelize",
     "MPIMapCoadder": "coadd",
     "coadd_files": "filecoadd",
+    "guard": "guards",
     "DuplicateError": "errors",
     "G3ReduceError": "errors",
     "InputError": "errors",
+    "InterruptedByUser": "errors",
     "MismatchError": "errors",
     "OutputError": "errors",
     "RemoteError": "errors",
+    "StallError": "errors",
     "Unit": "ledger",
     "UsageError": "errors",
     "unit_of": "ledger",
@@ -45,14 +55,20 @@ __all__ = [
     "DuplicateError",
     "G3ReduceError",
     "InputError",
+    "InterruptedByUser",
     "MPIFileReader",
+    "MPIFrameParallelizer",
+    "MPIIODistributor",
     "MPIMapCoadder",
     "MismatchError",
     "OutputError",
+    "Progress",
     "RemoteError",
+    "StallError",
     "Unit",
     "UsageError",
     "coadd_files",
+    "guard",
     "unit_of",
 ]
 

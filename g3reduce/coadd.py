@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from spt3g import core
 
 from . import comm as communicators
-from . import skymaps, strategies
+from . import skymaps, strategies, waiting
 from .endmodule import PipelinePlace
 from .errors import InputError, UsageError
 from .jobend import must_end
@@ -234,6 +234,7 @@ class MPIMapCoadder:
                 "brings frames, such as MPIFileReader."
             )
         known = self._place.see(frame)
+        waiting.check()
         if frame.type == core.G3FrameType.EndProcessing:
             outputs = self.finish()
             return [*outputs, frame] if self._comm.rank == self._root else None
@@ -293,6 +294,10 @@ class MPIMapCoadder:
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
+        if waiting.open_guards:
+            # The guard tells the others at once, where an agreement would take them to their end.
+            self._place.require_whole_input()
+            waiting.meet(self._comm, "the end of processing")
         communicators.collectively(self._comm, self._place.require_whole_input)
         names, joined = join_coadds(
             self._comm,

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
+from . import ownership, waiting
 from .errors import G3ReduceError, RemoteError, UsageError
 from .jobend import end_job_on_exception
 
@@ -134,12 +135,38 @@ def private(mpicomm: Comm | None) -> Comm:
     end_job_on_exception()
     kept: Any = comm.Get_attr(_keyval())
     if kept is None:
+        waiting.meet(comm, "the making of a communicator")
         kept = Kept(comm.Dup())
         comm.Set_attr(_keyval(), kept)
         # What works on the private communicator finds itself.
         kept.comm.Set_attr(_keyval(), kept)
     own: MPI.Intracomm = kept.comm
     return own
+
+
+def duplicate(mpicomm: Comm | None) -> Comm:
+    """A communicator for one module alone, over the same ranks. Collective over `mpicomm`.
+
+    For modules whose messages may still be under way when they end by an error. The caller frees
+    it with ``Free()``; a guard does so after an error.
+    """
+    comm = resolve(mpicomm)
+    if isinstance(comm, OneProcess) or comm.size == 1:
+        return OneProcess()
+    end_job_on_exception()
+    waiting.meet(comm, "the making of a communicator")
+    mine: Comm = ownership.own(comm.Dup())
+    waiting.made(mine.key)  # type: ignore[union-attr]
+    return mine
+
+
+def split(comm: Comm, color: int) -> Any:
+    """A communicator of those ranks of `comm` that give the same `color`; as `duplicate`."""
+    if isinstance(comm, OneProcess):
+        return comm
+    part = ownership.own(comm.Split(color, comm.rank))
+    waiting.made(part.key)
+    return part
 
 
 class Kept:
@@ -200,7 +227,8 @@ def agree(comm: Comm, error: Exception | None = None) -> None:
     RemoteError
         On the ranks that have none.
     """
-    mine = None if error is None else (world_rank(), _describe(error))
+    waiting.meet(comm, "an agreement")
+    mine = None if error is None else (world_rank(), describe_error(error))
     told = comm.allgather(mine)
     failures = {rank: said[1] for rank, said in enumerate(told) if said is not None}
     if not failures:
@@ -214,7 +242,7 @@ def agree(comm: Comm, error: Exception | None = None) -> None:
         remote.reporter = next(iter(reporters.values()))
         raise remote
     if isinstance(error, G3ReduceError):
-        error.reporter = reporters[_describe(error)]
+        error.reporter = reporters[describe_error(error)]
     raise error
 
 
@@ -238,6 +266,7 @@ def from_rank(comm: Comm, root: int, work: Callable[[], T]) -> T:
 def same_everywhere(comm: Comm, what: str, value: object) -> None:
     """Raise `UsageError` on all ranks unless `value` is the same on all. Collective over `comm`."""
     text = repr(value)
+    waiting.meet(comm, "a comparison")
     # A digest: lists of files may be long, and ranks many.
     digests = comm.allgather(hashlib.sha256(text.encode()).digest())
     rank = next((rank for rank, other in enumerate(digests) if other != digests[0]), None)
@@ -265,7 +294,8 @@ def world_rank() -> int:
     return started[0] if started else 0
 
 
-def _describe(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
+    """How an error is told to other ranks."""
     text = str(error)
     return text if isinstance(error, G3ReduceError) else f"{type(error).__name__}: {text}"
 

@@ -3,30 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from spt3g import core
 
 from . import comm as communicators
-from . import transfer
+from . import transfer, waiting
+from .blockhead import merged_leaders
 from .counter import SharedCounter
 from .errors import InputError, UsageError
 from .inputs import check_files
-from .ledger import Unit, attach, await_source, note_source
+from .ledger import Keeper, Unit, attach, await_source, note_source
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
 
 SCHEDULES = ("dynamic", "static")
-
-# A pipeline keeps these back until it has put its PipelineInfo frame in front of the others.
-_HELD_BACK = (
-    core.G3FrameType.Observation,
-    core.G3FrameType.Wiring,
-    core.G3FrameType.Calibration,
-)
 
 
 @dataclass(frozen=True)
@@ -60,6 +54,9 @@ class MPIFileReader:
     schedule : {"dynamic", "static"}
         How the files of a parallel block are shared out: each to the next rank that is free, or
         dealt out in order (file ``i`` to rank ``i % size``), the same in each run.
+    leaders_of : sequence of G3FrameType, optional
+        Types of data frames. If given, the metadata that lead the files of a parallel block are
+        merged, and reach every rank before the block's data; see `MPIIODistributor`.
 
     Attributes
     ----------
@@ -70,7 +67,10 @@ class MPIFileReader:
     ------
     InputError
         On all ranks, if a file is missing, empty or no .g3 file; later, on the rank that reads
-        it, if a file turns out to be broken (with the file and the index of the frame).
+        it, if a file turns out to be broken (with the file and the index of the frame), or if,
+        with `leaders_of`, metadata come after data in a file of a parallel block.
+    MismatchError
+        On all ranks, if, with `leaders_of`, metadata of a parallel block contradict each other.
     UsageError
         If the arguments are of the wrong kind or differ between ranks.
 
@@ -80,38 +80,47 @@ class MPIFileReader:
     """
 
     def __init__(
-        self, mpicomm: communicators.Comm | None, files: Files, *, schedule: str = "dynamic"
+        self,
+        mpicomm: communicators.Comm | None,
+        files: Files,
+        *,
+        schedule: str = "dynamic",
+        leaders_of: Sequence[Any] | None = None,
     ):
         self._comm = communicators.private(mpicomm)
         self._schedule = schedule
+        self._data_types = None if leaders_of is None else tuple(leaders_of)
+        # Called before this rank may have to wait for the others.
+        self.before_waiting: Callable[[], object] = lambda: None
         self._blocks = communicators.collectively(self._comm, lambda: _blocks_of(files, schedule))
         communicators.same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
         communicators.collectively(self._comm, self._check_own_share)
         self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
         self._frames: Iterator[Any] = self._read()
-        self._held: list[Any] = []
-        self.exhausted = False
+        self._keeper = Keeper()
+        self.begun = self.exhausted = False
         await_source(self)
+        waiting.expect_to_end(self)
 
     def __call__(self, frame: Any) -> Any:
         """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
-        # The unit on a frame lives as long as Python holds the frame. When the next one is asked
-        # for, the pipeline is done with it, but for metadata that wait for what comes after them.
-        if self._held and self._held[-1].type not in _HELD_BACK:
-            self._held.clear()
+        self.begun = True
+        waiting.check()
         note_source(self)
         following = next(self._frames, None)
         if following is None:
             self.exhausted = True
             return []
-        following.source = self
-        self._held.append(following)
-        return following
+        return self._keeper.keep(following, self)
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the frames of this rank, without a pipeline."""
+        self.begun = True
         note_source(self)
-        return self._frames
+        for frame in self._frames:
+            waiting.check()
+            yield frame
+        self.exhausted = True
 
     def stop(self) -> None:
         """Let no rank begin another file, because something went wrong on this one."""
@@ -126,17 +135,48 @@ class MPIFileReader:
     def _read(self) -> Iterator[Any]:
         counters = iter(self._counters)
         for block in self._blocks:
+            self.before_waiting()
             if block.shared:
                 yield from self._read_for_all(block)
                 continue
+            if self._data_types is not None:
+                yield from self._leaders_of(block)
             counter = next(counters)
             if self._schedule == "static":
                 for number in range(self._comm.rank, len(block.files), self._comm.size):
                     if not counter.stopped:
-                        yield from _frames_of(block, number)
+                        yield from self._data_of(block, number)
             else:
                 while (number := counter.next()) < len(block.files):
-                    yield from _frames_of(block, number)
+                    yield from self._data_of(block, number)
+        self.before_waiting()
+
+    def _leaders_of(self, block: _Block) -> Iterator[Any]:
+        """The metadata at the head of the files of a parallel block, merged, for all ranks."""
+        for leader, frame in merged_leaders(
+            self._comm, len(block.files), lambda number: _frames_of(block, number), self._is_data
+        ):
+            attach(frame, replace(_unit(block, leader.position, leader.index), shared=True))
+            yield frame
+
+    def _data_of(self, block: _Block, number: int) -> Iterator[Any]:
+        """The frames of a file of a parallel block, without its leaders if those were merged."""
+        data_came = self._data_types is None
+        for frame in _frames_of(block, number):
+            if self._is_data(frame):
+                data_came = True
+            elif data_came:
+                raise InputError(
+                    f"{frame.unit}: a {frame.type} frame, which is "
+                    "metadata, comes after data in a file of a parallel block, so its place among "
+                    "the data of the other files is not known. Read this file by itself (not in a "
+                    f"nested list), or count {frame.type} among the dataframetype."
+                )
+            if data_came:
+                yield frame
+
+    def _is_data(self, frame: Any) -> bool:
+        return self._data_types is None or frame.type in self._data_types
 
     def _read_for_all(self, block: _Block) -> Iterator[Any]:
         if isinstance(self._comm, communicators.OneProcess):
@@ -194,8 +234,13 @@ def _frames_of(block: _Block, number: int) -> Iterator[Any]:
     index = 0
     try:
         reader = core.G3Reader(block.files[number], track_filename=True)
+        # Where in the file a frame is: not to be asked of streams and compressed files.
+        plain = block.files[number].endswith(".g3") and os.path.isfile(block.files[number])
+        end = 0
         while frames := reader.Process(None):
+            start, end = end, reader.tell() if plain else 0
             for frame in frames:
+                frame.span = (start, end) if plain and len(frames) == 1 else None
                 if int(frame.type) == 0 and not len(frame):
                     # To spt3g, 17 zeros are a frame, checksum and all.
                     raise RuntimeError("there are zeros where a frame should be")

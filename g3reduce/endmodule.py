@@ -25,7 +25,7 @@ class PipelinePlace:
         self._upstream: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.begun = False
+        self.begun = self._has_seen_input = False
         _open.add(self)
         forget_source()  # of an earlier pipeline, which may have failed
 
@@ -39,6 +39,9 @@ class PipelinePlace:
         for source in (getattr(frame, "source", None), last_source()):
             if source is not None:
                 self._sources.add(source)
+        # These are in every pipeline.
+        if frame.type not in (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing):
+            self._has_seen_input = True
         if frame.type == core.G3FrameType.EndProcessing:
             _passing.frame, _passing.seen_by = None, []
         return any(_is_copy(frame, result) for result in self._results_of_others)
@@ -55,7 +58,7 @@ class PipelinePlace:
         """
         halted = not all(source.exhausted for source in self._sources)
         # A pipeline that was halted stays so: spt3g ends the next one before it has begun.
-        halted |= self.begun and not self._sources and never_asked()
+        halted |= self.begun and not self._has_seen_input and never_asked()
         forget_source()
         if halted:
             raise InputError(

@@ -6,9 +6,11 @@ __all__ = [
     "DuplicateError",
     "G3ReduceError",
     "InputError",
+    "InterruptedByUser",
     "MismatchError",
     "OutputError",
     "RemoteError",
+    "StallError",
     "UsageError",
 ]
 
@@ -40,6 +42,14 @@ class MismatchError(InputError):
 
 class DuplicateError(InputError):
     """The same unit of input would be counted twice."""
+
+
+class InterruptedByUser(G3ReduceError):
+    """SIGINT (Ctrl-C) or SIGTERM came while a guard was open."""
+
+
+class StallError(G3ReduceError):
+    """Nothing has moved on any rank for as long as the guard allows."""
 
 
 class OutputError(G3ReduceError):

@@ -172,7 +172,7 @@ def _feed(comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReade
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()
-    communicators.agree(comm, failure)
+    communicators.agree(comm, failure)  # and so all are here
     everywhere = comm.allgather((by_id, taken))
     return _Found(sum((part for part, _ in everywhere), Counter()), sum(n for _, n in everywhere))
 

@@ -14,7 +14,7 @@ from typing import Any
 # How long a rank that is well waits for the one that failed to print its traceback first.
 _GRACE_S = 2.0
 # How long the launcher may take to pass on what was printed, before it ends the job.
-_FORWARDING_S = 0.25
+FORWARDING_S = 0.25
 
 
 def end_job_on_exception() -> None:
@@ -52,7 +52,7 @@ def end_job_on_exception() -> None:
             if previous is not sys.__excepthook__:
                 previous(kind, error, traceback)
             sys.stderr.flush()
-            time.sleep(_FORWARDING_S)
+            time.sleep(FORWARDING_S)
         world.Abort(1)
 
     hook.ends_job = True  # type: ignore[attr-defined]
@@ -70,6 +70,11 @@ def must_end(module: Any) -> None:
     The other ranks would wait for it, and what it has summed would be lost.
     """
     _modules.add(module)
+
+
+def settle() -> None:
+    """All ranks know of what has failed, so that none waits for this one."""
+    _modules.clear()
 
 
 def at_end(release: Callable[[], None]) -> None:
@@ -94,5 +99,5 @@ def _end() -> None:
         "job.\n"
     )
     sys.stderr.flush()
-    time.sleep(_FORWARDING_S)
+    time.sleep(FORWARDING_S)
     MPI.COMM_WORLD.Abort(1)

@@ -27,7 +27,9 @@ import pytest
 from g3reduce.launch import mpirun_command, mpirun_environment
 
 NOTES = "G3REDUCE_TEST_NOTES"  # set on the ranks: the folder of their notes
-SECONDS_PER_TEST = 90  # ranks share cores, and the first test imports everything
+SECONDS_PER_TEST = int(
+    os.environ.get("G3REDUCE_TEST_SECONDS", 90)
+)  # ranks share cores, and the first test imports everything
 SECONDS_BEHIND = 20  # how long after one rank is done with a test the others may be
 
 
@@ -61,7 +63,8 @@ class Rank:
 
         self.comm = MPI.COMM_WORLD
         self.notes = open(folder / f"{self.comm.rank}.jsonl", "w", buffering=1)  # noqa: SIM115
-        faulthandler.register(signal.SIGUSR1, all_threads=True)
+        self.stack = open(folder / f"{self.comm.rank}.stack", "w")  # noqa: SIM115
+        faulthandler.register(signal.SIGUSR1, file=self.stack, all_threads=True)
         self.note(pid=os.getpid())
 
     def note(self, **what):
@@ -76,6 +79,7 @@ class Rank:
         if report.outcome != "passed":
             self.outcome = report.outcome
             self.problems.append(f"({report.when}) {report.longrepr}")
+            print(f"On rank {self.comm.rank}: {self.problems[-1]}", file=self.stack, flush=True)
 
     def pytest_runtest_logfinish(self, nodeid):
         self.note(test=nodeid, outcome=self.outcome, text="\n".join(self.problems))
@@ -148,6 +152,10 @@ class Job:
         for rank, note in enumerate(done):
             state = f"{note['outcome']}\n{note['text']}" if note else "did not finish"
             lines.append(f"Rank {rank}: {state}")
+        for rank in range(self.n_ranks):
+            path = self.folder / f"{rank}.stack"
+            if path.exists():
+                lines.append(f"Rank {rank} was here:\n{path.read_text()}")
         output = (self.folder / "output").read_text(errors="replace")
         return "\n".join([*lines, "Output of the ranks:", output[-8000:]])
 

@@ -20,12 +20,16 @@ PACKAGE = Path(g3reduce.__file__).parent
 ROWS = (
     ("errors.py",),
     (
-        *("jobend.py", "comm.py", "counter.py", "transfer.py"),
-        *("inputs.py", "output.py", "ledger.py", "launch.py"),
+        *("messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
+        *("transfer.py", "launch.py"),
     ),
-    ("blocks.py", "reductions.py", "provenance.py"),
-    ("pixels.py", "weighting.py", "skymaps.py", "strategies"),
-    ("mapsum.py", "distribute.py", "endmodule.py"),
+    (
+        *("ownership.py", "comm.py", "counter.py", "guards.py"),
+        *("inputs.py", "output.py", "ledger.py"),
+    ),
+    ("blocks.py", "reductions.py", "provenance.py", "leaders.py", "dispatch.py"),
+    ("pixels.py", "weighting.py", "skymaps.py", "strategies", "blockhead.py"),
+    ("mapsum.py", "distribute.py", "parallelize.py", "endmodule.py"),
     ("joining.py",),
     ("coadd.py", "filecoadd.py"),
     ("simulate",),
@@ -36,13 +40,15 @@ ROWS = (
 # Within a row: a file is built on its neighbour, never the other way round. Files of one folder
 # may import each other.
 NEIGHBOURS = {
-    ("comm.py", "jobend.py"),
+    ("comm.py", "ownership.py"),
     ("counter.py", "comm.py"),
-    ("counter.py", "jobend.py"),
+    ("guards.py", "comm.py"),
+    ("guards.py", "ownership.py"),
     ("output.py", "inputs.py"),
     ("weighting.py", "pixels.py"),
     ("skymaps.py", "pixels.py"),
     ("skymaps.py", "weighting.py"),
+    ("parallelize.py", "distribute.py"),
     ("filecoadd.py", "coadd.py"),
     ("__main__.py", "cli"),
 }
@@ -208,7 +214,7 @@ def test_every_public_name_exists_and_is_documented(name):
     listed = documentation.split(f"\n{section}\n----------\n")[1].split("\n\n")[0]
     for argument in inspect.signature(thing).parameters:
         assert re.search(rf"\b{argument}\b[^\n]* : |\b{argument}\b(?=[,\s])", listed), argument
-    if name in ("MPIMapCoadder", "MPIFileReader", "coadd_files"):
+    if name in ("MPIMapCoadder", "MPIFileReader", "MPIIODistributor", "coadd_files"):
         assert re.search(r"^Raises\n-{6}$", documentation, re.MULTILINE)
         assert re.search(r"^Examples\n-{8}$", documentation, re.MULTILINE)
         assert "Collective over `mpicomm`" in documentation

@@ -187,7 +187,8 @@ def test_encoding_what_was_decoded_gives_the_same_map_in_the_same_storage(skymap
     stub = skymap.clone(False)
     stub.overflow = skymap.overflow
     copy = encode(stub, how, numbers[order], values[order])
-    assert storage_of(copy) == how
+    # spt3g lets go of pixels that are 0 when it makes a nested map ring-sparse.
+    assert storage_of(copy) == how or not np.any(values)
     assert_same_attributes(copy, skymap)
     same = without_sign_of_zero(oracle(copy)) == without_sign_of_zero(oracle(skymap))
     assert same.all()

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
+from .. import waiting
 from ..blocks import Blocks
 from ..comm import Comm, OneProcess
 from ..errors import UsageError
@@ -126,5 +127,6 @@ def reduce(
         )
     if isinstance(comm, OneProcess):
         return blocks
+    waiting.meet(comm, "the reduction")
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
         return strategy.reduce(comm, blocks, reduction, result=result, root=root)

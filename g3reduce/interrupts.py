@@ -1,0 +1,72 @@
+"""SIGINT and SIGTERM, noted down instead of obeyed at once."""
+
+from __future__ import annotations
+
+import signal
+import time
+from types import FrameType
+from typing import Any
+
+_NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+# A terminal and a launcher may both pass on one Ctrl-C; who means it twice takes longer.
+_SAME_S = 2.0
+
+# G3Pipeline puts a handler of its own in the place of ours each time it runs.
+_CATCH_AGAIN_S = 0.1
+
+
+class Interrupts:
+    """Catches signals while it is open. In threads other than the main one it does nothing.
+
+    Attributes
+    ----------
+    number : int or None
+        The signal that came first.
+    """
+
+    def __init__(self) -> None:
+        self.number: int | None = None
+        self._came_at = 0.0
+        self._previous: dict[int, Any] = {}
+        self._again_at = float("inf")
+
+    def open(self) -> None:
+        """Begin to catch."""
+        try:
+            for number in _NUMBERS:
+                self._previous[number] = signal.signal(number, self._catch)
+            self._again_at = 0.0
+        except ValueError:  # not the main thread: signals are somebody else's
+            return
+
+    def stay_open(self) -> None:
+        """Take the place of G3Pipeline's handler, which would only halt the pipeline."""
+        now = time.monotonic()
+        if now >= self._again_at:
+            self._again_at = now + _CATCH_AGAIN_S
+            signal.signal(signal.SIGINT, self._catch)
+
+    def close(self) -> None:
+        """Let those catch that did before."""
+        self._again_at = float("inf")
+        for number, handler in self._previous.items():
+            # None is a handler that was not installed from Python, and cannot be from there.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._previous.clear()
+
+    def pass_on(self) -> None:
+        """Let the signal that came have its usual effect."""
+        signal.raise_signal(self.number or 0)
+
+    def name(self) -> str:
+        """The name of the signal that came."""
+        return signal.Signals(self.number or 0).name
+
+    def _catch(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if self.number is None:
+            self.number, self._came_at = number, now
+        elif now - self._came_at > _SAME_S:  # in earnest: not even the other ranks are awaited
+            signal.signal(number, signal.SIG_DFL)
+            signal.raise_signal(number)

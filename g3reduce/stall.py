@@ -1,0 +1,76 @@
+"""Noticing that nothing moves any more, on any rank."""
+
+from __future__ import annotations
+
+import faulthandler
+import sys
+import time
+from collections.abc import Callable
+
+
+class StallWatch:
+    """Knows when something last moved, here or elsewhere.
+
+    A rank that moves lets the others hear of it, a few times within the limit. One that waits and
+    hears nothing for longer than that knows that all stand still. A rank that does not even come
+    to wait, because it is in one frame for ever, is looked after by a thread of C, which prints
+    its stack and ends the process; it needs no cooperation of what runs.
+
+    Parameters
+    ----------
+    limit : float
+        Seconds.
+    n_ranks : int
+    tell_others : callable
+        Lets the other ranks hear that this one moves.
+    """
+
+    def __init__(self, limit: float, n_ranks: int, tell_others: Callable[[], None]):
+        self.limit = limit
+        self._tell_others = tell_others
+        self._told_at = 0.0
+        # Others may have moved, unheard, for a quarter of the limit since we last heard of them.
+        self._patience = 1.25 * limit
+        # Ranks that wait come first, so that they can say what they were waiting for.
+        self._alone = (1.0 if n_ranks == 1 else 2.0) * limit
+        self._armed_at = 0.0
+        self._last = time.monotonic()
+        self.arm()
+
+    def moved(self) -> None:
+        """Something moved here."""
+        self._last = now = time.monotonic()
+        if now - self._told_at > self.limit / 4:
+            self._told_at = now
+            self._tell_others()
+        self.arm()
+
+    def heard(self) -> None:
+        """Something moved elsewhere."""
+        self._last = time.monotonic()
+
+    def stalled(self) -> bool:
+        """Whether it is time to give up. A rank that waits asks this again and again."""
+        self.arm()
+        return time.monotonic() - self._last > self._patience
+
+    def arm(self) -> None:
+        """Put off the end of this process: its Python is alive."""
+        now = time.monotonic()
+        if now - self._armed_at > self.limit / 10:
+            self._armed_at = now
+            faulthandler.dump_traceback_later(
+                self._alone + self.limit / 10, exit=True, file=sys.__stderr__ or sys.stderr
+            )
+
+    def close(self) -> None:
+        """End the watch."""
+        faulthandler.cancel_dump_traceback_later()
+
+
+def print_stack(text: str) -> None:
+    """Print a line, and where this process is."""
+    stream = sys.__stderr__ or sys.stderr
+    stream.write(f"g3reduce: {text}\n")
+    stream.flush()
+    faulthandler.dump_traceback(file=stream, all_threads=False)
