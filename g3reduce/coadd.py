@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence, Set
-from operator import index
 from typing import Any, TypeAlias
 
 from spt3g import core
@@ -334,7 +333,7 @@ class MPIMapCoadder:
                 f"on_duplicate is {on_duplicate!r}; expected one of {', '.join(ON_DUPLICATE)}."
             )
         chosen = strategies.choose(strategy, self._result)
-        return skymaps.as_pol_conv(pol_conv), chosen, check_root(root, self._comm)
+        return skymaps.as_pol_conv(pol_conv), chosen, communicators.rank_of(root, self._comm)
 
     def _shares_of(self, frame: Any) -> Mapping[str, int]:
         """The coadds to which a frame belongs, with its sign in each."""
@@ -386,20 +385,3 @@ def as_list_of_ids(map_ids: str | Sequence[str] | Set[str] | None) -> list[str] 
     if isinstance(map_ids, str):
         return [map_ids]
     return sorted(map_ids) if isinstance(map_ids, Set) else list(map_ids)
-
-
-def check_root(root: Any, comm: communicators.Comm) -> int:
-    """The rank that an argument ``root`` names.
-
-    Raises
-    ------
-    UsageError
-        If it names none.
-    """
-    try:
-        rank = index(root)
-    except TypeError:
-        rank = -1
-    if not 0 <= rank < comm.size:
-        raise UsageError(f"root is {root!r}; expected a rank, 0 to {comm.size - 1}.")
-    return rank

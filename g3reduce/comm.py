@@ -11,6 +11,7 @@ import hashlib
 import os
 import sys
 from collections.abc import Callable
+from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from . import ownership, waiting
@@ -51,9 +52,6 @@ class OneProcess:
     def bcast(self, value: T, root: int = 0) -> T:
         """Return the value of `root`, which is this rank."""
         return value
-
-    def Barrier(self) -> None:
-        """Wait for nobody."""
 
     def Free(self) -> None:
         """Release nothing."""
@@ -303,3 +301,20 @@ def describe_error(error: BaseException) -> str:
 def describe_rank(comm: Comm) -> str:
     """How messages name this rank: nothing at all where there is only one."""
     return f" on rank {comm.rank}" if comm.size > 1 else ""
+
+
+def rank_of(root: Any, comm: Comm) -> int:
+    """The rank that an argument ``root`` names.
+
+    Raises
+    ------
+    UsageError
+        If it names none.
+    """
+    try:
+        rank = index(root)
+    except TypeError:
+        rank = -1
+    if not 0 <= rank < comm.size:
+        raise UsageError(f"root is {root!r}; expected a rank, 0 to {comm.size - 1}.")
+    return rank

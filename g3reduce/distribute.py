@@ -15,7 +15,8 @@ from .blockhead import merged_leaders
 from .counter import SharedCounter
 from .errors import InputError, UsageError
 from .inputs import check_files
-from .ledger import Keeper, Unit, attach, await_source, note_source
+from .ledger import Unit, attach
+from .sources import Keeper, await_source, note_source
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
@@ -184,14 +185,14 @@ class MPIFileReader:
             return
         frames = _frames_of(block, 0)
         index = 0
+
+        def following() -> tuple[Any, bytes | None]:
+            frame = next(frames, None) if self._comm.rank == 0 else None
+            return frame, None if frame is None else frame.__getstate__()[1]
+
         while True:
-            frame = None
-            if self._comm.rank == 0:
-                # If reading fails here, the others must not wait for a frame.
-                frame = communicators.collectively(self._comm, lambda: next(frames, None))
-            else:
-                communicators.agree(self._comm)
-            data = None if frame is None else frame.__getstate__()[1]
+            # If this fails on rank 0, the others must not wait for a frame.
+            frame, data = communicators.collectively(self._comm, following)
             if not self._comm.bcast(data is not None):
                 return
             data = transfer.broadcast_bytes(self._comm, data)

@@ -9,7 +9,7 @@ from typing import Any
 from spt3g import core
 
 from .errors import InputError
-from .ledger import forget_source, last_source, never_asked
+from .sources import forget_source, last_source, never_asked
 
 
 class PipelinePlace:

@@ -17,7 +17,8 @@ from .dispatch import DATA, Receiver, Sender
 from .distribute import Files, MPIFileReader
 from .errors import InputError, MismatchError, UsageError
 from .leaders import JOINED
-from .ledger import Keeper, Unit, attach, unit_of
+from .ledger import Unit, attach, unit_of
+from .sources import Keeper
 
 if TYPE_CHECKING:
     from mpi4py import MPI

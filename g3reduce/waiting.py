@@ -53,11 +53,6 @@ def expect_to_end(source: Any, comm: Any = None) -> None:
     sources[source] = comm
 
 
-def forget(source: Any) -> None:
-    """A source ends here, on purpose."""
-    sources.pop(source, None)
-
-
 def made(key: Any) -> None:
     """Tell the guards of a communicator that was made inside of them."""
     for guard in open_guards:

@@ -27,7 +27,7 @@ ROWS = (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
         *("inputs.py", "output.py", "ledger.py"),
     ),
-    ("blocks.py", "reductions.py", "provenance.py", "leaders.py", "dispatch.py"),
+    ("blocks.py", "reductions.py", "provenance.py", "sources.py", "leaders.py", "dispatch.py"),
     ("pixels.py", "weighting.py", "skymaps.py", "strategies", "blockhead.py"),
     ("mapsum.py", "distribute.py", "parallelize.py", "endmodule.py"),
     ("joining.py",),

@@ -13,7 +13,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..comm import launched
+from ..comm import world_rank
 from ..errors import G3ReduceError, UsageError
 
 COMMANDS = ("coadd", "demo")
@@ -29,7 +29,7 @@ class Parser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)
 
     def _print_message(self, message: str, file: Any = None) -> None:
-        if _rank() == 0:
+        if world_rank() == 0:
             super()._print_message(message, file)
 
     def error(self, message: str) -> NoReturn:
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     logging.basicConfig(
         format="g3reduce: %(message)s",
-        level=logging.INFO if options.verbose and _rank() == 0 else logging.WARNING,
+        level=logging.INFO if options.verbose and world_rank() == 0 else logging.WARNING,
     )
     try:
         options.run(options)
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _report(error: G3ReduceError, command: str) -> int:
     """Print an error, unless another rank does, and find the exit code."""
     alone = error.reporter is None
-    if alone or error.reporter == _rank():
+    if alone or error.reporter == world_rank():
         # In one piece, so that messages of several ranks do not mix.
         sys.stderr.write(f"g3reduce {command}: error: {error}\n")
         sys.stderr.flush()
@@ -75,8 +75,3 @@ def _report(error: G3ReduceError, command: str) -> int:
         if world.size > 1:  # the other ranks do not know, and would wait for this one for ever
             world.Abort(FAILED)
     return BAD_USAGE if isinstance(error, UsageError) else FAILED
-
-
-def _rank() -> int:
-    started = launched()
-    return started[0] if started else 0
