@@ -1,135 +1,96 @@
-"""The distributor: how much passes through it, and how well it shares out work.
-
-``python -m benchmarks.distributor`` starts its ranks itself. Ours and spt3g's run in turn in the
-same job; numbers are medians over the rounds, and ratios are medians of the ratios of a round.
-"""
+"""The distributor: how much passes through it, and how well it shares out work."""
 
 from __future__ import annotations
 
-import argparse
-import json
 import random
-import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from g3reduce.launch import mpirun_command, mpirun_environment
+import numpy as np
 
-Row = dict[str, Any]
+from . import pictures
+from .inturn import Run, in_turn, ratio, spread
+from .onranks import rows_from_ranks
+from .rows import Row, Table
+from .settings import Benchmark, Settings
 
 FRAME_BYTES = 2**20
+N_WORKERS = 3
+N_FRAMES = 120
+SECONDS_OF_A_FRAME = 0.02
 
 
-def throughput(
-    n_io: int = 1, n_workers: int = 3, *, n_frames: int = 200, rounds: int = 7
+def measure(settings: Settings) -> list[Row]:
+    """All cases, with one reader and with two."""
+    if settings.size == "tiny":
+        return distribute(settings.folder, 1, 1, n_frames=4, rounds=settings.rounds)
+    return [
+        row
+        for n_io in (1, 2)
+        for row in distribute(settings.folder, n_io, N_WORKERS, rounds=settings.rounds)
+    ]
+
+
+def distribute(
+    folder: Path, n_io: int, n_workers: int, *, n_frames: int = N_FRAMES, rounds: int = 3
 ) -> list[Row]:
-    """Frames of 1 MiB from readers to workers that do nothing with them.
+    """Frames from readers to workers, that do nothing with them or sleep for each.
 
     spt3g's distributor loses frames with two readers and more, so it is run with one only.
     """
-    return _on_ranks("throughput", n_io, n_workers, n_frames, rounds)
+    return rows_from_ranks(
+        n_io + n_workers,
+        on_ranks,
+        folder=str(folder),
+        n_io=n_io,
+        n_frames=n_frames,
+        rounds=rounds,
+    )
 
 
-def makespan(
-    n_io: int = 1, n_workers: int = 3, *, n_frames: int = 120, rounds: int = 3
-) -> list[Row]:
-    """The time for frames that cost equal or heavy-tailed amounts of (slept) work.
-
-    Compared with what no schedule can beat: max(total / workers, longest frame).
-    """
-    return _on_ranks("makespan", n_io, n_workers, n_frames, rounds)
-
-
-CASES: dict[str, Callable[..., list[Row]]] = {"throughput": throughput, "makespan": makespan}
-
-
-def _on_ranks(case: str, n_io: int, n_workers: int, n_frames: int, rounds: int) -> list[Row]:
-    numbers = list(map(str, (n_io, n_frames, rounds)))
-    with tempfile.TemporaryDirectory(prefix="g3reduce-benchmark-") as folder:
-        command = [sys.executable, "-m", __spec__.name, "--rank", case, *numbers, folder]
-        subprocess.run(
-            mpirun_command(n_io + n_workers, command),
-            env=mpirun_environment(),
-            cwd=Path(__file__).parent.parent,
-            check=True,
-            stdin=subprocess.DEVNULL,
-        )
-        rows: list[Row] = json.loads((Path(folder) / "rows.json").read_text())
-        return rows
-
-
-# What runs on the ranks.
-
-
-def _rank(case: str, n_io: int, n_frames: int, rounds: int, folder: Path) -> None:
-    from mpi4py import MPI
-
-    comm = MPI.COMM_WORLD
-    measure = {"throughput": _measure_throughput, "makespan": _measure_makespan}[case]
-    rows = measure(comm, n_io, n_frames, rounds, folder)
-    if comm.rank == 0:
-        (folder / "rows.json").write_text(json.dumps(rows))
-
-
-def _measure_throughput(
-    comm: Any, n_io: int, n_frames: int, rounds: int, folder: Path
-) -> list[Row]:
-    import numpy as np
-
-    content = np.random.default_rng(0).normal(size=FRAME_BYTES // 8)
-    files = _write(comm, folder, [content] * n_frames, 2 * n_io)
-    rates: dict[str, list[float]] = {}
-    for number in range(rounds + 1):
-        for name, run in _in_turn(number, n_io):
-            seconds, arrived = run(comm, n_io, files, lambda frame: None)
-            _expect(arrived, n_frames, name)
-            if number:  # the first is for warming up
-                rates.setdefault(name, []).append(n_frames * FRAME_BYTES / 1e6 / seconds)
-    return _rows("throughput", "MB/s", n_io, comm.size - n_io, rates)
-
-
-def _measure_makespan(comm: Any, n_io: int, n_frames: int, rounds: int, folder: Path) -> list[Row]:
+def on_ranks(comm: Any, folder: str, n_io: int, n_frames: int, rounds: int) -> list[Row]:
+    """Run by each rank."""
     rng = random.Random(1)
-    n_workers = comm.size - n_io
     costs = {
-        "equal": [0.03] * n_frames,
-        "heavy-tailed": [min(0.01 * rng.paretovariate(1.2), 1.0) for _ in range(n_frames)],
+        "equal": [SECONDS_OF_A_FRAME] * n_frames,
+        "heavy-tailed": [min(0.01 * rng.paretovariate(1.2), 0.5) for _ in range(n_frames)],
     }
-
-    def work(frame: Any) -> None:
-        if "Content" in frame:
-            time.sleep(frame["Content"][0])
-
-    rows = []
+    content = np.random.default_rng(0).normal(size=FRAME_BYTES // 8)
+    files = _write(comm, Path(folder) / f"frames-{n_io}", [content] * n_frames, 2 * n_io)
+    seconds = in_turn(_runs(comm, n_io, files, lambda frame: None, n_frames), rounds)
+    rows = [_row("frames of 1 MiB", n_io, comm.size, seconds, FRAME_BYTES * n_frames)]
     for kind, of_frames in costs.items():
-        (folder / kind).mkdir(exist_ok=True)
-        files = _write(comm, folder / kind, [[cost] for cost in of_frames], 2 * n_io)
-        bound = max(sum(of_frames) / n_workers, max(of_frames))
-        times: dict[str, list[float]] = {}
-        for number in range(rounds + 1):
-            for name, run in _in_turn(number, n_io):
-                seconds, arrived = run(comm, n_io, files, work)
-                _expect(arrived, n_frames, name)
-                if number:
-                    times.setdefault(name, []).append(seconds / bound)
-        rows += _rows(f"makespan, {kind}", "of the bound", n_io, n_workers, times)
+        where = Path(folder) / f"{kind}-{n_io}"
+        files = _write(comm, where, [[cost] for cost in of_frames], 2 * n_io)
+        seconds = in_turn(_runs(comm, n_io, files, _sleep, n_frames), rounds)
+        bound = max(sum(of_frames) / (comm.size - n_io), max(of_frames))
+        rows.append(_row(f"makespan, {kind} costs", n_io, comm.size, seconds))
+        for name, times in seconds.items():
+            rows[-1][f"{name} over the bound"] = spread([s / bound for s in times])
     return rows
 
 
-def _rows(
-    case: str, unit: str, n_io: int, n_workers: int, found: dict[str, list[float]]
-) -> list[Row]:
-    row: Row = {"case": case, "readers": n_io, "workers": n_workers, "unit": unit}
-    row |= {name: statistics.median(values) for name, values in found.items()}
-    if "spt3g" in found:
-        both = zip(found["g3reduce"], found["spt3g"], strict=True)
-        row["ratio"] = statistics.median(mine / theirs for mine, theirs in both)
-    return [row]
+def _sleep(frame: Any) -> None:
+    if "Content" in frame:
+        time.sleep(frame["Content"][0])
+
+
+def _row(
+    case: str, n_io: int, n_ranks: int, seconds: dict[str, list[float]], n_bytes: int = 0
+) -> Row:
+    row: Row = {"case": case, "readers": n_io, "workers": n_ranks - n_io}
+    row |= {f"{name} s": spread(times) for name, times in seconds.items()}
+    if n_bytes:
+        row |= {
+            f"{name} MB/s": spread([n_bytes / 1e6 / s for s in times])
+            for name, times in seconds.items()
+        }
+    if "spt3g" in seconds:
+        row["against spt3g"] = ratio(seconds["spt3g"], seconds["g3reduce"])
+    return row
 
 
 def _write(comm: Any, folder: Path, contents: list[Any], n_files: int) -> list[str]:
@@ -138,6 +99,7 @@ def _write(comm: Any, folder: Path, contents: list[Any], n_files: int) -> list[s
 
     files = [str(folder / f"{i}.g3") for i in range(n_files)]
     if comm.rank == 0:
+        folder.mkdir()
         for i, file in enumerate(files):
             with core.G3Writer(file) as writer:
                 for content in contents[i::n_files]:
@@ -148,26 +110,31 @@ def _write(comm: Any, folder: Path, contents: list[Any], n_files: int) -> list[s
     return files
 
 
-def _in_turn(number: int, n_io: int) -> list[tuple[str, Callable[..., tuple[float, int]]]]:
-    runs = [("g3reduce", _run_ours), ("spt3g", _run_theirs)][: 2 if n_io == 1 else 1]
-    return runs if number % 2 else runs[::-1]
-
-
-def _run_ours(comm: Any, n_io: int, files: list[str], work: Any) -> tuple[float, int]:
-    import g3reduce
-
-    return _timed(comm, g3reduce.MPIIODistributor, n_io, files, work)
-
-
-def _run_theirs(comm: Any, n_io: int, files: list[str], work: Any) -> tuple[float, int]:
+def _runs(
+    comm: Any, n_io: int, files: list[str], work: Callable[[Any], None], n_frames: int
+) -> dict[str, Run]:
     from spt3g.mpi import MPIFileIO
 
-    return _timed(comm, MPIFileIO.MPIIODistributor, n_io, files, work)
+    import g3reduce
+
+    distributors = {"g3reduce": g3reduce.MPIIODistributor}
+    if n_io == 1:
+        distributors["spt3g"] = MPIFileIO.MPIIODistributor
+    return {
+        name: partial(_run, comm, name, distributor, n_io, files, work, n_frames)
+        for name, distributor in distributors.items()
+    }
 
 
-def _timed(
-    comm: Any, distributor: Any, n_io: int, files: list[str], work: Any
-) -> tuple[float, int]:
+def _run(
+    comm: Any,
+    name: str,
+    distributor: Any,
+    n_io: int,
+    files: list[str],
+    work: Callable[[Any], None],
+    n_frames: int,
+) -> float:
     from spt3g import core
 
     arrived = 0
@@ -184,39 +151,48 @@ def _timed(
     start = time.perf_counter()
     pipe.Run()
     comm.Barrier()
-    return time.perf_counter() - start, comm.allreduce(arrived)
+    seconds = time.perf_counter() - start
+    on_all = comm.allreduce(arrived)
+    if on_all != n_frames:
+        raise RuntimeError(f"{name}: {on_all} of {n_frames} frames arrived")
+    return seconds
 
 
-def _expect(arrived: int, n_frames: int, name: str) -> None:
-    if arrived != n_frames:
-        raise RuntimeError(f"{name}: {arrived} of {n_frames} frames arrived")
+_INDEX = {"mpi": "MPI", "case": "case", "readers": "readers", "workers": "workers"}
 
-
-def report(rows: list[Row]) -> str:
-    """Rows as a table."""
-    lines = [f"{'':24}{'readers':>8}{'workers':>8}{'g3reduce':>10}{'spt3g':>10}{'ratio':>8}"]
-    for row in rows:
-        theirs, ratio = (f"{row[k]:.2f}" if k in row else "" for k in ("spt3g", "ratio"))
-        lines.append(
-            f"{row['case']:24}{row['readers']:8}{row['workers']:8}{row['g3reduce']:10.2f}"
-            f"{theirs:>10}{ratio:>8}  {row['unit']}"
-        )
-    return "\n".join(lines)
-
-
-def main() -> None:
-    """Run all cases and print their rows."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.distributor", description=__doc__)
-    parser.add_argument("--rank", nargs=5, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-    if arguments.rank:
-        case, *numbers, folder = arguments.rank
-        _rank(case, *map(int, numbers), Path(folder))  # type: ignore[call-arg, arg-type]
-        return
-    rows = [row for n_io in (1, 2) for row in throughput(n_io)]
-    rows += [row for n_io in (1, 2) for row in makespan(n_io)]
-    print(report(rows))
-
-
-if __name__ == "__main__":
-    main()
+BENCHMARK = Benchmark(
+    title="Frames to workers",
+    measure=measure,
+    reading=(
+        "Readers hand frames to workers, one by one. First frames of 1 MiB with which nobody does "
+        "anything; then frames whose work is to sleep, for equal times or for times of which a few "
+        "are very long. No schedule can beat the bound, which is the whole work over the number "
+        "of workers, or the longest frame. spt3g's distributor loses frames with two readers, so "
+        "it is run with one only."
+    ),
+    tables=(
+        Table(
+            title="Throughput",
+            index=_INDEX,
+            values={
+                "g3reduce MB/s": "g3reduce MB/s",
+                "spt3g MB/s": "spt3g MB/s",
+                "against spt3g": "times as fast",
+            },
+            where=lambda row: "g3reduce MB/s" in row,
+        ),
+        Table(
+            title="Time over the bound",
+            index=_INDEX,
+            values={"g3reduce over the bound": "g3reduce", "spt3g over the bound": "spt3g"},
+        ),
+    ),
+    draw=lambda rows: pictures.bars(
+        [row for row in rows if "g3reduce over the bound" in row],
+        panel="mpi",
+        label="{case}\n{readers} reading, {workers} working",
+        series={"g3reduce over the bound": "g3reduce", "spt3g over the bound": "spt3g"},
+        unit="time over the least possible",
+        limit=(1.0, "no schedule can beat this"),
+    ),
+)

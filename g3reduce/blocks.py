@@ -12,6 +12,8 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .memory import PRIVATE, Memory
+
 Rows = NDArray[np.int64]
 
 
@@ -28,6 +30,8 @@ class Blocks:
         The planes: name and kind of number of each. All planes hold the same rows.
     fill : number
         What a row holds when it is new: the identity of the operation that will be done on it.
+    memory : Memory, optional
+        Where the planes lie. Default: memory of this process alone.
 
     Attributes
     ----------
@@ -46,11 +50,17 @@ class Blocks:
     """
 
     def __init__(
-        self, n_rows: int, row_length: int, dtypes: Mapping[str, DTypeLike], fill: float = 0
+        self,
+        n_rows: int,
+        row_length: int,
+        dtypes: Mapping[str, DTypeLike],
+        fill: float = 0,
+        memory: Memory = PRIVATE,
     ):
         self.n_rows = n_rows
         self.row_length = row_length
         self.fill = fill
+        self.memory = memory
         self.rows: Rows = np.empty(0, np.int64)
         self.planes: dict[str, NDArray[np.generic]] = {
             name: np.empty((0, row_length), dtype) for name, dtype in dtypes.items()
@@ -63,14 +73,27 @@ class Blocks:
         return sum(plane.nbytes for plane in self.planes.values())
 
     @property
+    def row_nbytes(self) -> int:
+        """Size of one row in all planes, in bytes."""
+        return self.row_length * sum(plane.itemsize for plane in self.planes.values())
+
+    @property
     def complete(self) -> bool:
         """Whether all rows are held, so that each plane is the whole array."""
         return len(self.rows) == self.n_rows
 
-    def like(self) -> Blocks:
-        """New blocks for the same planes, without any row."""
+    def like(self, memory: Memory | None = None) -> Blocks:
+        """New blocks for the same planes, without any row; by default in the same memory."""
         dtypes = {name: plane.dtype for name, plane in self.planes.items()}
-        return Blocks(self.n_rows, self.row_length, dtypes, self.fill)
+        return Blocks(self.n_rows, self.row_length, dtypes, self.fill, memory or self.memory)
+
+    def add_plane(self, name: str, dtype: DTypeLike) -> None:
+        """Hold another plane, too."""
+        self.planes[name] = self._new_plane(len(self.rows), dtype)
+
+    def replace(self, rows: Rows, planes: dict[str, NDArray[np.generic]]) -> None:
+        """Hold these rows, in rising order, with these planes, instead of what was held."""
+        self.rows, self.planes, self._place = rows, planes, None
 
     def locate(self, rows: Rows) -> Rows:
         """Where rows stand in the planes; -1 for those that are not held."""
@@ -90,14 +113,20 @@ class Blocks:
             raise IndexError(f"rows {rows.min()} to {rows.max()}, but there are {self.n_rows}")
         if self.complete or not np.any(self.locate(rows) < 0):
             return
-        union = np.union1d(self.rows, rows)
+        held = np.zeros(self.n_rows, bool)
+        held[self.rows] = held[rows] = True
+        union = np.flatnonzero(held)
         kept = np.searchsorted(union, self.rows)
         for name, old in self.planes.items():
-            shape = (len(union), self.row_length)
-            # zeros are not touched before they are used; other values have to be written
-            new = np.full(shape, self.fill, old.dtype) if self.fill else np.zeros(shape, old.dtype)
+            new = self._new_plane(len(union), old.dtype)
             if len(old):
                 new[kept] = old
             self.planes[name] = new
         self.rows = union
         self._place = None
+
+    def _new_plane(self, n_held: int, dtype: DTypeLike) -> NDArray[np.generic]:
+        plane = self.memory.zeros((n_held, self.row_length), dtype)
+        if self.fill:  # zeros need not be written, and memory is not touched before it is used
+            plane[:] = self.fill
+        return plane

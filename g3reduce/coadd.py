@@ -3,26 +3,43 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, TypeAlias
+from collections.abc import Sequence
+from typing import Any, NamedTuple, TypeVar
 
 from spt3g import core
 
 from . import comm as communicators
-from . import skymaps, strategies, waiting
+from . import mapfile, skymaps, strategies, waiting
+from .adding import Addition, accept, add_frames
+from .coaddframe import CoaddFrame
 from .endmodule import PipelinePlace
 from .errors import InputError, UsageError
 from .jobend import must_end
 from .joining import Coadd, join_coadds
 from .ledger import Entry, Ledger, unit_of
 from .mapsum import MapSum
+from .membership import Assign, Membership, as_list_of_ids
+from .nodes import memory_for
 from .provenance import Provenance
+from .shards import Shard
 
 logger = logging.getLogger(__name__)
 
-Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
+T = TypeVar("T")
 
 ON_DUPLICATE = ("error", "sum")
+
+
+class Accepted(NamedTuple):
+    """A frame that was found fit for the coadds to which it belongs."""
+
+    frame: Any
+    addition: Addition
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the pixels stay in a file until they are added."""
+        return all(plane.in_file for plane in self.addition.frame.planes.values())
 
 
 class MPIMapCoadder:
@@ -74,10 +91,11 @@ class MPIMapCoadder:
         part: any number of splits, bundles and sign-flip realisations in one pass. The sign goes
         to T, Q and U; weights and hits are always added. Excludes `map_ids` and `collate`,
         which are cases of it.
-    strategy : {"auto", "gather", "tree", "allreduce"}
+    strategy : {"auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"}
         How the ranks join their sums.
-    result : {"root", "all"}
-        Which ranks get the coadds.
+    result : {"root", "all", "sharded"}
+        Which ranks get the coadds. Sharded: each rank gets a share of the pixels that were hit,
+        see `shards`, and there are no frames.
     root : int
         The rank on which the coadds enter the pipeline, and the one that gets them with
         ``result="root"``.
@@ -132,24 +150,22 @@ class MPIMapCoadder:
         pol_conv: Any = None,
     ):
         self._comm = communicators.private(mpicomm)
-        self._map_ids = as_list_of_ids(map_ids)
-        self._output_map_id = output_map_id
-        self._collate = collate
+        self._members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
         self._weighted = weighted
         self._ignore_missing_weights = ignore_missing_weights
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
-        self._assign = assign
         self._result = result
         self._once = on_duplicate == "error"
-        self._pol_conv, self._strategy, self._root = communicators.collectively(
+        self._strategy = strategy
+        self._pol_conv, self._root = communicators.collectively(
             self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv, root)
         )
         communicators.same_everywhere(
             self._comm,
             "The arguments of MPIMapCoadder",
             {
-                "map_ids": self._map_ids,
+                "map_ids": self._members.map_ids,
                 "output_map_id": output_map_id,
                 "collate": collate,
                 "weighted": weighted,
@@ -163,10 +179,13 @@ class MPIMapCoadder:
                 "pol_conv": str(pol_conv),
             },
         )
+        self._memory = memory_for(self._comm)
         self._coadds: dict[str, Coadd] = {}
         self._provenance = Provenance(record_obs_id)
         self._place = PipelinePlace()
         self._outputs: dict[str, Any] = {}
+        self._shards: dict[str, Shard] = {}
+        self._statistics = strategies.Statistics()
         self._warned = False
         self._ended = False
         if self._comm.size > 1:
@@ -182,8 +201,7 @@ class MPIMapCoadder:
             With `collate` or `assign`, because there may be several: see `coadd_frames`. Before
             the end of processing, because there is none yet.
         """
-        if self._collate or self._assign is not None:
-            raise UsageError("There may be several coadds: use .coadd_frames, a dictionary by Id.")
+        self._require_one("coadd_frames")
         return next(iter(self.coadd_frames.values()), None)
 
     @property
@@ -197,12 +215,23 @@ class MPIMapCoadder:
         UsageError
             Before the end of processing.
         """
-        if not self._ended:
-            raise UsageError(
-                "There is no coadd before the end of processing: run the pipeline to its end, or "
-                "call finish() on all ranks."
-            )
-        return self._outputs
+        return self._at_the_end(self._outputs)
+
+    @property
+    def shard(self) -> Shard | None:
+        """This rank's share of the coadd, after ``result="sharded"``; like `coadd_frame`."""
+        self._require_one("shards")
+        return next(iter(self.shards.values()), None)
+
+    @property
+    def shards(self) -> dict[str, Shard]:
+        """This rank's shares of the coadds, after ``result="sharded"``; like `coadd_frames`."""
+        return self._at_the_end(self._shards)
+
+    @property
+    def statistics(self) -> strategies.Statistics:
+        """What this rank did to join its sums with those of others, after the end of processing."""
+        return self._at_the_end(self._statistics)
 
     @property
     def unfinished(self) -> bool:
@@ -242,7 +271,7 @@ class MPIMapCoadder:
         self.observe(frame)
         if frame.type != core.G3FrameType.Map:
             return None
-        if self._assign is None and self.get_map_id(frame) is False:
+        if self._members.assign is None and self.get_map_id(frame) is False:
             return False
         return False if self.add(frame) and self._drop_input_frames else None
 
@@ -258,29 +287,67 @@ class MPIMapCoadder:
         bool
             Whether it belongs to any.
         """
+        accepted = self.accept(frame)
+        if accepted:
+            self.add_accepted([accepted])
+        return accepted is not None
+
+    def accept(self, frame: Any) -> Accepted | None:
+        """Take a Map frame that `add_accepted` is to add: the first half of `add`.
+
+        Returns
+        -------
+        Accepted or None
+            None if it belongs to no coadd.
+        """
         if self._ended:
             raise UsageError("This coadder has ended its work; make a new one for more frames.")
-        shares = self._shares_of(frame)
+        with mapfile.verified_on_error(frame):
+            addition = self._accept(frame)
+        if addition is None:
+            mapfile.verify(frame)
+            return None
+        return Accepted(frame, addition)
+
+    def add_accepted(self, accepted: Sequence[Accepted]) -> None:
+        """Add frames, several at once, which is faster than one after the other."""
+        frames = [frame for frame, _ in accepted]
+        with mapfile.verified_on_error(*frames):
+            add_frames([addition for _, addition in accepted])
+        mapfile.verify(*frames)
+
+    def _accept(self, frame: Any) -> Addition | None:
+        """Make the coadds to which a frame belongs ready for it, and count it."""
+        shares = self._members.shares(
+            frame, lambda: self.get_map_id(frame), lambda: self._describe(frame)
+        )
         if not shares:
-            return False
+            return None
         entry = self._provenance.entry_of(frame)
         where = self._describe(frame, entry)
-        maps = skymaps.read(frame, where, weighted=self._weighted, pol_conv=self._pol_conv)
-        self._warn_of_missing_weights(maps)
-        if len(shares) > 1:
-            maps = maps.decoded()
-        for name in shares:
-            if name in self._coadds:
-                self._coadds[name].total.check(maps)
-                if self._once:
+        if self._once:
+            for name in shares:
+                if name in self._coadds:
                     self._coadds[name].ledger.refuse_duplicate(entry)
-        for name, sign in shares.items():
-            if name not in self._coadds:
-                total = MapSum.of(maps, require_weights=not self._ignore_missing_weights)
-                self._coadds[name] = Coadd(total, Ledger())
-            self._coadds[name].total.add(maps, sign)
-            self._coadds[name].ledger.record(entry)
-        return True
+        planes = mapfile.planes_of(frame, where)
+        maps = skymaps.read(planes, where, weighted=self._weighted, pol_conv=self._pol_conv)
+        self._warn_of_missing_weights(maps)
+        coadds = {name: self._coadds.get(name) or self._new_coadd(maps) for name in shares}
+        addition = Addition(maps, [(coadds[name].total, sign) for name, sign in shares.items()])
+        accept(addition)
+        for name, coadd in coadds.items():
+            coadd.ledger.record(entry)
+            self._coadds[name] = coadd
+        return addition
+
+    def _new_coadd(self, maps: skymaps.MapFrame) -> Coadd:
+        total = MapSum.of(
+            maps,
+            require_weights=not self._ignore_missing_weights,
+            memory=self._memory,
+            in_maps=self._comm.size == 1 and self._keep_outputs,
+        )
+        return Coadd(total, Ledger())
 
     def finish(self) -> list[Any]:
         """Join the sums of all ranks; what happens at the end of processing. Collective.
@@ -288,6 +355,20 @@ class MPIMapCoadder:
         Returns
         -------
         list of spt3g.core.G3Frame
+            The coadds, on the ranks that hold them.
+        """
+        outputs = {name: coadd.to_frame() for name, coadd in self.join().items()}
+        self._place.leave(outputs.values())
+        if self._keep_outputs:
+            self._outputs = outputs
+        return list(outputs.values())
+
+    def join(self) -> dict[str, CoaddFrame]:
+        """Join the sums of all ranks, without making frames of them. Collective.
+
+        Returns
+        -------
+        dict of str to CoaddFrame
             The coadds, on the ranks that hold them.
         """
         if self._ended:
@@ -298,7 +379,7 @@ class MPIMapCoadder:
             self._place.require_whole_input()
             waiting.meet(self._comm, "the end of processing")
         communicators.collectively(self._comm, self._place.require_whole_input)
-        names, joined = join_coadds(
+        names, joined, self._statistics = join_coadds(
             self._comm,
             self._coadds,
             self._strategy,
@@ -310,11 +391,14 @@ class MPIMapCoadder:
         self._coadds.clear()
         if not names and self._comm.rank == self._root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
-        outputs = {name: self._to_frame(name, coadd) for name, coadd in joined.items()}
-        self._place.leave(outputs.values())
-        if self._keep_outputs:
-            self._outputs = outputs
-        return list(outputs.values())
+        if self._result == "sharded":
+            if self._keep_outputs:
+                self._shards = {name: coadd.total.shard() for name, coadd in joined.items()}
+            return {}
+        return {
+            name: CoaddFrame(self._members.frame_id(name), coadd.total, coadd.ledger)
+            for name, coadd in joined.items()
+        }
 
     def discard(self) -> None:
         """Forget all that was added, after an error that all ranks know of."""
@@ -322,66 +406,34 @@ class MPIMapCoadder:
 
     def _check_arguments(
         self, strategy: str, on_duplicate: str, pol_conv: Any, root: int
-    ) -> tuple[Any, strategies.Strategy, int]:
-        if self._assign is not None and (self._collate or self._map_ids is not None):
-            raise UsageError(
-                "assign says which coadd a frame goes to, and so do map_ids and collate: "
-                "give one or the other."
-            )
+    ) -> tuple[Any, int]:
+        self._members.check()
         if on_duplicate not in ON_DUPLICATE:
             raise UsageError(
                 f"on_duplicate is {on_duplicate!r}; expected one of {', '.join(ON_DUPLICATE)}."
             )
-        chosen = strategies.choose(strategy, self._result)
-        return skymaps.as_pol_conv(pol_conv), chosen, communicators.rank_of(root, self._comm)
+        strategies.check(strategy, self._result)
+        return skymaps.as_pol_conv(pol_conv), communicators.rank_of(root, self._comm)
 
-    def _shares_of(self, frame: Any) -> Mapping[str, int]:
-        """The coadds to which a frame belongs, with its sign in each."""
-        if self._assign is None:
-            map_id = self.get_map_id(frame)
-            known = self._map_ids is None or map_id in self._map_ids
-            if not map_id or not known:
-                return {}
-            return {map_id if self._collate else self._output_map_id: 1}
-        shares = self._assign(frame)
-        if shares is None:
-            return {}
-        if not isinstance(shares, Mapping) or any(
-            not isinstance(name, str) or sign not in (1, -1) for name, sign in shares.items()
-        ):
+    def _at_the_end(self, outcome: T) -> T:
+        if not self._ended:
             raise UsageError(
-                f"assign() returned {shares!r} for {self._describe(frame)}; expected a dictionary "
-                "of output Ids and signs, +1 or -1, or None."
+                "There is no coadd before the end of processing: run the pipeline to its end, or "
+                "call finish() on all ranks."
             )
-        return shares
+        return outcome
+
+    def _require_one(self, instead: str) -> None:
+        if self._members.several:
+            raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
 
     def _warn_of_missing_weights(self, maps: skymaps.MapFrame) -> None:
         if not (self._ignore_missing_weights or self._warned) and skymaps.missing_weights(maps):
             self._warned = True  # once: there may be thousands of them
             logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
 
-    def _to_frame(self, name: str, coadd: Coadd) -> Any:
-        frame_id = self._output_map_id + name if self._collate else name
-        frame = skymaps.to_frame(frame_id, coadd.total.to_maps())
-        for key, values in (
-            ("InputMapIds", coadd.ledger.map_ids()),
-            ("InputFiles", coadd.ledger.files()),
-        ):
-            if values:
-                frame[key] = core.G3VectorString(values)
-        return frame
-
     def _describe(self, frame: Any, entry: Entry | None = None) -> str:
         unit = entry.unit if entry else unit_of(frame)
         where = str(unit) if unit else "a frame made in the pipeline"
         rank = communicators.describe_rank(self._comm)
         return f"{where} (Id {frame.get('Id', None)!r}){rank}"
-
-
-def as_list_of_ids(map_ids: str | Sequence[str] | Set[str] | None) -> list[str] | None:
-    """A list of Ids, in an order that is the same on all ranks, from what a user may give."""
-    if map_ids is None:
-        return None
-    if isinstance(map_ids, str):
-        return [map_ids]
-    return sorted(map_ids) if isinstance(map_ids, Set) else list(map_ids)

@@ -14,7 +14,7 @@ from . import transfer, waiting
 from .blockhead import merged_leaders
 from .counter import SharedCounter
 from .errors import InputError, UsageError
-from .inputs import check_files
+from .inputs import check_files, is_plain
 from .ledger import Unit, attach
 from .sources import Keeper, await_source, note_source
 
@@ -128,6 +128,11 @@ class MPIFileReader:
         for counter in self._counters:
             counter.stop()
 
+    @staticmethod
+    def open_file(file: str) -> Iterator[Any]:
+        """The frames of one file; what a reader of another kind of frames does in its own way."""
+        return _frames_of(file)
+
     def _check_own_share(self) -> None:
         # Each rank looks at some of the files: thousands of them on a network take a while.
         files = [file for block in self._blocks for file in block.files]
@@ -155,7 +160,10 @@ class MPIFileReader:
     def _leaders_of(self, block: _Block) -> Iterator[Any]:
         """The metadata at the head of the files of a parallel block, merged, for all ranks."""
         for leader, frame in merged_leaders(
-            self._comm, len(block.files), lambda number: _frames_of(block, number), self._is_data
+            self._comm,
+            len(block.files),
+            lambda number: self._frames_of(block, number),
+            self._is_data,
         ):
             attach(frame, replace(_unit(block, leader.position, leader.index), shared=True))
             yield frame
@@ -163,7 +171,7 @@ class MPIFileReader:
     def _data_of(self, block: _Block, number: int) -> Iterator[Any]:
         """The frames of a file of a parallel block, without its leaders if those were merged."""
         data_came = self._data_types is None
-        for frame in _frames_of(block, number):
+        for frame in self._frames_of(block, number):
             if self._is_data(frame):
                 data_came = True
             elif data_came:
@@ -176,14 +184,33 @@ class MPIFileReader:
             if data_came:
                 yield frame
 
+    def _frames_of(self, block: _Block, number: int) -> Iterator[Any]:
+        """The frames of one file, each with its unit."""
+        index = 0
+        try:
+            for frame in self.open_file(block.files[number]):
+                attach(frame, _unit(block, number, index))
+                yield frame
+                index += 1
+            if not index:  # what spt3g makes of a compressed file that is broken
+                raise RuntimeError(
+                    "there is no frame in it, or it is not compressed as its name says"
+                )
+        except (RuntimeError, MemoryError, ValueError) as error:  # what spt3g raises
+            raise InputError(
+                f"{block.files[number]}, frame {index}: this frame cannot be read, the file is "
+                f"broken or cut off here ({_first_line(error)}). `spt3g-verify` shows what can be "
+                "read."
+            ) from error
+
     def _is_data(self, frame: Any) -> bool:
         return self._data_types is None or frame.type in self._data_types
 
     def _read_for_all(self, block: _Block) -> Iterator[Any]:
         if isinstance(self._comm, communicators.OneProcess):
-            yield from _frames_of(block, 0)
+            yield from self._frames_of(block, 0)
             return
-        frames = _frames_of(block, 0)
+        frames = self._frames_of(block, 0)
         index = 0
 
         def following() -> tuple[Any, bytes | None]:
@@ -230,31 +257,20 @@ def _unit(block: _Block, number: int, index: int) -> Unit:
     return Unit(block.files[number], index, block.first_position + number, block.shared)
 
 
-def _frames_of(block: _Block, number: int) -> Iterator[Any]:
-    """The frames of one file, each with its unit."""
-    index = 0
-    try:
-        reader = core.G3Reader(block.files[number], track_filename=True)
-        # Where in the file a frame is: not to be asked of streams and compressed files.
-        plain = block.files[number].endswith(".g3") and os.path.isfile(block.files[number])
-        end = 0
-        while frames := reader.Process(None):
-            start, end = end, reader.tell() if plain else 0
-            for frame in frames:
-                frame.span = (start, end) if plain and len(frames) == 1 else None
-                if int(frame.type) == 0 and not len(frame):
-                    # To spt3g, 17 zeros are a frame, checksum and all.
-                    raise RuntimeError("there are zeros where a frame should be")
-                attach(frame, _unit(block, number, index))
-                yield frame
-                index += 1
-        if not index:  # what spt3g makes of a compressed file that is broken
-            raise RuntimeError("there is no frame in it, or it is not compressed as its name says")
-    except (RuntimeError, MemoryError, ValueError) as error:  # what spt3g raises for broken files
-        raise InputError(
-            f"{block.files[number]}, frame {index}: this frame cannot be read, the file is broken "
-            f"or cut off here ({_first_line(error)}). `spt3g-verify` shows what can be read."
-        ) from error
+def _frames_of(file: str) -> Iterator[Any]:
+    """The frames of one file, with their extents where they are known."""
+    reader = core.G3Reader(file, track_filename=True)
+    # Where in the file a frame is: not to be asked of streams and compressed files.
+    plain = is_plain(file)
+    end = 0
+    while frames := reader.Process(None):
+        start, end = end, reader.tell() if plain else 0
+        for frame in frames:
+            frame.span = (start, end) if plain and len(frames) == 1 else None
+            if int(frame.type) == 0 and not len(frame):
+                # To spt3g, 17 zeros are a frame, checksum and all.
+                raise RuntimeError("there are zeros where a frame should be")
+            yield frame
 
 
 def _first_line(error: Exception) -> str:

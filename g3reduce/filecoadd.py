@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from spt3g import core
 
 from . import comm as communicators
-from .coadd import Assign, MPIMapCoadder, as_list_of_ids
+from .coadd import Accepted, MPIMapCoadder
 from .distribute import MPIFileReader
-from .errors import InputError
-from .inputs import expand
+from .errors import InputError, UsageError
+from .inputs import expand, is_plain
 from .ledger import Entry, Ledger, Unit
+from .mapfile import frames_of, note
+from .membership import Assign, as_list_of_ids
 from .output import check_output, write_frames
+
+# What this variable of the environment names (spt3g) reads all files, also those whose maps could
+# be added without it.
+READ_WITH, SPT3G = "G3REDUCE_READ_WITH", "spt3g"
+
+# Frames that are added together at most: with more, little is gained.
+_AT_ONCE = 4
 
 
 def coadd_files(
@@ -36,6 +45,7 @@ def coadd_files(
     on_duplicate: str = "error",
     pol_conv: Any = None,
     schedule: str = "dynamic",
+    keep_maps: bool = True,
 ) -> Any:
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
 
@@ -56,18 +66,23 @@ strategy, result, root, on_duplicate, pol_conv
         As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
+    keep_maps : bool
+        Whether the maps are wanted in memory. If not, they are only written, and those in the
+        frames that are returned are empty.
 
     Returns
     -------
     G3Frame, dict of str to G3Frame, or None
         The coadd; with `collate` or `assign` all coadds by Id. On ranks that do not hold the
-        result None, or an empty dictionary.
+        result None, or an empty dictionary. With ``result="sharded"`` `Shard` objects instead.
 
     Raises
     ------
     InputError
         On all ranks, if a file is missing, broken or no .g3 file, if maps do not agree, or if
         there is no map to coadd. The ranks that were well raise `RemoteError`. Nothing is written.
+    UsageError
+        As `MPIMapCoadder`, or if there is an output file for a sharded result.
     OutputError
         On all ranks, if the output cannot be written.
 
@@ -86,6 +101,7 @@ strategy, result, root, on_duplicate, pol_conv
         weighted=weighted,
         ignore_missing_weights=ignore_missing_weights,
         record_obs_id=record_obs_id,
+        keep_outputs=keep_maps or result == "sharded",
         assign=assign,
         strategy=strategy,
         result=result,
@@ -93,17 +109,34 @@ strategy, result, root, on_duplicate, pol_conv
         on_duplicate=on_duplicate,
         pol_conv=pol_conv,
     )
+    communicators.collectively(comm, lambda: _require_frames(output_file, result))
     names = _names_of_files(comm, files, on_duplicate)
     output = _name_of_output(comm, output_file, names, root)
     try:
-        found = _feed(comm, coadder, MPIFileReader(comm, [names], schedule=schedule))
+        reader = _MapReader(comm, [names], schedule=schedule)
+        found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
         communicators.collectively(comm, lambda: _require_maps(len(names), map_ids, found))
-        frames = coadder.finish()
+        coadds = coadder.join()
     finally:
         coadder.discard()
     if output is not None:
-        communicators.from_rank(comm, root, lambda: write_frames(output, frames))
-    return coadder.coadd_frames if collate or assign is not None else coadder.coadd_frame
+        communicators.from_rank(comm, root, lambda: write_frames(output, coadds.values()))
+    if result == "sharded":
+        made: dict[str, Any] = coadder.shards
+    else:
+        made = {
+            name: coadd.to_frame() if keep_maps else coadd.outline()
+            for name, coadd in coadds.items()
+        }
+    return made if collate or assign is not None else next(iter(made.values()), None)
+
+
+def _require_frames(output_file: object, result: str) -> None:
+    if output_file is not None and result == "sharded":
+        raise UsageError(
+            'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
+            'choose another result ("root", "all").'
+        )
 
 
 def _names_of_files(
@@ -151,6 +184,21 @@ def _refuse_repeated_files(names: Sequence[str]) -> None:
         ledger.record(entry)
 
 
+class _MapReader(MPIFileReader):
+    """Reads files whose maps are only to be added: their pixels stay in the file until then."""
+
+    @staticmethod
+    def open_file(file: str) -> Iterator[Any]:
+        """Map frames as `StoredFrame` where that can be, others as spt3g has them."""
+        if not is_plain(file):
+            note(file, "what is compressed, or a stream,")
+        elif os.environ.get(READ_WITH) == SPT3G:
+            note(file, f"by {READ_WITH}={SPT3G}, what there is")
+        else:
+            return frames_of(file)
+        return MPIFileReader.open_file(file)
+
+
 class _Found(NamedTuple):
     """Map frames that were read on all ranks: how many of each Id, and how many were taken."""
 
@@ -158,17 +206,33 @@ class _Found(NamedTuple):
     taken: int
 
 
-def _feed(comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReader) -> _Found:
+def _at_once(n_files: int, n_ranks: int) -> int:
+    """How many frames are added together: as many as pay, but no rank should wait for them."""
+    return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
+
+
+def _feed(
+    comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReader, at_once: int
+) -> _Found:
     """Bring all frames to the coadder, on all ranks."""
     failure: Exception | None = None
     by_id: Counter[str] = Counter()
     taken = 0
+    accepted: list[Accepted] = []
     try:
         for frame in reader:
             coadder.observe(frame)
-            if frame.type == core.G3FrameType.Map:
-                by_id[str(frame.get("Id", None))] += 1
-                taken += coadder.add(frame)
+            if frame.type != core.G3FrameType.Map:
+                continue
+            by_id[str(frame.get("Id", None))] += 1
+            if (one := coadder.accept(frame)) is not None:
+                taken += 1
+                accepted.append(one)
+            # What is not in its file any more would be held several times.
+            if len(accepted) == at_once or (accepted and not accepted[-1].in_file):
+                coadder.add_accepted(accepted)
+                accepted.clear()
+        coadder.add_accepted(accepted)
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()

@@ -52,6 +52,11 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
     return files
 
 
+def is_plain(file: str) -> bool:
+    """Whether this is a regular file with frames end to end: neither compressed nor a stream."""
+    return file.endswith(".g3") and os.path.isfile(file)
+
+
 def check_file(file: str) -> None:
     """Take a first look at a file.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple, TypeAlias
@@ -10,8 +12,11 @@ from . import comm as communicators
 from . import strategies
 from .errors import DuplicateError
 from .ledger import UNPLACED, Entry, Ledger, merge
-from .mapsum import MapSum, Summary, join
+from .mapsum import MapSum
+from .numbering import numbers_runs
 from .reductions import SUM
+from .runs import RunLayout
+from .summary import Summary, join
 
 
 class Coadd(NamedTuple):
@@ -21,6 +26,24 @@ class Coadd(NamedTuple):
     ledger: Ledger
 
 
+class Joined(NamedTuple):
+    """The coadds of all ranks.
+
+    Attributes
+    ----------
+    names : list of str
+        Those that there are, in the order of their input. The same on all ranks.
+    coadds : dict of str to Coadd
+        In that order, on the ranks that hold the result, or of which they hold a share; else empty.
+    statistics : Statistics
+        What this rank did to join them.
+    """
+
+    names: list[str]
+    coadds: dict[str, Coadd]
+    statistics: strategies.Statistics
+
+
 # What ranks tell each other: by name of the coadd, its summary and its entries.
 _Told: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
 
@@ -28,13 +51,13 @@ _Told: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
 def join_coadds(
     comm: communicators.Comm,
     mine: Mapping[str, Coadd],
-    strategy: strategies.Strategy,
+    strategy: str,
     *,
     result: str,
     root: int,
     once: bool,
     require_weights: bool,
-) -> tuple[list[str], dict[str, Coadd]]:
+) -> Joined:
     """Join the coadds of all ranks by name. Collective over `comm`.
 
     Parameters
@@ -51,10 +74,7 @@ def join_coadds(
 
     Returns
     -------
-    names : list of str
-        The coadds that there are, in the order of their input. The same on all ranks.
-    coadds : dict of str to Coadd
-        In that order, on the ranks that hold the result; else empty.
+    Joined
 
     Raises
     ------
@@ -67,10 +87,13 @@ def join_coadds(
     if once:
         _refuse_same_sums(comm, mine, everywhere)
 
+    # In one order: all ranks must come upon the same thing first, should something be wrong.
+    names = list(dict.fromkeys(name for told in everywhere for name in told))
+    layouts = {name: _common_layout(comm, mine, everywhere, name) for name in names}
+
     def prepare() -> dict[str, Coadd]:
         prepared = {}
-        # In one order: all ranks must come upon the same thing first, should something be wrong.
-        for name in dict.fromkeys(name for told in everywhere for name in told):
+        for name in names:
             ledgers = [Ledger(told[name][1] if name in told else []) for told in everywhere]
             ledger = merge(ledgers, once=once)
             summaries = [told[name][0] for told in everywhere if name in told]
@@ -78,20 +101,39 @@ def join_coadds(
                 total = mine[name].total
             else:  # a rank without any such map
                 total = MapSum(join(summaries), require_weights=require_weights)
-            total.prepare(summaries)
+            total.prepare(summaries, layouts[name])
             prepared[name] = Coadd(total, ledger)
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
     prepared = communicators.collectively(comm, prepare)
-    joined = {}
+    joined, done = {}, []
     for name, coadd in prepared.items():
-        blocks = strategies.reduce(
+        blocks, statistics = strategies.reduce(
             comm, coadd.total.blocks, SUM, strategy, result=result, root=root
         )
+        done.append(statistics)
         if blocks is not None:
             coadd.total.blocks = blocks
             joined[name] = coadd
-    return list(prepared), joined
+    whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
+    return Joined(list(prepared), joined, whole)
+
+
+def _common_layout(
+    comm: communicators.Comm, mine: Mapping[str, Coadd], everywhere: list[_Told], name: str
+) -> RunLayout | None:
+    """The runs by which all sums of a coadd number their pixels, if they do. Collective.
+
+    Ranks that have no such sum get them from the first that has.
+    """
+    numberings = [told[name][0].numbering if name in told else None for told in everywhere]
+    met = sorted({numbering for numbering in numberings if numbering is not None})
+    if len(met) != 1 or not numbers_runs(met[0]):
+        return None
+    layout = mine[name].total.layout if name in mine else None
+    if None in numberings:
+        layout = comm.bcast(layout, numberings.index(met[0]))
+    return layout
 
 
 def _order(name: str, coadd: Coadd) -> tuple[int, int, str]:

@@ -1,69 +1,39 @@
-"""The running sum of map frames: planes over the submaps that were hit."""
+"""The running sum of map frames: planes over the pixels that were hit."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import math
-import operator
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from . import skymaps
+from .archive import DENSE, EMPTY, RING, SPARSE
 from .blocks import Blocks
-from .pixels import (
-    DENSE,
-    EMPTY,
-    Dense,
-    Pixels,
-    Plane,
-    Points,
-    Runs,
-    encode,
-    fuller,
-    is_flat,
-)
+from .chunks import Chunk, DenseChunk, RunsChunk
+from .mapbytes import Content
+from .memory import PRIVATE, Memory
+from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
+from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .reductions import SUM
+from .runs import RunLayout
+from .shards import Shard
 from .skymaps import MapFrame, Parts
-from .weighting import STOKES
+from .summary import Summary, join
 
-
-@dataclass
-class Summary:
-    """What ranks tell each other of a sum before they join it: all but the pixels.
-
-    Attributes
-    ----------
-    stubs, storage : dict
-        An empty map with the attributes of each plane, and how the output will be stored.
-    overflow : dict of str to float
-        The sum of what the map-maker found outside of the map, for each plane.
-    by_rows : bool
-        Whether pixels of a flat-sky map are numbered row by row (else column by column).
-    parts : Parts
-        Which planes the frames have had.
-    where : str
-        How messages name the first frame that was added.
-    """
-
-    stubs: dict[str, Any]
-    storage: dict[str, str]
-    overflow: dict[str, float]
-    by_rows: bool
-    parts: Parts
-    where: str
+_NO_PIXELS = np.empty((0, 1), np.int64)
 
 
 class MapSum:
-    """A sum of map frames, as planes of numpy arrays over submaps.
+    """A sum of map frames, as planes of numpy arrays over the pixels that were hit.
 
-    The 1-D index of pixels is cut into equal submaps, and only those that were hit are held, as
-    rows of `blocks`. Pixels are numbered as in the map, except that those of flat-sky maps are
-    numbered by columns (as sparse ones are stored) until the first dense one comes.
+    How pixels are numbered depends on what comes. As long as all maps have the same runs, the sum
+    is an array of just these, in their order. If runs differ, or single pixels come, the pixels
+    of the map are cut into equal submaps, of which those that were hit are held. From the first
+    dense map on, the sum holds all pixels. A sum only ever goes on in this order, and its values
+    do not change by it.
 
     Parameters
     ----------
@@ -71,6 +41,11 @@ class MapSum:
         Of which maps this is to be a sum.
     require_weights : bool
         Refuse to add frames with weights to frames without.
+    memory : Memory, optional
+        Where the sums lie. Default: memory of this process alone.
+    in_maps : bool
+        Whether dense sums are to lie in the memory of the maps that `to_maps` gives, which then
+        need not be filled: fresh memory costs more than adding.
 
     Attributes
     ----------
@@ -80,50 +55,39 @@ class MapSum:
         Everything else.
     """
 
-    def __init__(self, summary: Summary, *, require_weights: bool = True):
+    def __init__(
+        self,
+        summary: Summary,
+        *,
+        require_weights: bool = True,
+        memory: Memory = PRIVATE,
+        in_maps: bool = False,
+    ):
         self.summary = summary
+        self._in_maps = in_maps
+        self._maps: dict[str, Any] = {}
         self._require_weights = require_weights
-        stub = next(iter(summary.stubs.values()))
-        self._npix = int(stub.size)
-        self._length = submap_length(self._npix)
-        n_rows = -(-self._npix // self._length)
-        self.blocks = Blocks(
-            n_rows, self._length, dict.fromkeys(summary.stubs, np.float64), fill=SUM.identity
-        )
-        self._shape: tuple[int, int] | None = stub.shape if is_flat(stub) else None
+        self._numbering: Numbering | None = None
+        dtypes = dict.fromkeys(summary.stubs, np.float64)
+        self.blocks = Blocks(0, 1, dtypes, fill=SUM.identity, memory=memory)
 
     @classmethod
-    def of(cls, frame: MapFrame, *, require_weights: bool = True) -> MapSum:
+    def of(cls, frame: MapFrame, **options: Any) -> MapSum:
         """An empty sum for frames like this one."""
         empty = Summary(
             stubs={name: stub.clone(False) for name, stub in frame.stubs.items()},
             storage=dict.fromkeys(frame.stubs, EMPTY),
             overflow=dict.fromkeys(frame.stubs, 0.0),
-            by_rows=False,
+            numbering=None,
             parts=Parts.of(frame.planes),
             where=frame.where,
         )
-        return cls(empty, require_weights=require_weights)
+        return cls(empty, **options)
 
-    def add(self, frame: MapFrame, sign: int = 1) -> None:
-        """Add a frame; with ``sign=-1`` subtract its T, Q and U. Weights and hits always add.
-
-        Raises
-        ------
-        MismatchError
-            Before anything is added, if the frame does not agree with those that were.
-        """
-        self.check(frame)
-        self.summary.parts |= Parts.of(frame.planes)
-        for name in frame.stubs:
-            if name not in self.summary.stubs:  # weights or hits, which the first frame had not
-                self._add_plane(name, frame.stubs[name])
-        for name, plane in frame.planes.items():
-            subtract = (sign < 0 and name in STOKES) != (name in frame.flipped)
-            self._note_storage(name, plane)
-            self.summary.overflow[name] += -plane.overflow if subtract else plane.overflow
-            with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
-                self._add_pixels(name, plane.pixels(), np.subtract if subtract else np.add)
+    @property
+    def layout(self) -> RunLayout | None:
+        """The runs that all maps have had in common, if that is how pixels are numbered."""
+        return self._numbering.layout if isinstance(self._numbering, ByRuns) else None
 
     def check(self, frame: MapFrame) -> None:
         """Find out whether a frame agrees with those that were added.
@@ -139,21 +103,75 @@ class MapSum:
             Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights
         )
 
+    def note(self, frame: MapFrame, sign: int = 1) -> None:
+        """Take over what a frame says beside its pixels."""
+        mine = self.summary
+        mine.parts |= Parts.of(frame.planes)
+        for name, plane in frame.planes.items():
+            if name not in mine.stubs:  # weights or hits, which the first frame had not
+                self._add_plane(name, plane.stub)
+            mine.storage[name] = fuller(mine.storage[name], plane.storage)
+            if plane.storage != EMPTY and not is_flat(plane.stub) and plane.stub.shift_ra:
+                mine.stubs[name].shift_ra = True
+            subtract = frame.subtracts(name, sign)
+            mine.overflow[name] += -plane.overflow if subtract else plane.overflow
+
+    def expect(self, layouts: Iterable[RunLayout]) -> None:
+        """Make room for all these runs at once, because to grow again and again costs more."""
+        coming = list({id(layout): layout for layout in layouts}.values())
+        mine = self._numbering
+        if (isinstance(mine, ByRuns) and not all(map(mine.has, coming))) or (
+            mine is None and len(coming) > 1
+        ):
+            mine = self._renumber(ByPixel(self._stub))
+        if isinstance(mine, ByPixel) and coming:
+            stretches = [layout.stretches for layout in coming]
+            first = np.concatenate([stretch.pixels for stretch in stretches])
+            lengths = np.concatenate([stretch.lengths for stretch in stretches])
+            self.blocks.insert(mine.rows_of_stretches(first, lengths))
+
+    def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool) -> None:
+        """Add pixels to a plane."""
+        add = np.subtract if subtract else np.add
+        numbering = self._numbering_for(chunk)
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+            if isinstance(chunk, DenseChunk):
+                stretch = self._flat(name)[chunk.start : chunk.start + len(chunk.values)]
+                add(stretch, chunk.values, out=stretch)
+            elif not isinstance(chunk, RunsChunk):
+                rows = numbering.rows_of(chunk.pixels)
+                self.blocks.insert(rows)
+                places = numbering.places(self.blocks, chunk.pixels)
+                flat = self._flat(name)
+                flat[places] = add(flat[places], chunk.values)
+            elif isinstance(numbering, ByRuns):
+                stretch = self._flat(name)[chunk.part.start : chunk.part.stop]
+                add(stretch, chunk.values, out=stretch)
+            else:
+                self._add_runs(name, chunk, numbering, add)
+
     def digest(self) -> bytes:
         """A short name of the sums: equal for equal pixels, empty if all are 0."""
         if not any(np.any(plane) for plane in self.blocks.planes.values()):
             return b""
         digest = hashlib.blake2b(self.blocks.rows.tobytes(), digest_size=16)
+        digest.update(repr(self.summary.numbering).encode())
         for name in sorted(self.blocks.planes):
             digest.update(name.encode())
             digest.update(self._flat(name).view(np.uint8).data)
         return digest.digest()
 
-    def prepare(self, summaries: Sequence[Summary]) -> None:
+    def prepare(self, summaries: Sequence[Summary], layout: RunLayout | None = None) -> None:
         """Make ready for joining with the sums of other ranks, whose summaries these are.
 
         Afterwards the blocks of all ranks number their rows and pixels in the same way and have
         the same planes, and `summary` describes the whole.
+
+        Parameters
+        ----------
+        summaries : list of Summary
+        layout : RunLayout or None
+            The runs that all ranks have in common, if they have.
 
         Raises
         ------
@@ -171,152 +189,148 @@ class MapSum:
             if name not in self.blocks.planes:
                 self._add_plane(name, stub)
         self.blocks.planes = {name: self.blocks.planes[name] for name in sorted(joined.stubs)}
-        if joined.by_rows:
-            self._number_by_rows()
+        mine = self._numbering.key if self._numbering else None
+        if joined.numbering is not None and joined.numbering != mine:
+            # A rank without maps has nothing to send, so it needs no rows.
+            numbering = self._numbering_of(joined.numbering, layout)
+            self._renumber(numbering, hold_all=numbering.complete and mine is not None)
         self.summary = joined
+
+    @property
+    def storable(self) -> bool:
+        """Whether `contents` can say how the sums are to be stored."""
+        stored = self.summary.storage
+        return not any(
+            stored[name] == RING and stub.nested for name, stub in self.summary.stubs.items()
+        )
+
+    def contents(self) -> dict[str, Content]:
+        """The pixels of the sums, as they are to be stored."""
+        return {name: self._content(name) for name in self.summary.stubs}
 
     def to_maps(self) -> dict[str, Any]:
         """The sums as new spt3g maps, one for each plane, stored as the input was."""
-        return {name: self._to_map(name) for name in self.summary.stubs}
+        scratch = bytearray()
+        return {name: self._to_map(name, scratch) for name in self.summary.stubs}
 
-    def _note_storage(self, name: str, plane: Plane) -> None:
-        stored = self.summary.storage
-        stored[name] = fuller(stored[name], plane.storage)
-        if self._shape is None and plane.stub.shift_ra:
-            self.summary.stubs[name].shift_ra = True
-        if plane.storage == DENSE:
-            self._number_by_rows()
+    def outlines(self) -> dict[str, Any]:
+        """The same maps, but empty."""
+        outlines = {}
+        for name, stub in self.summary.stubs.items():
+            outlines[name] = stub.clone(False)
+            outlines[name].overflow = self.summary.overflow[name]
+        return outlines
+
+    def shard(self) -> Shard:
+        """What of the sums is held here. Each stub has the overflow of the whole."""
+        planes: dict[str, Any] = dict(self.blocks.planes)
+        pixels = self._numbering.pixels(self.blocks.rows) if self._numbering else _NO_PIXELS
+        return Shard(planes, pixels, self.outlines())
 
     def _add_plane(self, name: str, stub: Any) -> None:
-        self.summary.stubs.setdefault(name, stub)
+        self.summary.stubs.setdefault(name, stub.clone(False))
         self.summary.storage.setdefault(name, EMPTY)
         self.summary.overflow.setdefault(name, 0.0)
-        shape = (len(self.blocks.rows), self._length)
-        self.blocks.planes[name] = np.zeros(shape)
+        self.blocks.add_plane(name, np.float64)
 
     def _flat(self, name: str) -> NDArray[np.float64]:
         return self.blocks.planes[name].reshape(-1)  # type: ignore[return-value]
 
-    def _add_pixels(self, name: str, pixels: Pixels, add: np.ufunc) -> None:
-        if isinstance(pixels, Dense):
-            self.blocks.insert(np.arange(self.blocks.n_rows))
-            whole = self._flat(name)[: self._npix]
-            add(whole, pixels.values, out=whole)
-        elif isinstance(pixels, Runs):
-            self._add_runs(name, pixels, add)
-        else:
-            self._add_points(name, pixels, add)
+    @property
+    def _stub(self) -> Any:
+        return next(iter(self.summary.stubs.values()))
 
-    def _add_runs(self, name: str, runs: Runs, add: np.ufunc) -> None:
-        length = np.array([len(values) for values in runs.values], np.int64)
-        if not self.summary.by_rows:
-            last = (runs.first + length - 1) // self._length
-            self.blocks.insert(_union_of_ranges(runs.first // self._length, last))
-        positions, step = self._positions(runs.first)
-        flat = self._flat(name)
-        # Rows are held in rising order, so a run of pixels lies in one stretch (of that step).
-        for position, values in zip(positions.tolist(), runs.values, strict=True):
-            stretch = flat[position : position + step * len(values) : step]
-            add(stretch, values, out=stretch)
+    def _numbering_for(self, chunk: Chunk) -> Numbering:
+        """A numbering in which this chunk can be added: the one there is, or one for more maps."""
+        mine = self._numbering
+        if isinstance(chunk, DenseChunk):
+            return mine if isinstance(mine, Whole) else self._renumber(Whole(self._stub))
+        if isinstance(chunk, RunsChunk):
+            if mine is None:
+                return self._renumber(ByRuns(chunk.layout))
+            if isinstance(mine, ByRuns) and mine.has(chunk.layout):
+                return mine
+        if mine is None or isinstance(mine, ByRuns):
+            return self._renumber(ByPixel(self._stub))
+        return mine
 
-    def _add_points(self, name: str, points: Points, add: np.ufunc) -> None:
-        if not self.summary.by_rows:
-            self.blocks.insert(np.unique(points.pixels // self._length))
-        positions, _ = self._positions(points.pixels)
-        flat = self._flat(name)
-        flat[positions] = add(flat[positions], points.values)
+    def _numbering_of(self, key: Key, layout: RunLayout | None) -> Numbering:
+        if key == Whole.key:
+            return Whole(self._stub)
+        if key == ByPixel.key:
+            return ByPixel(self._stub)
+        if layout is None:
+            raise TypeError("a numbering by runs, but no runs")
+        return ByRuns(layout)
 
-    def _positions(self, pixels: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
-        """Where pixels (by columns in a flat map) stand in a plane, and the step to the next."""
-        if self.summary.by_rows and self._shape is not None:
-            n_y, n_x = self._shape
-            return pixels % n_y * n_x + pixels // n_y, n_x
-        rows = self.blocks.locate(pixels // self._length)
-        return rows * self._length + pixels % self._length, 1
+    def _renumber(self, numbering: Numbering, *, hold_all: bool | None = None) -> Numbering:
+        dtypes = {name: plane.dtype for name, plane in self.blocks.planes.items()}
+        blocks = Blocks(
+            numbering.n_rows, numbering.row_length, dtypes, SUM.identity, self.blocks.memory
+        )
+        if numbering.complete if hold_all is None else hold_all:
+            blocks.insert(np.arange(numbering.n_rows))
+        if self._in_maps and isinstance(numbering, Whole):
+            self._maps = {name: stub.clone(False) for name, stub in self.summary.stubs.items()}
+            shape = (numbering.n_rows, numbering.row_length)
+            for name, skymap in self._maps.items():
+                blocks.planes[name] = np.asarray(skymap).reshape(shape)  # makes it dense
+        if len(self.blocks.rows):
+            for name in self.blocks.planes:
+                pixels, values = self._nonzero(name)
+                blocks.insert(numbering.rows_of(pixels))
+                places = numbering.places(blocks, pixels)
+                blocks.planes[name].reshape(-1)[places] = values
+        self.blocks, self._numbering = blocks, numbering
+        self.summary.numbering = numbering.key
+        return numbering
 
-    def _number_by_rows(self) -> None:
-        """Go over from columns to rows of a flat map. All submaps are held from then on."""
-        if self.summary.by_rows or self._shape is None:
-            return
-        full = self.blocks.like()
-        full.insert(np.arange(full.n_rows))
-        n_y, n_x = self._shape
-        for name in self.blocks.planes:
-            pixels, values = self._nonzero(name)
-            full.planes[name].reshape(-1)[pixels % n_y * n_x + pixels // n_y] = values
-        self.blocks = full
-        self.summary.by_rows = True
+    def _add_runs(self, name: str, chunk: RunsChunk, numbering: Numbering, add: np.ufunc) -> None:
+        """Add runs one by one, each to its place."""
+        part, (first, lengths, of_run) = chunk.part, chunk.layout.stretches
+        begin, end = of_run[part.first], of_run[part.last]
+        first, lengths = first[begin:end], lengths[begin:end]
+        held = lengths > 0
+        first, lengths = first[held], lengths[held]
+        self.blocks.insert(numbering.rows_of_stretches(first, lengths))
+        places, flat = numbering.places(self.blocks, first), self._flat(name)
+        step, start = numbering.step, 0
+        for place, length in zip(places.tolist(), lengths.tolist(), strict=True):
+            stretch = flat[place : place + step * length : step]
+            add(stretch, chunk.values[start : start + length], out=stretch)
+            start += length
 
     def _nonzero(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Numbers and values of the pixels that are not 0 (by columns in a flat map)."""
-        flat = self._flat(name)
-        if self.summary.by_rows and self._shape is not None:
-            flat = np.ascontiguousarray(flat[: self._npix].reshape(self._shape).T).reshape(-1)
-            pixels = np.flatnonzero(flat)
-            return pixels, flat[pixels]
-        held = np.flatnonzero(flat)
-        rows, offsets = np.divmod(held, self._length)
-        return self.blocks.rows[rows] * self._length + offsets, flat[held]
+        if self._numbering is None:
+            return np.empty(0, np.int64), np.empty(0)
+        return self._numbering.nonzero(self.blocks, self._flat(name))
 
-    def _to_map(self, name: str) -> Any:
-        stub, storage = self.summary.stubs[name].clone(False), self.summary.storage[name]
-        stub.overflow = self.summary.overflow[name]
-        if storage != DENSE:
+    def _content(self, name: str) -> Content:
+        stub, storage = self.summary.stubs[name], self.summary.storage[name]
+        if storage == DENSE:
+            return Content(storage, self._flat(name)[: stub.size])
+        layout = self.layout
+        # The places on rings may be counted in another way, because of maps without pixels.
+        if layout is not None and storage in (SPARSE, RING) and layout.lines == lines_of(stub):
+            return Content(storage, self._flat(name)[: layout.size], layout)
+        return content_of(stub, storage, *self._nonzero(name))
+
+    def _to_map(self, name: str, scratch: bytearray) -> Any:
+        stub, storage = self.outlines()[name], self.summary.storage[name]
+        if storage == RING and stub.nested:
             return encode(stub, storage, *self._nonzero(name))
-        whole = np.asarray(stub).reshape(-1)  # this makes the stub dense, and shares its memory
-        if self.blocks.complete:
-            whole[:] = self._flat(name)[: self._npix]
-        else:
-            pixels, values = self._nonzero(name)
-            whole[pixels] = values
-        return stub
+        content = self._content(name)
+        if storage == DENSE:
+            return self._dense_map(name, stub, content.values)
+        return to_map(stub, content, scratch)
 
-
-def submap_length(npix: int) -> int:
-    """Pixels in a submap of a map of `npix` pixels.
-
-    Short enough that the submaps of a patch are mostly full, long enough that they are few: a
-    power of two from 64 to 1024, about 4096 of them where that allows.
-    """
-    return int(2 ** min(10, max(6, round(math.log2(npix / 4096)))))
-
-
-def join(summaries: Sequence[Summary]) -> Summary:
-    """The summary of the sum of several sums that agree; their order does not matter."""
-    joined = Summary(
-        stubs={},
-        storage={},
-        overflow={},
-        by_rows=any(summary.by_rows for summary in summaries),
-        parts=functools.reduce(operator.or_, (summary.parts for summary in summaries)),
-        where=summaries[0].where,
-    )
-    for name in sorted({name for summary in summaries for name in summary.stubs}):
-        having = [summary for summary in summaries if name in summary.stubs]
-        stub = having[0].stubs[name].clone(False)
-        storage = fuller(*(summary.storage[name] for summary in having))
+    def _dense_map(self, name: str, stub: Any, values: NDArray[Any]) -> Any:
+        skymap = self._maps.get(name)
+        if skymap is None or not np.may_share_memory(np.asarray(skymap), values):
+            np.asarray(stub).reshape(-1)[:] = values  # this makes the stub dense
+            return stub
+        skymap.overflow = stub.overflow
         if not is_flat(stub):
-            stub.shift_ra = any(summary.stubs[name].shift_ra for summary in having)
-        joined.stubs[name], joined.storage[name] = stub, storage
-        joined.overflow[name] = _sum_in_any_order([summary.overflow[name] for summary in having])
-    return joined
-
-
-def _sum_in_any_order(values: Sequence[float]) -> float:
-    """The sum, the same in whatever order; of infinities and the like, what numpy makes of them."""
-    try:
-        return math.fsum(values)
-    except (OverflowError, ValueError):
-        with np.errstate(invalid="ignore", over="ignore"):
-            return float(np.sum(sorted(values)))
-
-
-def _union_of_ranges(first: NDArray[np.int64], last: NDArray[np.int64]) -> NDArray[np.int64]:
-    """All numbers that are in any of the ranges ``first <= number <= last``."""
-    if not len(first):
-        return np.empty(0, np.int64)
-    begin = int(first.min())
-    change = np.zeros(int(last.max()) - begin + 2, np.int64)
-    np.add.at(change, first - begin, 1)
-    np.add.at(change, last - begin + 1, -1)
-    return np.flatnonzero(np.cumsum(change)) + begin
+            skymap.shift_ra = stub.shift_ra
+        return skymap

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterable, Sequence
+from io import FileIO
 from typing import Any
 
 from spt3g import core
@@ -51,6 +52,13 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
 
     An existing file is replaced only then.
 
+    Parameters
+    ----------
+    file : str
+    frames : iterable
+        Of ``spt3g.core.G3Frame``, or of what can write itself: it has ``write(file)``, which takes
+        a file object, and ``to_frame()`` for files that spt3g has to write.
+
     Raises
     ------
     OutputError
@@ -59,17 +67,48 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
     file = os.path.realpath(file)  # of a link, its target is replaced
     partial = _partial(file)
     try:
-        writer = core.G3Writer(partial)
-        for frame in frames:
-            writer(frame)
-        writer(core.G3Frame(core.G3FrameType.EndProcessing))
-        del writer
+        if file.endswith(".g3"):
+            _write_plain(partial, frames)
+        else:
+            _write_by_spt3g(partial, frames)
         os.replace(partial, file)
     except (OSError, RuntimeError) as error:
-        raise OutputError(f"{file}: writing failed ({str(error).splitlines()[0]}).") from error
+        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise OutputError(f"{file}: writing failed ({reason}).") from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
+
+
+def _write_plain(file: str, frames: Iterable[Any]) -> None:
+    # Without a buffer: pieces are large, and fresh memory for another copy costs more.
+    with open(file, "wb", buffering=0) as raw:
+        stream = _Whole(raw)
+        for frame in frames:
+            if isinstance(frame, core.G3Frame):
+                stream.write(frame.__getstate__()[1])
+            else:
+                frame.write(stream)
+
+
+class _Whole:
+    """Writes all of what it is given, where a raw file may write less."""
+
+    def __init__(self, raw: FileIO):
+        self._raw = raw
+
+    def write(self, data: bytes | memoryview) -> int:
+        rest = memoryview(data).cast("B")
+        while len(rest):
+            rest = rest[self._raw.write(rest) :]
+        return len(data)
+
+
+def _write_by_spt3g(file: str, frames: Iterable[Any]) -> None:
+    writer = core.G3Writer(file)
+    for frame in frames:
+        writer(frame if isinstance(frame, core.G3Frame) else frame.to_frame())
+    writer(core.G3Frame(core.G3FrameType.EndProcessing))
 
 
 def _partial(file: str) -> str:

@@ -1,8 +1,6 @@
-"""The pixels of spt3g maps as numpy arrays, and back, in the storage that the map has.
+"""The pixels of maps as numpy arrays, and back, in the storage that the map has.
 
-A dense map shares its memory with numpy. A sparse one is read from, and written as, the archive
-into which spt3g serializes maps: the same runs of pixels, without walking them one by one, and
-without ever making the map dense.
+They come from memory or straight from a file, in chunks, and never become dense on the way.
 
 Pixels are numbered as the map's geometry does, with one exception: those of sparse flat-sky maps
 are numbered column by column (``x * ny + y``), because that is how their runs lie.
@@ -10,59 +8,25 @@ are numbered column by column (``x * ny + y``), because that is how their runs l
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from spt3g import maps
 
-Index = NDArray[np.int64]
-Values = NDArray[np.float64]
-
-DENSE, SPARSE, RING, INDEXED, EMPTY = "dense", "sparse", "ring-sparse", "indexed-sparse", "empty"
+from .archive import DENSE, EMPTY, INDEXED, RING, SPARSE
+from .chunks import DenseChunk, Pixels, PointsChunk, RunsChunk
+from .g3bytes import Bytes, Checksum, MemoryBytes, Unrecognised
+from .lines import Columns, Index, Lines, Rings
+from .mapbytes import PAIR, Content, MapExtent, filled, find_maps
+from .runs import RunLayout, Values, joined, layout_of
+from .stored import Stored
 
 # How much of the sky each storage spells out: where maps of several kinds are added, the sum is
 # stored like the fullest of them.
 FULLNESS = {EMPTY: 0, INDEXED: 1, SPARSE: 2, RING: 2, DENSE: 3}
-
-# Codes of the storage in the archives of FlatSkyMap and HealpixSkyMap.
-_STORE_FLAT = {SPARSE: 1}
-_STORE_HEALPIX = {INDEXED: 1, RING: 2}
-
-_SPARSE_HEADER = struct.Struct("<IQQQQ")  # class version, xlen, ylen, offset, number of runs
-_RUN_HEADER = struct.Struct("<iQ")  # where the run starts in its column or ring, its length
-_SPARSE_VERSION = 1
-_PAIR = np.dtype([("pixel", "<u8"), ("value", "<f8")])
-
-
-@dataclass(frozen=True)
-class Dense:
-    """Every pixel of the map, shape (npix,)."""
-
-    values: Values
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Stretches of neighbouring pixels: the number of the first of each, and their values."""
-
-    first: Index
-    values: list[Values]
-
-
-@dataclass(frozen=True)
-class Points:
-    """Single pixels, each at most once."""
-
-    pixels: Index
-    values: Values
-
-
-Pixels: TypeAlias = "Dense | Runs | Points"
 
 
 @dataclass(frozen=True)
@@ -79,12 +43,18 @@ class Plane:
         What the map-maker found outside of the map.
     pixels : callable
         Returns the pixels. Nothing is decoded before.
+    layout : RunLayout or None
+        The runs that are to be expected, where they are known before.
+    in_file : bool
+        Whether the pixels stay in a file until they are asked for.
     """
 
     stub: Any
     storage: str
     overflow: float
     pixels: Callable[[], Pixels]
+    layout: RunLayout | None = None
+    in_file: bool = False
 
     @classmethod
     def of(cls, skymap: Any) -> Plane:
@@ -92,6 +62,14 @@ class Plane:
         return cls(
             skymap.clone(False), storage_of(skymap), skymap.overflow, partial(decode, skymap)
         )
+
+    def stored(self, source: Bytes, extent: MapExtent, checksum: Checksum, where: str) -> Plane:
+        """The same map with the pixels that a file has for it."""
+        found = Stored(source, extent, self.stub.size, where, checksum).pixels
+        empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)
+        storage = EMPTY if empty else extent.storage
+        layout = None if empty else extent.layout
+        return replace(self, storage=storage, pixels=found, layout=layout, in_file=True)
 
 
 def is_flat(skymap: Any) -> bool:
@@ -110,30 +88,30 @@ def storage_of(skymap: Any) -> str:
     return RING if skymap.ringsparse else INDEXED
 
 
+def lines_of(skymap: Any) -> Lines:
+    """The lines along which a map stores its runs."""
+    if is_flat(skymap):
+        n_y, n_x = skymap.shape
+        return Columns(n_x, n_y)
+    return Rings(skymap.nside, skymap.shift_ra)
+
+
 def decode(skymap: Any) -> Pixels:
-    """The pixels of a map, in its own storage.
+    """The pixels of a map in memory, in its own storage.
 
     The values are views of the map's memory where it is dense: do not change them.
     """
     storage = storage_of(skymap)
     if storage == EMPTY:
-        return Points(np.empty(0, np.int64), np.empty(0))
+        return Pixels.of()
     if storage == DENSE:
-        return Dense(np.asarray(skymap).reshape(-1))
-    if storage == RING and skymap.nested:
-        return _nonzero(skymap)  # rings are no runs of pixels in this order
-    archive = skymap._cereal_dumps()
-    start = len(_prefix(skymap)) + 4
-    if storage == INDEXED:
-        count = int.from_bytes(archive[start : start + 8], "little")
-        pairs = np.frombuffer(archive, _PAIR, count, start + 8)
-        return Points(pairs["pixel"].astype(np.int64), pairs["value"].astype(np.float64))
-    if int.from_bytes(archive[start : start + 4], "little") != _SPARSE_VERSION:
-        return _nonzero(skymap)  # a newer spt3g
-    lines, starts, values = _read_runs(archive, start)
-    if is_flat(skymap):
-        return Runs(lines * skymap.shape[0] + starts, values)
-    return _runs_on_rings(skymap, lines, starts, values)
+        return Pixels.dense(np.asarray(skymap).reshape(-1))
+    archive = MemoryBytes(skymap._cereal_dumps())
+    try:
+        found = find_maps(archive, 0, archive.size, type(skymap).__name__)
+    except Unrecognised:  # rings that are no runs of pixels, or a newer spt3g
+        return Pixels.of(_nonzero(skymap))
+    return Stored(archive, found[""], skymap.size, "a map in memory").pixels()
 
 
 def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
@@ -149,25 +127,59 @@ def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
         Numbers of pixels (by columns in a flat-sky map), rising, each once.
     values : float64 array of the same shape
     """
-    if storage == EMPTY:
-        empty = stub.clone(False)
-        empty.overflow = stub.overflow
-        return empty
-    if storage == INDEXED:
-        pairs = np.empty(len(pixels), _PAIR)
-        pairs["pixel"], pairs["value"] = pixels, values
-        return _load(stub, storage, len(pixels).to_bytes(8, "little"), pairs)
     if storage == RING and stub.nested:
-        skymap = encode(stub, INDEXED, pixels, values)
+        skymap = to_map(stub, content_of(stub, INDEXED, pixels, values))
         skymap.ringsparse = True
         return skymap
-    if is_flat(stub):
-        n_y, n_x = stub.shape
-        lines, places = np.divmod(pixels, n_y)
-        return _load(stub, storage, *_write_runs((n_x, n_y), lines, places, values))
-    rings = _Rings(stub.nside)
-    lines, places = rings.locate(pixels, stub.shift_ra)
-    return _load(stub, storage, *_write_runs((rings.count, rings.count), lines, places, values))
+    return to_map(stub, content_of(stub, storage, pixels, values))
+
+
+def content_of(stub: Any, storage: str, pixels: Index, values: Values) -> Content:
+    """Pixels as they are stored; see `encode`."""
+    if storage == INDEXED:
+        pairs = np.empty(len(pixels), PAIR)
+        pairs["pixel"], pairs["value"] = pixels, values
+        return Content(storage, pairs)
+    if storage == EMPTY:
+        return Content(storage, np.empty(0))
+    layout, places = layout_of(lines_of(stub), pixels)
+    spread = np.zeros(layout.size)
+    spread[places] = values
+    return Content(storage, spread, layout)
+
+
+def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any:
+    """A new map like `stub`, with these pixels.
+
+    Parameters
+    ----------
+    stub : spt3g.maps.G3SkyMap
+    content : Content
+    scratch : bytearray, optional
+        Memory to be used; to be given again for the next map of the kind.
+    """
+    empty = stub.clone(False)
+    empty.overflow = stub.overflow
+    try:
+        size, pieces = filled(empty._cereal_dumps(), {"": content}, type(stub).__name__)
+    except Unrecognised:  # a newer spt3g
+        return _set_one_by_one(empty, content)
+    skymap = type(stub)()
+    skymap._cereal_loads(joined(pieces, size, scratch))
+    return skymap
+
+
+def _set_one_by_one(empty: Any, content: Content) -> Any:
+    """What `to_map` does, by spt3g's own means, which are slow."""
+    if content.layout is not None:
+        numbers, values = lines_of(empty).as_mapped(content.layout.pixels()), content.values
+    else:
+        numbers, values = content.values["pixel"], content.values["value"]
+    if content.storage in (SPARSE, RING):
+        setattr(empty, "sparse" if is_flat(empty) else "ringsparse", True)
+    for number, value in zip(numbers.tolist(), values.tolist(), strict=True):
+        empty[number] = value
+    return empty
 
 
 def fuller(*storages: str) -> str:
@@ -175,141 +187,60 @@ def fuller(*storages: str) -> str:
     return max(storages, key=FULLNESS.__getitem__)
 
 
-def as_points(pixels: Pixels, shape: tuple[int, ...]) -> Points:
+def whole(pixels: Pixels, stub: Any) -> Values:
+    """All values of a map, as it numbers them itself, shape (npix,).
+
+    Parameters
+    ----------
+    pixels : Pixels
+    stub : spt3g.maps.G3SkyMap
+        A map of this geometry.
+    """
+    values, lines = np.zeros(stub.size), lines_of(stub)
+    for chunk in pixels.chunks():
+        if isinstance(chunk, DenseChunk):
+            values[chunk.start : chunk.start + len(chunk.values)] = chunk.values
+        else:
+            numbers, found = _points_of(chunk)
+            values[lines.as_mapped(numbers)] = found
+    return values
+
+
+def as_points(pixels: Pixels, shape: tuple[int, ...]) -> PointsChunk:
     """The same pixels one by one, in rising order, without those of a dense map that are 0.
 
     Parameters
     ----------
-    pixels : Dense, Runs or Points
+    pixels : Pixels
     shape : tuple of int
         Of the map: of a flat-sky map two numbers, and the points are numbered by columns.
     """
-    if isinstance(pixels, Dense):
-        values = pixels.values
-        if len(shape) == 2:
-            values = values.reshape(shape).T.reshape(-1)
-        held = np.flatnonzero(values)
-        return Points(held, values[held])
-    if isinstance(pixels, Runs):
-        if not pixels.values:
-            return Points(np.empty(0, np.int64), np.empty(0))
-        length = np.array([len(values) for values in pixels.values])
-        before = np.cumsum(length) - length
-        numbers = np.repeat(pixels.first - before, length) + np.arange(length.sum())
-        pixels = Points(numbers, np.concatenate(pixels.values))
-    order = np.argsort(pixels.pixels, kind="stable")
-    return Points(pixels.pixels[order], pixels.values[order])
+    found = [PointsChunk(np.empty(0, np.int64), np.empty(0))]
+    for chunk in pixels.chunks():
+        if isinstance(chunk, DenseChunk):
+            held = np.flatnonzero(chunk.values)
+            numbers = held + chunk.start
+            if len(shape) == 2:
+                numbers = numbers % shape[1] * shape[0] + numbers // shape[1]
+            found.append(PointsChunk(numbers, chunk.values[held]))
+        else:
+            numbers, values = _points_of(chunk)
+            found.append(PointsChunk(numbers, values.copy()))
+    numbers, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(numbers, kind="stable")
+    return PointsChunk(numbers[order], values[order])
 
 
-def _nonzero(skymap: Any) -> Points:
+def _points_of(chunk: RunsChunk | PointsChunk) -> PointsChunk:
+    if isinstance(chunk, PointsChunk):
+        return chunk
+    return PointsChunk(chunk.layout.pixels(chunk.part), chunk.values)
+
+
+def _nonzero(skymap: Any) -> PointsChunk:
     pixels, values = (np.asarray(part) for part in skymap.nonzero_pixels())
     pixels = pixels.astype(np.int64)
     if is_flat(skymap):
         n_y, n_x = skymap.shape
         pixels = pixels % n_x * n_y + pixels // n_x
-    return Points(pixels, values)
-
-
-def _prefix(skymap: Any) -> bytes:
-    """What stands in a map's archive before the code of its storage."""
-    empty: bytes = skymap.clone(False)._cereal_dumps()
-    return empty[: -5 if is_flat(skymap) else -4]
-
-
-def _load(stub: Any, storage: str, *data: bytes | NDArray[Any]) -> Any:
-    """A map like `stub` whose archive ends in this storage and data."""
-    empty = stub.clone(False)
-    empty.overflow = stub.overflow
-    archive = empty._cereal_dumps()
-    code = (_STORE_FLAT if is_flat(stub) else _STORE_HEALPIX)[storage]
-    tail = archive[-1:] if is_flat(stub) else b""  # flat_pol
-    parts = [archive[: -5 if is_flat(stub) else -4], code.to_bytes(4, "little")]
-    skymap = type(stub)()
-    skymap._cereal_loads(b"".join([*parts, *map(_as_bytes, data), tail]))
-    return skymap
-
-
-def _as_bytes(part: bytes | NDArray[Any]) -> bytes | memoryview:
-    return part if isinstance(part, bytes) else part.data.cast("B")
-
-
-def _read_runs(archive: bytes, start: int) -> tuple[Index, Index, list[Values]]:
-    """Column (or ring), start and values of each run that is not empty."""
-    _, _, _, offset, count = _SPARSE_HEADER.unpack_from(archive, start)
-    position = start + _SPARSE_HEADER.size
-    lines, starts, values = [], [], []
-    for line in range(offset, offset + count):
-        first, length = _RUN_HEADER.unpack_from(archive, position)
-        position += _RUN_HEADER.size
-        if length:
-            lines.append(line)
-            starts.append(first)
-            values.append(np.frombuffer(archive, "<f8", length, position))
-        position += 8 * length
-    return np.array(lines, np.int64), np.array(starts, np.int64), values
-
-
-def _write_runs(
-    shape: tuple[int, int], lines: Index, places: Index, values: Values
-) -> list[bytes | NDArray[Any]]:
-    """The archive's sparse data: of each line, the run from its first pixel to its last."""
-    if not len(lines):
-        return [_SPARSE_HEADER.pack(_SPARSE_VERSION, *shape, 0, 0)]
-    begins = np.flatnonzero(np.diff(lines, prepend=-1))
-    held = lines[begins]
-    first = np.minimum.reduceat(places, begins)
-    length = np.maximum.reduceat(places, begins) - first + 1
-    ends = np.cumsum(length)
-    filled = np.zeros(ends[-1])
-    run = np.repeat(np.arange(len(begins)), np.diff(begins, append=len(lines)))
-    filled[(ends - length)[run] + places - first[run]] = values
-
-    offset, count = int(held[0]), int(held[-1] - held[0] + 1)
-    parts: list[bytes | NDArray[Any]] = [
-        _SPARSE_HEADER.pack(_SPARSE_VERSION, *shape, offset, count)
-    ]
-    empty = _RUN_HEADER.pack(0, 0)
-    line = offset
-    for i, end in enumerate(ends):
-        parts.append(empty * int(held[i] - line))
-        parts.append(_RUN_HEADER.pack(int(first[i]), int(length[i])))
-        parts.append(filled[end - length[i] : end])
-        line = int(held[i]) + 1
-    return parts
-
-
-def _runs_on_rings(skymap: Any, lines: Index, starts: Index, values: list[Values]) -> Runs:
-    rings = _Rings(skymap.nside)
-    if not skymap.shift_ra:
-        return Runs(rings.begin[lines] + starts, values)
-    # Rings begin half-way round: a run may have to be cut where the pixel numbers begin.
-    first, cut = [], []
-    for ring, start, run in zip(lines, starts, values, strict=True):
-        length = rings.length[ring]
-        start = (start + length // 2) % length
-        before = min(len(run), length - start)
-        first.append(rings.begin[ring] + start)
-        cut.append(run[:before])
-        if before < len(run):
-            first.append(rings.begin[ring])
-            cut.append(run[before:])
-    return Runs(np.array(first, np.int64), cut)
-
-
-class _Rings:
-    """Where the rings of HEALPix pixels in RING order lie (Gorski et al. 2005, section 5.1)."""
-
-    def __init__(self, nside: int):
-        ring = np.arange(4 * nside)
-        to_pole = np.minimum(ring, 4 * nside - ring)
-        self.count = 4 * nside  # spt3g counts from 1 and keeps an empty ring 0
-        self.length: Index = 4 * np.minimum(to_pole, nside)
-        self.begin: Index = np.cumsum(self.length) - self.length
-
-    def locate(self, pixels: Index, shifted: bool) -> tuple[Index, Index]:
-        """Ring of each pixel, and its place in it, counted from half-way round if `shifted`."""
-        ring = np.searchsorted(self.begin, pixels, side="right") - 1
-        place = pixels - self.begin[ring]
-        if shifted:
-            place = (place + self.length[ring] // 2) % self.length[ring]
-        return ring, place
+    return PointsChunk(pixels, values)

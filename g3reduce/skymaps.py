@@ -56,15 +56,12 @@ class MapFrame:
         """An empty map for each plane."""
         return {name: plane.stub for name, plane in self.planes.items()}
 
-    def decoded(self) -> MapFrame:
-        """The same, with all pixels decoded, for adding it several times."""
-        planes = {name: _decoded(plane) for name, plane in self.planes.items()}
-        return replace(self, planes=planes)
+    def subtracts(self, name: str, sign: int) -> bool:
+        """Whether a plane is subtracted when the frame is added with this sign.
 
-
-def _decoded(plane: Plane) -> Plane:
-    found = plane.pixels()
-    return replace(plane, pixels=lambda: found)
+        Weights and hits are never subtracted because of the sign.
+        """
+        return (sign < 0 and name in STOKES) != (name in self.flipped)
 
 
 def as_pol_conv(pol_conv: Any) -> Any:
@@ -83,13 +80,15 @@ def as_pol_conv(pol_conv: Any) -> Any:
     raise UsageError(f'pol_conv is {pol_conv!r}; expected "IAU", "COSMO" or None.')
 
 
-def read(frame: Any, where: str, *, weighted: bool = True, pol_conv: Any = None) -> MapFrame:
-    """Take the maps out of a frame, check them against each other, and weight them if need be.
+def read(
+    planes: dict[str, Plane], where: str, *, weighted: bool = True, pol_conv: Any = None
+) -> MapFrame:
+    """Check the maps of a frame against each other, and weight them if need be.
 
     Parameters
     ----------
-    frame : spt3g.core.G3Frame
-        A Map frame. It is not changed.
+    planes : dict of str to Plane
+        All maps of the frame, by plane.
     where : str
         How messages name it.
     weighted : bool
@@ -100,23 +99,27 @@ def read(frame: Any, where: str, *, weighted: bool = True, pol_conv: Any = None)
     Raises
     ------
     InputError, MismatchError
-        If a map is missing, cannot be read, or does not agree with the others of the frame.
+        If a map is missing, or does not agree with the others of the frame.
     """
-    planes = {name: Plane.of(skymap) for name, skymap in planes_of(frame, where).items()}
+    _check_completeness(planes, where)
+    planes = _with_complete_weights(planes)
     stubs = {name: plane.stub for name, plane in planes.items()}
-    _check_completeness(stubs, where)
-    _complete_weights(stubs)
     _check_agreement(stubs, where)
     key = _weights_key(stubs)
     if weighted and key and "T" in stubs and not stubs["T"].weighted:
-        planes |= weighting.apply(planes, key)
-    flipped = set()
-    if pol_conv is not None:
-        flipped = _convert({name: plane.stub for name, plane in planes.items()}, where, pol_conv)
+        planes = planes | weighting.apply(planes, key)
+    flipped: set[str] = set()
+    if pol_conv is not None and "U" in planes:
+        planes, flipped = _converted(planes, where, pol_conv)
     return MapFrame(planes, flipped, where)
 
 
-def planes_of(frame: Any, where: str) -> dict[str, Any]:
+def planes_of(frame: Any, where: str) -> dict[str, Plane]:
+    """The maps of a frame, ready to be added, by plane; see `maps_of`."""
+    return {name: Plane.of(skymap) for name, skymap in maps_of(frame, where).items()}
+
+
+def maps_of(frame: Any, where: str) -> dict[str, Any]:
     """The maps of a frame, by plane. They are the frame's own: do not change them.
 
     Raises
@@ -297,13 +300,17 @@ def _weights_key(planes: Iterable[str]) -> str | None:
     return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
 
 
-def _complete_weights(stubs: Mapping[str, Any]) -> None:
+def _with_complete_weights(planes: dict[str, Plane]) -> dict[str, Plane]:
     """Let weights of older files say what they are; spt3g takes it from the maps, too."""
-    for name, stub in stubs.items():
-        if name.startswith("W") and stub.pol_type == maps.MapPolType.none:
+    completed = {}
+    for name, plane in planes.items():
+        if name.startswith("W") and plane.stub.pol_type == maps.MapPolType.none:
+            stub = plane.stub.clone(False)
             stub.pol_type = getattr(maps.MapPolType, name.split(".")[1])
             if name.startswith("Wpol"):
-                stub.pol_conv = stubs["U"].pol_conv
+                stub.pol_conv = planes["U"].stub.pol_conv
+            completed[name] = replace(plane, stub=stub)
+    return {**planes, **completed}
 
 
 def _check_agreement(stubs: Mapping[str, Any], where: str) -> None:
@@ -331,21 +338,25 @@ def _is_polarized(name: str) -> bool:
     return name in ("Q", "U") or name.startswith("Wpol")
 
 
-def _convert(stubs: dict[str, Any], where: str, pol_conv: Any) -> set[str]:
-    """Set the convention of polarized planes; return those whose sign must change for it."""
-    if "U" not in stubs:
-        return set()
-    given = stubs["U"].pol_conv
+def _converted(
+    planes: dict[str, Plane], where: str, pol_conv: Any
+) -> tuple[dict[str, Plane], set[str]]:
+    """Planes in this polarization convention, and those whose sign must change for it."""
+    given = planes["U"].stub.pol_conv
     if given not in (maps.MapPolConv.IAU, maps.MapPolConv.COSMO):
         raise MismatchError(
             f"{where}: the polarization convention is not set (pol_conv is {given}), so it cannot "
             f"be converted to {pol_conv}. Set it where the maps are made, or with "
             "spt3g.maps.SetPolConv in front of the coadder."
         )
-    for name, stub in stubs.items():
-        if _is_polarized(name) or stub.polarized:
+    converted = {}
+    for name, plane in planes.items():
+        if _is_polarized(name) or plane.stub.polarized:
+            stub = plane.stub.clone(False)
             stub.pol_conv = pol_conv
-    return {name for name in _ODD_IN_U if name in stubs} if given != pol_conv else set()
+            plane = replace(plane, stub=stub)
+        converted[name] = plane
+    return converted, {name for name in _ODD_IN_U if name in planes} if given != pol_conv else set()
 
 
 def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:

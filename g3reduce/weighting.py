@@ -7,12 +7,13 @@ loses values or ends the process wherever T, Q and U do not fill the same pixels
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .pixels import EMPTY, Dense, Pixels, Plane, Points, as_points, fuller
+from .archive import DENSE, EMPTY
+from .chunks import Pixels, PointsChunk
+from .pixels import Plane, as_points, fuller, whole
 
 FloatArray = NDArray[np.float64]
 
@@ -43,19 +44,19 @@ def apply(planes: Mapping[str, Plane], weights: str) -> dict[str, Plane]:
         for row in stokes
         for column in stokes
     }
-    decoded = {name: planes[name].pixels() for name in {*stokes, *matrix.values()}}
-    dense = {name: found.values for name, found in decoded.items() if isinstance(found, Dense)}
-    if len(dense) == len(decoded):
+    needed = {*stokes, *matrix.values()}
+    if all(planes[name].storage == DENSE for name in needed):
+        dense = {name: whole(planes[name].pixels(), planes[name].stub) for name in needed}
         products = _multiply(stokes, matrix, dense)
-        made: dict[str, Pixels] = {name: Dense(product) for name, product in products.items()}
+        made = {name: Pixels.dense(product) for name, product in products.items()}
     else:
         shape = planes["T"].stub.shape
-        points = {name: as_points(pixels, shape) for name, pixels in decoded.items()}
+        points = {name: as_points(planes[name].pixels(), shape) for name in needed}
         hit = np.unique(np.concatenate([points[name].pixels for name in stokes]))
         products = _multiply(
             stokes, matrix, {name: _at(hit, found) for name, found in points.items()}
         )
-        made = {name: Points(hit, product) for name, product in products.items()}
+        made = {name: Pixels.of(PointsChunk(hit, product)) for name, product in products.items()}
     fullest = fuller(*(planes[name].storage for name in stokes))
     return {name: _weighted(planes[name], pixels, fullest) for name, pixels in made.items()}
 
@@ -77,7 +78,7 @@ def _multiply(
     return products
 
 
-def _at(pixels: NDArray[np.int64], points: Points) -> FloatArray:
+def _at(pixels: NDArray[np.int64], points: PointsChunk) -> FloatArray:
     """The values of these pixels, 0 where there is none."""
     if not len(points.pixels):
         return np.zeros(len(pixels))
@@ -89,4 +90,6 @@ def _weighted(plane: Plane, pixels: Pixels, fullest: str) -> Plane:
     stub = plane.stub.clone(False)
     stub.weighted = True
     storage = fullest if plane.storage == EMPTY else plane.storage
-    return replace(plane, stub=stub, storage=storage, pixels=lambda: pixels)
+    if storage == DENSE:  # though the weights, or other maps, are sparse
+        pixels = Pixels.dense(whole(pixels, stub))
+    return Plane(stub, storage, plane.overflow, lambda: pixels)

@@ -11,6 +11,8 @@ import os
 import numpy as np
 from spt3g import core, maps
 
+from g3reduce import skymaps
+
 KINDS = (
     "flat sparse",
     "flat dense",
@@ -214,3 +216,8 @@ def _filled(
     else:
         skymap.indexedsparse = True
     return skymap
+
+
+def read_frame(frame, where, **options):
+    """The maps of a frame in memory, as a coadder reads them."""
+    return skymaps.read(skymaps.planes_of(frame, where), where, **options)

@@ -15,53 +15,61 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
+from g3reduce import filecoadd, memory, nodes, strategies
 
 RANKS = (1, 2, 3, 5)
-WAYS = (
-    ("gather", "root"),
-    ("tree", "root"),
-    ("allreduce", "root"),
-    ("allreduce", "all"),
-    ("auto", "root"),
-    ("auto", "all"),
+WAYS = tuple(
+    (strategy, result)
+    for result in strategies.RESULTS
+    for strategy in (strategies.AUTO, *strategies.names(result))
 )
-DRIVERS = ("coadd_files", "pipeline")
+MEMORY = ("private", "shared", "two per node")
+DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
 SCHEDULES = ("dynamic", "static")
 ROOTS = ("first", "last")
 
 
 def combinations():
     if os.environ.get("G3REDUCE_TEST_ALL") != "1":
-        factors = [WAYS, skies.KINDS, skies.WEIGHTINGS, RANKS, DRIVERS, SCHEDULES, ROOTS]
+        factors = [WAYS, skies.KINDS, skies.WEIGHTINGS, RANKS, DRIVERS, SCHEDULES, ROOTS, MEMORY]
         return covertable.make(factors)
     full = itertools.product(WAYS, skies.KINDS, skies.WEIGHTINGS, RANKS)
-    rest = itertools.cycle(itertools.product(DRIVERS, SCHEDULES, ROOTS))
+    rest = itertools.cycle(itertools.product(DRIVERS, SCHEDULES, ROOTS, MEMORY))
     return [(*case, *others) for case, others in zip(full, rest, strict=False)]
 
 
 @pytest.mark.ranks
 @pytest.mark.parametrize(
-    ("way", "kind", "weighting", "n_ranks", "driver", "schedule", "root"),
+    ("way", "kind", "weighting", "n_ranks", "driver", "schedule", "root", "how"),
     combinations(),
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
 )
 def test_coadd_is_the_serial_one(
-    comm, shared_folder, way, kind, weighting, n_ranks, driver, schedule, root
+    comm, shared_folder, monkeypatch, way, kind, weighting, n_ranks, driver, schedule, root, how
 ):
     assert comm.size == n_ranks
+    monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
+    monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
+    monkeypatch.setattr(memory, "SMALLEST", 1)
+    monkeypatch.setenv(filecoadd.READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
+    comm = comm.Dup()  # how ranks see each other is found out once for each communicator
     strategy, result = way
     root = 0 if root == "first" else comm.size - 1
     # Four files: of five ranks one has none.
     files = on_first(comm, lambda: skies.write_files(shared_folder, 4, kind, weighting))
-    output = shared_folder / "coadd.g3"
+    output = shared_folder / "coadd.g3" if result != "sharded" else None
     options = {"collate": True, "strategy": strategy, "result": result, "root": root}
-    if driver == "coadd_files":
+    if driver != "pipeline":
         frames = g3reduce.coadd_files(files, output, mpicomm=comm, schedule=schedule, **options)
     else:
         frames = run_pipeline(comm, files, output, schedule, options)
     comm.Barrier()  # the output is there when all have come here
 
     expected = maps.coadd_map_files(files, collate=True)
+    if result == "sharded":
+        assert_shards_of(comm, frames, expected)
+        comm.Free()
+        return
     if comm.rank == root or result == "all":
         assert list(frames) == ["90GHz", "150GHz"]
         for map_id, frame in frames.items():
@@ -72,6 +80,26 @@ def test_coadd_is_the_serial_one(
     assert [frame["Id"] for frame in written] == ["Coadd90GHz", "Coadd150GHz"]
     for frame in written:
         skies.assert_same_coadd(frame, expected[frame["Id"].removeprefix("Coadd")])
+    comm.Free()
+
+
+def assert_shards_of(comm, shards, expected):
+    """The shards of all ranks are the maps, and no pixel is in two of them."""
+    assert list(shards) == ["90GHz", "150GHz"]
+    for map_id, shard in shards.items():
+        planes = skies.planes(expected[map_id])
+        assert shard.planes.keys() == planes.keys()
+        everywhere = comm.allgather((shard.pixels, shard.planes))
+        for name, plane in planes.items():
+            assert shard.stubs[name].compatible(skies.maps_by_plane(expected[map_id])[name])
+            whole, seen = np.zeros(plane.size), np.zeros(plane.size, int)
+            for pixels, theirs in everywhere:
+                inside = pixels >= 0
+                assert not theirs[name][~inside].any()
+                whole[pixels[inside]] += theirs[name][inside]
+                seen[pixels[inside]] += 1
+            np.testing.assert_array_equal(whole, plane.reshape(-1))
+            assert seen.max() == 1
 
 
 def on_first(comm, work):
@@ -83,9 +111,13 @@ def run_pipeline(comm, files, output, schedule, options):
     pipe = core.G3Pipeline()
     pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule=schedule)
     pipe.Add(coadder)
-    if comm.rank == options["root"]:
+    if output and comm.rank == options["root"]:
         pipe.Add(core.G3Writer, filename=str(output))
     pipe.Run()
+    assert coadder.statistics.ranks == comm.size
+    if options["result"] == "sharded":
+        assert coadder.coadd_frames == {}
+        return coadder.shards
     return coadder.coadd_frames
 
 
@@ -125,6 +157,35 @@ def test_maps_of_one_rank_only(comm, shared_folder):
             skies.assert_same_coadd(coadd, maps.coadd_map_files(files, map_ids=["90GHz"]))
         else:
             assert coadd is None
+
+
+@pytest.mark.ranks(2, 3)
+@pytest.mark.parametrize("alike", [True, False])
+@pytest.mark.parametrize("kind", ["flat sparse", "healpix ring shifted"])
+def test_maps_that_have_all_the_same_runs(comm, shared_folder, kind, alike):
+    """On all ranks or only on each of them; of three ranks one has no map."""
+
+    def write():
+        files = []
+        for number in range(2):
+            frame = skies.map_frame(kind, "no weights", 0 if alike else number)
+            skymap = frame["T"]
+            skymap *= float(number + 1)
+            files.append(str(shared_folder / f"obs{number}.g3"))
+            with core.G3Writer(files[-1]) as writer:
+                for map_id in "ab":
+                    frame = core.G3Frame(core.G3FrameType.Map)
+                    frame["Id"], frame["T"] = map_id, skymap
+                    writer(frame)
+        return files
+
+    files = on_first(comm, write)
+    expected = maps.coadd_map_files(files)
+    for strategy in strategies.names("all"):
+        coadd = g3reduce.coadd_files(
+            files, mpicomm=comm, strategy=strategy, result="all", schedule="static"
+        )
+        skies.assert_same_coadd(coadd, expected)
 
 
 @pytest.mark.ranks(2, 3)

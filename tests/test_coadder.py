@@ -341,7 +341,7 @@ def test_one_coadd_frame_is_not_to_be_had_where_there_are_several(arguments):
     ("arguments", "text"),
     [
         ({"strategy": "best"}, "'best'; expected one of auto, gather, tree, allreduce"),
-        ({"result": "everywhere"}, "result is 'everywhere'; expected one of root, all"),
+        ({"result": "everywhere"}, "result is 'everywhere'; expected one of root, all, sharded"),
         ({"strategy": "gather", "result": "all"}, "'gather' cannot .* these can: auto, allreduce"),
         ({"root": 1}, "root is 1; expected a rank, 0 to 0"),
         ({"root": -1}, "root is -1; expected a rank, 0 to 0"),

@@ -40,7 +40,7 @@ def test_a_truncated_file_is_named_on_all_ranks(comm, shared_folder):
         return files
 
     files = on_first(comm, write)
-    text = "obs_003.g3, frame 2: this frame cannot be read"
+    text = "obs_003.g3, frame 2, byte "
     coadd_and_fail(comm, files, shared_folder / "coadd.g3", g3reduce.InputError, text)
 
 

@@ -18,12 +18,15 @@ from skies import (
     maps_by_plane,
     pixels,
     planes,
+    read_frame,
     storage,
 )
 from spt3g import core, maps
 
-from g3reduce import MismatchError, skymaps
-from g3reduce.mapsum import MapSum, join, submap_length
+from g3reduce import MismatchError, adding, skymaps
+from g3reduce.mapsum import MapSum
+from g3reduce.numbering import submap_length
+from g3reduce.summary import join
 
 relaxed = settings(deadline=None)
 
@@ -32,9 +35,9 @@ def added(frames, signs=(), require_weights=True):
     """The running sum of frames."""
     total = None
     for frame, sign in itertools.zip_longest(frames, signs, fillvalue=1):
-        read = skymaps.read(frame, frame["Id"], weighted=False)
+        read = read_frame(frame, frame["Id"], weighted=False)
         total = total or MapSum.of(read, require_weights=require_weights)
-        total.add(read, sign)
+        adding.add(total, read, sign)
     return total
 
 
@@ -145,13 +148,13 @@ def test_ring_storage_is_shifted_if_that_of_any_input_is():
 def test_sums_that_began_with_the_same_frame_do_not_change_each_other():
     """As with splits, where a frame that was read once goes into several coadds."""
     plain, shifted = (
-        skymaps.read(map_frame(kind, "hits", 1), kind)
+        read_frame(map_frame(kind, "hits", 1), kind)
         for kind in ("healpix ring", "healpix ring shifted")
     )
     alone, both = MapSum.of(plain), MapSum.of(plain)
     for total in (alone, both):
-        total.add(plain)
-    both.add(shifted)
+        adding.add(total, plain)
+    adding.add(both, shifted)
     assert both.to_maps()["T"].shift_ra
     assert not alone.to_maps()["T"].shift_ra
 
@@ -253,7 +256,7 @@ def test_what_does_not_agree_is_refused_before_anything_is_added():
     u.units = core.G3TimestreamUnits.Trj
     frames[2]["U"] = u
     with pytest.raises(MismatchError, match=r"wrong\.g3, frame 2 does not agree with .*Trj"):
-        total.add(skymaps.read(frames[2], "wrong.g3, frame 2"))
+        adding.add(total, read_frame(frames[2], "wrong.g3, frame 2"))
     assert_same_coadd(skymaps.to_frame("sum", total.to_maps()), by_spt3g(frames[:2]))
 
 
@@ -273,13 +276,15 @@ def joined(groups, **options):
     """Sum groups of frames as ranks would, each for itself, and join them by hand."""
     totals = [added(group, **options) if group else None for group in groups]
     summaries = [total.summary for total in totals if total]
+    layout = next((total.layout for total in totals if total and total.layout), None)
     for rank, total in enumerate(totals):
-        received = pickle.loads(pickle.dumps(summaries))
+        received, runs = pickle.loads(pickle.dumps((summaries, layout)))
         totals[rank] = total or MapSum(join(received), require_weights=False)
-        totals[rank].prepare(received)
+        totals[rank].prepare(received, runs)
     root, *others = totals
     for other in others:
         assert list(other.blocks.planes) == list(root.blocks.planes)
+        assert other.blocks.row_length == root.blocks.row_length
         root.blocks.insert(other.blocks.rows)
         places = root.blocks.locate(other.blocks.rows)
         for name, plane in other.blocks.planes.items():
@@ -302,6 +307,60 @@ def test_sums_of_ranks_join_to_the_serial_sum(geometry, data):
     mine, serial = joined(groups), summed(frames)
     assert_same_coadd(mine, serial)
     assert_same_pixels(mine, by_spt3g(frames))
+
+
+def test_sums_to_which_weights_came_late_do_not_change_each_other():
+    first = read_frame(map_frame("healpix ring", "no weights", 0), "first", weighted=False)
+    plain, shifted = (
+        read_frame(map_frame(kind, "polarized", 1), kind, weighted=False)
+        for kind in ("healpix ring", "healpix ring shifted")
+    )
+    alone, both = (MapSum.of(first, require_weights=False) for _ in range(2))
+    for total in (alone, both):
+        adding.add(total, first)
+        adding.add(total, plain)
+    adding.add(both, shifted)
+    assert both.to_maps()["Wpol.TT"].shift_ra
+    assert not alone.to_maps()["Wpol.TT"].shift_ra
+    assert not plain.stubs["Wpol.TT"].shift_ra
+
+
+def with_same_runs(frame, number):
+    """`number` frames with T maps and weights that have all the same runs, and differ otherwise."""
+    skymap = frame["T"]
+    frames = []
+    for factor in range(1, number + 1):
+        again = {name: skymap.clone(False) for name in ("T", "Wunpol.TT")}
+        for name in again:
+            again[name]._cereal_loads(skymap._cereal_dumps())
+            again[name] *= float(factor)
+        frames.append(skymaps.to_frame(f"times {factor}", again))
+    return frames
+
+
+RUNS = pytest.mark.parametrize("kind", ["flat sparse", "healpix ring", "healpix ring shifted"])
+
+
+@RUNS
+def test_runs_that_all_have_in_common_stay_so_also_on_ranks_without_maps(kind):
+    frames = with_same_runs(map_frame(kind, "hits", 0), 3)
+    assert added(frames).layout is not None
+    for groups in ([frames[:1], [], frames[1:]], [[], frames], [frames[:2], frames[2:]]):
+        assert_same_coadd(joined(groups), by_spt3g(frames))
+
+
+@RUNS
+def test_runs_in_common_are_left_when_others_come_and_the_sum_does_not_change(kind):
+    frames = with_same_runs(map_frame(kind, "hits", 0), 2)
+    others = with_same_runs(map_frame(kind, "hits", 1), 2)
+    total = added(frames)
+    assert total.layout is not None
+    for frame in (others[1], frames[0]):
+        adding.add(total, read_frame(frame, "another"))
+        assert total.layout is None
+    expected = by_spt3g([*frames, others[1], frames[0]])
+    assert_same_coadd(skymaps.to_frame("sum", total.to_maps()), expected)
+    assert_same_coadd(joined([frames, others]), by_spt3g([*frames, *others]))
 
 
 def test_on_which_rank_a_shifted_map_was_does_not_show_in_the_result():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from anymaps import contents, geometries, skymaps, stored
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skies import (
@@ -18,90 +19,20 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import pixels as pixels_module
-from g3reduce.pixels import Dense, Points, Runs, decode, encode, is_flat, storage_of
+from g3reduce.chunks import DenseChunk, Pixels, PointsChunk, RunsChunk
+from g3reduce.pixels import (
+    as_points,
+    decode,
+    encode,
+    is_flat,
+    storage_of,
+    whole,
+)
 
 NAMES = {"dense": "dense", "sparse": "sparse", "ring": "ring-sparse", "indexed": "indexed-sparse"}
 NAMES["empty"] = "empty"
 
-SPECIAL = (np.nan, np.inf, -np.inf, -0.0, 0.0, 5e-324, -1.7976931348623157e308)
 relaxed = settings(deadline=None)  # cores are shared, and a first call imports
-numbers = st.floats(width=64) | st.sampled_from(SPECIAL)
-UNITS = core.G3TimestreamUnits.names
-
-
-@st.composite
-def geometries(draw):
-    """An empty map with any attributes."""
-    attributes = {
-        "weighted": draw(st.booleans()),
-        "coord_ref": draw(st.sampled_from(list(maps.MapCoordReference.names.values()))),
-        "units": draw(st.sampled_from([UNITS["Tcmb"], UNITS["None"], UNITS["Trj"]])),
-        "pol_type": draw(st.sampled_from(list(maps.MapPolType.names.values()))),
-        "pol_conv": draw(st.sampled_from(list(maps.MapPolConv.names.values()))),
-    }
-    if draw(st.booleans()):
-        blank = maps.FlatSkyMap(
-            x_len=draw(st.integers(1, 12)),
-            y_len=draw(st.integers(1, 9)),
-            res=draw(st.floats(0.1, 3)) * core.G3Units.deg,
-            proj=maps.MapProjection.Proj5,
-            alpha_center=draw(st.floats(-3, 3)),
-            flat_pol=draw(st.booleans()),
-            **attributes,
-        )
-    else:
-        blank = maps.HealpixSkyMap(
-            nside=draw(st.sampled_from([1, 2, 4, 8, 16])),
-            nested=draw(st.booleans()),
-            shift_ra=draw(st.booleans()),
-            **attributes,
-        )
-    blank.overflow = draw(numbers)
-    return blank
-
-
-@st.composite
-def contents(draw, npix):
-    """Values by pixel: nothing, single pixels, runs with gaps, everything."""
-    if draw(st.integers(0, 9)) == 0:
-        return dict.fromkeys(range(npix), draw(numbers))
-    values = {}
-    for _ in range(draw(st.integers(0, 4))):
-        first = draw(st.integers(0, npix - 1))
-        for offset, value in enumerate(draw(st.lists(numbers, min_size=1, max_size=9))):
-            if first + offset < npix:
-                values[first + offset] = value
-    return values
-
-
-def stored(blank, values, how):
-    """A map of spt3g's with these values, stored like this."""
-    skymap = blank.clone(False)
-    skymap.overflow = blank.overflow
-    for pixel, value in values.items():
-        skymap[pixel] = value
-    if not values:
-        return skymap  # with nothing in it, however it is stored
-    if is_flat(blank):
-        skymap.sparse = how == "sparse"
-    elif how == "dense":
-        skymap.dense = True
-    elif how == "ring":
-        skymap.ringsparse = True
-    else:
-        skymap.indexedsparse = True
-    return skymap
-
-
-@st.composite
-def skymaps(draw):
-    """A map of any geometry, in any storage, with any values."""
-    blank = draw(geometries())
-    how = draw(st.sampled_from(["dense", "sparse"] if is_flat(blank) else HEALPIX))
-    return stored(blank, draw(contents(int(blank.size))), how)
-
-
-HEALPIX = ("dense", "ring", "indexed")
 
 
 def without_sign_of_zero(values):
@@ -114,22 +45,24 @@ def oracle(skymap):
     return np.array(skymap.clone(True)).reshape(-1)
 
 
+def numbers_of(chunk):
+    """The numbers of the pixels in a chunk."""
+    if isinstance(chunk, DenseChunk):
+        return np.arange(chunk.start, chunk.start + len(chunk.values))
+    if isinstance(chunk, PointsChunk):
+        return chunk.pixels
+    return chunk.layout.pixels(chunk.part)
+
+
 def listed(skymap):
     """Number (by columns in sparse flat-sky maps) and value of each pixel that decode tells."""
-    found = decode(skymap)
-    if isinstance(found, Dense):
-        return np.arange(len(found.values)), found.values
-    if isinstance(found, Points):
-        return found.pixels, found.values
-    if not found.values:
-        return np.empty(0, np.int64), np.empty(0)
-    runs = zip(found.first.tolist(), found.values, strict=True)
-    numbers = [np.arange(first, first + len(values)) for first, values in runs]
-    return np.concatenate(numbers), np.concatenate(found.values)
+    found = [(numbers_of(chunk), chunk.values.copy()) for chunk in decode(skymap).chunks()]
+    numbers = [np.empty(0, np.int64), *(numbers for numbers, _ in found)]
+    return np.concatenate(numbers), np.concatenate([np.empty(0), *(values for _, values in found)])
 
 
 def by_rows(skymap, numbers):
-    if not is_flat(skymap) or isinstance(decode(skymap), Dense):
+    if not is_flat(skymap) or storage_of(skymap) == "dense":
         return numbers
     n_y, n_x = skymap.shape
     return numbers % n_y * n_x + numbers // n_y
@@ -155,7 +88,7 @@ def test_decoded_pixels_are_those_of_the_map(skymap):
 @given(skymaps())
 def test_decoding_changes_nothing_and_makes_nothing_dense(skymap):
     before = storage(skymap), skymap.npix_allocated, skymap._cereal_dumps()
-    decode(skymap)
+    list(decode(skymap).chunks())
     assert (storage(skymap), skymap.npix_allocated, skymap._cereal_dumps()) == before
 
 
@@ -163,17 +96,61 @@ def test_decoding_changes_nothing_and_makes_nothing_dense(skymap):
 @given(skymaps())
 def test_each_storage_is_decoded_as_it_lies(skymap):
     how = storage(skymap)
-    kind = {"dense": Dense, "indexed": Points, "empty": Points, "sparse": Runs, "ring": Runs}[how]
+    kinds = {"dense": DenseChunk, "indexed": PointsChunk, "sparse": RunsChunk, "ring": RunsChunk}
     if how == "ring" and skymap.nested:
-        kind = Points  # rings are no runs of pixels in this order
-    assert isinstance(decode(skymap), kind)
+        kinds = {"ring": PointsChunk}  # rings are no runs of pixels in this order
+    chunks = list(decode(skymap).chunks())
+    assert bool(chunks) == (how != "empty")
+    assert all(isinstance(chunk, kinds[how]) for chunk in chunks)
     # What is decoded is what is stored: at most a run that is cut in two gets no longer.
     assert len(listed(skymap)[0]) <= skymap.npix_allocated
 
 
 def test_dense_pixels_are_a_view_of_the_map():
     skymap = maps.FlatSkyMap(np.arange(6.0).reshape(2, 3), 1.0)
-    assert np.shares_memory(decode(skymap).values, np.asarray(skymap))
+    (chunk,) = decode(skymap).chunks()
+    assert np.shares_memory(chunk.values, np.asarray(skymap))
+
+
+@relaxed
+@given(skymaps(), st.booleans())
+def test_points_are_the_pixels_one_by_one_in_rising_order(skymap, overwritten):
+    """Also where a chunk is overwritten by the next."""
+    found = decode(skymap)
+    if overwritten:
+        found = Pixels(lambda: scribbling(decode(skymap).chunks()))
+    points = as_points(found, skymap.shape)
+    assert (np.diff(points.pixels) > 0).all()
+    numbers = points.pixels
+    if is_flat(skymap):
+        n_y, n_x = skymap.shape
+        numbers = numbers % n_y * n_x + numbers // n_y
+    whole_map = np.zeros(int(skymap.size))
+    whole_map[numbers] = points.values
+    np.testing.assert_array_equal(
+        without_sign_of_zero(whole_map), without_sign_of_zero(oracle(skymap))
+    )
+    if storage_of(skymap) == "dense":
+        assert points.values.all()
+
+
+def scribbling(chunks):
+    """The same chunks, whose values are spoilt when the next is asked for."""
+    for chunk in chunks:
+        chunk = chunk._replace(values=chunk.values.copy())
+        yield chunk
+        chunk.values[:] = 1e9
+
+
+@relaxed
+@given(skymaps(), st.integers(1, 50))
+def test_a_map_is_put_together_from_its_chunks(skymap, step):
+    values = oracle(skymap)
+    assert bits(whole(decode(skymap), skymap) + 0.0).tolist() == bits(values + 0.0).tolist()
+    starts = range(0, len(values), step)
+    chunks = [DenseChunk(start, values[start : start + step].copy()) for start in starts]
+    together = whole(Pixels(lambda: scribbling(chunks)), skymap)
+    assert bits(together).tolist() == bits(values).tolist()
 
 
 @relaxed
@@ -187,8 +164,10 @@ def test_encoding_what_was_decoded_gives_the_same_map_in_the_same_storage(skymap
     stub = skymap.clone(False)
     stub.overflow = skymap.overflow
     copy = encode(stub, how, numbers[order], values[order])
-    # spt3g lets go of pixels that are 0 when it makes a nested map ring-sparse.
-    assert storage_of(copy) == how or not np.any(values)
+    if how == "ring-sparse" and skymap.nested and not np.any(values):
+        # spt3g lets go of pixels that are 0 when it makes a nested map ring-sparse.
+        assert storage_of(copy) == "empty"
+        return
     assert_same_attributes(copy, skymap)
     same = without_sign_of_zero(oracle(copy)) == without_sign_of_zero(oracle(skymap))
     assert same.all()
@@ -248,9 +227,9 @@ def test_encoding_no_pixels_gives_an_empty_map(kind):
 
 
 def decode_nothing():
-    nothing = decode(maps.HealpixSkyMap(4))
-    assert isinstance(nothing, Points)
-    return nothing.pixels, nothing.values
+    nothing = maps.HealpixSkyMap(4)
+    assert not list(decode(nothing).chunks())
+    return listed(nothing)
 
 
 def test_the_fuller_of_two_storages_is_the_one_that_spells_out_more():

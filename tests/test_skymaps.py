@@ -16,11 +16,12 @@ from skies import (
     maps_by_plane,
     pixels,
     planes,
+    read_frame,
     storage,
 )
 from spt3g import core, maps
 
-from g3reduce import InputError, MismatchError, UsageError, skymaps
+from g3reduce import InputError, MismatchError, UsageError, adding, skymaps
 from g3reduce.mapsum import MapSum
 
 IAU, COSMO, NONE = (maps.MapPolConv.names[name] for name in ("IAU", "COSMO", "none"))
@@ -31,9 +32,9 @@ def summed(*frames, **options):
     """The sum of frames, as a frame."""
     total = None
     for number, frame in enumerate(frames):
-        read = skymaps.read(frame, f"obs.g3, frame {number}", **options)
+        read = read_frame(frame, f"obs.g3, frame {number}", **options)
         total = total or MapSum.of(read)
-        total.add(read)
+        adding.add(total, read)
     return skymaps.to_frame(frames[0]["Id"], total.to_maps())
 
 
@@ -81,8 +82,13 @@ def assert_same_maps(mine, theirs):
 def test_the_planes_of_a_frame_make_the_same_frame_again(kind, weighting):
     frame = map_frame(kind, weighting, 2)
     found = skymaps.planes_of(frame, WHERE)
-    assert found.keys() == planes(frame).keys()
-    assert_same_coadd(skymaps.to_frame("150GHz", found), frame)
+    expected = maps_by_plane(frame)
+    assert found.keys() == expected.keys()
+    for name, plane in found.items():
+        assert storage(plane.stub) == "empty"
+        assert plane.stub.compatible(expected[name])
+        assert plane.storage.removesuffix("-sparse") == storage(expected[name])
+    assert_same_coadd(summed(frame, weighted=False), frame)
 
 
 def without(*keys, weighting="polarized"):
@@ -130,7 +136,7 @@ def not_a_map():
 )
 def test_an_incomplete_frame_is_refused_with_what_is_there_and_what_is_not(frame, text):
     with pytest.raises(InputError, match=re.escape(f"{WHERE}: {text}")):
-        skymaps.read(frame(), WHERE)
+        read_frame(frame(), WHERE)
 
 
 def test_hits_alone_are_a_frame():
@@ -163,18 +169,18 @@ def test_hits_alone_are_a_frame():
 )
 def test_the_maps_of_a_frame_must_agree_with_each_other(key, attributes, text):
     with pytest.raises(MismatchError, match=f"{WHERE}: {text}"):
-        skymaps.read(changed(polarized(), key, setting(**attributes)), WHERE)
+        read_frame(changed(polarized(), key, setting(**attributes)), WHERE)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_missing_weights_are_noticed(weighting):
-    read = skymaps.read(map_frame("healpix ring", weighting, 0), WHERE)
+    read = read_frame(map_frame("healpix ring", weighting, 0), WHERE)
     assert skymaps.missing_weights(read) == (weighting == "no weights")
     if weighting == "no weights":
         unweighted = map_frame("healpix ring", weighting, 0)
         for key in "TQU":
             changed(unweighted, key, setting(weighted=False))
-        assert not skymaps.missing_weights(skymaps.read(unweighted, WHERE))
+        assert not skymaps.missing_weights(read_frame(unweighted, WHERE))
 
 
 # What must agree before frames are added
@@ -336,6 +342,26 @@ def test_pixels_without_weights_become_0_even_where_the_maps_are_nan(kind):
         assert not mine[name][~seen].any()
 
 
+@pytest.mark.parametrize("keys", ["T", "TQU", ["Wpol"]], ids=str)
+@pytest.mark.parametrize("kind", ["flat sparse", "healpix ring", "healpix indexed"])
+def test_maps_and_weights_need_not_be_stored_alike_to_be_multiplied(kind, keys):
+    frame = map_frame(kind, "unweighted", 1)
+    for key in keys:
+        changed(frame, key, make_dense)
+    mine = summed(frame)
+    maps.ApplyWeights(frame)
+    expected = planes(frame)
+    for name, plane in planes(mine).items():
+        np.testing.assert_array_equal(plane, expected[name], err_msg=name)
+
+
+def make_dense(skymap):
+    if isinstance(skymap, maps.FlatSkyMap):
+        skymap.sparse = False
+    else:
+        skymap.dense = True
+
+
 def test_maps_are_added_as_they_are_where_that_is_wanted():
     frame = map_frame("healpix ring", "unweighted", 1)
     mine = summed(frame, weighted=False)
@@ -386,7 +412,7 @@ def test_a_convention_that_is_not_set_cannot_be_converted():
         changed(frame, key, setting(pol_conv=NONE))
     text = f"{WHERE}: the polarization convention is not set (pol_conv is none), so it cannot be "
     with pytest.raises(MismatchError, match=re.escape(text + "converted to IAU")) as caught:
-        skymaps.read(frame, WHERE, pol_conv=IAU)
+        read_frame(frame, WHERE, pol_conv=IAU)
     assert "spt3g.maps.SetPolConv" in str(caught.value)
 
 

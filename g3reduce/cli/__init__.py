@@ -10,6 +10,7 @@ import argparse
 import importlib
 import logging
 import sys
+import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -19,6 +20,9 @@ from ..errors import G3ReduceError, UsageError
 COMMANDS = ("coadd", "demo")
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+# Seconds that rank 0 is given to say what is wrong with the arguments.
+_FIRST_WORD = 2.0
 
 
 class Parser(argparse.ArgumentParser):
@@ -34,6 +38,9 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say what is wrong and how to find out more, and exit."""
+        if world_rank() != 0:
+            # A launcher may end the job as soon as one rank exits like this; rank 0 has to speak.
+            time.sleep(_FIRST_WORD)
         self.exit(BAD_USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
 
 

@@ -83,7 +83,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--strategy",
-        choices=("auto", "gather", "tree", "allreduce"),
+        choices=("auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"),
         default="auto",
         help="how ranks join their sums (default: %(default)s)",
     )
@@ -119,6 +119,7 @@ def run(options: argparse.Namespace) -> None:
         on_duplicate=options.on_duplicate,
         strategy=options.strategy,
         schedule=options.schedule,
+        keep_maps=False,
     )
     if comm.rank == 0:
         frames = list(coadds.values()) if options.collate else [coadds]

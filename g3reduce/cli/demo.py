@@ -161,9 +161,9 @@ def _compare(files: tuple[str, ...], output: Path) -> None:
 
 
 def _planes(frame: Any) -> dict[str, Any]:
-    from ..skymaps import planes_of
+    from ..skymaps import maps_of
 
-    return planes_of(frame, str(frame["Id"]))
+    return maps_of(frame, str(frame["Id"]))
 
 
 def _difference(mine: Any, theirs: Any) -> float:

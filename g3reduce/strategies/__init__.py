@@ -2,6 +2,26 @@
 
 from __future__ import annotations
 
-from .registry import AUTO, RESULTS, Strategy, choose, names, reduce
+from .costs import Machine, Profile
+from .measure import measure
+from .reducing import Reduced, reduce
+from .registry import AUTO, RESULTS, Strategy, check, names, predict, register
+from .statistics import Statistics
+from .traffic import Traffic
 
-__all__ = ["AUTO", "RESULTS", "Strategy", "choose", "names", "reduce"]
+__all__ = [
+    "AUTO",
+    "RESULTS",
+    "Machine",
+    "Profile",
+    "Reduced",
+    "Statistics",
+    "Strategy",
+    "Traffic",
+    "check",
+    "measure",
+    "names",
+    "predict",
+    "reduce",
+    "register",
+]

@@ -1,60 +1,65 @@
-"""The MPI library's own collectives, on the union of the rows that any rank holds."""
+"""The MPI library's own reductions, on the union of the rows that any rank holds."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-import numpy as np
+from math import log2
 
 from .. import transfer
 from ..blocks import Blocks
 from ..reductions import Reduction
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
+from .costs import Profile
+from .rows import Scratch, cuts, read, together, union_of_rows
+from .traffic import Traffic
 
 
 class Allreduce:
     """``MPI_Allreduce`` in pieces; ``MPI_Reduce`` where only one rank gets the result.
 
-    Every rank holds the union of all rows while it lasts.
+    All of the union goes through every rank, whatever it holds of it.
     """
 
     name: str = "allreduce"
     results: tuple[str, ...] = ("root", "all")
 
+    def cost(self, profile: Profile) -> float:
+        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        # As good as known algorithms for long messages: scatter the sum, then collect it.
+        share = (profile.ranks - 1) / profile.ranks
+        calls = max(1.0, profile.union / transfer.PIECE)
+        # Copied into messages where rows are missing, and on one root out of them.
+        copied = (profile.held < profile.union) + (profile.result == "root")
+        return (
+            2 * log2(max(profile.ranks, 2)) * profile.latency * calls
+            + 2 * share * profile.union / profile.bandwidth
+            + profile.adding((share + copied) * profile.union)
+        )
+
     def reduce(
-        self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int
+        self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
         """See `g3reduce.strategies.registry.Strategy.reduce`."""
-        from mpi4py import MPI
-
-        operation = getattr(MPI, str(reduction.operation))
-        blocks.insert(union_of_rows(comm, blocks))
+        operation = str(reduction.operation)
+        union = union_of_rows(traffic, blocks)
+        gets_it = result == "all" or traffic.rank == root
+        if gets_it:
+            blocks.insert(union)
+        places, scratch = blocks.locate(union), Scratch()
         for name in sorted(blocks.planes):
             plane = blocks.planes[name]
-            scratch = np.empty(transfer.PIECE // plane.itemsize, plane.dtype)
-            for piece in transfer.pieces(plane):
-                if result == "all":
-                    comm.Allreduce(MPI.IN_PLACE, piece, operation)
-                    continue
+            if result == "all":
+                traffic.allreduce(plane, operation)
+                continue
+            for rows, columns in cuts(len(union), plane, transfer.PIECE):
+                shape = (rows.stop - rows.start, columns.stop - columns.start)
+                stretch = together(places[rows])
+                if stretch is not None:
+                    piece = plane[stretch, columns]
+                else:
+                    piece = scratch.array("mine", shape, plane.dtype)
+                    read(plane, places[rows], columns, reduction.identity, piece)
                 # Not in place: that is the slow way in some libraries.
-                received = scratch[: len(piece)] if comm.rank == root else None
-                comm.Reduce(piece, received, operation, root)
-                if received is not None:
-                    piece[:] = received
-        return blocks if result == "all" or comm.rank == root else None
-
-
-def union_of_rows(
-    comm: MPI.Intracomm, blocks: Blocks
-) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
-    """The rows that any rank holds, in rising order. Collective over `comm`."""
-    from mpi4py import MPI
-
-    held = np.zeros(blocks.n_rows, bool)
-    held[blocks.rows] = True
-    bits = np.packbits(held)
-    for piece in transfer.pieces(bits):
-        comm.Allreduce(MPI.IN_PLACE, piece, MPI.BOR)
-    return np.flatnonzero(np.unpackbits(bits, count=blocks.n_rows))
+                total = scratch.array("total", shape, plane.dtype) if gets_it else None
+                traffic.reduce(piece, total, operation, root)
+                if total is not None:
+                    plane[rows, columns] = total
+        return blocks if gets_it else None

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..blocks import Blocks
 from ..reductions import Reduction
 from . import exchange
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
+from .costs import Profile
+from .rows import combine_into
+from .traffic import Traffic
 
 
 class Gather:
@@ -21,25 +19,32 @@ class Gather:
     name: str = "gather"
     results: tuple[str, ...] = ("root",)
 
+    def cost(self, profile: Profile) -> float:
+        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        others = profile.ranks - 1
+        return others * (profile.latency + profile.held / profile.bandwidth) + profile.adding(
+            others * profile.held
+        )
+
     def reduce(
-        self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int
+        self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
         """See `g3reduce.strategies.registry.Strategy.reduce`."""
-        if comm.rank != root:
-            exchange.send(comm, blocks, root)
+        if traffic.rank != root:
+            exchange.send(traffic, blocks, root)
             return None
         total = blocks if root == 0 else blocks.like()
-        for rank in range(comm.size):
+        for rank in range(traffic.size):
             if rank != root:
-                exchange.receive_into(comm, total, rank, reduction)
+                exchange.receive_into(traffic, total, rank, reduction)
             elif total is not blocks:
-                combine_into(total, blocks, reduction)
+                _take(total, blocks, reduction)
         return total
 
 
-def combine_into(total: Blocks, blocks: Blocks, reduction: Reduction) -> None:
+def _take(total: Blocks, blocks: Blocks, reduction: Reduction) -> None:
     """Combine blocks of the same rank."""
     total.insert(blocks.rows)
     places = total.locate(blocks.rows)
     for name, plane in total.planes.items():
-        plane[places] = reduction.combine(plane[places], blocks.planes[name])
+        combine_into(plane, places, slice(None), blocks.planes[name], reduction)

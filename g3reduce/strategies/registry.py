@@ -1,29 +1,22 @@
-"""Which strategies there are, what each can do, and which one ``"auto"`` takes."""
+"""Which strategies there are, and what each can do."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from .. import waiting
 from ..blocks import Blocks
-from ..comm import Comm, OneProcess
 from ..errors import UsageError
 from ..reductions import Reduction
 from .allreduce import Allreduce
+from .costs import Profile
 from .gather import Gather
+from .owner import Owner
+from .reduce_scatter import ReduceScatter
+from .traffic import Traffic
 from .tree import Tree
 
-if TYPE_CHECKING:
-    from mpi4py import MPI
-
-logger = logging.getLogger(__name__)
-
 AUTO = "auto"
-RESULTS = ("root", "all")
+RESULTS = ("root", "all", "sharded")
 
 
 class Strategy(Protocol):
@@ -34,27 +27,32 @@ class Strategy(Protocol):
     name : str
         By which users choose it.
     results : tuple of str
-        Where it can put the result: on one ``"root"``, on ``"all"`` ranks.
+        Where it can put the result: on one ``"root"``, on ``"all"`` ranks, or ``"sharded"``, that
+        is, on each rank a share of the rows.
     """
 
     name: str
     results: tuple[str, ...]
 
+    def cost(self, profile: Profile) -> float:
+        """Seconds that `reduce` will take, about."""
+        ...
+
     def reduce(
-        self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int
+        self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
-        """Join the blocks of all ranks. Collective over `comm`.
+        """Join the blocks of all ranks. Collective.
 
         Parameters
         ----------
-        comm : mpi4py.MPI.Intracomm
-            Of two ranks or more.
+        traffic : Traffic
+            A communicator of two ranks or more, which counts what goes through it.
         blocks : Blocks
             What this rank holds: the same planes on every rank, any rows. It may be changed and
             must not be used afterwards.
         reduction : Reduction
             An elementwise one.
-        result : {"root", "all"}
+        result : {"root", "all", "sharded"}
             Where the result goes; one of `results`.
         root : int
             The rank that gets it, if one does.
@@ -62,13 +60,30 @@ class Strategy(Protocol):
         Returns
         -------
         Blocks or None
-            On the ranks that get the result, the rows that any rank held.
+            On the ranks that get the result, the rows that any rank held; or, sharded, an even
+            and contiguous share of these.
         """
         ...
 
 
-_ALL: tuple[Strategy, ...] = (Gather(), Tree(), Allreduce())
-_STRATEGIES: Mapping[str, Strategy] = {strategy.name: strategy for strategy in _ALL}
+_STRATEGIES: dict[str, Strategy] = {}
+
+
+def register(strategy: Strategy) -> None:
+    """Make a strategy known, by its name, to be chosen by users and by ``"auto"``.
+
+    Raises
+    ------
+    UsageError
+        If there is another one of this name.
+    """
+    if strategy.name == AUTO or strategy.name in _STRATEGIES:
+        raise UsageError(f"There is a strategy of the name {strategy.name!r} already.")
+    _STRATEGIES[strategy.name] = strategy
+
+
+for _strategy in (Gather(), Tree(), Allreduce(), ReduceScatter(), Owner()):
+    register(_strategy)
 
 
 def names(result: str) -> list[str]:
@@ -76,8 +91,13 @@ def names(result: str) -> list[str]:
     return [name for name, strategy in _STRATEGIES.items() if result in strategy.results]
 
 
-def choose(strategy: str, result: str) -> Strategy:
-    """The strategy that a user's choice stands for.
+def strategy_of(name: str) -> Strategy:
+    """The strategy of a name that `check` has found good."""
+    return _STRATEGIES[name]
+
+
+def check(strategy: str, result: str) -> None:
+    """Find out whether a user's choice can be met.
 
     Raises
     ------
@@ -88,9 +108,7 @@ def choose(strategy: str, result: str) -> Strategy:
     if result not in RESULTS:
         raise UsageError(f"result is {result!r}; expected one of {', '.join(RESULTS)}.")
     if strategy == AUTO:
-        chosen, why = _choose_for(result)
-        logger.info("strategy %s: %s", chosen, why)
-        return _STRATEGIES[chosen]
+        return
     if strategy not in _STRATEGIES:
         known = ", ".join([AUTO, *_STRATEGIES])
         raise UsageError(f"strategy is {strategy!r}; expected one of {known}.")
@@ -99,34 +117,14 @@ def choose(strategy: str, result: str) -> Strategy:
             f"The strategy {strategy!r} cannot put the result on {result!r} "
             f"(result={result!r}); these can: {', '.join([AUTO, *names(result)])}."
         )
-    return _STRATEGIES[strategy]
 
 
-def _choose_for(result: str) -> tuple[str, str]:
-    if result == "all":
-        return Allreduce.name, "the result goes to all ranks"
-    return Tree.name, "the result goes to one rank, and only submaps that were hit need travel"
-
-
-def reduce(
-    comm: Comm,
-    blocks: Blocks,
-    reduction: Reduction,
-    strategy: Strategy,
-    *,
-    result: str = "root",
-    root: int = 0,
-) -> Blocks | None:
-    """Join the blocks of all ranks by a strategy. Collective over `comm`.
-
-    See `Strategy.reduce`. With one rank there is nothing to do.
-    """
-    if not reduction.elementwise:
-        raise UsageError(
-            f"The reduction {reduction.name!r} is not elementwise, so it cannot be done on blocks."
-        )
-    if isinstance(comm, OneProcess):
-        return blocks
-    waiting.meet(comm, "the reduction")
-    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
-        return strategy.reduce(comm, blocks, reduction, result=result, root=root)
+def predict(profile: Profile) -> dict[str, float]:
+    """Seconds that each strategy would take which can put the result there, the fastest first."""
+    first = profile.cost_on_node() if profile.shared else 0.0
+    profile = profile.of_leaders() if profile.shared else profile
+    seconds = {
+        name: first + (strategy_of(name).cost(profile) if profile.ranks > 1 else 0.0)
+        for name in names(profile.result)
+    }
+    return dict(sorted(seconds.items(), key=lambda item: item[1]))

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..blocks import Blocks
 from ..reductions import Reduction
 from . import exchange
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
+from .costs import Profile
+from .traffic import Traffic
 
 
 class Tree:
@@ -23,24 +20,39 @@ class Tree:
     name: str = "tree"
     results: tuple[str, ...] = ("root",)
 
+    def cost(self, profile: Profile) -> float:
+        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        seconds, distance = 0.0, 1
+        while distance < profile.ranks:
+            # The last of the steps may join with a part of a tree only.
+            there = profile.union_of(min(distance, profile.ranks - distance))
+            here = profile.union_of(distance)
+            both = profile.union_of(min(2 * distance, profile.ranks))
+            latency, bandwidth = profile.link(distance)
+            seconds += latency + there / bandwidth + profile.adding(there)
+            if both > here:  # rows that are new here: what was held is copied to make room
+                seconds += profile.adding(here)
+            distance *= 2
+        return seconds
+
     def reduce(
-        self, comm: MPI.Intracomm, blocks: Blocks, reduction: Reduction, *, result: str, root: int
+        self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
         """See `g3reduce.strategies.registry.Strategy.reduce`."""
         distance = 1
-        while distance < comm.size:
-            if comm.rank & distance:
-                exchange.send(comm, blocks, comm.rank - distance)
+        while distance < traffic.size:
+            if traffic.rank & distance:
+                exchange.send(traffic, blocks, traffic.rank - distance)
                 break
-            if comm.rank + distance < comm.size:
-                exchange.receive_into(comm, blocks, comm.rank + distance, reduction)
+            if traffic.rank + distance < traffic.size:
+                exchange.receive_into(traffic, blocks, traffic.rank + distance, reduction)
             distance *= 2
         if root == 0:
-            return blocks if comm.rank == 0 else None
-        if comm.rank == 0:
-            exchange.send(comm, blocks, root)
-        elif comm.rank == root:
+            return blocks if traffic.rank == 0 else None
+        if traffic.rank == 0:
+            exchange.send(traffic, blocks, root)
+        elif traffic.rank == root:
             total = blocks.like()
-            exchange.receive_into(comm, total, 0, reduction)
+            exchange.receive_into(traffic, total, 0, reduction)
             return total
         return None

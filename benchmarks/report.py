@@ -1,0 +1,75 @@
+"""Runs as Markdown pages and pictures."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from pathlib import Path
+
+from tabulate import tabulate
+
+from .rows import LONGEST_LINE, Row
+from .settings import Benchmark
+from .suite import BENCHMARKS, Measured, save
+
+# A page is short enough to read, so joining, which has many cases, has one of its own.
+PAGES = {
+    "benchmarks": ("Benchmarks", [name for name in BENCHMARKS if name != "reducing"]),
+    "benchmarks_joining": ("Benchmarks of joining", ["reducing"]),
+}
+INTRODUCTION = """\
+Written by `python -m benchmarks`. All rivals are measured in one run and in turn, after a round \
+that warms up; the order changes from round to round. Ratios are those of a round, so that what \
+slows the machine down for a while slows both: 1.3 (1.2–1.5) is the median over the rounds, and \
+half of them lie between 1.2 and 1.5. If these are far apart, the machine was busy."""
+DOTS_PER_INCH = 110
+
+
+def write(folder: Path, runs: Sequence[Measured]) -> None:
+    """Write the pages, their pictures, and the rows as ``benchmarks.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save(folder / "benchmarks.json", list(runs))
+    for page, (title, names) in PAGES.items():
+        parts = [f"# {title}", wrapped(INTRODUCTION), machines(runs)]
+        for name in names:
+            rows = rows_of(runs, name)
+            if rows:
+                picture = f"{page}_{name}.png"
+                BENCHMARKS[name].draw(rows).savefig(folder / picture, dpi=DOTS_PER_INCH)
+                parts.append(section(BENCHMARKS[name], rows, picture))
+        if len(parts) > 3:
+            (folder / f"{page}.md").write_text("\n\n".join(parts) + "\n")
+
+
+def machines(runs: Sequence[Measured]) -> str:
+    """Where the runs come from, side by side."""
+    facts = [run["machine"] for run in runs]
+    lines = [[key, *(fact.get(key, "") for fact in facts)] for key in facts[0]]
+    return str(tabulate(lines, ["machine"] + [""] * len(runs), "pipe", disable_numparse=True))
+
+
+def section(benchmark: Benchmark, rows: Sequence[Row], picture: str = "") -> str:
+    """A heading, how to read what follows, a picture and the tables."""
+    parts = [f"## {benchmark.title}", wrapped(benchmark.reading)]
+    if picture:
+        parts.append(f"![{benchmark.title}]({picture})")
+    for table in benchmark.tables:
+        shown = table.markdown(rows)
+        if shown:
+            parts += [f"{table.title}:", shown]
+    return "\n\n".join(parts)
+
+
+def rows_of(runs: Sequence[Measured], name: str) -> list[Row]:
+    """The rows of a benchmark: of all runs with their MPI, or of the first if MPI plays no part."""
+    having = [run for run in runs if run["rows"].get(name)]
+    if not BENCHMARKS[name].on_ranks:
+        having = having[:1]
+    if len(having) < 2:
+        return [row for run in having for row in run["rows"][name]]
+    return [{"mpi": run["machine"]["MPI"], **row} for run in having for row in run["rows"][name]]
+
+
+def wrapped(text: str) -> str:
+    """A paragraph."""
+    return textwrap.fill(text, LONGEST_LINE - 20, break_on_hyphens=False, break_long_words=False)

@@ -1,0 +1,60 @@
+"""A coadd on its way out: as a frame of spt3g, or straight into a file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spt3g import core
+
+from . import skymaps
+from .g3bytes import Sink, Unrecognised
+from .ledger import Ledger
+from .mapfile import write_map_frame
+from .mapsum import MapSum
+
+
+class CoaddFrame:
+    """The Map frame that a coadd makes.
+
+    Parameters
+    ----------
+    frame_id : str
+        Its Id.
+    total : MapSum
+        The sums.
+    ledger : Ledger
+        What went into them.
+    """
+
+    def __init__(self, frame_id: str, total: MapSum, ledger: Ledger):
+        self._id = frame_id
+        self._total = total
+        self._ledger = ledger
+
+    def outline(self) -> Any:
+        """The frame with empty maps."""
+        return self._with_inputs(skymaps.to_frame(self._id, self._total.outlines()))
+
+    def to_frame(self) -> Any:
+        """The frame."""
+        return self._with_inputs(skymaps.to_frame(self._id, self._total.to_maps()))
+
+    def write(self, file: Sink) -> None:
+        """Write the frame to a file."""
+        if self._total.storable:
+            try:
+                write_map_frame(file, self.outline(), self._total.contents())
+            except Unrecognised:  # by a newer spt3g; nothing is written yet
+                pass
+            else:
+                return
+        file.write(self.to_frame().__getstate__()[1])
+
+    def _with_inputs(self, frame: Any) -> Any:
+        for key, values in (
+            ("InputMapIds", self._ledger.map_ids()),
+            ("InputFiles", self._ledger.files()),
+        ):
+            if values:
+                frame[key] = core.G3VectorString(values)
+        return frame

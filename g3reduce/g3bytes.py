@@ -1,0 +1,409 @@
+"""Frames of .g3 files as bytes: walked by their headers, checked and written, never decoded.
+
+A file is frames end to end. Each begins with a byte for the byte order (1: little), a 32-bit
+class version, the number of entries and the type; then, for each entry, a 64-bit length and the
+name, a 64-bit length and the blob; and it ends in a CRC32C (Castagnoli) over names and blobs.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, NoReturn, Protocol, TypeAlias
+
+import google_crc32c
+import numpy as np
+from numpy.typing import NDArray
+
+from .buffers import STEP, buffer
+from .errors import InputError
+
+ByteArray: TypeAlias = "NDArray[np.uint8]"
+
+_HEAD = struct.Struct("<BIiI")  # byte order, class version, number of entries, type
+_HEAD_BIG = struct.Struct(">BIiI")
+_LENGTH = struct.Struct("<Q")
+_CRC = struct.Struct("<I")
+_BIG, _LITTLE, _VERSION = 0, 1, 1
+
+
+# The system gives less than 2 GiB at once.
+_MOST_AT_ONCE = 2**30
+
+# No key of a frame is longer; a length that is broken must not be read, nor be put into a message.
+_LONGEST_NAME = 4096
+
+
+class Unrecognised(Exception):
+    """What these bytes are is not known here; spt3g may know it."""
+
+
+class Bytes(Protocol):
+    """Where bytes are read from."""
+
+    name: str
+    size: int
+
+    def read(self, offset: int, size: int) -> bytes:
+        """These bytes, or as many of them as there are."""
+        ...
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer of bytes from there on."""
+        ...
+
+
+class FileBytes:
+    """The bytes of a file.
+
+    Parameters
+    ----------
+    name : str
+        A regular file. It is open until `close`, or until nobody has this object any more.
+    """
+
+    def __init__(self, name: str):
+        self.name = name
+        self._file = -1
+        with self._named(0):
+            self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
+            self.size = os.fstat(self._file).st_size
+
+    def __enter__(self) -> FileBytes:
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def read(self, offset: int, size: int) -> bytes:
+        """These bytes, or as many of them as there are."""
+        if size < _MOST_AT_ONCE:
+            with self._named(offset):
+                return os.pread(self._file, size, offset)
+        data = bytearray(max(0, min(size, self.size - offset)))
+        self.read_into(offset, memoryview(data))
+        return bytes(data)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer of bytes from there on."""
+        while len(buffer):
+            with self._named(offset):
+                count = os.preadv(self._file, [buffer], offset)
+            if not count:
+                raise InputError(f"{self.name}, byte {offset}: the file was cut off while read.")
+            offset, buffer = offset + count, buffer[count:]
+
+    @contextmanager
+    def _named(self, offset: int) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise InputError(f"{self.name}, byte {offset}: {error.strerror or error}.") from error
+
+
+class MemoryBytes:
+    """Bytes in memory.
+
+    Parameters
+    ----------
+    data : bytes
+    name : str
+        How messages name them.
+    """
+
+    def __init__(self, data: bytes, name: str = "memory"):
+        self.name = name
+        self.size = len(data)
+        self._data = memoryview(data)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """These bytes, or as many of them as there are."""
+        return bytes(self._data[offset : offset + size])
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer of bytes from there on."""
+        buffer[:] = self._data[offset : offset + len(buffer)]
+
+
+class Blob(NamedTuple):
+    """An entry of a frame: its name, and where its content lies."""
+
+    name: str
+    offset: int
+    size: int
+
+    @property
+    def end(self) -> int:
+        """Where it ends."""
+        return self.offset + self.size
+
+
+@dataclass(frozen=True)
+class RawFrame:
+    """A frame that was walked, but not decoded.
+
+    Attributes
+    ----------
+    source : Bytes
+        Where it lies.
+    index : int
+        Which frame it is, counted from 0.
+    type : int
+        The number that stands for its type.
+    start, end : int
+        Its extent.
+    blobs : tuple of Blob
+        Its entries, in the order of the file.
+    native : bool
+        Whether it was written in the byte order and version that are written today.
+    """
+
+    source: Bytes
+    index: int
+    type: int
+    start: int
+    end: int
+    blobs: tuple[Blob, ...]
+    native: bool
+
+    def __str__(self) -> str:
+        return f"{self.source.name}, frame {self.index}"
+
+    def read(self) -> bytes:
+        """All of it."""
+        return self.source.read(self.start, self.end - self.start)
+
+    def content(self, blob: Blob) -> bytes:
+        """The content of one of its entries."""
+        return self.source.read(blob.offset, blob.size)
+
+
+class Checksum:
+    """Compares the bytes of a frame, as they are read, with the checksum that it carries.
+
+    Whoever reads a part of the frame shows it here, in the order of the file. What nobody shows
+    is read here.
+
+    Parameters
+    ----------
+    frame : RawFrame
+    """
+
+    def __init__(self, frame: RawFrame):
+        self._frame = frame
+        self._state = _START
+        self._extents: list[tuple[int, int]] = []
+        for blob in frame.blobs:
+            name = blob.name.encode("utf-8", "surrogateescape")
+            before = blob.offset - _LENGTH.size
+            self._extents.append((before - len(name), before))
+            # spt3g counts the bytes in 32 bits.
+            self._extents.append((blob.offset, blob.offset + (blob.size & 0xFFFFFFFF)))
+        self._extents.reverse()
+        self._position = 0
+
+    def show(self, offset: int, part: ByteArray) -> None:
+        """Take a part that was read. What was seen before is passed over."""
+        if offset < self._position:
+            return
+        self._pass_to(offset)
+        if not self._extents:
+            return
+        start, end = self._extents[-1]
+        if start <= offset and offset + len(part) <= end:
+            self._state = google_crc32c.extend(self._state, part)
+            self._position = offset + len(part)
+
+    def finish(self) -> None:
+        """Compare.
+
+        Raises
+        ------
+        InputError
+            If the checksums differ.
+        """
+        frame = self._frame
+        self._pass_to(frame.end)
+        last = bytearray(_CRC.size)
+        frame.source.read_into(frame.end - _CRC.size, memoryview(last))
+        (stored,) = _CRC.unpack(last)
+        found = self._state ^ 0xFFFFFFFF
+        if found != stored:
+            raise InputError(
+                f"{frame}, byte {frame.start}: this frame cannot be read, the file is broken here "
+                f"(the content has the checksum {found:#010x}, but {stored:#010x} is stored). "
+                "`spt3g-verify` shows what can be read."
+            )
+
+    def _pass_to(self, offset: int) -> None:
+        """Read what was not shown before this place."""
+        while self._extents:
+            start, end = self._extents[-1]
+            start = max(start, self._position)
+            stop = min(end, offset)
+            while start < stop:
+                part = buffer("checksum")[: stop - start]
+                self._frame.source.read_into(start, part.data)
+                self._state = google_crc32c.extend(self._state, part)
+                start += len(part)
+            self._position = max(self._position, start)
+            if offset < end:
+                return
+            self._extents.pop()
+
+
+_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
+
+
+def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
+    """The frames of a file, by their headers.
+
+    Parameters
+    ----------
+    source : Bytes
+    start, index : int
+        Where to begin, and which frame that is.
+
+    Raises
+    ------
+    InputError
+        Where the file does not go on as a .g3 file does, with the byte.
+    Unrecognised
+        At a frame that was written in a newer version.
+    """
+    while start < source.size:
+        frame = _frame_at(source, start, index)
+        yield frame
+        start, index = frame.end, index + 1
+
+
+def _frame_at(source: Bytes, start: int, index: int) -> RawFrame:
+    window = _Window(source, start, index)
+    head = window.take(start, _HEAD.size, "the frame's head")
+    order, version, count, kind = _HEAD.unpack(head)
+    if order == _BIG:
+        _, version, count, kind = _HEAD_BIG.unpack(head)
+        window.lengths = "big"
+    elif order != _LITTLE:
+        window.refuse(start, f"the mark of the byte order is {order}, which should be 0 or 1")
+    if version > _VERSION:
+        raise Unrecognised(f"version {version} of a frame")
+    if count < 0:
+        window.refuse(start, f"the frame says that it has {count} entries")
+    offset = start + _HEAD.size
+    blobs = []
+    for _ in range(count):
+        size = window.length(offset, "name")
+        if size > _LONGEST_NAME:
+            window.refuse(offset, f"a name should have {size} bytes")
+        offset += _LENGTH.size
+        name = window.take(offset, size, "a name").decode("utf-8", "surrogateescape")
+        offset += size
+        size = window.length(offset, f"content of {name!r}")
+        offset += _LENGTH.size
+        blobs.append(Blob(name, offset, size))
+        offset += size
+    window.take(offset, _CRC.size, "the checksum")
+    if not count and not kind:
+        # To spt3g, 17 zeros are a frame, checksum and all.
+        window.refuse(start, "there are zeros where a frame should be")
+    native = order == _LITTLE and version == _VERSION
+    # spt3g keeps the first of two entries of the same name.
+    native = native and len({blob.name for blob in blobs}) == len(blobs)
+    return RawFrame(source, index, kind, start, offset + _CRC.size, tuple(blobs), native)
+
+
+class _Window:
+    """A stretch of a source in memory: headers are small, and most lie close to each other."""
+
+    def __init__(self, source: Bytes, start: int, index: int):
+        self.lengths: Literal["little", "big"] = "little"
+        self._source = source
+        self._index = index
+        self._start, self._held = start, b""
+
+    def take(self, offset: int, size: int, what: str) -> bytes:
+        if offset + size > self._source.size:
+            self.refuse(
+                offset,
+                f"{what} should be here ({size} bytes), but the file ends at {self._source.size}",
+            )
+        begin = offset - self._start
+        if begin < 0 or begin + size > len(self._held):
+            self._start, begin = offset, 0
+            self._held = self._source.read(offset, max(size, 1024))
+        return self._held[begin : begin + size]
+
+    def length(self, offset: int, what: str) -> int:
+        """A length, which the rest of the file must be able to hold."""
+        taken = self.take(offset, _LENGTH.size, f"the length of the {what}")
+        length = int.from_bytes(taken, self.lengths)
+        rest = self._source.size - offset - _LENGTH.size
+        if length > rest:
+            self.refuse(offset, f"the {what} should have {length} bytes, but only {rest} are left")
+        return length
+
+    def refuse(self, offset: int, problem: str) -> NoReturn:
+        raise InputError(
+            f"{self._source.name}, frame {self._index}, byte {offset}: this frame cannot be read, "
+            f"the file is broken or cut off here ({problem}). `spt3g-verify` shows what can be "
+            "read."
+        )
+
+
+Piece: TypeAlias = "bytes | memoryview | NDArray[np.generic]"
+
+
+class Sink(Protocol):
+    """What bytes are written to: a binary file, or something like one."""
+
+    def write(self, data: bytes | memoryview, /) -> object:
+        """Write all of it."""
+        ...
+
+
+def write_frame(file: Sink, kind: int, entries: Sequence[tuple[str, int, Iterable[Piece]]]) -> None:
+    """Write a frame.
+
+    Parameters
+    ----------
+    file : Sink
+    kind : int
+        The number that stands for its type.
+    entries : list of (str, int, iterable of bytes-like)
+        Of each entry its name, the size of its content in bytes, and the content in pieces, which
+        may be large arrays, or buffers that are used again.
+    """
+    file.write(_HEAD.pack(_LITTLE, _VERSION, len(entries), kind))
+    state = _START
+    for key, size, pieces in entries:
+        name = key.encode("utf-8", "surrogateescape")
+        file.write(_LENGTH.pack(len(name)))
+        file.write(name)
+        file.write(_LENGTH.pack(size))
+        state = google_crc32c.extend(state, name)
+        written = 0
+        for piece in pieces:
+            whole = np.frombuffer(piece, np.uint8)
+            # In steps, so that what the checksum has brought into the cache is written from there.
+            for begin in range(0, len(whole), STEP):
+                part = whole[begin : begin + STEP]
+                covered = part[: max(0, (size & 0xFFFFFFFF) - written)]
+                state = google_crc32c.extend(state, covered)
+                file.write(part.data)
+                written += len(part)
+        if written != size:
+            raise ValueError(f"{key}: {written} bytes were given, but {size} announced")
+    file.write(_CRC.pack(state ^ 0xFFFFFFFF))

@@ -1,0 +1,150 @@
+"""The lines along which sparse maps store their pixels: columns of flat maps, rings of HEALPix."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Index: TypeAlias = "NDArray[np.int64]"
+
+
+class Stretches(NamedTuple):
+    """Runs of pixels, cut so that the numbers of the pixels of each are consecutive.
+
+    Attributes
+    ----------
+    pixels : int64 array
+        Number of the first pixel of each.
+    lengths : int64 array
+        Its pixels.
+    of_run : int64 array
+        Of how many stretches the runs before each run are made; one more than there are runs.
+    """
+
+    pixels: Index
+    lengths: Index
+    of_run: Index
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a flat-sky map, whose pixels are numbered column by column.
+
+    Attributes
+    ----------
+    n_x, n_y : int
+        How many columns there are, and the pixels in each.
+    """
+
+    n_x: int
+    n_y: int
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and places, as spt3g writes them into the map."""
+        return self.n_x, self.n_y
+
+    def lengths(self, first: int, count: int) -> Index:
+        """Places on each of these lines, as far as they are there."""
+        return np.full(max(0, min(count, self.n_x - first)), self.n_y)
+
+    shifted = False
+
+    def begins(self, first: int, last: int) -> Index:
+        """The first pixel of each line ``first <= line < last``; one past the end may follow."""
+        return np.arange(first, last) * self.n_y
+
+    def stretches(self, lines: Index, starts: Index, lengths: Index) -> Stretches:
+        """Where runs lie among the pixels."""
+        return Stretches(lines * self.n_y + starts, lengths, np.arange(len(lines) + 1))
+
+    def locate(self, pixels: Index) -> tuple[Index, Index]:
+        """Line and place of pixels."""
+        lines, places = np.divmod(pixels, self.n_y)
+        return lines, places
+
+    def as_mapped(self, pixels: Index) -> Index:
+        """The numbers that the map itself has for pixels, row by row."""
+        mapped: Index = pixels % self.n_y * self.n_x + pixels // self.n_y
+        return mapped
+
+
+@dataclass(frozen=True)
+class Rings:
+    """The rings of a HEALPix map in RING order (Gorski et al. 2005, section 5.1).
+
+    Attributes
+    ----------
+    nside : int
+    shifted : bool
+        Whether places are counted from half-way round.
+    """
+
+    nside: int
+    shifted: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Lines and places, as spt3g writes them into the map."""
+        return 4 * self.nside, 4 * self.nside  # it counts from 1 and keeps an empty ring 0
+
+    def lengths(self, first: int, count: int) -> Index:
+        """Places on each of these lines, as far as they are there."""
+        return _ring_lengths(self.nside)[first : first + count]
+
+    def begins(self, first: int, last: int) -> Index:
+        """The first pixel of each line ``first <= line < last``; one past the end may follow."""
+        begins = _ring_begins(self.nside)[first:last]
+        past = last > 4 * self.nside
+        return np.append(begins, 12 * self.nside**2) if past else begins
+
+    def stretches(self, lines: Index, starts: Index, lengths: Index) -> Stretches:
+        """Where runs lie among the pixels."""
+        around = _ring_lengths(self.nside)[lines]
+        begin = _ring_begins(self.nside)[lines]
+        if not self.shifted:
+            return Stretches(begin + starts, lengths, np.arange(len(lines) + 1))
+        # A run that passes the place where the numbers of its ring begin is cut there.
+        first = (starts + around // 2) % np.maximum(around, 1)
+        before = np.minimum(lengths, around - first)
+        pixels = np.stack([begin + first, begin], axis=1).reshape(-1)
+        parts = np.stack([before, lengths - before], axis=1).reshape(-1)
+        held = parts > 0
+        held[::2] = True
+        of_run = np.concatenate([[0], np.cumsum(1 + held[1::2])])
+        return Stretches(pixels[held], parts[held], of_run)
+
+    def locate(self, pixels: Index) -> tuple[Index, Index]:
+        """Line and place of pixels."""
+        begin, around = _ring_begins(self.nside), _ring_lengths(self.nside)
+        lines = np.searchsorted(begin, pixels, side="right") - 1
+        places = pixels - begin[lines]
+        if self.shifted:
+            places = (places + around[lines] // 2) % around[lines]
+        return lines, places
+
+    def as_mapped(self, pixels: Index) -> Index:
+        """The numbers that the map itself has for pixels: the same."""
+        return pixels
+
+
+Lines: TypeAlias = "Columns | Rings"
+
+
+@functools.lru_cache(maxsize=4)
+def _ring_lengths(nside: int) -> Index:
+    ring = np.arange(4 * nside)
+    to_pole = np.minimum(ring, 4 * nside - ring)
+    lengths: Index = 4 * np.minimum(to_pole, nside)
+    return lengths
+
+
+@functools.lru_cache(maxsize=4)
+def _ring_begins(nside: int) -> Index:
+    lengths = _ring_lengths(nside)
+    begins: Index = np.cumsum(lengths) - lengths
+    return begins

@@ -1,0 +1,301 @@
+"""Map frames in .g3 files, whose pixels stay in the file until they are added."""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeAlias
+
+from spt3g import core
+
+from . import skymaps
+from .errors import InputError
+from .g3bytes import (
+    Blob,
+    Checksum,
+    FileBytes,
+    MemoryBytes,
+    RawFrame,
+    Sink,
+    Unrecognised,
+    walk,
+    write_frame,
+)
+from .mapbytes import Content, MapExtent, filled, find_maps, hollow
+from .pixels import Plane
+
+_Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
+
+# How the archive of a G3String begins: what is left are the length and the text.
+_STRING = struct.pack("<BIQ8sIII", 1, 0x80000001, 8, b"G3String", 0x80000001, 1, 1)
+_LENGTH = struct.Struct("<Q")
+
+logger = logging.getLogger(__name__)
+
+# Entries of a frame up to this size are taken along, others are read when they are asked for.
+_SMALL = 2**20
+
+
+class StoredFrame:
+    """A Map frame in a file: to be read like a `G3Frame`, but not to be changed.
+
+    The maps are empty as long as nobody asks for one.
+
+    Parameters
+    ----------
+    raw : RawFrame
+
+    Raises
+    ------
+    Unrecognised
+        If there are maps in it that are not known here.
+    """
+
+    type = core.G3FrameType.Map
+
+    def __init__(self, raw: RawFrame):
+        self.unit: Any = None
+        self._raw = raw
+        self._extents: dict[str, MapExtent] = {}
+        self._maps: _Entries = ()
+        self._checksum = Checksum(raw)
+        self._outline = self._read_outline()
+        self._names = [blob.name for blob in raw.blobs]
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._names
+
+    def __getitem__(self, key: str) -> Any:
+        if key == "Id" and (text := self._text(key)) is not None:
+            return text
+        self.verify()  # before anything is decoded: it may be broken
+        return self._outline[key] if key in self._outline else self._whole[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> list[str]:
+        """The names of its entries."""
+        return list(self._names)
+
+    def values(self) -> list[Any]:
+        """Its entries."""
+        return [self[key] for key in self]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """The names of its entries, and these."""
+        return [(key, self[key]) for key in self]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An entry, or `default` if there is none."""
+        return self[key] if key in self._names else default
+
+    def planes(self, where: str) -> dict[str, Plane]:
+        """Its maps, in the order of the file; see `g3reduce.skymaps.planes_of`."""
+        planes = _empty_planes(self._maps, where)
+        return {
+            name: planes[name].stored(self._raw.source, extent, self._checksum, str(self._raw))
+            for name, extent in sorted(self._extents.items(), key=lambda item: item[1].begin)
+        }
+
+    def verify(self) -> None:
+        """Compare what was read with the checksum; what was not read so far is read now.
+
+        Raises
+        ------
+        InputError
+            If they differ.
+        """
+        self._checksum.finish()
+
+    def _text(self, key: str) -> str | None:
+        """A string that can be read without decoding; None if this is none."""
+        blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
+        if blob is None or blob.size > _SMALL:
+            return None
+        content = self._raw.content(blob)
+        begin = len(_STRING) + _LENGTH.size
+        if not content.startswith(_STRING) or len(content) < begin:
+            return None
+        if len(content) - begin != _LENGTH.unpack_from(content, len(_STRING))[0]:
+            return None
+        return content[begin:].decode("utf-8", "replace")
+
+    @functools.cached_property
+    def _whole(self) -> Any:
+        return decoded(self._raw)
+
+    def _find_maps(self, blob: Blob) -> dict[str, MapExtent]:
+        try:
+            return find_maps(self._raw.source, blob.offset, blob.end)
+        except InputError as error:
+            self.verify()
+            raise InputError(
+                f"{self._raw}, byte {blob.offset}: {blob.name} is no map that can be ({error}), "
+                "though its checksum is right."
+            ) from error
+
+    def _read_outline(self) -> Any:
+        """The frame without its maps, and its maps without their pixels."""
+        raw, entries = self._raw, []
+        for blob in raw.blobs:
+            if blob.name in skymaps.MAP_KEYS:
+                found = self._find_maps(blob)
+                for name, extent in found.items():
+                    self._extents[f"{blob.name}.{name}" if name else blob.name] = extent
+                empty = hollow(raw.source, blob.offset, blob.end, found)
+                self._maps += ((blob.name, empty),)
+            elif blob.size <= _SMALL:
+                entries.append((blob.name, raw.content(blob)))
+        return _frame_with(entries)
+
+
+def _empty_planes(maps: _Entries, where: str) -> dict[str, Plane]:
+    try:
+        return _known_planes(maps)
+    except InputError:
+        return skymaps.planes_of(_frame_with(maps), where)  # with the right name in the message
+
+
+@functools.lru_cache(maxsize=16)
+def _known_planes(maps: _Entries) -> dict[str, Plane]:
+    """The planes of empty maps. Those of most files are the same, and some take long to make."""
+    return skymaps.planes_of(_frame_with(maps), "")
+
+
+def verify(*frames: Any) -> None:
+    """Compare those frames that are stored with their checksums.
+
+    Raises
+    ------
+    InputError
+        If one differs.
+    """
+    for frame in frames:
+        if isinstance(frame, StoredFrame):
+            frame.verify()
+
+
+@contextmanager
+def verified_on_error(*frames: Any) -> Iterator[None]:
+    """Let a file that is broken be called so, and not by the first thing in it that looks odd."""
+    try:
+        yield
+    except Exception:
+        verify(*frames)
+        raise
+
+
+def planes_of(frame: Any, where: str) -> dict[str, Plane]:
+    """The maps of a frame, in memory or in a file, by plane; see `g3reduce.skymaps.planes_of`."""
+    if isinstance(frame, StoredFrame):
+        return frame.planes(where)
+    return skymaps.planes_of(frame, where)
+
+
+def frames_of(file: str) -> Iterator[Any]:
+    """The frames of a .g3 file: Map frames as `StoredFrame`, others, and all that are not
+    recognised, as spt3g has them.
+
+    Raises
+    ------
+    InputError, RuntimeError
+        If the file is broken.
+    """
+    source = FileBytes(file)
+    frames = walk(source)
+    start = 0
+    while True:
+        try:
+            raw = next(frames, None)
+        except Unrecognised as reason:
+            note(file, str(reason))
+            yield from _rest_of(file, start)
+            return
+        if raw is None:
+            return
+        start = raw.end
+        yield _best_of(raw)
+
+
+def decoded(raw: RawFrame) -> Any:
+    """A frame as spt3g has it, after its checksum was compared."""
+    if raw.native:  # others are left to spt3g, with their checksum
+        Checksum(raw).finish()
+    return _frame_of(raw.read())
+
+
+def _best_of(raw: RawFrame) -> Any:
+    if raw.type != int(core.G3FrameType.Map):
+        return decoded(raw)
+    try:
+        if not raw.native:
+            raise Unrecognised("a frame in another byte order or version")
+        return StoredFrame(raw)
+    except Unrecognised as reason:
+        note(str(raw), str(reason))
+        return decoded(raw)
+
+
+def _rest_of(file: str, start: int) -> Iterator[Any]:
+    reader = core.G3Reader(file)
+    reader.seek(start)
+    while frames := reader.Process(None):
+        yield from frames
+
+
+def _frame_with(entries: Iterable[tuple[str, bytes]]) -> Any:
+    frame = io.BytesIO()
+    kind = int(core.G3FrameType.Map)
+    write_frame(frame, kind, [(name, len(content), [content]) for name, content in entries])
+    return _frame_of(frame.getvalue())
+
+
+def _frame_of(data: bytes) -> Any:
+    frame = core.G3Frame()
+    frame._cereal_loads(data)
+    return frame
+
+
+def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -> None:
+    """Write a Map frame, without ever making the maps.
+
+    Parameters
+    ----------
+    file : Sink
+    outline : spt3g.core.G3Frame
+        The frame with empty maps.
+    contents : dict of str to Content
+        The pixels of all planes.
+    """
+    data = outline.__getstate__()[1]
+    (raw,) = walk(MemoryBytes(data))
+    entries = []
+    for blob in raw.blobs:
+        content, size, pieces = raw.content(blob), blob.size, None
+        if blob.name in skymaps.MAP_KEYS:
+            mine = {
+                name.partition(".")[2]: pixels
+                for name, pixels in contents.items()
+                if name.split(".")[0] == blob.name
+            }
+            size, pieces = filled(content, mine)
+        entries.append((blob.name, size, pieces or [content]))
+    write_frame(file, raw.type, entries)
+
+
+_noted: set[str] = set()
+
+
+def note(where: str, reason: str) -> None:
+    """Say once of each reason that spt3g has to read something."""
+    if reason not in _noted:
+        _noted.add(reason)
+        logger.info("%s is read by spt3g, which takes longer: %s is not known here", where, reason)

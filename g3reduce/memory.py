@@ -1,0 +1,158 @@
+"""Memory of this process alone, or memory that other processes of the node can map.
+
+Shared memory is one anonymous file for each process (``memfd_create``). It has no name, so nothing
+is left behind however a process ends; it is not limited by the size of /dev/shm; and a process that
+may look at this one opens it as ``/proc/<pid>/fd/<fd>``. Each array is a stretch of that file, made
+and given back without the other ranks, so sums may grow at different times on different ranks.
+"""
+
+from __future__ import annotations
+
+import functools
+import mmap
+import os
+import weakref
+from math import prod
+from typing import NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+# Smaller arrays stay private: a mapping costs more than it saves, and a file descriptor.
+SMALLEST = 2**20
+
+# Each mapping holds a file descriptor, and many systems allow 1024 of them.
+MOST_STRETCHES = 256
+
+_NAME = "g3reduce"
+
+
+class Memory(Protocol):
+    """Where the planes of `Blocks` lie."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+        """A contiguous array of zeros that is freed with the last view of it."""
+        ...
+
+
+class PrivateMemory:
+    """Memory of this process alone: what numpy gives."""
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+        """See `Memory.zeros`."""
+        return np.zeros(shape, dtype)
+
+
+PRIVATE = PrivateMemory()
+
+
+class Stretch(NamedTuple):
+    """Where an array lies in the shared memory of its process, as told to other processes."""
+
+    pid: int
+    fd: int
+    offset: int
+    nbytes: int
+
+
+class SharedMemory:
+    """Memory that other processes of the node can map, for arrays that are large enough.
+
+    What cannot be shared (too small, too many, refused by the system) is private; `stretch_of`
+    tells. A process that was forked off may read the arrays, but changes them for its parent, too.
+    """
+
+    def __init__(self) -> None:
+        self._pid = os.getpid()
+        self._fd = os.memfd_create(_NAME)
+        self._end = 0
+        self._stretches: dict[int, Stretch] = {}
+        weakref.finalize(self, os.close, self._fd).atexit = False
+
+    def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+        """See `Memory.zeros`."""
+        nbytes = prod(shape) * np.dtype(dtype).itemsize
+        if nbytes < SMALLEST or len(self._stretches) >= MOST_STRETCHES:
+            return np.zeros(shape, dtype)
+        try:
+            return self.require(shape, dtype)
+        except OSError:
+            return np.zeros(shape, dtype)
+
+    def require(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
+        """As `zeros`, but shared whatever its size, or an error.
+
+        Raises
+        ------
+        OSError
+            If the system has no memory or no file descriptor left.
+        """
+        nbytes = prod(shape) * np.dtype(dtype).itemsize
+        offset, length = self._end, -(-max(nbytes, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
+        os.ftruncate(self._fd, offset + length)
+        mapping = mmap.mmap(self._fd, length, offset=offset)
+        # Places in the file are not used twice. It is sparse, so that costs nothing.
+        self._end = offset + length
+        whole = np.frombuffer(mapping, np.uint8)
+        address = _address(whole)
+        self._stretches[address] = Stretch(self._pid, self._fd, offset, nbytes)
+        # All views have `whole` as their base, and so keep it.
+        release = weakref.finalize(whole, self._release, address, mapping)
+        release.atexit = False
+        return whole[:nbytes].view(dtype).reshape(shape)
+
+    def stretch_of(self, array: NDArray[np.generic]) -> Stretch | None:
+        """Where an array lies that `zeros` made; None if it is private."""
+        stretch = self._stretches.get(_address(array))
+        return stretch if stretch and stretch.nbytes >= array.nbytes else None
+
+    def _release(self, address: int, mapping: mmap.mmap) -> None:
+        del self._stretches[address]
+        if os.getpid() == self._pid:  # a forked process must not empty its parent's arrays
+            mapping.madvise(mmap.MADV_REMOVE)
+
+
+@functools.lru_cache(maxsize=1)
+def shared() -> SharedMemory:
+    """The shared memory of this process.
+
+    Raises
+    ------
+    OSError
+        If the system has none.
+    """
+    if not hasattr(os, "memfd_create") or not hasattr(mmap, "MADV_REMOVE"):
+        raise OSError("this system has no memfd_create")
+    return SharedMemory()
+
+
+def attach(stretch: Stretch, begin: int, end: int, *, writable: bool = False) -> NDArray[np.uint8]:
+    """Bytes ``begin <= i < end`` of an array of another process. They are mapped, not copied.
+
+    Raises
+    ------
+    OSError
+        If that process does not exist, or if this one may not look at it.
+    """
+    if end <= begin:
+        return np.empty(0, np.uint8)
+    path = f"/proc/{stretch.pid}/fd/{stretch.fd}"
+    # In another container the number is that of another process, and to open a pipe may block.
+    if not os.readlink(path).startswith(f"/memfd:{_NAME}"):
+        raise OSError(f"{path} is no memory of g3reduce")
+    fd = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
+    try:
+        if os.fstat(fd).st_size < stretch.offset + stretch.nbytes:  # to read it would be fatal
+            raise OSError(f"{path} is not the memory that was told of")
+        first = (stretch.offset + begin) // mmap.PAGESIZE * mmap.PAGESIZE
+        before = stretch.offset + begin - first
+        protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)
+        mapping = mmap.mmap(fd, before + end - begin, prot=protection, offset=first)
+    finally:
+        os.close(fd)
+    return np.frombuffer(mapping, np.uint8, end - begin, before)
+
+
+def _address(array: NDArray[np.generic]) -> int:
+    address: int = array.__array_interface__["data"][0]
+    return address

@@ -1,0 +1,109 @@
+"""Pixels that lie in an archive, in a file or in memory, and are read when they are asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .archive import DENSE
+from .buffers import STEP, buffer
+from .chunks import Chunk, DenseChunk, Pixels, PointsChunk, RunsChunk, dense_starts
+from .errors import InputError
+from .g3bytes import Bytes, Checksum
+from .mapbytes import PAIR, MapExtent
+from .runs import RunLayout, learn
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The pixels of one map.
+
+    Attributes
+    ----------
+    source : Bytes
+        Where the archive lies.
+    extent : MapExtent
+        Where the map lies in it.
+    n_pixels : int
+        How many pixels the map has.
+    where : str
+        How messages name the frame.
+    checksum : Checksum or None
+        To what the bytes are shown that are read.
+    """
+
+    source: Bytes
+    extent: MapExtent
+    n_pixels: int
+    where: str
+    checksum: Checksum | None = None
+
+    def pixels(self) -> Pixels:
+        """The pixels; reading begins when the first chunk is asked for."""
+        if self.extent.layout is not None:
+            layout = self.extent.layout
+            return Pixels(lambda: self._runs(layout))
+        return Pixels(self._dense if self.extent.storage == DENSE else self._pairs)
+
+    def _read(self, offset: int, into: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.source.read_into(offset, into.data)
+        if self.checksum is not None:
+            self.checksum.show(offset, into)
+        return into
+
+    def _dense(self) -> Iterator[Chunk]:
+        extent = self.extent
+        for start in dense_starts(extent.count):
+            raw = buffer("raw")[: 8 * (extent.count - start)]
+            yield DenseChunk(start, self._read(extent.begin + 8 * start, raw).view(np.float64))
+
+    def _pairs(self) -> Iterator[Chunk]:
+        extent = self.extent
+        for start in range(0, extent.count, STEP // PAIR.itemsize):
+            raw = buffer("raw")[: PAIR.itemsize * (extent.count - start)]
+            pairs = self._read(extent.begin + PAIR.itemsize * start, raw).view(PAIR)
+            highest = pairs["pixel"].max()
+            if highest >= self.n_pixels:
+                self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
+            yield PointsChunk(pairs["pixel"].astype(np.int64), pairs["value"].astype(np.float64))
+
+    def _runs(self, layout: RunLayout) -> Iterator[Chunk]:
+        """Runs of the layout that is expected; when others come, of the one that there is."""
+        begin = self.extent.begin
+        parts = iter(layout.parts)
+        for part in parts:
+            raw = self._read(begin + part.begin, layout.raw_buffer(part))
+            values = layout.unpack(part, raw)
+            if values is None:
+                layout = self._true_layout(layout)
+                parts = layout.parts_from(part.first)
+                break
+            yield RunsChunk(layout, part, values)
+        for part in parts:
+            raw = self._read(begin + part.begin, layout.raw_buffer(part))
+            values = layout.unpack(part, raw)
+            if values is None:
+                self._refuse("the file was changed while it was read")
+            yield RunsChunk(layout, part, values)
+
+    def _true_layout(self, expected: RunLayout) -> RunLayout:
+        """The layout that there is, where another was expected, from its length."""
+        extent = self.extent
+        try:
+            layout, begin = learn(
+                self.source, expected.lines, extent.begin - len(expected.head), extent.end
+            )
+        except InputError as error:
+            self._refuse(str(error))
+        if begin + layout.nbytes != extent.end:
+            self._refuse("its runs end at the wrong place")
+        return layout
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise InputError(
+            f"{self.where}, byte {self.extent.begin}: this is no map that can be ({problem})."
+        )

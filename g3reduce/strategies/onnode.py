@@ -1,0 +1,256 @@
+"""Ranks of one node join their sums in shared memory: each a slice, over all, in rank order."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import comm as communicators
+from .. import memory
+from ..blocks import Blocks, Rows
+from ..errors import G3ReduceError
+from ..memory import Stretch
+from ..nodes import SHARED_MEMORY, Nodes
+from ..reductions import Reduction
+from .rows import Scratch, bits_of, combine_into, cuts, rows_of
+from .shares import bounds_of
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Array = NDArray[np.generic]
+
+# A block of sums that stays in cache while those of all ranks are added.
+_BLOCK = 512 * 2**10
+
+
+class OnNode:
+    """The work of one reduction on a node. Collective over the ranks of all nodes.
+
+    Parameters
+    ----------
+    nodes : Nodes
+        Of a communicator whose ranks share memory.
+    blocks : Blocks
+        What this rank holds. It is used up.
+    leader : int
+        The rank in the node that takes the sum, where one does.
+
+    Attributes
+    ----------
+    union : int64 array
+        The rows that any rank of the node holds.
+    leader_has_all : bool
+        Whether the leader of this rank's node holds all of them.
+    bytes_mapped : int
+        Bytes of other ranks' memory that were read or written.
+    """
+
+    def __init__(self, nodes: Nodes, blocks: Blocks, leader: int):
+        self._comm = nodes.comm
+        self._node: MPI.Intracomm = nodes.node
+        self._blocks = blocks
+        self._leader = leader
+        self.bytes_mapped = 0
+        mine = bits_of(blocks)
+        bits = np.empty((self._node.size, len(mine)), np.uint8)
+        self._node.Allgather(mine, bits)
+        self.union: Rows = rows_of(np.bitwise_or.reduce(bits, axis=0), blocks.n_rows)
+        self._slice = self._slice_of(self.union)
+        rows = self.union[self._slice]
+        # For each rank: where rows of this slice stand in its planes, and where in the slice.
+        self._there: list[slice] = []
+        self._here: list[Rows] = []
+        for theirs in bits:
+            held = rows_of(theirs, blocks.n_rows)
+            begin = int(np.searchsorted(held, rows[0])) if len(rows) else 0
+            end = int(np.searchsorted(held, rows[-1], side="right")) if len(rows) else 0
+            self._there.append(slice(begin, end))
+            self._here.append(np.searchsorted(rows, held[begin:end]))
+        # Then its planes take the sum; else it needs new ones.
+        self.leader_has_all = len(rows_of(bits[leader], blocks.n_rows)) == len(self.union)
+
+    def sum_up(self, reduction: Reduction, *, keep: bool) -> Blocks | None:
+        """Join the sums of the node at its leader.
+
+        Parameters
+        ----------
+        keep : bool
+            Leave the other ranks their planes, for `spread` to write to.
+
+        Returns
+        -------
+        Blocks or None
+            The sums, on the leader.
+        """
+        leads, planes = self._node.rank == self._leader, self._blocks.planes
+        done: dict[str, Any] = {}
+        # Where the first of the ranks takes the sum, the others are added to what is there.
+        first = 1 if self._leader == 0 and self.leader_has_all else 0
+        for name in list(planes):  # one by one: what was joined is freed at once
+            mine, target = _try(self._prepare, planes.pop(name)) or (None, None)
+            everyone = self._node.allgather((_told(mine), _told(target)))
+            parts, out = self._together(self._attach, mine, target, everyone)
+            self._add(parts, out, reduction, first)
+            shape, dtype = out.shape, out.dtype
+            del parts, out
+            self._node.Barrier()  # all have read and written before anything is freed
+            done[name] = target if leads else mine if keep else np.empty((0, shape[1]), dtype)
+        rows = self._blocks.rows if keep else self._blocks.rows[:0]
+        self._blocks.replace(self.union if leads else rows, done)
+        return self._blocks if leads else None
+
+    def own_slice(self, reduction: Reduction) -> Blocks:
+        """Join the sums of the node so that each rank gets a slice of them, in private memory."""
+        shard = self._blocks.like(memory.PRIVATE)
+        shard.insert(self.union[self._slice])
+        planes = self._blocks.planes
+        for name in list(planes):
+            mine = _try(_share, planes.pop(name))
+            parts = self._together(self._parts, mine, self._node.allgather(_told(mine)))
+            self._add(parts, shard.planes[name], reduction)
+            del parts
+            self._node.Barrier()
+        return shard
+
+    def spread(self, total: Blocks | None, *, result: str) -> Blocks:
+        """Bring blocks of the leader to all ranks of the node: whole, or to each a slice.
+
+        Parameters
+        ----------
+        total : Blocks or None
+            The leader's.
+        result : {"all", "sharded"}
+            What each rank gets.
+        """
+        rows = self._node.bcast(None if total is None else total.rows, self._leader)
+        part = self._slice_of(rows) if result == "sharded" else slice(0, len(rows))
+        if result == "sharded":
+            mine = self._blocks.like(memory.PRIVATE)
+        else:
+            mine = self._blocks if total is None else total
+        mine.insert(rows[part])
+        for name in sorted(mine.planes):
+            plane = mine.planes[name]
+            source = None if total is None else _try(_share, total.planes[name])
+            stretch = self._node.bcast(_told(source), self._leader)
+            seen = self._together(self._see, source, stretch, part, plane)
+            if mine is not total:
+                plane[:] = seen
+            del seen
+            self._node.Barrier()
+        return mine
+
+    def _slice_of(self, rows: Rows) -> slice:
+        bounds = bounds_of(len(rows), self._node.size)
+        return slice(int(bounds[self._node.rank]), int(bounds[self._node.rank + 1]))
+
+    def _prepare(self, plane: Array) -> tuple[Array, Array | None]:
+        """This rank's plane in shared memory, and the one that takes the sum, on the leader."""
+        mine = _share(plane)
+        if self._node.rank != self._leader:
+            return mine, None
+        if self.leader_has_all:
+            return mine, mine
+        shape = (len(self.union), self._blocks.row_length)
+        return mine, memory.shared().require(shape, plane.dtype)
+
+    def _attach(
+        self,
+        mine: Array,
+        target: Array | None,
+        everyone: list[tuple[Stretch | None, Stretch | None]],
+    ) -> tuple[list[Array], Array]:
+        """What each rank holds of this rank's slice, and where the sum of it goes."""
+        parts = self._parts(mine, [stretch for stretch, _ in everyone])
+        out = self._see(target, everyone[self._leader][1], self._slice, mine, writable=True)
+        return parts, out
+
+    def _parts(self, mine: Array, stretches: list[Stretch | None]) -> list[Array]:
+        """What each rank holds of this rank's slice."""
+        return [
+            self._see(mine if rank == self._node.rank else None, stretch, there, mine)
+            for rank, (stretch, there) in enumerate(zip(stretches, self._there, strict=True))
+        ]
+
+    def _see(
+        self,
+        mine: Array | None,
+        stretch: Stretch | None,
+        rows: slice,
+        like: Array,
+        *,
+        writable: bool = False,
+    ) -> Array:
+        """Rows of a plane that is mine, or that lies in another rank's memory."""
+        if stretch is None or like is None:
+            raise OSError("a rank got no memory to share")
+        if mine is not None:
+            return mine[rows]
+        nbytes = like.shape[1] * like.itemsize
+        begin, end = rows.start * nbytes, rows.stop * nbytes
+        self.bytes_mapped += end - begin
+        seen = memory.attach(stretch, begin, end, writable=writable)
+        return seen.view(like.dtype).reshape(-1, like.shape[1])
+
+    def _add(self, parts: list[Array], out: Array, reduction: Reduction, first: int = 0) -> None:
+        """Combine all ranks' parts from `first` on into `out`, block by block."""
+        scratch = Scratch()
+        for rows, columns in cuts(len(out), out, _BLOCK):
+            total = out[rows, columns]
+            if first == 0:
+                # Not in `out` itself: it may be what one of the later ranks holds.
+                total = scratch.array("total", total.shape, out.dtype)
+                total[:] = reduction.identity
+            for part, here in zip(parts[first:], self._here[first:], strict=True):
+                if len(here) == len(out):  # all rows of the slice
+                    reduction.combine(total, part[rows, columns], out=total)
+                    continue
+                begin, end = np.searchsorted(here, (rows.start, rows.stop))
+                values = part[begin:end, columns]
+                combine_into(total, here[begin:end] - rows.start, slice(None), values, reduction)
+            if first == 0:
+                out[rows, columns] = total
+
+    def _together(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do what the system may refuse on one rank, and fail on all if it did."""
+
+        def attempt() -> T:
+            try:
+                return work(*arguments)
+            except OSError as error:
+                raise G3ReduceError(
+                    f"Memory of a node cannot be shared: {error}. With {SHARED_MEMORY}=0 in the "
+                    "environment the ranks exchange messages instead."
+                ) from error
+
+        return communicators.collectively(self._comm, attempt)
+
+
+def _try(work: Callable[..., T], *arguments: object) -> Any:
+    """Do what the system may refuse; None if it does, and then all fail when they attach."""
+    try:
+        return work(*arguments)
+    except (OSError, MemoryError) as error:
+        logger.warning("Memory of this rank cannot be shared: %s", error)
+        return None
+
+
+def _share(plane: Array) -> Array:
+    """The plane itself if it is in shared memory, else a copy that is."""
+    if memory.shared().stretch_of(plane) is not None:
+        return plane
+    copy = memory.shared().require(plane.shape, plane.dtype)
+    copy[:] = plane
+    return copy
+
+
+def _told(plane: Array | None) -> Stretch | None:
+    return None if plane is None else memory.shared().stretch_of(plane)
