@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from .coadd import MPIMapCoadder
+    from .digests import digest
     from .distribute import MPIFileReader
     from .errors import (
         DuplicateError,
@@ -37,6 +38,7 @@ _HOME = {
     "Progress": "parallelize",
     "MPIMapCoadder": "coadd",
     "coadd_files": "filecoadd",
+    "digest": "digests",
     "guard": "guards",
     "DuplicateError": "errors",
     "G3ReduceError": "errors",
@@ -68,6 +70,7 @@ __all__ = [
     "Unit",
     "UsageError",
     "coadd_files",
+    "digest",
     "guard",
     "unit_of",
 ]

@@ -82,5 +82,5 @@ def _adding(addition: Addition, name: str) -> Iterator[bool]:
     signs = [(total, frame.subtracts(name, sign)) for total, sign in targets]
     for chunk in frame.planes[name].pixels().chunks():
         for total, subtract in signs:
-            total.add_chunk(name, chunk, subtract=subtract)
+            total.add_chunk(name, chunk, subtract=subtract, where=frame.where)
         yield True

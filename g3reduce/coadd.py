@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from spt3g import core
@@ -11,6 +11,7 @@ from spt3g import core
 from . import comm as communicators
 from . import mapfile, skymaps, strategies, waiting
 from .adding import Addition, accept, add_frames
+from .arithmetic import Exactness
 from .coaddframe import CoaddFrame
 from .endmodule import PipelinePlace
 from .errors import InputError, UsageError
@@ -104,6 +105,13 @@ class MPIMapCoadder:
     pol_conv : {"IAU", "COSMO"} or spt3g.maps.MapPolConv, optional
         Convert polarization to this convention (the sign of U, TU and QU). Default: conventions
         that differ are an error.
+    reproducible : bool
+        Sum in a way that does not depend on the order, so that the coadds are the same to the bit
+        on any number of ranks. It takes two or three times the memory.
+    absmax : float or dict of str to float, optional
+        With `reproducible`, the largest absolute value of any pixel of the input, for all maps,
+        or by plane (``"Wpol.TT"``) or key (``"T"``, ``"Wpol"``). Where it is given the sums take
+        twice the memory, not three times.
 
     Raises
     ------
@@ -148,6 +156,8 @@ class MPIMapCoadder:
         root: int = 0,
         on_duplicate: str = "error",
         pol_conv: Any = None,
+        reproducible: bool = False,
+        absmax: float | Mapping[str, float] | None = None,
     ):
         self._comm = communicators.private(mpicomm)
         self._members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
@@ -160,6 +170,9 @@ class MPIMapCoadder:
         self._strategy = strategy
         self._pol_conv, self._root = communicators.collectively(
             self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv, root)
+        )
+        self._exactness = communicators.collectively(
+            self._comm, lambda: Exactness.of(reproducible, absmax, skymaps.MAP_KEYS)
         )
         communicators.same_everywhere(
             self._comm,
@@ -177,6 +190,8 @@ class MPIMapCoadder:
                 "root": self._root,
                 "on_duplicate": on_duplicate,
                 "pol_conv": str(pol_conv),
+                "reproducible": reproducible,
+                "absmax": self._exactness and sorted(self._exactness.bounds.items()),
             },
         )
         self._memory = memory_for(self._comm)
@@ -346,6 +361,7 @@ class MPIMapCoadder:
             require_weights=not self._ignore_missing_weights,
             memory=self._memory,
             in_maps=self._comm.size == 1 and self._keep_outputs,
+            exactness=self._exactness,
         )
         return Coadd(total, Ledger())
 

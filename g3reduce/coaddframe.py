@@ -51,6 +51,10 @@ class CoaddFrame:
         file.write(self.to_frame().__getstate__()[1])
 
     def _with_inputs(self, frame: Any) -> Any:
+        if grids := self._total.summary.grids:
+            frame["ExactLimbs"] = _by_plane({name: grid.limbs for name, grid in grids.items()})
+            frame["ExactGrid"] = _by_plane({name: grid.top for name, grid in grids.items()})
+            frame["ExactAddends"] = _by_plane({name: grid.addends for name, grid in grids.items()})
         for key, values in (
             ("InputMapIds", self._ledger.map_ids()),
             ("InputFiles", self._ledger.files()),
@@ -58,3 +62,7 @@ class CoaddFrame:
             if values:
                 frame[key] = core.G3VectorString(values)
         return frame
+
+
+def _by_plane(numbers: dict[str, int]) -> Any:
+    return core.G3MapInt(dict(sorted(numbers.items())))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spt3g import core
@@ -44,6 +44,8 @@ def coadd_files(
     root: int = 0,
     on_duplicate: str = "error",
     pol_conv: Any = None,
+    reproducible: bool = False,
+    absmax: float | Mapping[str, float] | None = None,
     schedule: str = "dynamic",
     keep_maps: bool = True,
 ) -> Any:
@@ -62,7 +64,7 @@ def coadd_files(
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
-strategy, result, root, on_duplicate, pol_conv
+strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
         As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
@@ -108,12 +110,14 @@ strategy, result, root, on_duplicate, pol_conv
         root=root,
         on_duplicate=on_duplicate,
         pol_conv=pol_conv,
+        reproducible=reproducible,
+        absmax=absmax,
     )
     communicators.collectively(comm, lambda: _require_frames(output_file, result))
     names = _names_of_files(comm, files, on_duplicate)
     output = _name_of_output(comm, output_file, names, root)
     try:
-        reader = _MapReader(comm, [names], schedule=schedule)
+        reader = MapReader(comm, [names], schedule=schedule)
         found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
         communicators.collectively(comm, lambda: _require_maps(len(names), map_ids, found))
         coadds = coadder.join()
@@ -184,7 +188,7 @@ def _refuse_repeated_files(names: Sequence[str]) -> None:
         ledger.record(entry)
 
 
-class _MapReader(MPIFileReader):
+class MapReader(MPIFileReader):
     """Reads files whose maps are only to be added: their pixels stay in the file until then."""
 
     @staticmethod

@@ -114,6 +114,7 @@ def join_coadds(
         done.append(statistics)
         if blocks is not None:
             coadd.total.blocks = blocks
+            coadd.total.settle()
             joined[name] = coadd
     whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
     return Joined(list(prepared), joined, whole)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from . import skymaps
 from .archive import DENSE, EMPTY, RING, SPARSE
+from .arithmetic import Arithmetic, Exact, Exactness, Plain, refuse_more
 from .blocks import Blocks
 from .chunks import Chunk, DenseChunk, RunsChunk
 from .mapbytes import Content
@@ -45,12 +46,15 @@ class MapSum:
         Where the sums lie. Default: memory of this process alone.
     in_maps : bool
         Whether dense sums are to lie in the memory of the maps that `to_maps` gives, which then
-        need not be filled: fresh memory costs more than adding.
+        need not be filled: fresh memory costs more than adding. Plain sums only.
+    exactness : Exactness, optional
+        Make sums that do not depend on the order. Default: plain sums.
 
     Attributes
     ----------
     blocks : Blocks
-        The sums, one plane of float64 for each map of a frame.
+        The sums, one plane of float64 for each map of a frame; or, before `settle`, what exact
+        sums have instead.
     summary : Summary
         Everything else.
     """
@@ -62,14 +66,19 @@ class MapSum:
         require_weights: bool = True,
         memory: Memory = PRIVATE,
         in_maps: bool = False,
+        exactness: Exactness | None = None,
     ):
         self.summary = summary
-        self._in_maps = in_maps
+        self._arithmetic: Arithmetic = Plain()
+        if exactness is not None or summary.grids:
+            self._arithmetic = Exact(exactness or Exactness(), summary.grids)
+        self._in_maps = in_maps and exactness is None
         self._maps: dict[str, Any] = {}
         self._require_weights = require_weights
         self._numbering: Numbering | None = None
-        dtypes = dict.fromkeys(summary.stubs, np.float64)
-        self.blocks = Blocks(0, 1, dtypes, fill=SUM.identity, memory=memory)
+        self.blocks = Blocks(0, 1, {}, fill=SUM.identity, memory=memory)
+        for name in summary.stubs:
+            self._arithmetic.begin(self.blocks, name)
 
     @classmethod
     def of(cls, frame: MapFrame, **options: Any) -> MapSum:
@@ -96,8 +105,13 @@ class MapSum:
         ------
         MismatchError
             If not.
+        InputError
+            If it is one more than can be summed exactly.
         """
         mine, there = self.summary, self.summary.where
+        for name, grid in mine.grids.items():
+            if name in frame.planes:
+                refuse_more(name, grid.addends + 1, frame.where)
         skymaps.require_agreement(frame.stubs, mine.stubs, frame.where, there)
         skymaps.require_same_parts(
             Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights
@@ -113,8 +127,13 @@ class MapSum:
             mine.storage[name] = fuller(mine.storage[name], plane.storage)
             if plane.storage != EMPTY and not is_flat(plane.stub) and plane.stub.shift_ra:
                 mine.stubs[name].shift_ra = True
-            subtract = frame.subtracts(name, sign)
-            mine.overflow[name] += -plane.overflow if subtract else plane.overflow
+            overflow = -plane.overflow if frame.subtracts(name, sign) else plane.overflow
+            if not mine.grids:
+                mine.overflow[name] += overflow
+                continue
+            mine.grids[name].addends += 1
+            if overflow:
+                mine.beyond.setdefault(name, []).append(overflow)
 
     def expect(self, layouts: Iterable[RunLayout]) -> None:
         """Make room for all these runs at once, because to grow again and again costs more."""
@@ -130,25 +149,23 @@ class MapSum:
             lengths = np.concatenate([stretch.lengths for stretch in stretches])
             self.blocks.insert(mine.rows_of_stretches(first, lengths))
 
-    def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool) -> None:
-        """Add pixels to a plane."""
-        add = np.subtract if subtract else np.add
-        numbering = self._numbering_for(chunk)
+    def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool, where: str = "A frame") -> None:
+        """Add pixels of a frame that is named `where` to a plane."""
+        numbering, values = self._numbering_for(chunk), chunk.values
+        how: Any = {"subtract": subtract, "where": where}
         with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
             if isinstance(chunk, DenseChunk):
-                stretch = self._flat(name)[chunk.start : chunk.start + len(chunk.values)]
-                add(stretch, chunk.values, out=stretch)
+                self._arithmetic.add(self.blocks, name, chunk.start, values, **how)
             elif not isinstance(chunk, RunsChunk):
-                rows = numbering.rows_of(chunk.pixels)
-                self.blocks.insert(rows)
+                self.blocks.insert(numbering.rows_of(chunk.pixels))
                 places = numbering.places(self.blocks, chunk.pixels)
-                flat = self._flat(name)
-                flat[places] = add(flat[places], chunk.values)
+                add = np.subtract if subtract else np.add
+                for flat, part in self._arithmetic.terms(self.blocks, name, values, **how):
+                    flat[places] = add(flat[places], part)
             elif isinstance(numbering, ByRuns):
-                stretch = self._flat(name)[chunk.part.start : chunk.part.stop]
-                add(stretch, chunk.values, out=stretch)
+                self._arithmetic.add(self.blocks, name, chunk.part.start, values, **how)
             else:
-                self._add_runs(name, chunk, numbering, add)
+                self._add_runs(name, chunk, numbering, how)
 
     def digest(self) -> bytes:
         """A short name of the sums: equal for equal pixels, empty if all are 0."""
@@ -175,8 +192,8 @@ class MapSum:
 
         Raises
         ------
-        MismatchError
-            The same on all ranks, if the sums do not agree.
+        MismatchError, InputError
+            The same on all ranks, if the sums do not agree, or are of too many addends.
         """
         first, *others = summaries
         for other in others:
@@ -186,15 +203,20 @@ class MapSum:
             )
         joined = join(summaries)
         for name, stub in joined.stubs.items():
-            if name not in self.blocks.planes:
+            if name not in self.summary.stubs:
                 self._add_plane(name, stub)
-        self.blocks.planes = {name: self.blocks.planes[name] for name in sorted(joined.stubs)}
+        self._arithmetic.align(self.blocks, joined.grids)
+        self.blocks.planes = dict(sorted(self.blocks.planes.items()))
         mine = self._numbering.key if self._numbering else None
         if joined.numbering is not None and joined.numbering != mine:
             # A rank without maps has nothing to send, so it needs no rows.
             numbering = self._numbering_of(joined.numbering, layout)
             self._renumber(numbering, hold_all=numbering.complete and mine is not None)
         self.summary = joined
+
+    def settle(self) -> None:
+        """Make ordinary sums of exact ones, after all were joined. To be called once."""
+        self._arithmetic.settle(self.blocks)
 
     @property
     def storable(self) -> bool:
@@ -231,7 +253,7 @@ class MapSum:
         self.summary.stubs.setdefault(name, stub.clone(False))
         self.summary.storage.setdefault(name, EMPTY)
         self.summary.overflow.setdefault(name, 0.0)
-        self.blocks.add_plane(name, np.float64)
+        self._arithmetic.begin(self.blocks, name)
 
     def _flat(self, name: str) -> NDArray[np.float64]:
         return self.blocks.planes[name].reshape(-1)  # type: ignore[return-value]
@@ -285,20 +307,22 @@ class MapSum:
         self.summary.numbering = numbering.key
         return numbering
 
-    def _add_runs(self, name: str, chunk: RunsChunk, numbering: Numbering, add: np.ufunc) -> None:
+    def _add_runs(self, name: str, chunk: RunsChunk, numbering: Numbering, how: Any) -> None:
         """Add runs one by one, each to its place."""
+        add = np.subtract if how["subtract"] else np.add
         part, (first, lengths, of_run) = chunk.part, chunk.layout.stretches
         begin, end = of_run[part.first], of_run[part.last]
         first, lengths = first[begin:end], lengths[begin:end]
         held = lengths > 0
         first, lengths = first[held], lengths[held]
         self.blocks.insert(numbering.rows_of_stretches(first, lengths))
-        places, flat = numbering.places(self.blocks, first), self._flat(name)
-        step, start = numbering.step, 0
-        for place, length in zip(places.tolist(), lengths.tolist(), strict=True):
-            stretch = flat[place : place + step * length : step]
-            add(stretch, chunk.values[start : start + length], out=stretch)
-            start += length
+        places, step = numbering.places(self.blocks, first).tolist(), numbering.step
+        for flat, values in self._arithmetic.terms(self.blocks, name, chunk.values, **how):
+            start = 0
+            for place, length in zip(places, lengths.tolist(), strict=True):
+                stretch = flat[place : place + step * length : step]
+                add(stretch, values[start : start + length], out=stretch)
+                start += length
 
     def _nonzero(self, name: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
         """Numbers and values of the pixels that are not 0 (by columns in a flat map)."""

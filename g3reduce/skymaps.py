@@ -359,6 +359,11 @@ def _converted(
     return converted, {name for name in _ODD_IN_U if name in planes} if given != pol_conv else set()
 
 
+def geometry_of(stub: Any) -> tuple[str, ...]:
+    """The attributes that make up the geometry of a map."""
+    return _FLAT_GEOMETRY if pixels.is_flat(stub) else _HEALPIX_GEOMETRY
+
+
 def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
     different = "; ".join(_differences(name, mine, theirs))
     if different:
@@ -392,6 +397,6 @@ def _different_geometry(a: Any, b: Any) -> str:
     same_proj = not pixels.is_flat(a) or a.proj == b.proj  # spt3g lets ProjNone pass for any other
     if same_proj and a.compatible(b):
         return ""
-    names = _FLAT_GEOMETRY if pixels.is_flat(a) else _HEALPIX_GEOMETRY
-    values = [(name, getattr(a, name), getattr(b, name)) for name in ("coord_ref", *names)]
+    names = ("coord_ref", *geometry_of(a))
+    values = [(name, getattr(a, name), getattr(b, name)) for name in names]
     return ", ".join(f"{name}, {x} and {y}" for name, x, y in values if x != y)

@@ -6,11 +6,12 @@ import functools
 import math
 import operator
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from .arithmetic import Grid, join_grids, refuse_more
 from .numbering import ByPixel, Key, Whole
 from .pixels import fuller, is_flat
 from .skymaps import Parts
@@ -32,6 +33,10 @@ class Summary:
         Which planes the frames have had.
     where : str
         How messages name the first frame that was added.
+    grids : dict of str to Grid
+        How each plane is summed, where sums are exact; else empty.
+    beyond : dict of str to list of float
+        Then `overflow` is 0, and these are what it is to be the sum of, without zeros.
     """
 
     stubs: dict[str, Any]
@@ -40,10 +45,18 @@ class Summary:
     numbering: Key | None
     parts: Parts
     where: str
+    grids: dict[str, Grid] = field(default_factory=dict)
+    beyond: dict[str, list[float]] = field(default_factory=dict)
 
 
 def join(summaries: Sequence[Summary]) -> Summary:
-    """The summary of the sum of several sums that agree; their order does not matter."""
+    """The summary of the sum of several sums that agree; their order does not matter.
+
+    Raises
+    ------
+    InputError
+        If there are too many addends to be summed exactly.
+    """
     joined = Summary(
         stubs={},
         storage={},
@@ -59,7 +72,13 @@ def join(summaries: Sequence[Summary]) -> Summary:
         if not is_flat(stub):
             stub.shift_ra = any(summary.stubs[name].shift_ra for summary in having)
         joined.stubs[name], joined.storage[name] = stub, storage
-        joined.overflow[name] = _sum_in_any_order([summary.overflow[name] for summary in having])
+        found = [x for summary in having for x in summary.beyond.get(name, ())]
+        found += [summary.overflow[name] for summary in having]
+        joined.overflow[name] = _sum_in_any_order(found)
+        grids = [summary.grids[name] for summary in having if summary.grids]
+        if grids:
+            joined.grids[name] = join_grids(grids)
+            refuse_more(name, joined.grids[name].addends, "All ranks together")
     return joined
 
 

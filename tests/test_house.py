@@ -21,7 +21,7 @@ ROWS = (
     ("errors.py", "buffers.py"),
     (
         *("messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
-        *("transfer.py", "launch.py", "memory.py", "g3bytes.py", "lines.py"),
+        *("transfer.py", "launch.py", "memory.py", "g3bytes.py", "lines.py", "exact.py"),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
@@ -32,19 +32,11 @@ ROWS = (
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "mapbytes.py"),
     ),
     (
-        *(
-            "chunks.py",
-            "stored.py",
-            "pixels.py",
-            "weighting.py",
-            "skymaps.py",
-            "mapfile.py",
-            "numbering.py",
-        ),
-        *("summary.py", "strategies", "blockhead.py"),
+        *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
+        *("numbering.py", "arithmetic.py", "summary.py", "strategies", "blockhead.py"),
     ),
     (
-        *("mapsum.py", "adding.py", "coaddframe.py", "membership.py"),
+        *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
         *("distribute.py", "parallelize.py", "endmodule.py"),
     ),
     ("joining.py",),
@@ -75,6 +67,7 @@ NEIGHBOURS = {
     ("mapfile.py", "skymaps.py"),
     ("coaddframe.py", "mapsum.py"),
     ("adding.py", "mapsum.py"),
+    ("summary.py", "arithmetic.py"),
     ("summary.py", "pixels.py"),
     ("summary.py", "skymaps.py"),
     ("summary.py", "numbering.py"),

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ..comm import world_rank
 from ..errors import G3ReduceError, UsageError
 
-COMMANDS = ("coadd", "demo")
+COMMANDS = ("coadd", "digest", "demo")
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
+
+from ..errors import UsageError
 
 DESCRIPTION = """\
 Coadd the map frames of .g3 files into one map frame, or one for each Id.
@@ -17,7 +20,7 @@ EXAMPLE = """\
 examples:
   g3reduce coadd obs1.g3 obs2.g3 -o coadd.g3
   mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 --map-ids 90GHz 150GHz --collate
-  srun -n 64 g3reduce coadd obs/*.g3 -o coadd.g3
+  srun -n 64 g3reduce coadd obs/*.g3 -o coadd.g3 --reproducible
 """
 
 
@@ -94,6 +97,18 @@ def add_parser(subparsers: Any) -> None:
         help="share out files on demand, or deal them out in order (default: %(default)s)",
     )
     parser.add_argument(
+        "--reproducible",
+        action="store_true",
+        help="the same bits on any number of ranks, in any order of files",
+    )
+    parser.add_argument(
+        "--absmax",
+        nargs="+",
+        metavar="[MAP=]X",
+        help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
+        "Wpol.TT, ...), so that less memory is needed",
+    )
+    parser.add_argument(
         "-v", "--verbose", action="store_true", help="say how the work is done, and why"
     )
 
@@ -104,6 +119,7 @@ def run(options: argparse.Namespace) -> None:
     from ..filecoadd import coadd_files
 
     start = time.perf_counter()
+    absmax = _bounds(options.absmax)
     comm = communicators.resolve(None)
     coadds = coadd_files(
         options.files,
@@ -119,6 +135,8 @@ def run(options: argparse.Namespace) -> None:
         on_duplicate=options.on_duplicate,
         strategy=options.strategy,
         schedule=options.schedule,
+        reproducible=options.reproducible,
+        absmax=absmax,
         keep_maps=False,
     )
     if comm.rank == 0:
@@ -128,6 +146,21 @@ def run(options: argparse.Namespace) -> None:
         for frame in frames:
             print(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}")
         print(f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
+
+
+def _bounds(words: Sequence[str] | None) -> float | dict[str, float] | None:
+    """The bounds that words such as ``3.5`` or ``T=3.5`` stand for."""
+    if words is None:
+        return None
+    try:
+        if len(words) == 1 and "=" not in words[0]:
+            return float(words[0])
+        pairs = [word.split("=") for word in words]
+        return {name: float(bound) for name, bound in pairs}
+    except ValueError as error:
+        raise UsageError(
+            f"--absmax {' '.join(words)}: expected one number, or MAP=NUMBER for several maps."
+        ) from error
 
 
 def _n_files(frame: Any) -> str:
