@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import coadding, command, distributor, machine, memory, reducing, scaling
+from . import coadding, command, custom, distributor, machine, memory, reducing, scaling
 from .settings import Benchmark, Settings
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -20,6 +20,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "scaling": scaling.BENCHMARK,
     "distributor": distributor.BENCHMARK,
     "reducing": reducing.BENCHMARK,
+    "custom": custom.BENCHMARK,
 }
 
 # The machine, and the rows of each benchmark.

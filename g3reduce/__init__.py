@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         InterruptedByUser,
         MismatchError,
         OutputError,
+        ReductionError,
         RemoteError,
         StallError,
         UsageError,
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from .guards import guard
     from .ledger import Unit, unit_of
     from .parallelize import MPIFrameParallelizer, MPIIODistributor, Progress
+    from .reducer import MPIReducer
+    from .reductions.reduction import Reduction
+    from .strategies.registry import register_strategy
 
 _HOME = {
     "MPIFileReader": "distribute",
@@ -37,6 +41,8 @@ _HOME = {
     "MPIIODistributor": "parallelize",
     "Progress": "parallelize",
     "MPIMapCoadder": "coadd",
+    "MPIReducer": "reducer",
+    "Reduction": "reductions.reduction",
     "coadd_files": "filecoadd",
     "digest": "digests",
     "guard": "guards",
@@ -46,12 +52,17 @@ _HOME = {
     "InterruptedByUser": "errors",
     "MismatchError": "errors",
     "OutputError": "errors",
+    "ReductionError": "errors",
     "RemoteError": "errors",
     "StallError": "errors",
     "Unit": "ledger",
     "UsageError": "errors",
+    "register_strategy": "strategies.registry",
     "unit_of": "ledger",
 }
+
+# Modules with names of their own.
+_MODULES = ("reductions",)
 
 __all__ = [
     "DuplicateError",
@@ -62,9 +73,12 @@ __all__ = [
     "MPIFrameParallelizer",
     "MPIIODistributor",
     "MPIMapCoadder",
+    "MPIReducer",
     "MismatchError",
     "OutputError",
     "Progress",
+    "Reduction",
+    "ReductionError",
     "RemoteError",
     "StallError",
     "Unit",
@@ -72,11 +86,14 @@ __all__ = [
     "coadd_files",
     "digest",
     "guard",
+    "register_strategy",
     "unit_of",
 ]
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _HOME:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(importlib.import_module(f".{_HOME[name]}", __name__), name)
@@ -85,4 +102,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+    return sorted([*globals(), *_MODULES, *__all__])

@@ -17,7 +17,7 @@ from .endmodule import PipelinePlace
 from .errors import InputError, UsageError
 from .jobend import must_end
 from .joining import Coadd, join_coadds
-from .ledger import Entry, Ledger, unit_of
+from .ledger import Entry, Ledger, check_on_duplicate, unit_of
 from .mapsum import MapSum
 from .membership import Assign, Membership, as_list_of_ids
 from .nodes import memory_for
@@ -27,8 +27,6 @@ from .shards import Shard
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-ON_DUPLICATE = ("error", "sum")
 
 
 class Accepted(NamedTuple):
@@ -390,11 +388,7 @@ class MPIMapCoadder:
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        if waiting.open_guards:
-            # The guard tells the others at once, where an agreement would take them to their end.
-            self._place.require_whole_input()
-            waiting.meet(self._comm, "the end of processing")
-        communicators.collectively(self._comm, self._place.require_whole_input)
+        self._place.end_together(self._comm)
         names, joined, self._statistics = join_coadds(
             self._comm,
             self._coadds,
@@ -424,10 +418,7 @@ class MPIMapCoadder:
         self, strategy: str, on_duplicate: str, pol_conv: Any, root: int
     ) -> tuple[Any, int]:
         self._members.check()
-        if on_duplicate not in ON_DUPLICATE:
-            raise UsageError(
-                f"on_duplicate is {on_duplicate!r}; expected one of {', '.join(ON_DUPLICATE)}."
-            )
+        check_on_duplicate(on_duplicate)
         strategies.check(strategy, self._result)
         return skymaps.as_pol_conv(pol_conv), communicators.rank_of(root, self._comm)
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from spt3g import core
 
+from . import comm as communicators
+from . import waiting
 from .errors import InputError
 from .sources import forget_source, last_source, never_asked
 
@@ -65,6 +67,20 @@ class PipelinePlace:
                 "The pipeline was halted before all files were read (by Ctrl-C?), so the result "
                 "would be a part taken for the whole."
             )
+
+    def end_together(self, comm: communicators.Comm) -> None:
+        """Come to the end of processing with all ranks. Collective over `comm`.
+
+        Raises
+        ------
+        InputError
+            On all ranks (there `RemoteError`), if a reader of any has not read all.
+        """
+        if waiting.open_guards:
+            # The guard tells the others at once, where an agreement would take them to their end.
+            self.require_whole_input()
+            waiting.meet(comm, "the end of processing")
+        communicators.collectively(comm, self.require_whole_input)
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""

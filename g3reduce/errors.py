@@ -9,6 +9,7 @@ __all__ = [
     "InterruptedByUser",
     "MismatchError",
     "OutputError",
+    "ReductionError",
     "RemoteError",
     "StallError",
     "UsageError",
@@ -54,6 +55,10 @@ class StallError(G3ReduceError):
 
 class OutputError(G3ReduceError):
     """The result cannot be written."""
+
+
+class ReductionError(G3ReduceError):
+    """A function of a reduction has failed, or has returned what cannot be used."""
 
 
 class RemoteError(G3ReduceError):

@@ -13,10 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from .errors import DuplicateError
+from .errors import DuplicateError, UsageError
 
 # Where frames that no reader of ours named come in the order of a result: at the end.
 UNPLACED = 2**62
+
+# What to do about a unit that comes twice.
+ON_DUPLICATE = ("error", "sum")
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,13 @@ class Entry(NamedTuple):
         return cls(unit, map_ids, files, _real_path(unit.file) if unit else "")
 
     @property
+    def place(self) -> tuple[int, int]:
+        """Where it stands in the order of input."""
+        # Frames that no reader of ours counted stay as they came.
+        unit = self.unit
+        return (unit.position, unit.index) if unit and unit.index >= 0 else (UNPLACED, 0)
+
+    @property
     def identity(self) -> tuple[str, int] | None:
         """What makes two entries the same: one frame of one file. None for frames of no file."""
         return (self.real_path, self.unit.index) if self.unit else None
@@ -153,7 +163,7 @@ class Ledger:
 
     def first_place(self) -> tuple[int, int]:
         """Where the first entry stands in the order of input."""
-        return min(map(_place, self.entries), default=(UNPLACED, 0))
+        return min((entry.place for entry in self.entries), default=(UNPLACED, 0))
 
 
 def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
@@ -167,13 +177,22 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
     if once:
         _refuse_shared_units(ledgers)
     entries = [entry for ledger in ledgers for entry in ledger.entries]
-    return Ledger(sorted(entries, key=_place))  # stable: ties stay in the order of ranks
+    return Ledger(
+        sorted(entries, key=lambda entry: entry.place)
+    )  # stable: ties stay in the order of ranks
 
 
-def _place(entry: Entry) -> tuple[int, int]:
-    # Frames that no reader of ours counted stay as they came.
-    unit = entry.unit
-    return (unit.position, unit.index) if unit and unit.index >= 0 else (UNPLACED, 0)
+def check_on_duplicate(on_duplicate: str) -> None:
+    """Refuse what says nothing of units that come twice.
+
+    Raises
+    ------
+    UsageError
+    """
+    if on_duplicate not in ON_DUPLICATE:
+        raise UsageError(
+            f"on_duplicate is {on_duplicate!r}; expected one of {', '.join(ON_DUPLICATE)}."
+        )
 
 
 def _refuse_shared_units(ledgers: Iterable[Ledger]) -> None:

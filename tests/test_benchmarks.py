@@ -18,6 +18,7 @@ from benchmarks import __main__ as command_line  # noqa: E402
 from benchmarks import (  # noqa: E402
     coadding,
     command,
+    custom,
     distributor,
     inturn,
     mapfiles,
@@ -96,6 +97,14 @@ def test_reducing(settings):
         row = mine["auto"]
         expected = (union if n_ranks > 1 else 1) * row["MB per rank"]
         assert row["MB union"] == pytest.approx(expected, rel=0.1)
+
+
+def test_reductions_of_ones_own(settings):
+    found = custom.measure(settings)
+    assert_sane(found, settings.folder)
+    assert [(row["operation"], row["ranks"]) for row in found] == [("SUM", 2), ("MAX", 2)]
+    for row in found:
+        assert {"MPIReducer ms", "bare MPI ms", "against bare MPI"} <= row.keys()
 
 
 def test_the_distributor(settings):

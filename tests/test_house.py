@@ -28,8 +28,9 @@ ROWS = (
         *("inputs.py", "output.py", "ledger.py", "runs.py"),
     ),
     (
-        *("blocks.py", "nodes.py", "reductions.py", "shards.py", "archive.py"),
-        *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "mapbytes.py"),
+        *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
+        *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
+        *("mapbytes.py",),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
@@ -37,10 +38,11 @@ ROWS = (
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
+        *("elements.py", "wholes.py", "grouping.py"),
         *("distribute.py", "parallelize.py", "endmodule.py"),
     ),
     ("joining.py",),
-    ("coadd.py", "filecoadd.py"),
+    ("coadd.py", "filecoadd.py", "reducer.py"),
     ("simulate",),
     ("plot.py",),
     ("cli", "__main__.py"),
@@ -237,7 +239,7 @@ def test_every_public_name_exists_and_is_documented(name):
     listed = documentation.split(f"\n{section}\n----------\n")[1].split("\n\n")[0]
     for argument in inspect.signature(thing).parameters:
         assert re.search(rf"\b{argument}\b[^\n]* : |\b{argument}\b(?=[,\s])", listed), argument
-    if name in ("MPIMapCoadder", "MPIFileReader", "MPIIODistributor", "coadd_files"):
+    if name in ("MPIMapCoadder", "MPIReducer", "MPIFileReader", "MPIIODistributor", "coadd_files"):
         assert re.search(r"^Raises\n-{6}$", documentation, re.MULTILINE)
         assert re.search(r"^Examples\n-{8}$", documentation, re.MULTILINE)
         assert "Collective over `mpicomm`" in documentation

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .costs import Machine, Profile
 from .measure import measure
 from .reducing import Reduced, reduce
-from .registry import AUTO, RESULTS, Strategy, check, names, predict, register
+from .registry import AUTO, RESULTS, Strategy, check, names, predict, register, register_strategy
 from .statistics import Statistics
 from .traffic import Traffic
 
@@ -24,4 +24,5 @@ __all__ = [
     "predict",
     "reduce",
     "register",
+    "register_strategy",
 ]

@@ -69,21 +69,42 @@ class Strategy(Protocol):
 _STRATEGIES: dict[str, Strategy] = {}
 
 
-def register(strategy: Strategy) -> None:
-    """Make a strategy known, by its name, to be chosen by users and by ``"auto"``.
+def register_strategy(strategy: Strategy) -> None:
+    """Make a strategy of your own known, by its name, to be chosen by users and by ``"auto"``.
+
+    Call it on all ranks, before modules are made.
+
+    Parameters
+    ----------
+    strategy : object
+        With ``name``, ``results``, ``cost`` and ``reduce``, as
+        `g3reduce.strategies.registry.Strategy` describes.
 
     Raises
     ------
     UsageError
-        If there is another one of this name.
+        If there is another one of this name, or if it lacks any of these.
     """
+    for what in ("name", "results", "cost", "reduce"):
+        if not hasattr(strategy, what):
+            raise UsageError(
+                f"A strategy has name, results, cost and reduce, but {strategy!r} has no {what}."
+            )
+    if not set(strategy.results) <= set(RESULTS):  # of a string, its letters
+        raise UsageError(
+            f"The strategy {strategy.name!r} has results={strategy.results!r}; expected a tuple of "
+            f"some of {', '.join(RESULTS)}."
+        )
     if strategy.name == AUTO or strategy.name in _STRATEGIES:
         raise UsageError(f"There is a strategy of the name {strategy.name!r} already.")
     _STRATEGIES[strategy.name] = strategy
 
 
+register = register_strategy
+
+
 for _strategy in (Gather(), Tree(), Allreduce(), ReduceScatter(), Owner()):
-    register(_strategy)
+    register_strategy(_strategy)
 
 
 def names(result: str) -> list[str]:

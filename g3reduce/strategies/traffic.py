@@ -64,6 +64,12 @@ class Traffic:
             self.comm.Sendrecv(out, to, recvbuf=into, source=of)
             self._count(out, into)
 
+    def broadcast(self, array: Array, root: int = 0) -> None:
+        """Bring `root`'s array to all ranks. Collective."""
+        for piece in transfer.pieces(array):
+            self.comm.Bcast(piece, root)
+            self._count(piece, None) if self.rank == root else self._count(None, piece)
+
     def allreduce(self, array: Array, operation: str) -> None:
         """Join an array in place, on all ranks. Collective."""
         from mpi4py import MPI

@@ -1,0 +1,368 @@
+"""The reducer: an end-of-pipeline module for reductions of one's own."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import Callable, Hashable
+from typing import Any, NamedTuple, TypeVar
+
+from spt3g import core
+from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its maps
+
+from . import comm as communicators
+from . import strategies, waiting
+from .elements import Elements, Whereabouts, join_elements, mismatch
+from .endmodule import PipelinePlace
+from .errors import ReductionError, UsageError
+from .grouping import Grouping, check_by
+from .jobend import must_end
+from .ledger import ON_DUPLICATE, Entry, Ledger, check_on_duplicate, merge, unit_of
+from .nodes import memory_for
+from .reductions import Reduction
+from .userfunctions import UserFunctions
+from .wholes import check_whole, join_whole
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Of these each pipeline has some, so that they say nothing.
+_NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
+
+
+class _Told(NamedTuple):
+    """What a rank tells the others at the end.
+
+    Attributes
+    ----------
+    places : dict of key to tuple
+        Where the first frame of each group stands in the order of input.
+    whereabouts : dict of key to Whereabouts
+        Of each group, if the reduction is elementwise.
+    entries : list of Entry
+        The frames that took part.
+    """
+
+    places: dict[Hashable, tuple[int, int]]
+    whereabouts: dict[Hashable, Whereabouts]
+    entries: list[Entry]
+
+
+class MPIReducer:
+    """Reduce anything that frames hold over all ranks; an end-of-pipeline G3 module.
+
+    Each rank combines what the reduction extracts from the frames that its pipeline brings. At
+    the end of processing the ranks join what they have: afterwards `result` is the result. Frames
+    go down the pipeline as they came.
+
+    A reduction that names an MPI operation is done element by element, by any of the strategies of
+    `MPIMapCoadder`, and in memory that the ranks of a node share. Any other is combined whole, in
+    the order of the frames on each rank and then of the ranks. Arrays travel as buffers, without
+    pickling, also those in dictionaries, lists, tuples and dataclasses.
+
+    Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
+    the first of a pipeline, because spt3g does not tell that one of the end.
+
+    Parameters
+    ----------
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    reduction : Reduction
+        What is extracted and how it is combined: one of `g3reduce.reductions`, or your own.
+    by : str or callable, optional
+        Groups to reduce apart from each other: ``by(frame)`` returns the key of the group, anything
+        hashable, or None for a frame that takes no part. A string names a key of frames; a frame
+        that lacks it belongs to the latest value that came, so that ``"ObservationID"`` groups the
+        scans after each Observation frame.
+    strategy : {"auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"}
+        How the ranks join what they have. What is combined whole goes by ``"tree"`` or
+        ``"gather"``.
+    result : {"root", "all", "sharded"}
+        Which ranks get the result. Sharded, for elementwise reductions: each rank gets a share of
+        the elements, which is not finalized: arrays are `g3reduce.elements.Part`.
+    root : int
+        The rank that gets it with ``result="root"``.
+    on_duplicate : {"error", "sum"}
+        What to do about a frame of input that took part twice, on one rank or on two.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used or differs between ranks.
+    ReductionError
+        If a function of the reduction fails, or returns what cannot be used: at its frame, or at
+        the end on all ranks.
+    InputError, MismatchError, DuplicateError
+        If states differ in shape, if the pipeline was halted, or if a frame came twice.
+
+    Examples
+    --------
+    >>> spectra = MPIReducer(comm, reductions.mean_psd("CalTimestreams"))  # doctest: +SKIP
+    >>> scans = MPIReducer(comm, reductions.count("Signal"), by="ObservationID")  # doctest: +SKIP
+    >>> pipe = core.G3Pipeline()  # doctest: +SKIP
+    >>> pipe.Add(MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])  # doctest: +SKIP
+    >>> pipe.Add(spectra)  # doctest: +SKIP
+    >>> pipe.Add(scans)  # doctest: +SKIP
+    >>> pipe.Run()  # doctest: +SKIP
+    >>> scans.result  # on rank 0  # doctest: +SKIP
+    {4142: 36, 4143: 35}
+    """
+
+    def __init__(
+        self,
+        mpicomm: communicators.Comm | None,
+        reduction: Reduction,
+        *,
+        by: str | Callable[[Any], Hashable] | None = None,
+        strategy: str = "auto",
+        result: str = "root",
+        root: int = 0,
+        on_duplicate: str = "error",
+    ):
+        self._comm = communicators.private(mpicomm)
+        self._reduction = reduction
+        self._strategy = strategy
+        self._result = result
+        self._once = on_duplicate == ON_DUPLICATE[0]
+        self._root = communicators.collectively(
+            self._comm, lambda: self._check_arguments(by, on_duplicate, root)
+        )
+        communicators.same_everywhere(
+            self._comm,
+            "The arguments of MPIReducer",
+            {
+                "reduction": reduction.name,
+                "operation": reduction.operation,
+                "commutes": reduction.commutes,
+                "by": by if by is None or isinstance(by, str) else "given",
+                "strategy": strategy,
+                "result": result,
+                "root": self._root,
+                "on_duplicate": on_duplicate,
+            },
+        )
+        self._memory = memory_for(self._comm)
+        self._functions = UserFunctions(reduction.name, communicators.describe_rank(self._comm))
+        self._grouping = Grouping(by, self._functions)
+        self._groups: dict[Hashable, Any] = {}  # Elements, or states
+        self._places: dict[Hashable, tuple[int, int]] = {}
+        self._ledger = Ledger()
+        self._place = PipelinePlace()
+        self._outcome: Any = None
+        self._statistics = strategies.Statistics()
+        self._ended = False
+        if self._comm.size > 1:
+            must_end(self)
+
+    @property
+    def result(self) -> Any:
+        """The result, after the end of processing; None on ranks that do not hold it.
+
+        With `by` a dictionary of the results of all groups: in the order of their first frames in
+        the input, or of their keys where the input has no order.
+
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
+        """
+        return self._at_the_end(self._outcome)
+
+    @property
+    def statistics(self) -> strategies.Statistics:
+        """What this rank did to join its states with those of others, after the end."""
+        return self._at_the_end(self._statistics)
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something here that was not joined with that of the other ranks."""
+        return (self._place.begun or bool(self._groups)) and not self._ended
+
+    def __call__(self, frame: Any) -> None:
+        """Take the next frame of the pipeline (spt3g calls this)."""
+        if frame is None:
+            raise UsageError(
+                "MPIReducer is the first module of this pipeline; it needs one before it that "
+                "brings frames, such as MPIFileReader."
+            )
+        known = self._place.see(frame)
+        waiting.check()
+        if frame.type == core.G3FrameType.EndProcessing:
+            self.finish()
+        elif not known and frame.type not in _NO_INPUT:
+            self.add(frame)
+
+    def add(self, frame: Any) -> bool:
+        """Combine what is extracted from a frame with what there is.
+
+        Returns
+        -------
+        bool
+            Whether it took part.
+        """
+        if self._ended:
+            raise UsageError("This reducer has ended its work; make a new one for more frames.")
+        unit = unit_of(frame)
+        where = str(unit) if unit else f"a {frame.type} frame made in the pipeline"
+        self._grouping.look_at(frame)
+        state = self._functions.call("extract", self._reduction.extract, where, frame)
+        if state is None:
+            return False
+        key = self._grouping.key_of(frame, where)
+        if key is None:
+            return False
+        entry = Entry.of(unit)
+        if self._once:
+            self._ledger.refuse_duplicate(entry)
+        self._combine_with(key, state, where)
+        self._ledger.record(entry)
+        self._places[key] = min(self._places.get(key, entry.place), entry.place)
+        return True
+
+    def _combine_with(self, key: Hashable, state: Any, where: str) -> None:
+        if not self._reduction.elementwise:
+            old = self._groups.get(key)
+            self._groups[key] = state if old is None else self._combined(old, state, where)
+        elif key in self._groups:
+            self._groups[key].combine(state, where)
+        else:
+            where += communicators.describe_rank(self._comm)
+            self._groups[key] = Elements(self._reduction, state, where, self._memory)
+
+    def finish(self) -> Any:
+        """Join what all ranks have; what happens at the end of processing. Collective.
+
+        Returns
+        -------
+        object
+            The result, on the ranks that hold it, else None.
+        """
+        if self._ended:
+            raise UsageError("This reducer has ended its work already.")
+        self._ended = True
+        self._place.end_together(self._comm)
+        everywhere = self._tell_all()
+        keys = communicators.collectively(self._comm, lambda: self._plan(everywhere))
+        if self._reduction.elementwise:
+            states = self._join_elements(everywhere, keys)
+        else:
+            states = self._join_whole(keys)
+        self._outcome = communicators.collectively(self._comm, lambda: self._finalized(states))
+        self._groups.clear()  # not before: it takes a while, and others wait for this rank
+        self._place.leave([])
+        return self._outcome
+
+    def _tell_all(self) -> list[_Told]:
+        """What all ranks have, by rank. Collective."""
+        whereabouts = {
+            key: group.told for key, group in self._groups.items() if isinstance(group, Elements)
+        }
+        told = _Told(self._places, whereabouts, self._ledger.entries)
+        if self._comm.size == 1:
+            return [told]
+
+        def packed() -> bytes:
+            try:
+                return pickle.dumps(told)
+            except Exception as error:
+                raise ReductionError(
+                    f"The keys of the groups of the reduction {self._reduction.name!r}, or the "
+                    f"classes of its states, cannot be sent to other ranks: {error}"
+                ) from error
+
+        everywhere = self._comm.allgather(communicators.collectively(self._comm, packed))
+        return communicators.collectively(
+            self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere]
+        )
+
+    def _plan(self, everywhere: list[_Told]) -> list[Hashable]:
+        """The groups of all ranks, in their order. All ranks come to the same conclusion."""
+        merge([Ledger(told.entries) for told in everywhere], once=self._once)
+        places: dict[Hashable, tuple[int, int]] = {}
+        first: dict[Hashable, Whereabouts] = {}
+        for told in everywhere:
+            for key, place in told.places.items():
+                places[key] = min(place, places.get(key, place))
+            for key, theirs in told.whereabouts.items():
+                if first.setdefault(key, theirs).structure != theirs.structure:
+                    raise mismatch(self._reduction, first[key], theirs)
+        if not places and self._comm.rank == self._root:
+            logger.warning(
+                "MPIReducer: no frame on any rank took part in %r.", self._reduction.name
+            )
+        return sorted(places, key=lambda key: (places[key], repr(key)))
+
+    def _join_elements(self, everywhere: list[_Told], keys: list[Hashable]) -> Any:
+        structures = {
+            key: theirs.structure for told in everywhere for key, theirs in told.whereabouts.items()
+        }
+        states, self._statistics = join_elements(
+            self._comm,
+            self._groups,
+            {key: structures[key] for key in keys},
+            self._reduction,
+            self._strategy,
+            result=self._result,
+            root=self._root,
+            memory=self._memory,
+        )
+        return states
+
+    def _join_whole(self, keys: list[Hashable]) -> Any:
+        def combine(mine: dict[Hashable, Any], theirs: dict[Hashable, Any]) -> Any:
+            for key, state in theirs.items():
+                where = "the joining of the ranks" + (f", group {key!r}" if key != () else "")
+                mine[key] = self._combined(mine[key], state, where) if key in mine else state
+            return mine
+
+        states, self._statistics = join_whole(
+            self._comm,
+            dict(self._groups),
+            combine,
+            self._strategy,
+            commutes=self._reduction.commutes,
+            result=self._result,
+            root=self._root,
+        )
+        return None if states is None else {key: states[key] for key in keys}
+
+    def _combined(self, first: Any, second: Any, where: str) -> Any:
+        both = self._functions.call("combine", self._reduction.combine, where, first, second)
+        if both is None:
+            self._functions.fail("combine", where, "returned None; expected a state")
+        return both
+
+    def _finalized(self, states: dict[Hashable, Any] | None) -> Any:
+        if states is None:
+            return None
+        if not self._grouping.several and not states and self._reduction.identity is not None:
+            states = {(): self._reduction.identity}
+        call = self._functions.call
+        if self._result != "sharded":
+            for key, state in states.items():
+                where = "the end" + (f", group {key!r}" if self._grouping.several else "")
+                states[key] = call("finalize", self._reduction.finalize, where, state)
+        return states if self._grouping.several else states.get(())
+
+    def _check_arguments(self, by: Any, on_duplicate: str, root: int) -> int:
+        if not isinstance(self._reduction, Reduction):
+            raise UsageError(
+                f"reduction is {self._reduction!r}; expected a g3reduce.Reduction, such as "
+                'g3reduce.reductions.count("T").'
+            )
+        check_by(by)
+        check_on_duplicate(on_duplicate)
+        if self._reduction.elementwise:
+            strategies.check(self._strategy, self._result)
+        else:
+            check_whole(self._reduction, self._strategy, self._result)
+        return communicators.rank_of(root, self._comm)
+
+    def _at_the_end(self, outcome: T) -> T:
+        if not self._ended:
+            raise UsageError(
+                "There is no result before the end of processing: run the pipeline to its end, or "
+                "call finish() on all ranks."
+            )
+        return outcome

@@ -1,0 +1,73 @@
+"""What the ready reductions take from frames, as numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import UsageError
+
+# The name of a key of frames, or a function of a frame that returns None if it takes no part.
+What = str | Callable[[Any], Any]
+Take = Callable[[Any], Any]
+
+
+def taker(what: What) -> Take:
+    """The function that takes it from a frame: None if the frame has none.
+
+    Raises
+    ------
+    UsageError
+        If `what` is neither a name nor a function.
+    """
+    if isinstance(what, str):
+        return lambda frame: frame.get(what, None)
+    if not callable(what):
+        raise UsageError(
+            f"what is {what!r}; expected the name of a key of frames, or a function of a frame."
+        )
+    return what
+
+
+def name_of(what: What) -> str:
+    """How messages name it."""
+    return what if isinstance(what, str) else getattr(what, "__name__", "function")
+
+
+def as_array(value: Any) -> NDArray[Any]:
+    """The numbers of anything: timestreams, vectors, maps, arrays, plain numbers.
+
+    Sparse maps stay as they are in their frame. The array may be that of the value itself.
+    """
+    if hasattr(value, "nonzero_pixels") and not _is_dense(value):
+        array = np.zeros(value.shape)
+        pixels, values = value.nonzero_pixels()
+        array.reshape(-1)[np.asarray(pixels, np.int64)] = np.asarray(values)
+        return array
+    array = np.asarray(value)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"{type(value).__name__} is no number, and no array of numbers")
+    return array
+
+
+def _is_dense(skymap: Any) -> bool:
+    return not skymap.sparse if hasattr(skymap, "sparse") else bool(skymap.dense)
+
+
+def as_floats(value: Any) -> NDArray[np.float64]:
+    """The same, as float64."""
+    return np.asarray(as_array(value), np.float64)
+
+
+def require_same_shape(first: NDArray[Any], second: NDArray[Any]) -> None:
+    """Refuse to combine arrays that numpy would stretch to fit.
+
+    Raises
+    ------
+    ValueError
+    """
+    if first.shape != second.shape:
+        raise ValueError(f"values of shapes {first.shape} and {second.shape} cannot be combined")
