@@ -134,7 +134,8 @@ def run_commands(code, where):
     for part in re.split(r"^\$ ", code, flags=re.MULTILINE)[1:]:
         command, _, expected = part.partition("\n")
         done = run(command)
-        pattern = ".*?".join(map(re.escape, comparable(expected).split("...")))
+        pieces = [re.escape(piece.strip()) for piece in comparable(expected).split("...")]
+        pattern = " ?.*? ?".join(pieces)
         match = re.search if "mpirun" in command else re.fullmatch
         assert match(pattern, comparable(done.stdout)), f"{where}: {command}\n{done.stdout}"
 
