@@ -11,7 +11,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import google_crc32c
@@ -28,7 +28,6 @@ _HEAD_BIG = struct.Struct(">BIiI")
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _BIG, _LITTLE, _VERSION = 0, 1, 1
-
 
 # The system gives less than 2 GiB at once.
 _MOST_AT_ONCE = 2**30
@@ -121,19 +120,24 @@ class MemoryBytes:
     data : bytes
     name : str
         How messages name them.
+    begin : int
+        The offset that the first of them has.
     """
 
-    def __init__(self, data: bytes, name: str = "memory"):
+    def __init__(self, data: bytes, name: str = "memory", begin: int = 0):
         self.name = name
-        self.size = len(data)
+        self.size = begin + len(data)
+        self._begin = begin
         self._data = memoryview(data)
 
     def read(self, offset: int, size: int) -> bytes:
         """These bytes, or as many of them as there are."""
+        offset -= self._begin
         return bytes(self._data[offset : offset + size])
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
+        offset -= self._begin
         buffer[:] = self._data[offset : offset + len(buffer)]
 
 
@@ -184,6 +188,11 @@ class RawFrame:
     def read(self) -> bytes:
         """All of it."""
         return self.source.read(self.start, self.end - self.start)
+
+    def in_memory(self) -> RawFrame:
+        """The same frame, read: whatever is asked of it now, its file is left alone."""
+        source = MemoryBytes(self.read(), self.source.name, self.start)
+        return replace(self, source=source)
 
     def content(self, blob: Blob) -> bytes:
         """The content of one of its entries."""

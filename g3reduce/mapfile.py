@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import io
 import logging
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -27,12 +26,9 @@ from .g3bytes import (
 )
 from .mapbytes import Content, MapExtent, filled, find_maps, hollow
 from .pixels import Plane
+from .texts import string_in, strings_in
 
 _Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
-
-# How the archive of a G3String begins: what is left are the length and the text.
-_STRING = struct.pack("<BIQ8sIII", 1, 0x80000001, 8, b"G3String", 0x80000001, 1, 1)
-_LENGTH = struct.Struct("<Q")
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +66,7 @@ class StoredFrame:
         return key in self._names
 
     def __getitem__(self, key: str) -> Any:
-        if key == "Id" and (text := self._text(key)) is not None:
+        if (text := self._text(key)) is not None:
             return text
         self.verify()  # before anything is decoded: it may be broken
         return self._outline[key] if key in self._outline else self._whole[key]
@@ -115,18 +111,16 @@ class StoredFrame:
         """
         self._checksum.finish()
 
-    def _text(self, key: str) -> str | None:
-        """A string that can be read without decoding; None if this is none."""
+    def _text(self, key: str) -> Any:
+        """A string, or several, that can be read at once; None if this is something else."""
         blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
         if blob is None or blob.size > _SMALL:
             return None
         content = self._raw.content(blob)
-        begin = len(_STRING) + _LENGTH.size
-        if not content.startswith(_STRING) or len(content) < begin:
-            return None
-        if len(content) - begin != _LENGTH.unpack_from(content, len(_STRING))[0]:
-            return None
-        return content[begin:].decode("utf-8", "replace")
+        if (text := string_in(content)) is not None:
+            return text
+        texts = strings_in(content)
+        return None if texts is None else core.G3VectorString(texts)
 
     @functools.cached_property
     def _whole(self) -> Any:
@@ -227,6 +221,7 @@ def frames_of(file: str) -> Iterator[Any]:
 
 def decoded(raw: RawFrame) -> Any:
     """A frame as spt3g has it, after its checksum was compared."""
+    raw = raw.in_memory()  # so that the file is read once
     if raw.native:  # others are left to spt3g, with their checksum
         Checksum(raw).finish()
     return _frame_of(raw.read())

@@ -21,7 +21,15 @@ ROWS = (
     ("errors.py", "buffers.py"),
     (
         *("messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
-        *("transfer.py", "launch.py", "memory.py", "g3bytes.py", "lines.py", "exact.py"),
+        *(
+            "transfer.py",
+            "launch.py",
+            "memory.py",
+            "g3bytes.py",
+            "lines.py",
+            "texts.py",
+            "exact.py",
+        ),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
