@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from spt3g import core
 
 from . import comm as communicators
-from . import mapfile, skymaps, strategies, waiting
+from . import mapfile, skymaps, strategies
 from .adding import Addition, accept, add_frames
 from .arithmetic import Exactness
 from .coaddframe import CoaddFrame
-from .endmodule import PipelinePlace
+from .endmodule import PipelinePlace, at_the_end
 from .errors import InputError, UsageError
 from .jobend import must_end
 from .joining import Coadd, join_coadds
@@ -25,8 +25,6 @@ from .provenance import Provenance
 from .shards import Shard
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class Accepted(NamedTuple):
@@ -228,7 +226,7 @@ class MPIMapCoadder:
         UsageError
             Before the end of processing.
         """
-        return self._at_the_end(self._outputs)
+        return at_the_end(self._ended, self._outputs, "coadd")
 
     @property
     def shard(self) -> Shard | None:
@@ -239,12 +237,12 @@ class MPIMapCoadder:
     @property
     def shards(self) -> dict[str, Shard]:
         """This rank's shares of the coadds, after ``result="sharded"``; like `coadd_frames`."""
-        return self._at_the_end(self._shards)
+        return at_the_end(self._ended, self._shards, "coadd")
 
     @property
     def statistics(self) -> strategies.Statistics:
         """What this rank did to join its sums with those of others, after the end of processing."""
-        return self._at_the_end(self._statistics)
+        return at_the_end(self._ended, self._statistics, "coadd")
 
     @property
     def unfinished(self) -> bool:
@@ -269,13 +267,7 @@ class MPIMapCoadder:
 
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        if frame is None:
-            raise UsageError(
-                "MPIMapCoadder is the first module of this pipeline; it needs one before it that "
-                "brings frames, such as MPIFileReader."
-            )
-        known = self._place.see(frame)
-        waiting.check()
+        known = self._place.see(frame, self)
         if frame.type == core.G3FrameType.EndProcessing:
             outputs = self.finish()
             return [*outputs, frame] if self._comm.rank == self._root else None
@@ -421,14 +413,6 @@ class MPIMapCoadder:
         check_on_duplicate(on_duplicate)
         strategies.check(strategy, self._result)
         return skymaps.as_pol_conv(pol_conv), communicators.rank_of(root, self._comm)
-
-    def _at_the_end(self, outcome: T) -> T:
-        if not self._ended:
-            raise UsageError(
-                "There is no coadd before the end of processing: run the pipeline to its end, or "
-                "call finish() on all ranks."
-            )
-        return outcome
 
     def _require_one(self, instead: str) -> None:
         if self._members.several:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 from spt3g import core
 
 from . import comm as communicators
 from . import waiting
-from .errors import InputError
+from .errors import InputError, UsageError
 from .sources import forget_source, last_source, never_asked
+
+T = TypeVar("T")
 
 
 class PipelinePlace:
@@ -31,8 +33,19 @@ class PipelinePlace:
         _open.add(self)
         forget_source()  # of an earlier pipeline, which may have failed
 
-    def see(self, frame: Any) -> bool:
-        """Take note of a frame, and tell whether it is a result of a module upstream."""
+    def see(self, frame: Any, module: object) -> bool:
+        """Take note of a frame, and tell whether it is a result of a module upstream.
+
+        Raises
+        ------
+        UsageError
+            If there is none, because `module` is the first of its pipeline.
+        """
+        if frame is None:
+            raise UsageError(
+                f"{type(module).__name__} is the first module of this pipeline; it needs one "
+                "before it that brings frames, such as MPIFileReader."
+            )
         self.begun = True
         if _passing.frame is not frame:
             _passing.frame, _passing.seen_by = frame, []
@@ -46,6 +59,7 @@ class PipelinePlace:
             self._has_seen_input = True
         if frame.type == core.G3FrameType.EndProcessing:
             _passing.frame, _passing.seen_by = None, []
+        waiting.check()
         return any(_is_copy(frame, result) for result in self._results_of_others)
 
     def require_whole_input(self) -> None:
@@ -90,6 +104,22 @@ class PipelinePlace:
             if self in other._upstream:
                 # Held until they have ended, too: a frame is known by its Python object.
                 other._results_of_others.extend(results)
+
+
+def at_the_end(ended: bool, outcome: T, what: str) -> T:
+    """What a module has in the end, which messages call `what`.
+
+    Raises
+    ------
+    UsageError
+        If it has not ended.
+    """
+    if not ended:
+        raise UsageError(
+            f"There is no {what} before the end of processing: run the pipeline to its end, or "
+            "call finish() on all ranks."
+        )
+    return outcome
 
 
 def _is_copy(frame: Any, result: Any) -> bool:

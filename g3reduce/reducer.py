@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import pickle
 from collections.abc import Callable, Hashable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 from spt3g import core
 from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its maps
 
 from . import comm as communicators
-from . import strategies, waiting
+from . import strategies
 from .elements import Elements, Whereabouts, join_elements, mismatch
-from .endmodule import PipelinePlace
+from .endmodule import PipelinePlace, at_the_end
 from .errors import ReductionError, UsageError
 from .grouping import Grouping, check_by
 from .jobend import must_end
@@ -24,8 +24,6 @@ from .userfunctions import UserFunctions
 from .wholes import check_whole, join_whole
 
 logger = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 # Of these each pipeline has some, so that they say nothing.
 _NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
@@ -167,12 +165,12 @@ class MPIReducer:
         UsageError
             Before the end of processing.
         """
-        return self._at_the_end(self._outcome)
+        return at_the_end(self._ended, self._outcome, "result")
 
     @property
     def statistics(self) -> strategies.Statistics:
         """What this rank did to join its states with those of others, after the end."""
-        return self._at_the_end(self._statistics)
+        return at_the_end(self._ended, self._statistics, "result")
 
     @property
     def unfinished(self) -> bool:
@@ -181,13 +179,7 @@ class MPIReducer:
 
     def __call__(self, frame: Any) -> None:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        if frame is None:
-            raise UsageError(
-                "MPIReducer is the first module of this pipeline; it needs one before it that "
-                "brings frames, such as MPIFileReader."
-            )
-        known = self._place.see(frame)
-        waiting.check()
+        known = self._place.see(frame, self)
         if frame.type == core.G3FrameType.EndProcessing:
             self.finish()
         elif not known and frame.type not in _NO_INPUT:
@@ -358,11 +350,3 @@ class MPIReducer:
         else:
             check_whole(self._reduction, self._strategy, self._result)
         return communicators.rank_of(root, self._comm)
-
-    def _at_the_end(self, outcome: T) -> T:
-        if not self._ended:
-            raise UsageError(
-                "There is no result before the end of processing: run the pipeline to its end, or "
-                "call finish() on all ranks."
-            )
-        return outcome
