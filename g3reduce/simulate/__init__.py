@@ -3,7 +3,8 @@
 A sky is drawn from a LCDM-like power spectrum, a telescope with a few dozen polarized detectors
 scans it back and forth, its timestreams get noise and lose their slow drifts, and spt3g bins them
 into weighted T, Q, U maps. One file per observation and pixelization results, as a mapmaking
-pipeline leaves them behind for coaddition:
+pipeline leaves them behind for coaddition; or a few files of timestreams per observation, as
+`simulate_scans` writes them for restitching:
 
 >>> from g3reduce.simulate import simulate_observations
 >>> sim = simulate_observations("demo", n_obs=8)             # doctest: +SKIP
@@ -16,11 +17,21 @@ the number of the observation alone, so that any process may make any observatio
 
 from __future__ import annotations
 
-from .observe import Simulation, observe, simulate_observations, write_observation
+from .observe import observe
+from .season import (
+    ScanSimulation,
+    Simulation,
+    simulate_observations,
+    simulate_scans,
+    write_observation,
+    write_scans,
+)
 from .sky import Sky, cmb_sky, cmb_spectra
 from .telescope import Survey, focalplane
+from .timestreams import scan_frames
 
 __all__ = [
+    "ScanSimulation",
     "Simulation",
     "Sky",
     "Survey",
@@ -28,6 +39,9 @@ __all__ = [
     "cmb_spectra",
     "focalplane",
     "observe",
+    "scan_frames",
     "simulate_observations",
+    "simulate_scans",
     "write_observation",
+    "write_scans",
 ]

@@ -154,7 +154,7 @@ def _triangular_lattice(n: int) -> FloatArray:
 
 
 def raster(survey: Survey, obs: int) -> list[Any]:
-    """Observation and Scan frames, the latter with boresight pointing, of observation `obs`."""
+    """Observation and Scan frames, the latter with their boresight, of observation `obs`."""
     observation = core.G3Frame(core.G3FrameType.Observation)
     ra_hours = survey.ra_center / (15 * _U.deg)
     observation["SourceName"] = f"ra{ra_hours:g}hdec{survey.dec_center / _U.deg:g}"
@@ -178,6 +178,8 @@ def raster(survey: Survey, obs: int) -> list[Any]:
         pointing.start = core.G3Time(int(start))
         pointing.stop = core.G3Time(int(start + (n_samples - 1) / survey.sample_rate))
         scan = core.G3Frame(core.G3FrameType.Scan)
+        for key in ("SourceName", "ObservationID"):
+            scan[key] = observation[key]
         scan[POINTING] = pointing
         frames.append(scan)
         start += n_samples / survey.sample_rate + 2 * _U.s  # the turnaround is not recorded
