@@ -28,6 +28,7 @@ from benchmarks import (  # noqa: E402
     report,
     rows,
     scaling,
+    scanfiles,
     suite,
 )
 from benchmarks.settings import Settings  # noqa: E402
@@ -184,6 +185,33 @@ def test_the_kinds_of_maps_are_what_they_say(tmp_path):
                 assert skymap.weighted == (skymap.pol_type in core_stokes())
                 runs.add(tuple(skies.pixels(skymap).reshape(-1).nonzero()[0]))
         assert len(runs) == (18 if layout == mapfiles.VARIED else 1)
+
+
+def test_scans_are_what_their_place_says(tmp_path):
+    import scans
+    from spt3g import core
+
+    size, everything = scanfiles.SIZES["tiny"], slice(None)
+    files = scanfiles.write_files(tmp_path / "scans", size, 3)
+    read = [frame for file in files for frame in core.G3File(file)]
+    read = [frame for frame in read if frame.type == core.G3FrameType.Scan]
+    for frames in (read, scanfiles.make_frames(size, range(size.n_scans))):
+        assert len(frames) == size.n_scans
+        found = scans.concatenated(frames, scanfiles.TIMESTREAMS)
+        assert found.detectors == tuple(scanfiles.detectors(size))
+        assert (found.grid == range(size.n_samples)).all(), "there are gaps"
+        assert (found.times == scanfiles.times(size, everything)).all()
+        assert (found.signal == scanfiles.signal(size, everything, everything)).all()
+        assert (found.boresight == scanfiles.boresight(size, everything)).all()
+        assert (found.flags == scanfiles.flags(size, everything)).all()
+    rows, samples = slice(2, 5), slice(30, 90)
+    share = found.signal[rows, samples].copy()
+    assert scanfiles.is_right(size, rows, samples, share)
+    assert not scanfiles.is_right(size, rows, slice(31, 91), share)
+    assert not scanfiles.is_right(size, slice(1, 4), samples, share)
+    share[-1, -1] += 1
+    assert not scanfiles.is_right(size, rows, samples, share)
+    assert scanfiles.is_right(size, slice(6, 6), samples, share[:0])
 
 
 def core_stokes():
