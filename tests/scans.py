@@ -10,6 +10,10 @@ What spt3g 1.0.2 does with timestreams, and what these helpers rely on:
   such as `G3MapVectorBool`, sort them by name.
 * ``np.asarray`` of a `G3TimestreamMap` whose timestreams differ in length, type, start or stop
   raises nothing, but is an array of the detectors' names.
+* ``np.asarray`` of one that came from a file, or to which a detector was added, moves its samples
+  into one block (so does its `dtype`). That frees the memory under arrays made before from single
+  timestreams or from the map: to use these afterwards is a crash, or nonsense. ``np.asarray`` of
+  each timestream moves nothing.
 """
 
 from __future__ import annotations

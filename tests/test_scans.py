@@ -71,6 +71,14 @@ def test_timestreams_from_a_file_are_one_array_that_outlives_the_frame(tmp_path,
         np.testing.assert_array_equal(array, values)
 
 
+def test_looking_at_single_timestreams_does_not_move_them(tmp_path):
+    frame, *_ = through_files(tmp_path, scans.an_observation(np.random.default_rng(1)))
+    first, again = (
+        [np.asarray(timestream) for timestream in frame[scans.KEY].values()] for _ in range(2)
+    )
+    assert all(map(np.shares_memory, first, again))
+
+
 @pytest.mark.parametrize("how", scans.MISALIGNED)
 def test_what_is_not_aligned_has_to_be_found_before_numpy_sees_it(how):
     timestreams = scans.misaligned(how)
