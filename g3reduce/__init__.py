@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
+    from .accumulate import MPIAccumulator
     from .coadd import MPIMapCoadder
     from .digests import digest
     from .distribute import MPIFileReader
@@ -33,9 +34,12 @@ if TYPE_CHECKING:
     from .parallelize import MPIFrameParallelizer, MPIIODistributor, Progress
     from .reducer import MPIReducer
     from .reductions.reduction import Reduction
+    from .scans import ScanExtractor
+    from .stitch import StitchedObservation, stitch, unstitch
     from .strategies.registry import register_strategy
 
 _HOME = {
+    "MPIAccumulator": "accumulate",
     "MPIFileReader": "distribute",
     "MPIFrameParallelizer": "parallelize",
     "MPIIODistributor": "parallelize",
@@ -43,6 +47,10 @@ _HOME = {
     "MPIMapCoadder": "coadd",
     "MPIReducer": "reducer",
     "Reduction": "reductions.reduction",
+    "ScanExtractor": "scans",
+    "StitchedObservation": "stitch",
+    "stitch": "stitch",
+    "unstitch": "stitch",
     "coadd_files": "filecoadd",
     "digest": "digests",
     "guard": "guards",
@@ -69,6 +77,7 @@ __all__ = [
     "G3ReduceError",
     "InputError",
     "InterruptedByUser",
+    "MPIAccumulator",
     "MPIFileReader",
     "MPIFrameParallelizer",
     "MPIIODistributor",
@@ -80,14 +89,18 @@ __all__ = [
     "Reduction",
     "ReductionError",
     "RemoteError",
+    "ScanExtractor",
     "StallError",
+    "StitchedObservation",
     "Unit",
     "UsageError",
     "coadd_files",
     "digest",
     "guard",
     "register_strategy",
+    "stitch",
     "unit_of",
+    "unstitch",
 ]
 
 

@@ -86,6 +86,11 @@ def unit_of(frame: Any) -> Unit | None:
     return unit if isinstance(unit, Unit) else None
 
 
+def where_of(frame: Any) -> str:
+    """How messages name a frame."""
+    return str(unit_of(frame) or f"a {frame.type} frame made in the pipeline")
+
+
 class Entry(NamedTuple):
     """One frame that was counted.
 

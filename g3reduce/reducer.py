@@ -17,7 +17,7 @@ from .endmodule import PipelinePlace, at_the_end
 from .errors import ReductionError, UsageError
 from .grouping import Grouping, check_by
 from .jobend import must_end
-from .ledger import ON_DUPLICATE, Entry, Ledger, check_on_duplicate, merge, unit_of
+from .ledger import ON_DUPLICATE, Entry, Ledger, check_on_duplicate, merge, unit_of, where_of
 from .nodes import memory_for
 from .reductions import Reduction
 from .userfunctions import UserFunctions
@@ -141,7 +141,9 @@ class MPIReducer:
             },
         )
         self._memory = memory_for(self._comm)
-        self._functions = UserFunctions(reduction.name, communicators.describe_rank(self._comm))
+        self._functions = UserFunctions(
+            f"the reduction {reduction.name!r}", communicators.describe_rank(self._comm)
+        )
         self._grouping = Grouping(by, self._functions)
         self._groups: dict[Hashable, Any] = {}  # Elements, or states
         self._places: dict[Hashable, tuple[int, int]] = {}
@@ -196,7 +198,7 @@ class MPIReducer:
         if self._ended:
             raise UsageError("This reducer has ended its work; make a new one for more frames.")
         unit = unit_of(frame)
-        where = str(unit) if unit else f"a {frame.type} frame made in the pipeline"
+        where = where_of(frame)
         self._grouping.look_at(frame)
         state = self._functions.call("extract", self._reduction.extract, where, frame)
         if state is None:

@@ -9,18 +9,18 @@ from .errors import G3ReduceError, ReductionError
 
 
 class UserFunctions:
-    """The functions of one reduction, on one rank.
+    """The functions that a user gave to a module, on one rank.
 
     Parameters
     ----------
-    reduction : str
-        Its name.
+    owner : str
+        Whose they are, as messages put it after "of".
     on_rank : str
         How messages name this rank, see `g3reduce.comm.describe_rank`.
     """
 
-    def __init__(self, reduction: str, on_rank: str):
-        self._reduction = reduction
+    def __init__(self, owner: str, on_rank: str):
+        self._owner = owner
         self._on_rank = on_rank
 
     def call(self, name: str, function: Callable[..., Any], where: str, *arguments: Any) -> Any:
@@ -29,7 +29,7 @@ class UserFunctions:
         Parameters
         ----------
         name : str
-            What it is to the reduction: ``"extract"``, say.
+            What it is to its owner: ``"extract"``, say.
         function : callable
         where : str
             On what it works, as messages put it after "at".
@@ -50,5 +50,5 @@ class UserFunctions:
     def fail(self, name: str, where: str, text: str, cause: Exception | None = None) -> NoReturn:
         """Say that a function is not as it should be, or returned what it should not."""
         raise ReductionError(
-            f"{name} of the reduction {self._reduction!r} {text} (at {where}{self._on_rank})"
+            f"{name} of {self._owner} {text} (at {where}{self._on_rank})"
         ) from cause

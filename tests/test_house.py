@@ -30,6 +30,7 @@ ROWS = (
             "texts.py",
             "exact.py",
         ),
+        *("layout.py", "observations.py", "swap.py"),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
@@ -38,20 +39,21 @@ ROWS = (
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
-        *("mapbytes.py",),
+        *("mapbytes.py", "scans.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
         *("numbering.py", "arithmetic.py", "summary.py", "strategies", "blockhead.py"),
+        *("timeline.py",),
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
         *("elements.py", "wholes.py", "grouping.py"),
-        *("distribute.py", "parallelize.py", "endmodule.py"),
+        *("distribute.py", "parallelize.py", "endmodule.py", "restitch.py"),
     ),
-    ("joining.py",),
-    ("coadd.py", "filecoadd.py", "reducer.py"),
-    ("simulate",),
+    ("joining.py", "filling.py"),
+    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
+    ("simulate", "stitch.py"),
     ("plot.py",),
     ("cli", "__main__.py"),
 )

@@ -1,0 +1,69 @@
+"""What an observation has where no scan has a sample: flags, and a boresight that moves on."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layout import Share
+from .restitch import Samples
+from .scans import INVALID
+from .timeline import Gap, Timeline
+
+
+def fill_in(timeline: Timeline, share: Share, samples: Samples) -> None:
+    """Flag what no scan has, in the share of a rank.
+
+    In filled gaps all detectors are flagged, by the flags of samples, and the boresight moves on
+    evenly from one scan to the next; detectors that a scan does not have are flagged there.
+
+    Parameters
+    ----------
+    timeline : Timeline
+    share : Share
+    samples : Samples
+        Where this is written; None is passed by.
+    """
+    for gap in timeline.gaps:
+        part, numbers = _in_share(gap.first, gap.stop, share)
+        if len(numbers) and samples.flags is not None:
+            samples.flags[part] |= INVALID
+        if len(numbers) and samples.boresight is not None:
+            samples.boresight[part] = _between(timeline, gap, numbers)
+    if samples.detector_flags is not None:
+        _flag_missing(timeline, share, samples.detector_flags)
+
+
+def _flag_missing(timeline: Timeline, share: Share, flags: NDArray[np.uint8]) -> None:
+    names = timeline.detectors[share.detectors]
+    for scan in timeline.scans:
+        if len(scan.header.detectors) == len(timeline.detectors):
+            continue
+        there = set(scan.header.detectors)
+        part, numbers = _in_share(scan.first, scan.stop, share)
+        for row, name in zip(flags, names, strict=True):
+            if len(numbers) and name not in there:
+                row[part] |= INVALID
+
+
+def _in_share(first: int, stop: int, share: Share) -> tuple[slice, range]:
+    """Where samples are in a share, and which of them, counted from the first."""
+    begin, end = max(first, share.samples.start), min(stop, share.samples.stop)
+    if begin >= end:
+        return slice(0, 0), range(0)
+    part = slice(begin - share.samples.start, end - share.samples.start)
+    return part, range(begin - first, end - first)
+
+
+def _between(timeline: Timeline, gap: Gap, numbers: range) -> NDArray[np.float64]:
+    """Quaternions on the straight way from the last one before a gap to the first one after it."""
+    before, after = timeline.scans[gap.after : gap.after + 2]
+    if before.header.ends is None or after.header.ends is None:  # there is no boresight
+        return np.zeros((len(numbers), 4))
+    last, first = before.header.ends[1], after.header.ends[0]
+    if np.dot(last, first) < 0:  # the same rotation, on the nearer side
+        first = -first
+    part = (np.arange(numbers.start, numbers.stop) + 1)[:, None] / (gap.n_samples + 1)
+    between = (1 - part) * last + part * first
+    length = np.linalg.norm(between, axis=1, keepdims=True)
+    return np.asarray(between / np.where(length > 0, length, 1))

@@ -1,0 +1,44 @@
+"""To which observation a frame belongs, by the names that spt3g gives to observations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spt3g import core
+
+from .errors import InputError
+
+_KEYS = ("SourceName", "ObservationID")
+
+
+class ObservationNames:
+    """Names the observations of frames as they come: ``"SourceName-ObservationID"``.
+
+    Both are keys of the frame itself, or else of the last Observation frame before it.
+    """
+
+    def __init__(self) -> None:
+        self._latest: dict[str, Any] = {}
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type to which observation those after it belong."""
+        if frame.type == core.G3FrameType.Observation:
+            self._latest = {key: frame[key] for key in _KEYS if key in frame}
+
+    def name_of(self, frame: Any, where: str) -> str:
+        """The name of a frame's observation.
+
+        Raises
+        ------
+        InputError
+            If neither the frame nor one before it says.
+        """
+        values = [frame[key] if key in frame else self._latest.get(key) for key in _KEYS]
+        if None in values:
+            missing = _KEYS[values.index(None)]
+            raise InputError(
+                f"{where} has no {missing}, nor had an Observation frame before it, so that it is "
+                "not known to which observation it belongs. Add the key to the frames, or give "
+                "MPIAccumulator an extractfunc that names their group."
+            )
+        return "{}-{}".format(*values)

@@ -1,0 +1,221 @@
+"""Samples on their way from scans to observations, and back.
+
+Who sends what to whom follows from the timeline and from the shares of all ranks, which all ranks
+know: nothing about it has to be sent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .layout import Share
+from .scans import Flags, Scan
+from .swap import PIECE, swap
+from .timeline import PlacedScan, Timeline
+
+Array = NDArray[Any]
+
+
+@dataclass
+class Samples:
+    """What a rank holds of an observation: arrays of the shape of its share.
+
+    Attributes
+    ----------
+    signal : array, shape (n_detectors, n_samples)
+    boresight : float64 array, shape (n_samples, 4), or None
+    flags : uint8 array, shape (n_samples,), or None
+    detector_flags : uint8 array, shape (n_detectors, n_samples), or None
+    """
+
+    signal: Array
+    boresight: Array | None = None
+    flags: Flags | None = None
+    detector_flags: Flags | None = None
+
+
+class _Piece(NamedTuple):
+    """Some samples of some detectors of one scan: where they are in the scan, and where in the
+    observation."""
+
+    scan: PlacedScan
+    rows: slice
+    samples: slice
+    in_rows: slice
+    in_samples: slice
+
+    def within(self, share: Share) -> tuple[slice, slice]:
+        """Where they are in a share."""
+        return (
+            _shifted(self.in_rows, -share.detectors.start),
+            _shifted(self.in_samples, -share.samples.start),
+        )
+
+
+def restitch(
+    comm: Any,
+    timeline: Timeline,
+    shares: Sequence[Share],
+    scans: Mapping[int, Scan],
+    out: Samples,
+) -> None:
+    """Bring the samples of an observation from its scans into shares. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    timeline : Timeline
+    shares : sequence of Share
+        Of all ranks.
+    scans : dict of int to Scan
+        Those that are on this rank, by their index in ``MPIAccumulator.fullobs``.
+    out : Samples
+        Where the share of this rank goes. What is None here is not brought; it must be so on all
+        ranks. Samples that no scan has are left as they are.
+    """
+    wanted = [name for name in timeline.fields if getattr(out, name) is not None]
+    rows = _Rows(timeline)
+
+    def pieces(owner: int, holder: int) -> Iterator[tuple[str, _Piece]]:
+        for name in wanted:
+            plane = _PLANES[name]
+            size = plane.size or timeline.dtype.itemsize
+            for piece in _pieces(rows, owner, shares[holder], size, plane.by_detector):
+                yield name, piece
+
+    def outgoing(holder: int) -> Iterator[Array]:
+        for name, piece in pieces(comm.rank, holder):
+            scan = scans[piece.scan.number]
+            if name == "signal":
+                block = scan.block(piece.rows, piece.samples)
+                yield block.astype(timeline.dtype, copy=False)
+            elif name == "detector_flags":
+                yield getattr(scan, name)[piece.rows, piece.samples]
+            else:
+                yield getattr(scan, name)[piece.samples]
+
+    def incoming(owner: int) -> Iterator[Array]:
+        for name, piece in pieces(owner, comm.rank):
+            in_rows, in_samples = piece.within(shares[comm.rank])
+            by_detector = _PLANES[name].by_detector
+            yield getattr(out, name)[(in_rows, in_samples) if by_detector else in_samples]
+
+    swap(comm, outgoing, incoming)
+
+
+def scatter_back(
+    comm: Any,
+    timeline: Timeline,
+    shares: Sequence[Share],
+    share: Array,
+    out: Mapping[int, Array],
+) -> None:
+    """Bring samples from shares back into scans. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    timeline : Timeline
+    shares : sequence of Share
+        Of all ranks.
+    share : array
+        The samples that this rank holds, of the shape of its share.
+    out : dict of int to array
+        For each scan of this rank, by its index, where its samples go: shape (detectors of the
+        scan, its samples), of the same dtype.
+    """
+    rows = _Rows(timeline)
+
+    def outgoing(owner: int) -> Iterator[Array]:
+        mine = shares[comm.rank]
+        for piece in _pieces(rows, owner, mine, share.itemsize, True):
+            yield share[piece.within(mine)]
+
+    def incoming(holder: int) -> Iterator[Array]:
+        for piece in _pieces(rows, comm.rank, shares[holder], share.itemsize, True):
+            yield out[piece.scan.number][piece.rows, piece.samples]
+
+    swap(comm, outgoing, incoming)
+
+
+class _Plane(NamedTuple):
+    """Bytes of a sample (0: those of the signal), and whether each detector has its own."""
+
+    size: int
+    by_detector: bool
+
+
+_PLANES = {
+    "signal": _Plane(0, True),
+    "detector_flags": _Plane(1, True),
+    "boresight": _Plane(32, False),
+    "flags": _Plane(1, False),
+}
+
+
+class _Run(NamedTuple):
+    """Detectors that follow each other in a scan as they do in the observation."""
+
+    first: int
+    in_first: int
+    length: int
+
+
+class _Rows:
+    """Where the detectors of each scan are in the observation."""
+
+    def __init__(self, timeline: Timeline):
+        self.scans: dict[int, list[PlacedScan]] = {}
+        for scan in timeline.scans:
+            self.scans.setdefault(scan.rank, []).append(scan)
+        self._row_of = timeline.row_of
+        self._runs: dict[tuple[str, ...], list[_Run]] = {}
+
+    def runs_of(self, detectors: tuple[str, ...]) -> list[_Run]:
+        """The runs of a scan that has these detectors."""
+        if detectors not in self._runs:
+            rows = np.array([self._row_of[name] for name in detectors])
+            breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+            self._runs[detectors] = [
+                _Run(first, int(rows[first]), stop - first)
+                for first, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True)
+            ]
+        return self._runs[detectors]
+
+
+def _pieces(
+    rows: _Rows, owner: int, share: Share, itemsize: int, by_detector: bool
+) -> Iterator[_Piece]:
+    """What the scans of one rank have of a share, in pieces that can be sent."""
+    for scan in rows.scans.get(owner, ()):
+        first = max(scan.first, share.samples.start)
+        stop = min(scan.stop, share.samples.stop)
+        step = max(1, PIECE // itemsize)
+        for begin in range(first, stop, step):
+            end = min(begin + step, stop)
+            samples, in_samples = slice(begin - scan.first, end - scan.first), slice(begin, end)
+            if not by_detector:
+                yield _Piece(scan, slice(0, 1), samples, slice(0, 1), in_samples)
+                continue
+            n_rows = max(1, PIECE // (itemsize * (end - begin)))
+            for some, in_some in _rows_of(rows.runs_of(scan.header.detectors), share, n_rows):
+                yield _Piece(scan, some, samples, in_some, in_samples)
+
+
+def _rows_of(runs: Sequence[_Run], share: Share, n_rows: int) -> Iterator[tuple[slice, slice]]:
+    """The rows of a scan that are in a share, at most so many at a time."""
+    for run in runs:
+        first = max(run.in_first, share.detectors.start)
+        stop = min(run.in_first + run.length, share.detectors.stop)
+        for begin in range(first, stop, n_rows):
+            in_rows = slice(begin, min(begin + n_rows, stop))
+            yield _shifted(in_rows, run.first - run.in_first), in_rows
+
+
+def _shifted(part: slice, by: int) -> slice:
+    return slice(part.start + by, part.stop + by)

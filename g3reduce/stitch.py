@@ -1,0 +1,338 @@
+"""Restitching: observations whose scans are scattered over ranks become contiguous again."""
+
+from __future__ import annotations
+
+import functools
+import pickle
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from spt3g import core
+
+from . import comm as communicators
+from .accumulate import MPIAccumulator
+from .errors import InputError, UsageError
+from .filling import fill_in
+from .layout import DISTRIBUTIONS, Share, shares_of
+from .ledger import where_of
+from .restitch import Samples, restitch, scatter_back
+from .scans import Flags, Scan, ScanHeader, ScanKeys
+from .timeline import PlacedScan, Timeline, Times, check_choices, make_timeline
+
+Array = NDArray[Any]
+
+
+@dataclass
+class StitchedObservation:
+    """An observation that is whole again: the share of it that this rank holds.
+
+    Attributes
+    ----------
+    timeline : Timeline
+        What all ranks know of it: scans, gaps, detectors, units, rate.
+    share : Share
+        Which detectors and samples this rank holds.
+    signal : array, shape (n_detectors, n_samples)
+        The samples of this rank's share, C-contiguous, in the units and of the dtype of the scans.
+        Where a scan has none they are 0, and flagged.
+    boresight : float64 array, shape (n_samples, 4), or None
+        Quaternions, the real part first, as spt3g has them; in filled gaps from the end of one scan
+        to the begin of the next.
+    flags : uint8 array, shape (n_samples,)
+        Those of the scans, and 1 in filled gaps; 0 is good.
+    detector_flags : uint8 array, shape (n_detectors, n_samples)
+        Those of the scans, and 1 where a scan does not have the detector; 0 is good.
+    """
+
+    timeline: Timeline
+    share: Share
+    signal: Array
+    boresight: NDArray[np.float64] | None
+    flags: Flags
+    detector_flags: Flags
+    _comm: Any = field(repr=False)
+    _shares: list[Share] = field(repr=False)
+
+    @property
+    def group(self) -> Hashable:
+        """Its key in ``MPIAccumulator.fullobs``."""
+        return self.timeline.group
+
+    @property
+    def detectors(self) -> tuple[str, ...]:
+        """The detectors of this rank: the rows of `signal`."""
+        return self.timeline.detectors[self.share.detectors]
+
+    @property
+    def times(self) -> Times:
+        """The times of this rank's samples, as in ``G3Time.time``: int64, in units of 10 ns."""
+        return self.timeline.times(self.share.samples)
+
+
+def stitch(
+    accumulator: MPIAccumulator,
+    distribution: str = "detector",
+    *,
+    timestreams: str = "CalTimestreams",
+    boresight: str | None = "OnlineRaDecRotation",
+    flags: str | None = None,
+    detector_flags: str | None = None,
+    gaps: str = "keep",
+    missing: str = "flag",
+    root: int = 0,
+    drop_input: bool = False,
+) -> dict[Hashable, StitchedObservation]:
+    """Put the scans of each observation together again. Collective over the accumulator's ranks.
+
+    Samples move as buffers, from where they were accumulated to where they are wanted, in pieces of
+    a few MiB; no rank needs memory for more than it holds and receives.
+
+    Parameters
+    ----------
+    accumulator : MPIAccumulator
+        After the end of its pipeline. Its data are Scan frames (the default), or what
+        `ScanExtractor` makes of them.
+    distribution : {"detector", "time", "root"}
+        Each rank gets some detectors at all times, or all detectors at some times; or `root` gets
+        everything. Shares are as equal as can be, and may be empty.
+    timestreams, boresight, flags, detector_flags : str or None
+        Keys of Scan frames; see `ScanKeys`. They are of no use where the data come from a
+        `ScanExtractor`, which has its own.
+    gaps : {"keep", "fill", "refuse"}
+        What to do about times between scans without samples: they have no place in the arrays, and
+        `Timeline.gaps` says where they are; they are filled with samples that are 0 and flagged; or
+        an error.
+    missing : {"flag", "refuse"}
+        What to do about detectors that some scans do not have: there they are 0 and flagged; or an
+        error.
+    root : int
+    drop_input : bool
+        Let go of the data in ``accumulator.fullobs`` as they are moved.
+
+    Returns
+    -------
+    dict of group to StitchedObservation
+        In the order of ``accumulator.fullobs``. Observations without samples are left out.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used or differs between ranks.
+    InputError, MismatchError, DuplicateError
+        If the scans of an observation overlap or do not agree; on all ranks, before anything moves.
+
+    Examples
+    --------
+    >>> scans = MPIAccumulator(comm, ScanExtractor("CalTimestreams150GHz"))  # doctest: +SKIP
+    >>> pipe.Add(scans)  # doctest: +SKIP
+    >>> pipe.Run()  # doctest: +SKIP
+    >>> for name, observation in stitch(scans, gaps="fill").items():  # doctest: +SKIP
+    ...     print(name, observation.detectors, observation.signal.shape)
+    """
+    comm = accumulator.comm
+
+    def prepare() -> tuple[ScanKeys, int]:
+        if distribution not in DISTRIBUTIONS:
+            raise UsageError(
+                f"distribution is {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}."
+            )
+        check_choices(gaps, missing)
+        keys = ScanKeys(timestreams, boresight, flags, detector_flags)
+        return keys, communicators.rank_of(root, comm)
+
+    keys, root = communicators.collectively(comm, prepare)
+    told = (distribution, keys, gaps, missing, root, drop_input)
+    communicators.same_everywhere(comm, "The arguments of stitch", told)
+    scans = communicators.collectively(comm, lambda: read_scans(accumulator, keys))
+    timelines = timelines_of(accumulator, scans, gaps=gaps, missing=missing)
+    stitched = {}
+    for group, timeline in timelines.items():
+        shares = shares_of(
+            distribution, len(timeline.detectors), timeline.n_samples, comm.size, root
+        )
+        share = shares[comm.rank]
+        samples = communicators.collectively(comm, functools.partial(_room_for, timeline, share))
+        restitch(comm, timeline, shares, scans.get(group, {}), samples)
+        fill_in(timeline, share, samples)
+        if drop_input:
+            scans.pop(group, None)
+            accumulator.drop(group)
+        stitched[group] = StitchedObservation(
+            timeline, share, **vars(samples), _comm=comm, _shares=shares
+        )
+    return stitched
+
+
+def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]:
+    """Cut samples into the scans that they came from. Collective over all ranks.
+
+    Parameters
+    ----------
+    observation : StitchedObservation
+    samples : array
+        Samples of this rank's share, of the shape of ``observation.signal``: float64, float32,
+        int64 or int32, the same on all ranks.
+
+    Returns
+    -------
+    dict of int to spt3g.core.G3TimestreamMap
+        For each scan that was accumulated on this rank, by its index in
+        ``accumulator.fullobs[observation.group]``: its samples, with the detectors in the order of
+        the scan, and its times and units.
+
+    Raises
+    ------
+    UsageError
+        On all ranks, if the samples of one have another shape or cannot be those of timestreams.
+
+    Examples
+    --------
+    >>> filtered = unstitch(observation, observation.signal - template)  # doctest: +SKIP
+    >>> for index, timestreams in filtered.items():  # doctest: +SKIP
+    ...     frame = scans.fullobs[observation.group][index][2]
+    ...     frame["Filtered"] = timestreams
+    """
+    comm, timeline = observation._comm, observation.timeline
+    samples = np.asarray(samples)
+
+    def prepare() -> dict[int, Array]:
+        if samples.shape != observation.share.shape:
+            raise UsageError(
+                f"The samples have the shape {samples.shape}; expected {observation.share.shape}, "
+                "the share of this rank."
+            )
+        if samples.dtype not in _DTYPES:
+            raise UsageError(
+                f"The samples are {samples.dtype}; timestreams take "
+                f"{', '.join(dtype.name for dtype in _DTYPES)}."
+            )
+        return {
+            scan.number: np.empty(
+                (len(scan.header.detectors), scan.header.n_samples), samples.dtype
+            )
+            for scan in timeline.scans
+            if scan.rank == comm.rank
+        }
+
+    arrays = communicators.collectively(comm, prepare)
+    communicators.same_everywhere(comm, "The kind of numbers of the samples", samples.dtype.name)
+    scatter_back(comm, timeline, observation._shares, samples, arrays)
+    return {
+        scan.number: _timestreams(scan.header, arrays[scan.number])
+        for scan in timeline.scans
+        if scan.number in arrays and scan.rank == comm.rank
+    }
+
+
+_DTYPES = [np.dtype(name) for name in ("float64", "float32", "int64", "int32")]
+
+Scans = dict[Hashable, dict[int, Scan]]
+
+
+def read_scans(accumulator: MPIAccumulator, keys: ScanKeys) -> Scans:
+    """The scans that are on this rank, by group and by their index in it.
+
+    Raises
+    ------
+    InputError
+        If data are neither frames nor scans, or a frame is not as it should be.
+    """
+    scans: Scans = {}
+    for group, items in accumulator.fullobs.items():
+        for index, (_, rank, data) in enumerate(items):
+            if rank == accumulator.comm.rank:
+                scans.setdefault(group, {})[index] = _as_scan(data, keys, group)
+    return scans
+
+
+def timelines_of(
+    accumulator: MPIAccumulator, scans: Scans, *, gaps: str, missing: str
+) -> dict[Hashable, Timeline]:
+    """The timelines of all observations that have samples. Collective over the accumulator's ranks.
+
+    Parameters
+    ----------
+    accumulator : MPIAccumulator
+    scans : dict of group to dict of int to Scan
+        Those of this rank; see `read_scans`.
+    gaps, missing : str
+        See `make_timeline`.
+    """
+    comm = accumulator.comm
+    numbers = {group: number for number, group in enumerate(accumulator.fullobs)}
+    mine = {
+        numbers[group]: {index: scan.header for index, scan in some.items()}
+        for group, some in scans.items()
+    }
+    everywhere = [mine]
+    if comm.size > 1:
+        communicators.agree(comm)
+        packed = comm.allgather(pickle.dumps(_sharing_names(mine)))
+        everywhere = [pickle.loads(theirs) for theirs in packed]
+
+    def arrange() -> dict[Hashable, Timeline]:
+        found = {}
+        for group, number in numbers.items():
+            placed = [
+                PlacedScan(header, rank, index)
+                for rank, told in enumerate(everywhere)
+                for index, header in told.get(number, {}).items()
+            ]
+            timeline = make_timeline(group, placed, gaps=gaps, missing=missing)
+            if timeline is not None:
+                found[group] = timeline
+        return found
+
+    return communicators.collectively(comm, arrange)
+
+
+def _as_scan(data: Any, keys: ScanKeys, group: Hashable) -> Scan:
+    if isinstance(data, Scan):
+        return data
+    if isinstance(data, core.G3Frame):
+        return keys.read(data, where_of(data))
+    raise InputError(
+        f"The accumulator's data of group {group!r} are of the type {type(data).__name__}; to be "
+        "stitched they must be Scan frames (leave extractfunc out) or scans (give it a "
+        "ScanExtractor)."
+    )
+
+
+def _sharing_names(
+    headers: Mapping[int, Mapping[int, ScanHeader]],
+) -> dict[int, dict[int, ScanHeader]]:
+    """The same headers; detectors that are equal are one object, which pickle writes once."""
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
+    return {
+        number: {
+            index: header._replace(detectors=known.setdefault(header.detectors, header.detectors))
+            for index, header in some.items()
+        }
+        for number, some in headers.items()
+    }
+
+
+def _room_for(timeline: Timeline, share: Share) -> Samples:
+    # Zeros of the system's: they cost nothing where they are overwritten at once.
+    n_detectors, n_samples = share.shape
+    boresight = np.zeros((n_samples, 4)) if "boresight" in timeline.fields else None
+    return Samples(
+        np.zeros((n_detectors, n_samples), timeline.dtype),
+        boresight,
+        np.zeros(n_samples, np.uint8),
+        np.zeros((n_detectors, n_samples), np.uint8),
+    )
+
+
+def _timestreams(header: ScanHeader, samples: Array) -> Any:
+    return core.G3TimestreamMap(
+        list(header.detectors),
+        samples,
+        start=core.G3Time(header.start),
+        stop=core.G3Time(header.stop),
+        units=getattr(core.G3TimestreamUnits, header.units),
+        copy_data=False,
+    )

@@ -1,0 +1,105 @@
+"""Exchange of parts of arrays between all ranks, without copies of the whole.
+
+In each round a rank sends to one other and receives from one other, as the pairwise algorithm of
+``MPI_Alltoallv`` does. But here parts may lie anywhere in larger arrays, and only a few pieces of
+some MiB are under way at a time: what comes goes through a buffer that stays in the cache, to its
+place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .buffers import buffer
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+Array = NDArray[Any]
+
+# Bytes of a piece: enough to hide what a message costs, few enough to stay in the cache.
+PIECE = 4 * 2**20
+
+# Pieces under way: one is unpacked while the next comes.
+_COMING, _GOING = 2, 4
+
+
+def swap(
+    comm: Any,
+    outgoing: Callable[[int], Iterable[Array]],
+    incoming: Callable[[int], Iterable[Array]],
+) -> None:
+    """Exchange pieces of arrays between all ranks. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    outgoing : callable
+        ``outgoing(rank)`` gives the pieces for a rank, also for this one.
+    incoming : callable
+        ``incoming(rank)`` gives the places of the pieces from a rank: views of as many elements of
+        the same dtypes, in the same order as that rank's `outgoing` has them. None of either is
+        larger than `PIECE`, unless it is one element.
+    """
+    for mine, place in zip(outgoing(comm.rank), incoming(comm.rank), strict=True):
+        place[...] = mine
+    for away in range(1, comm.size):
+        to, source = (comm.rank + away) % comm.size, (comm.rank - away) % comm.size
+        _Round(comm, to, source).run(iter(outgoing(to)), iter(incoming(source)))
+
+
+class _Round:
+    """Pieces for one rank, and from another.
+
+    No rank waits for a piece before the first ones that it has to send are on their way, nor
+    without sending one more for each that came: so somebody can always go on.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, to: int, source: int):
+        self._comm, self._to, self._source = comm, to, source
+        self._coming: deque[tuple[Any, Array, Array]] = deque()
+        self._going: deque[tuple[Any, Array]] = deque()
+        self._number = 0
+
+    def run(self, outgoing: Iterator[Array], incoming: Iterator[Array]) -> None:
+        """Send and receive all."""
+        self._post(incoming)
+        self._send(outgoing)
+        while self._coming or self._going:
+            if self._coming:
+                request, came, place = self._coming.popleft()
+                request.Wait()
+                if came is not place:
+                    place[...] = came.reshape(place.shape)
+                self._post(incoming)
+            else:
+                self._going[0][0].Wait()
+            self._send(outgoing)
+
+    def _post(self, incoming: Iterator[Array]) -> None:
+        while len(self._coming) < _COMING:
+            place = next(incoming, None)
+            if place is None:
+                return
+            came = place if place.flags.c_contiguous else self._scratch(place)
+            self._coming.append((self._comm.Irecv(came, self._source), came, place))
+
+    def _send(self, outgoing: Iterator[Array]) -> None:
+        while self._going and self._going[0][0].Test():
+            self._going.popleft()
+        while len(self._going) < _GOING:
+            piece = next(outgoing, None)
+            if piece is None:
+                return
+            piece = np.ascontiguousarray(piece)
+            self._going.append((self._comm.Isend(piece, self._to), piece))
+
+    def _scratch(self, place: Array) -> Array:
+        self._number = (self._number + 1) % _COMING
+        raw = buffer(f"swap {self._number}", max(PIECE, place.nbytes))
+        return raw[: place.nbytes].view(place.dtype)
