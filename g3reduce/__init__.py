@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from .reducer import MPIReducer
     from .reductions.reduction import Reduction
     from .scans import ScanExtractor
-    from .stitch import StitchedObservation, stitch, unstitch
+    from .stitching import StitchedObservation, stitch, unstitch
     from .strategies.registry import register_strategy
 
 _HOME = {
@@ -48,9 +48,9 @@ _HOME = {
     "MPIReducer": "reducer",
     "Reduction": "reductions.reduction",
     "ScanExtractor": "scans",
-    "StitchedObservation": "stitch",
-    "stitch": "stitch",
-    "unstitch": "stitch",
+    "StitchedObservation": "stitching",
+    "stitch": "stitching",
+    "unstitch": "stitching",
     "coadd_files": "filecoadd",
     "digest": "digests",
     "guard": "guards",

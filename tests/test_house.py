@@ -53,7 +53,7 @@ ROWS = (
     ),
     ("joining.py", "filling.py"),
     ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
-    ("simulate", "stitch.py"),
+    ("simulate", "stitching.py"),
     ("plot.py",),
     ("cli", "__main__.py"),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,10 @@ class StitchedObservation:
     ----------
     timeline : Timeline
         What all ranks know of it: scans, gaps, detectors, units, rate.
-    share : Share
-        Which detectors and samples this rank holds.
+    shares : list of Share
+        Which detectors and samples each rank holds.
+    comm : communicator
+        Of these ranks.
     signal : array, shape (n_detectors, n_samples)
         The samples of this rank's share, C-contiguous, in the units and of the dtype of the scans.
         Where a scan has none they are 0, and flagged.
@@ -48,13 +50,17 @@ class StitchedObservation:
     """
 
     timeline: Timeline
-    share: Share
+    shares: list[Share]
+    comm: communicators.Comm
     signal: Array
     boresight: NDArray[np.float64] | None
     flags: Flags
     detector_flags: Flags
-    _comm: Any = field(repr=False)
-    _shares: list[Share] = field(repr=False)
+
+    @property
+    def share(self) -> Share:
+        """Which detectors and samples this rank holds."""
+        return self.shares[self.comm.rank]
 
     @property
     def group(self) -> Hashable:
@@ -160,9 +166,7 @@ def stitch(
         if drop_input:
             scans.pop(group, None)
             accumulator.drop(group)
-        stitched[group] = StitchedObservation(
-            timeline, share, **vars(samples), _comm=comm, _shares=shares
-        )
+        stitched[group] = StitchedObservation(timeline, shares, comm, **vars(samples))
     return stitched
 
 
@@ -195,7 +199,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     ...     frame = scans.fullobs[observation.group][index][2]
     ...     frame["Filtered"] = timestreams
     """
-    comm, timeline = observation._comm, observation.timeline
+    comm, timeline = observation.comm, observation.timeline
     samples = np.asarray(samples)
 
     def prepare() -> dict[int, Array]:
@@ -219,7 +223,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
 
     arrays = communicators.collectively(comm, prepare)
     communicators.same_everywhere(comm, "The kind of numbers of the samples", samples.dtype.name)
-    scatter_back(comm, timeline, observation._shares, samples, arrays)
+    scatter_back(comm, timeline, observation.shares, samples, arrays)
     return {
         scan.number: _timestreams(scan.header, arrays[scan.number])
         for scan in timeline.scans
