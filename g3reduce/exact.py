@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -125,7 +125,12 @@ def raised(limbs: Sequence[Limb], steps: int) -> list[Limb]:
     return [*dropped, *kept]
 
 
-def settle(limbs: Sequence[Limb], top: int, special: Limb | None = None) -> Values:
+def settle(
+    limbs: Sequence[Limb],
+    top: int,
+    special: Limb | None = None,
+    dtype: type[np.floating[Any]] = np.float64,
+) -> NDArray[Any]:
     """The sums as floats, rounded to nearest, ties to even; zeros are positive.
 
     Parameters
@@ -135,22 +140,27 @@ def settle(limbs: Sequence[Limb], top: int, special: Limb | None = None) -> Valu
     top : int
     special : int64 array, optional
         The codes of the values that were not finite; see `specials`.
+    dtype : {np.float64, np.float32}
+        The kind of the floats, which is that of the values that were summed.
     """
-    values: Values = limbs[0].view(np.float64)
+    values: NDArray[Any] = limbs[0].view(dtype)[: len(limbs[0])]
     for start in range(0, len(values), _BLOCK):
         place = slice(start, start + _BLOCK)
-        values[place] = nearest([limb[place] for limb in limbs], top)
+        values[place] = nearest([limb[place] for limb in limbs], top, dtype)
         if special is not None:
             _put_specials(values[place], special[place])
     return values
 
 
-def nearest(limbs: Sequence[Limb], top: int) -> Values:
-    """The floats nearest to what limbs stand for."""
+def nearest(
+    limbs: Sequence[Limb], top: int, dtype: type[np.floating[Any]] = np.float64
+) -> NDArray[Any]:
+    """The floats nearest to what limbs stand for: not the nearest to a wider float that is."""
     digits = _carried(limbs)
-    if len(digits) <= 3 and np.abs(digits[0]).max(initial=0) < _EXACT:
+    few = len(digits) <= 3 and np.abs(digits[0]).max(initial=0) < _EXACT
+    if few and dtype is np.float64:
         return _nearest_of_few(digits, top)
-    return _nearest_of_any(digits, top)
+    return _nearest_of_any(digits, top, dtype)
 
 
 def specials(values: Values, *, subtract: bool = False) -> Limb:
@@ -221,12 +231,14 @@ def _nearest_of_few(digits: Sequence[Limb], top: int) -> Values:
         return values * math.ldexp(1.0, top - WIDTH * len(digits))
 
 
-def _nearest_of_any(digits: Sequence[Limb], top: int) -> Values:
+def _nearest_of_any(
+    digits: Sequence[Limb], top: int, dtype: type[np.floating[Any]] = np.float64
+) -> NDArray[Any]:
     """As `nearest`, of digits of any size.
 
     They are put into an integer of 62 bits, whose last bit is set if any of the bits that are left
-    out is: rounded to odd. What is less than the smallest normal float is an integer of few bits,
-    and exact.
+    out is: rounded to odd. What is less than the smallest normal float of the kind of the values
+    is an integer of few bits, and exact.
     """
     negative = digits[0] < 0
     digits = _carried([np.where(negative, -digit, digit) for digit in digits])
@@ -240,7 +252,7 @@ def _nearest_of_any(digits: Sequence[Limb], top: int) -> Values:
         # Once bits were left out, those of the next digit have no place.
         room = np.where(left_out > 0, 0, np.clip(_KEPT - _bit_length(whole), 0, WIDTH))
     with np.errstate(over="ignore"):
-        values: Values = np.ldexp(whole.astype(np.float64), exponent.astype(np.intc))
+        values: NDArray[Any] = np.ldexp(whole.astype(dtype), exponent.astype(np.intc))
     np.negative(values, out=values, where=negative)
     return values
 
@@ -263,7 +275,7 @@ def _bit_length(whole: Limb) -> NDArray[np.int64]:
     return np.frexp(whole.astype(np.float64))[1].astype(np.int64)
 
 
-def _put_specials(values: Values, codes: Limb) -> None:
+def _put_specials(values: NDArray[Any], codes: Limb) -> None:
     if not codes.any():
         return
     nan, plus, minus = ((codes // unit) & _COUNTER != 0 for unit in (_NAN, _PLUS, _MINUS))
