@@ -51,6 +51,9 @@ _BLOCK = 16384
 _NAN, _PLUS, _MINUS = 1, 1 << 21, 1 << 42
 _COUNTER = (1 << 21) - 1
 
+# The bits of a float64 that a float32 has not.
+_BEYOND_SINGLE = 2**29 - 1
+
 # Integers that floats hold.
 _EXACT = 2**53
 
@@ -157,10 +160,10 @@ def nearest(
 ) -> NDArray[Any]:
     """The floats nearest to what limbs stand for: not the nearest to a wider float that is."""
     digits = _carried(limbs)
-    few = len(digits) <= 3 and np.abs(digits[0]).max(initial=0) < _EXACT
-    if few and dtype is np.float64:
-        return _nearest_of_few(digits, top)
-    return _nearest_of_any(digits, top, dtype)
+    if len(digits) > 3 or np.abs(digits[0]).max(initial=0) >= _EXACT:
+        return _nearest_of_any(digits, top, dtype)
+    values = _nearest_of_few(digits, top)
+    return values if dtype is np.float64 else _rounded_once(values, digits, top)
 
 
 def specials(values: Values, *, subtract: bool = False) -> Limb:
@@ -229,6 +232,21 @@ def _nearest_of_few(digits: Sequence[Limb], top: int) -> Values:
         values = values * unit + low
     with np.errstate(over="ignore"):  # a sum may be too large for a float
         return values * math.ldexp(1.0, top - WIDTH * len(digits))
+
+
+def _rounded_once(values: Values, digits: Sequence[Limb], top: int) -> NDArray[np.float32]:
+    """As float32, of digits and the float64 nearest to them.
+
+    To round twice is wrong only where the first rounding may have led to the middle between two of
+    float32. There are no more middles below the smallest normal float32, as sums are multiples of
+    the smallest of all.
+    """
+    with np.errstate(over="ignore"):
+        singles: NDArray[np.float32] = values.astype(np.float32)
+    middle = values.view(np.int64) & _BEYOND_SINGLE == (_BEYOND_SINGLE + 1) // 2
+    if middle.any():
+        singles[middle] = _nearest_of_any([digit[middle] for digit in digits], top, np.float32)
+    return singles
 
 
 def _nearest_of_any(

@@ -26,7 +26,8 @@ DType = np.dtype[Any]
 
 _MOST_ROWS = 4096
 
-# Small arrays are summed exactly many at once, because each one costs several calls of numpy.
+# Floats that are summed exactly at once: of small arrays many, because each takes several calls of
+# numpy; of large ones a stretch that stays in the cache, also as float64.
 _AT_ONCE = 2**15
 
 _EXTREMES = ("MIN", "MAX")
@@ -286,5 +287,8 @@ def _stretches(arrays: Sequence[Array], dtype: DType) -> Iterator[tuple[int, Any
         size += array.size * _floats_in(dtype)
         if size >= _AT_ONCE or number == len(arrays):
             values = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-            yield start, values.view(_real(dtype)).astype(np.float64, copy=False)
+            values = values.view(_real(dtype))
+            for begin in range(0, size, _AT_ONCE):
+                stretch = values[begin : begin + _AT_ONCE]
+                yield start + begin, stretch.astype(np.float64, copy=False)
             start, size, waiting = start + size, 0, []

@@ -133,7 +133,8 @@ def nearest(true, dtype):
         near = np.float32(nearest_float(true))
     if not np.isfinite(near):
         return near if abs(true) >= 2**128 - 2**103 else np.copysign(np.finfo("f4").max, near)
-    to = (np.nextafter(near, np.float32(side)) for side in (-math.inf, math.inf))
+    with np.errstate(over="ignore"):
+        to = [np.nextafter(near, np.float32(side)) for side in (-math.inf, math.inf)]
     three = [near, *(x for x in to if np.isfinite(x))]
     even = lambda x: int(x.view(np.int32)) & 1  # noqa: E731
     return min(three, key=lambda x: (abs(Fraction(float(x)) - true), even(x))) + np.float32(0)
