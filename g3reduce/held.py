@@ -76,7 +76,7 @@ class Manner:
     exactness : Exactness or None
         That the result is not to depend on the order, and what is known of floats that are summed.
     warned : set of str
-        What too large a value was told of.
+        The name, once it was told that a value is beyond its bound.
     """
 
     reduction: Reduction
@@ -144,8 +144,10 @@ class Manner:
             )
 
     def prepare(self, arrays: Sequence[Array], where: str) -> list[Array]:
-        """The arrays of a state, with one zero and no NaN if extremes are not to depend on the
-        order: of 0.0 and -0.0 the lesser is the one that comes first, or last.
+        """The arrays of a state as they are to be combined.
+
+        If extremes are not to depend on the order they have one zero, because of 0.0 and -0.0
+        either may be taken, and no NaN.
 
         Raises
         ------
@@ -271,7 +273,7 @@ def row_length(sizes: Sequence[int]) -> int:
 
 
 def _floats_in(dtype: DType) -> int:
-    """How many floats a float, or a complex number, is."""
+    """How many floats one element is: a complex number is two."""
     return 2 if dtype.kind == "c" else 1
 
 

@@ -86,6 +86,8 @@ def test_sums_are_the_same_to_the_bit(comm, monkeypatch, how, absmax):
         for kind, make in STATES.items()
     }
     for seed, (strategy, result) in enumerate(ELEMENTWISE):
+        if how == "shared" and strategy != strategies.AUTO:
+            continue  # one node has no work for a strategy
         for kind in STATES if result == "all" and strategy == strategies.AUTO else ["mixed"]:
             frames = dealt(comm, N_FRAMES, seed)
             options = {"strategy": strategy, "result": result, "root": root, "absmax": absmax}
