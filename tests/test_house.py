@@ -29,6 +29,7 @@ ROWS = (
             "lines.py",
             "texts.py",
             "exact.py",
+            "toastimport.py",
         ),
         *("layout.py", "observations.py", "swap.py"),
     ),
@@ -39,12 +40,12 @@ ROWS = (
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
-        *("mapbytes.py", "scans.py"),
+        *("mapbytes.py", "scans.py", "bolometers.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
         *("numbering.py", "arithmetic.py", "summary.py", "strategies", "blockhead.py"),
-        *("timeline.py",),
+        *("timeline.py", "toast_focalplane.py"),
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
