@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from .scans import ScanExtractor
     from .stitching import StitchedObservation, stitch, unstitch
     from .strategies.registry import register_strategy
+    from .toast_filler import TOASTFiller
 
 _HOME = {
     "MPIAccumulator": "accumulate",
@@ -47,6 +48,7 @@ _HOME = {
     "MPIMapCoadder": "coadd",
     "MPIReducer": "reducer",
     "Reduction": "reductions.reduction",
+    "TOASTFiller": "toast_filler",
     "ScanExtractor": "scans",
     "StitchedObservation": "stitching",
     "stitch": "stitching",
@@ -92,6 +94,7 @@ __all__ = [
     "ScanExtractor",
     "StallError",
     "StitchedObservation",
+    "TOASTFiller",
     "Unit",
     "UsageError",
     "coadd_files",

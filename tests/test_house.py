@@ -40,7 +40,7 @@ ROWS = (
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
-        *("mapbytes.py", "scans.py", "bolometers.py"),
+        *("mapbytes.py", "scans.py", "bolometers.py", "toast_ranks.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
@@ -52,10 +52,10 @@ ROWS = (
         *("held.py", "elements.py", "wholes.py", "grouping.py"),
         *("distribute.py", "parallelize.py", "endmodule.py", "restitch.py"),
     ),
-    ("joining.py", "elementjoin.py", "filling.py"),
-    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
+    ("joining.py", "elementjoin.py", "filling.py", "toast_observation.py"),
+    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py", "toast_exchange.py"),
     ("simulate", "stitching.py"),
-    ("plot.py",),
+    ("plot.py", "toast_filler.py"),
     ("cli", "__main__.py"),
 )
 
@@ -251,7 +251,8 @@ def test_every_public_name_exists_and_is_documented(name):
     listed = documentation.split(f"\n{section}\n----------\n")[1].split("\n\n")[0]
     for argument in inspect.signature(thing).parameters:
         assert re.search(rf"\b{argument}\b[^\n]* : |\b{argument}\b(?=[,\s])", listed), argument
-    if name in ("MPIMapCoadder", "MPIReducer", "MPIFileReader", "MPIIODistributor", "coadd_files"):
+    collective = ("MPIMapCoadder", "MPIReducer", "TOASTFiller", "MPIFileReader", "MPIIODistributor")
+    if name in (*collective, "coadd_files"):
         assert re.search(r"^Raises\n-{6}$", documentation, re.MULTILINE)
         assert re.search(r"^Examples\n-{8}$", documentation, re.MULTILINE)
         assert "Collective over `mpicomm`" in documentation
