@@ -46,13 +46,22 @@ def bring_samples(
     share = observation.share if observation else _NOTHING
     common = observation.share_in_common if observation else _NOTHING
     everywhere = comm.allgather((share, common))  # only TOAST knows how it divides
-    own = observation.room() if observation else _room(timeline, _NOTHING)
-    restitch(comm, timeline, [both[0] for both in everywhere], scans, own)
+
+    def rooms() -> tuple[Samples, Samples]:
+        own = observation.room() if observation else _room(timeline, _NOTHING)
+        return own, _room(timeline, common, in_common=True)
+
+    # What one rank has no memory for, no other may wait for: so this is done together.
+    own, shared = communicators.collectively(comm, rooms)
+    shares, shares_in_common = zip(*everywhere, strict=True)
+    restitch(comm, timeline, shares, scans, own)
     fill_in(timeline, share, own)
-    shared = _room(timeline, common, in_common=True)
-    restitch(comm, timeline, [both[1] for both in everywhere], scans, shared)
+    restitch(comm, timeline, shares_in_common, scans, shared)
     fill_in(timeline, common, shared)
-    return observation and observation.complete(own, shared, unusable)
+    turned = communicators.collectively(
+        comm, lambda: observation.turned(shared) if observation else {}
+    )
+    return observation and observation.complete(own, turned, unusable)
 
 
 def _room(timeline: Timeline, share: Share, *, in_common: bool = False) -> Samples:

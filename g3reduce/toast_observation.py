@@ -6,7 +6,6 @@ import datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from spt3g import core
 
 from .errors import InputError
@@ -113,16 +112,40 @@ class EmptyObservation:
             signal = np.zeros(signal.shape, self._timeline.dtype)
         return Samples(signal, detector_flags=ob.detdata[names.det_flags].data)
 
-    def complete(self, own: Samples, common: Samples, unusable: dict[str, int]) -> Any:
+    def turned(self, common: Samples) -> dict[str, Any]:
+        """What all detectors have in common as TOAST has it, by its name there.
+
+        Parameters
+        ----------
+        common : Samples
+            Boresight and flags, as spt3g has them, of `share_in_common`. Samples without a
+            direction are flagged, too.
+
+        Returns
+        -------
+        dict of str to ndarray or None
+            None where another rank of the column gives it.
+        """
+        names = self._names
+        if self.ob.comm_col_rank != 0:
+            return dict.fromkeys((names.times, names.boresight_radec, names.shared_flags))
+        quaternions: Any = common.boresight
+        boresight, known = boresight_quaternions(quaternions)
+        flags: Any = common.flags
+        return {
+            names.times: posix_seconds(self._timeline.times(self.share.samples)),
+            names.boresight_radec: boresight,
+            names.shared_flags: np.where(known, flags, flags | INVALID).astype(np.uint8),
+        }
+
+    def complete(self, own: Samples, turned: dict[str, Any], unusable: dict[str, int]) -> Any:
         """Make it a whole observation. Collective over the group.
 
         Parameters
         ----------
         own : Samples
             What `room` gave, filled.
-        common : Samples
-            Boresight and flags, as spt3g has them, of `share_in_common`. Samples without a
-            direction are flagged, too.
+        turned : dict of str to ndarray or None
         unusable : dict of str to int
             Flags of whole detectors.
 
@@ -136,7 +159,7 @@ class EmptyObservation:
         signal = ob.detdata[names.det_data].data
         if self._size != 1 or own.signal is not signal:
             np.divide(own.signal, self._size, out=signal)
-        for name, values in self._in_common(common).items():
+        for name, values in turned.items():
             ob.shared[name].set(values, fromrank=0)
         local = self.share.samples
         spans = [
@@ -151,20 +174,6 @@ class EmptyObservation:
             {name: unusable[name] for name in ob.local_detectors if name in unusable}
         )
         return ob
-
-    def _in_common(self, common: Samples) -> dict[str, NDArray[Any] | None]:
-        """What all detectors share, by TOAST's names; None on ranks that are given it."""
-        names = self._names
-        if self.ob.comm_col_rank != 0:
-            return dict.fromkeys((names.times, names.boresight_radec, names.shared_flags))
-        quaternions: Any = common.boresight
-        boresight, known = boresight_quaternions(quaternions)
-        flags: Any = common.flags
-        return {
-            names.times: posix_seconds(self._timeline.times(self.share.samples)),
-            names.boresight_radec: boresight,
-            names.shared_flags: np.where(known, flags, flags | INVALID).astype(np.uint8),
-        }
 
 
 def _session(toast: Any, timeline: Timeline) -> Any:

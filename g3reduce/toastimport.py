@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import signal
 import sys
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 from .errors import UsageError
 
 # Parts of spt3g that bring an HDF5 library of their own; `spt3g.core` and `spt3g.maps` do not.
 _WITH_HDF5 = ("spt3g.gcp", "spt3g.dfmux")
+
+# Those for which pshmem, TOAST's shared memory, installs a handler: it tidies up and exits with 0.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
 def load_toast() -> Any:
@@ -32,7 +38,8 @@ def load_toast() -> Any:
     if "toast" not in sys.modules:
         _require_its_own_hdf5()
     try:
-        toast = importlib.import_module("toast")
+        with _keeping_handlers():
+            toast = importlib.import_module("toast")
     except ImportError as error:
         raise UsageError(
             f"TOAST cannot be imported ({error}). It comes with pip install 'g3reduce[toast]'."
@@ -43,6 +50,22 @@ def load_toast() -> Any:
             "installed: pip install --upgrade 'g3reduce[toast]'."
         )
     return toast
+
+
+@contextlib.contextmanager
+def _keeping_handlers() -> Iterator[None]:
+    """Give signals back to those who had them, such as a guard that is open.
+
+    Signals that would end the process at once stay with TOAST, which removes its shared memory.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None is a handler that was not installed from Python.
+            if handler not in (None, signal.SIG_DFL, signal.getsignal(number)):
+                signal.signal(number, handler)
 
 
 def _require_its_own_hdf5() -> None:

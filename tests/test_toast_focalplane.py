@@ -1,6 +1,7 @@
 """From spt3g's conventions to TOAST's, against spt3g's own pointing and map binner."""
 
 import logging
+import signal
 import subprocess
 import sys
 
@@ -20,7 +21,7 @@ from toastscans import (
     toast_or_skip,
 )
 
-from g3reduce import UsageError
+from g3reduce import UsageError, toastimport
 from g3reduce.bolometers import BolometerWatch
 from g3reduce.errors import InputError
 from g3reduce.toast_focalplane import (
@@ -215,6 +216,26 @@ def test_equal_calibrations_have_equal_digests():
     one, same, other = (bolometers(calibration_frame(["a1", "a2"], seed)) for seed in (1, 1, 2))
     assert one.digest == same.digest != other.digest
     assert one.digest != bolometers(calibration_frame(["a1", "a2"], 1), NETS).digest
+
+
+def test_importing_toast_leaves_signals_to_those_who_had_them():
+    """A guard, say, or Python's own handler of Ctrl-C; else TOAST's would exit with 0."""
+
+    def ours(number, frame):
+        raise AssertionError
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        signal.signal(signal.SIGINT, ours)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        with toastimport._keeping_handlers():
+            for number in before:
+                signal.signal(number, lambda number, frame: sys.exit(0))
+        assert signal.getsignal(signal.SIGINT) is ours
+        assert signal.getsignal(signal.SIGTERM) not in (ours, signal.SIG_DFL)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def test_another_hdf5_that_came_first_is_an_error_with_the_way_out():
