@@ -10,7 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import coadding, command, custom, distributor, machine, memory, reducing, scaling
+from . import (
+    coadding,
+    command,
+    custom,
+    distributor,
+    exactness,
+    machine,
+    memory,
+    reducing,
+    scaling,
+)
 from .settings import Benchmark, Settings
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -21,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "distributor": distributor.BENCHMARK,
     "reducing": reducing.BENCHMARK,
     "custom": custom.BENCHMARK,
+    "exactness": exactness.BENCHMARK,
 }
 
 # The machine, and the rows of each benchmark.
