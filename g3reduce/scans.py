@@ -62,6 +62,11 @@ class ScanHeader(NamedTuple):
         return len(self.detectors), self.n_samples
 
     @property
+    def last(self) -> int:
+        """The time of the last sample; of one alone its start, whatever the stop is."""
+        return self.stop if self.n_samples > 1 else self.start
+
+    @property
     def step(self) -> float:
         """The time from one sample to the next; NaN where there is only one."""
         intervals, duration = self.n_samples - 1, float(self.stop - self.start)
