@@ -186,7 +186,10 @@ class ScanKeys:
             samples.units.name,
             np.result_type(*{row.dtype for row in signal}),
             tuple(name for name, part in parts.items() if part is not None),
-            (boresight[0], boresight[-1]) if boresight is not None and n_samples else None,
+            # Copies: what all ranks are told should not keep the samples.
+            (boresight[0].copy(), boresight[-1].copy())
+            if boresight is not None and n_samples
+            else None,
         )
         return Scan(header, **parts)
 
