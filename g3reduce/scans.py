@@ -193,6 +193,16 @@ class ScanKeys:
         )
         return Scan(header, **parts)
 
+    def let_go_of_bytes(self, frame: Any) -> None:
+        """Let a frame that was read keep its parts as objects alone.
+
+        One from a file would also keep the bytes that they were made from, as large as they are.
+        What was read stays of use, and the frame is as it was.
+        """
+        for key in (self.timestreams, self.boresight, self.flags, self.detector_flags):
+            if key is not None and key in frame:  # a scan without detectors may lack the others
+                frame[key] = frame.pop(key)
+
     def _boresight(self, frame: Any, n_samples: int, where: str) -> Array | None:
         if self.boresight is None:
             return None

@@ -297,7 +297,9 @@ def _as_scan(data: Any, keys: ScanKeys, group: Hashable) -> Scan:
     if isinstance(data, Scan):
         return data
     if isinstance(data, core.G3Frame):
-        return keys.read(data, where_of(data))
+        scan = keys.read(data, where_of(data))
+        keys.let_go_of_bytes(data)
+        return scan
     if data is None:
         raise InputError(
             f"The accumulator has no data of group {group!r} any more: they were dropped, by "

@@ -1,5 +1,7 @@
 """Stitching in one process is the serial concatenation, whatever the scans are like."""
 
+import pickle
+
 import numpy as np
 import pytest
 import scans
@@ -192,6 +194,34 @@ def test_stitching_twice_gives_the_same_and_leaves_the_frames_as_they_were():
         found.boresight[:] = 0
     (found,) = stitch(accumulator).values()
     assert_share(found, expected)
+
+
+def test_frames_of_files_are_the_same_after_stitching_as_before(tmp_path):
+    rng = np.random.default_rng(1)
+    kinds = {"flags": "bool", "detector_flags": "bool"}
+    frames = scans.an_observation(rng, dtype=np.float32, **kinds)
+    (file,) = scans.write_files(tmp_path, frames, n_files=1)
+    back = [frame for frame in core.G3File(file) if frame.type == core.G3FrameType.Scan]
+    before = [pickle.dumps(frame) for frame in back]
+    found = stitched(back)
+    assert [pickle.dumps(frame) for frame in back] == before
+    expected = whole(frames)
+    assert_share(found, expected)
+    del back
+    assert_share(found, expected)
+
+
+def test_scans_without_detectors_are_passed_by():
+    rng = np.random.default_rng(1)
+    frames = scans.an_observation(rng)
+    bare = core.G3Frame(core.G3FrameType.Scan)
+    bare["SourceName"], bare["ObservationID"] = "field", 1000
+    bare[scans.KEY] = core.G3TimestreamMap()
+    for keys in (None, {}):
+        accumulator = accumulate(COMM, [bare, *frames], [0] * 4, keys=keys)
+        (found,) = stitch(accumulator, missing="refuse").values()
+        assert_share(found, whole(frames))
+        assert set(unstitch(found, found.signal)) == {1, 2, 3}
 
 
 def test_data_that_are_no_scans_are_refused():

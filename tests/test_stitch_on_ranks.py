@@ -1,6 +1,7 @@
 """Stitching on any number of ranks is the serial concatenation, whoever had which scan."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -239,6 +240,35 @@ def test_samples_move_as_buffers_and_are_never_pickled(comm, monkeypatch):
     assert_share(found, whole(frames))
     assert pickled
     assert sum(pickled) < found.signal.nbytes / 4
+
+
+@pytest.mark.ranks(1, 2, 3)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_a_rank_needs_memory_for_what_it_receives_and_for_some_pieces(
+    comm, small_pieces, distribution
+):
+    small_pieces(2**14)
+    frames = scans.an_observation(
+        np.random.default_rng(1), [700] * 7, detectors=[f"d{i}" for i in range(60)]
+    )
+    accumulator = accumulate(comm, frames, np.arange(7) % comm.size, keys={})
+    stitch(accumulator, distribution)  # buffers stay
+    tracemalloc.start()
+    try:
+        (found,) = stitch(accumulator, distribution).values()
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        kept, _ = tracemalloc.get_traced_memory()
+        back = unstitch(found, found.signal)
+        _, way_back = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    share = sum(a.nbytes for a in (found.signal, found.boresight, found.flags))
+    share += found.detector_flags.nbytes
+    mine = sum(np.asarray(timestreams).nbytes for timestreams in back.values())
+    some_pieces = 8 * 2**14 + 2**17  # and what Python needs for itself
+    assert peak < share + some_pieces
+    assert way_back - kept < mine + some_pieces
 
 
 def all_raise(comm, work, kind, *parts, everywhere=True):
