@@ -63,6 +63,9 @@ class MPIAccumulator:
     exchange the metadata: afterwards `fullobs` has the same groups, in the same order and with the
     same metadata on every rank. Frames go down the pipeline as they came.
 
+    A module behind may take keys from a frame and add others: the accumulator has its own copy of
+    the frame. But the objects are the same, so that what is changed in place is changed in both.
+
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be the
     first of a pipeline, because spt3g does not tell that one of the end.
 

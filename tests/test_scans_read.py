@@ -1,6 +1,8 @@
 """What is taken from Scan frames: samples, boresight, flags of all kinds; and what is refused."""
 
+import mmap
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -94,6 +96,27 @@ def test_a_detached_scan_shares_no_memory_with_its_frame():
     assert not any(np.shares_memory(a, b) for a in mine for b in theirs)
     # What all ranks are told keeps no samples alive.
     assert all(end.base is None for end in scan.header.ends)
+
+
+def test_a_frame_that_lets_go_of_its_bytes_keeps_its_samples_once(tmp_path):
+    if not sys.platform.startswith("linux"):
+        pytest.skip("there is no /proc")
+    values = np.arange(4_500_000.0).reshape(3, -1)  # so many that their memory is given back
+    frame = a_frame(Large=core.G3TimestreamMap(DETECTORS, values))
+    (file,) = scans.write_files(tmp_path, [frame], n_files=1)
+    *_, frame = core.G3File(file)
+    keys = ScanKeys("Large", boresight=None)
+    scan = keys.read(frame, "")
+    before = resident()
+    keys.let_go_of_bytes(frame)
+    assert before - resident() > 0.9 * values.nbytes
+    assert np.shares_memory(scan.signal[0], np.asarray(frame["Large"]["b"]))
+    np.testing.assert_array_equal(scan.signal, values)
+
+
+def resident():
+    with open("/proc/self/statm") as stream:
+        return int(stream.read().split()[1]) * mmap.PAGESIZE
 
 
 def test_a_scan_that_is_read_looks_into_its_frame():

@@ -11,7 +11,11 @@ from stitching_oracle import accumulate, assert_share, keys_of, whole
 
 import g3reduce
 from g3reduce import restitch, stitch, swap, unstitch, waiting
-from g3reduce.layout import DISTRIBUTIONS
+from g3reduce.filling import fill_in
+from g3reduce.layout import DISTRIBUTIONS, shares_of
+from g3reduce.restitch import Samples
+from g3reduce.scans import ScanKeys
+from g3reduce.stitching import read_scans, timelines_of
 
 SOON = 15  # seconds; ranks share cores
 
@@ -195,6 +199,32 @@ def test_everything_may_go_to_any_rank(comm):
         assert_share(found, whole(case.frames))
         assert_shares(comm, "root", found, root)
         assert_back(comm, case, accumulator, found)
+
+
+@pytest.mark.ranks(1, 2, 3)
+@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+def test_samples_may_go_to_memory_of_the_callers_and_only_what_is_asked_for(comm, distribution):
+    kinds = {"flags": "int", "detector_flags": "int"}
+    frames = scans.an_observation(np.random.default_rng(1), gaps=[0, 2, 0], **kinds)
+    expected = whole(frames, "fill")
+    keys = keys_of(frames)
+    accumulator = accumulate(comm, frames, np.arange(3) % comm.size, keys=keys)
+    there = read_scans(accumulator, ScanKeys(**keys))
+    (timeline,) = timelines_of(accumulator, there, gaps="fill", missing="flag").values()
+    shares = shares_of(distribution, 3, timeline.n_samples, comm.size)
+    rows, samples = share = shares[comm.rank]
+    mine = there.get(timeline.group, {})
+    everything = np.full((*share.shape, 2), 7.0)
+    flags = np.full(share.shape[1], 4, np.uint8)
+    some = Samples(everything[..., 0], flags=flags)
+    restitch.restitch(comm, timeline, shares, mine, some)
+    fill_in(timeline, share, some)
+    gap = slice(7, 9)
+    # What no scan has is as it was, but flagged.
+    expected.signal[:, gap], expected.flags[gap] = 7, 4 | 1
+    np.testing.assert_array_equal(some.signal, expected.signal[rows, samples])
+    np.testing.assert_array_equal(flags, expected.flags[samples])
+    assert (everything[..., 1] == 7).all()
 
 
 @pytest.mark.ranks(2, 3)
@@ -413,7 +443,8 @@ def test_an_error_before_stitching_on_one_rank_ends_all_in_a_guard(comm):
 
 
 @pytest.mark.ranks(1, 2, 3)
-def test_from_files_to_filtered_files(comm, shared_folder):
+@pytest.mark.parametrize("how", ["reader", "distributor"])
+def test_from_files_to_filtered_frames(comm, shared_folder, how):
     """The whole way: a pipeline reads, stitches, filters, and each rank has its scans again."""
     rng = np.random.default_rng(3)
     each = [scans.an_observation(rng, (5, 6, 7, 4), obs=obs) for obs in (1, 2)]
@@ -421,10 +452,13 @@ def test_from_files_to_filtered_files(comm, shared_folder):
         for obs, frames in enumerate(each, 1):
             scans.write_files(shared_folder, frames, name=f"obs_{obs}")
     comm.Barrier()
-    files = [str(shared_folder / f"obs_{obs}_0{i}.g3") for obs in (1, 2) for i in (0, 1)]
+    blocks = [[str(shared_folder / f"obs_{obs}_0{i}.g3") for i in (0, 1)] for obs in (1, 2)]
     accumulator = g3reduce.MPIAccumulator(comm)
     pipe = core.G3Pipeline()
-    pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files])
+    if how == "reader":
+        pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=blocks)
+    else:
+        pipe.Add(g3reduce.MPIIODistributor, mpicomm=comm, n_io=1, files=blocks)
     pipe.Add(accumulator)
     with g3reduce.guard(comm):
         pipe.Run()
