@@ -33,6 +33,16 @@ class ObservationNames:
         InputError
             If neither the frame nor one before it says.
         """
+        return "{}-{}".format(*self.values_of(frame, where))
+
+    def values_of(self, frame: Any, where: str) -> tuple[Any, Any]:
+        """What the frame, or one before it, has under both keys.
+
+        Raises
+        ------
+        InputError
+            If neither says.
+        """
         values = [frame[key] if key in frame else self._latest.get(key) for key in _KEYS]
         if None in values:
             missing = _KEYS[values.index(None)]
@@ -41,4 +51,4 @@ class ObservationNames:
                 "not known to which observation it belongs. Add the key to the frames, or give "
                 "MPIAccumulator an extractfunc that names their group."
             )
-        return "{}-{}".format(*values)
+        return values[0], values[1]
