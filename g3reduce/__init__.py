@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from .reducer import MPIReducer
     from .reductions.reduction import Reduction
     from .scans import ScanExtractor
+    from .stitchfiles import StitchedSummary, stitch_files
     from .stitching import StitchedObservation, stitch, unstitch
     from .strategies.registry import register_strategy
 
@@ -49,7 +50,9 @@ _HOME = {
     "Reduction": "reductions.reduction",
     "ScanExtractor": "scans",
     "StitchedObservation": "stitching",
+    "StitchedSummary": "stitchfiles",
     "stitch": "stitching",
+    "stitch_files": "stitchfiles",
     "unstitch": "stitching",
     "coadd_files": "filecoadd",
     "digest": "digests",
@@ -92,6 +95,7 @@ __all__ = [
     "ScanExtractor",
     "StallError",
     "StitchedObservation",
+    "StitchedSummary",
     "Unit",
     "UsageError",
     "coadd_files",
@@ -99,6 +103,7 @@ __all__ = [
     "guard",
     "register_strategy",
     "stitch",
+    "stitch_files",
     "unit_of",
     "unstitch",
 ]

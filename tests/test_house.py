@@ -39,7 +39,7 @@ ROWS = (
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
-        *("mapbytes.py", "scans.py"),
+        *("mapbytes.py", "scans.py", "filenames.py", "timestreambytes.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
@@ -50,11 +50,12 @@ ROWS = (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
         *("elements.py", "wholes.py", "grouping.py"),
         *("distribute.py", "parallelize.py", "endmodule.py", "restitch.py"),
+        "preface.py",
     ),
     ("joining.py", "filling.py"),
     ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
-    ("simulate", "stitching.py"),
-    ("plot.py",),
+    ("simulate", "stitching.py", "scanfiles.py"),
+    ("plot.py", "stitchedframes.py", "stitchfiles.py"),
     ("cli", "__main__.py"),
 )
 
@@ -85,6 +86,7 @@ NEIGHBOURS = {
     ("summary.py", "numbering.py"),
     ("parallelize.py", "distribute.py"),
     ("filecoadd.py", "coadd.py"),
+    ("stitchfiles.py", "stitchedframes.py"),
     ("__main__.py", "cli"),
 }
 
