@@ -8,6 +8,7 @@ from typing import Any
 from spt3g import core
 
 from . import comm as communicators
+from . import waiting
 from .accumulate import MPIAccumulator
 from .distribute import MPIFileReader
 from .ledger import unit_of, where_of
@@ -59,7 +60,11 @@ class ScanFiles:
             failure = error
             reader.stop()
         try:
-            communicators.agree(self._comm, failure)  # and so all are here
+            # What is wrong with one file often is with all: one message is enough.
+            waiting.meet(self._comm, "the end of the files")
+            failed = self._comm.allgather(failure is not None)
+            first = True in failed and failed.index(True) == self._comm.rank
+            communicators.agree(self._comm, failure if first else None)  # and so all are here
             for accumulator in self.accumulators:
                 accumulator.finish()
         finally:

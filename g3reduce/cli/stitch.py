@@ -124,11 +124,11 @@ def _line(summary: StitchedSummary) -> str:
     """What is said of an observation."""
     gaps = _number(len(summary.gaps), "gap")
     if summary.gaps:
-        gaps += f" of {sum(summary.gaps):.4g} s{' in all' if len(summary.gaps) > 1 else ''}"
+        gaps += f" of {sum(summary.gaps):.6g} s{' in all' if len(summary.gaps) > 1 else ''}"
     return (
         f"{summary.name}: {_number(summary.n_detectors, 'detector')}, "
         f"{_number(summary.n_samples, 'sample')} from {_number(summary.n_scans, 'scan')} over "
-        f"{summary.seconds:.4g} s, {gaps}, {100 * summary.flagged:.3g} % flagged"
+        f"{summary.seconds:.6g} s, {gaps}, {100 * summary.flagged:.3g} % flagged"
     )
 
 
