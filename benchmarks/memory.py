@@ -37,9 +37,9 @@ def measure(
         files = write_files(folder, kind, SHARED, settings.size, settings.n_files)
         first = write_files(folder / "first", kind, SHARED, "tiny", 2)
         for n_ranks in ranks or settings.ranks:
-            peaks = _peaks(n_ranks, coadd_on_ranks, first, files, folder)
+            peaks = peaks_of(n_ranks, coadd_on_ranks, folder, first=first, files=files)
             rows += _rows(kind, n_ranks, files, peaks)
-        peak = _peaks(1, coadd_by_spt3g, first, files, folder)[0]
+        (peak,) = peaks_of(1, coadd_by_spt3g, folder, first=first, files=files)
         rows.append({"kind": kind, "ranks": 1, "who": "spt3g", **peak.in_mib()})
         shutil.rmtree(folder)
     return rows
@@ -66,9 +66,15 @@ def _coadd(
     files: list[str],
     folder: str,
 ) -> list[Row]:
-    """Coadd, and say when it begins and ends. What imports take is there before."""
+    """What imports take is there before."""
     output = os.path.join(folder, "coadd.g3")
     coadd(first, output)
+    while_looked_at(comm, folder, lambda: coadd(files, output))
+    return []
+
+
+def while_looked_at(comm: Any, folder: str, work: Callable[[], object]) -> None:
+    """Work, and say when it begins and ends to `peaks_of`, which looks from outside."""
     before = Memory.of(os.getpid())
     note = Path(folder) / f"rank{comm.rank}.json"
     fresh = note.with_suffix(".new")
@@ -76,10 +82,10 @@ def _coadd(
     fresh.rename(note)  # whole, for those who look
     comm.Barrier()
     time.sleep(5 * BETWEEN_LOOKS)
-    coadd(files, output)
+    result = work()
     comm.Barrier()
     note.unlink()
-    return []
+    del result
 
 
 class Memory:
@@ -118,16 +124,22 @@ class Memory:
         }
 
 
-def _peaks(
-    n_ranks: int,
-    coadd: Callable[..., list[Row]],
-    first: list[str],
-    files: list[str],
-    folder: Path,
+def peaks_of(
+    n_ranks: int, function: Callable[..., list[Row]], folder: Path, **arguments: Any
 ) -> list[Memory]:
-    """The greatest memory of each rank above what it had before.
+    """The greatest memory of each rank above what it had before `while_looked_at`.
 
     It is looked at from outside, because no thread of a rank runs while spt3g adds maps.
+
+    Parameters
+    ----------
+    n_ranks : int
+    function : callable
+        At the top level of a module: ``function(comm, folder=folder, **arguments)`` calls
+        `while_looked_at`.
+    folder : Path
+        For notes.
+    **arguments
     """
     peaks: dict[int, Memory] = {}
 
@@ -143,7 +155,7 @@ def _peaks(
                 peaks[rank] = now
         time.sleep(BETWEEN_LOOKS)
 
-    rows_from_ranks(n_ranks, coadd, meanwhile=look, first=first, files=files, folder=str(folder))
+    rows_from_ranks(n_ranks, function, meanwhile=look, folder=str(folder), **arguments)
     return [peaks[rank] for rank in range(n_ranks)]
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import coadding, command, custom, distributor, machine, memory, reducing, scaling
+from . import coadding, command, custom, distributor, machine, memory, reducing, scaling, stitching
 from .settings import Benchmark, Settings
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -21,6 +21,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "distributor": distributor.BENCHMARK,
     "reducing": reducing.BENCHMARK,
     "custom": custom.BENCHMARK,
+    "stitching": stitching.BENCHMARK,
 }
 
 # The machine, and the rows of each benchmark.

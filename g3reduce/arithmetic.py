@@ -30,7 +30,7 @@ _BOUNDED, _UNBOUNDED = 2, 3
 
 @dataclass
 class Grid:
-    """On what grid the sums of a map are, which is all that is needed to make them again.
+    """On what grid sums are, of a map or of a state; all that is needed to make them again.
 
     Attributes
     ----------
@@ -38,7 +38,7 @@ class Grid:
         See `g3reduce.exact`.
     limbs : int
     addends : int
-        How many maps were added.
+        How many maps, or states, were added.
     special : bool
         Whether any of their values was not finite.
     """
@@ -212,17 +212,22 @@ class Exact:
     exactness : Exactness
     grids : dict of str to Grid
         Those that there are; they are kept up to date.
+    warned : set of str, optional
+        The names of sums of which it was told that a value is beyond its bound. Sums that are told
+        of together have one such set. Default: one of its own.
     """
 
-    def __init__(self, exactness: Exactness, grids: dict[str, Grid]):
+    def __init__(
+        self, exactness: Exactness, grids: dict[str, Grid], warned: set[str] | None = None
+    ):
         self.grids = grids
         self._exactness = exactness
-        self._warned: set[str] = set()
+        self._warned = set() if warned is None else warned
 
     def begin(self, blocks: Blocks, name: str) -> None:
         """The limbs."""
         grid = self.grids.setdefault(name, self._exactness.grid_of(name))
-        for plane in _planes(name, grid):
+        for plane in planes_of(name, grid):
             blocks.add_plane(plane, np.int64)
 
     def add(
@@ -264,7 +269,7 @@ class Exact:
             shape = blocks.planes[_limbs(name, grid)[0]].shape
             limbs: list[Any] = [_flat(blocks, plane) for plane in _limbs(name, grid)]
             codes: Any = _flat(blocks, _special(name)) if grid.special else None
-            for plane in _planes(name, grid):  # so that it is freed before the next is settled
+            for plane in planes_of(name, grid):  # so that it is freed before the next is settled
                 del blocks.planes[plane]
             planes[name] = exact.settle(limbs, grid.top, codes).reshape(shape)
         blocks.planes.update(planes)
@@ -307,8 +312,16 @@ class Exact:
             blocks.add_plane(_special(name), np.int64)
 
 
-def refuse_more(name: str, addends: int, where: str) -> None:
+def refuse_more(what: str, addends: int, where: str) -> None:
     """Refuse as many addends as would overflow.
+
+    Parameters
+    ----------
+    what : str
+        How messages name them, such as ``"maps T"``.
+    addends : int
+    where : str
+        With which frame there are as many.
 
     Raises
     ------
@@ -317,9 +330,8 @@ def refuse_more(name: str, addends: int, where: str) -> None:
     """
     if addends > exact.MOST_ADDENDS:
         raise InputError(
-            f"{where}: {addends} maps {name} are too many to be summed with reproducible=True, "
-            f"which can take {exact.MOST_ADDENDS}. Coadd groups of them first, and then their "
-            "coadds."
+            f"{where}: {addends} {what} are too many to be summed with reproducible=True, "
+            f"which can take {exact.MOST_ADDENDS}. Sum groups of them first, and then their sums."
         )
 
 
@@ -341,7 +353,8 @@ def _special(name: str) -> str:
     return f"{name}#n"
 
 
-def _planes(name: str, grid: Grid) -> list[str]:
+def planes_of(name: str, grid: Grid) -> list[str]:
+    """The planes that hold exact sums: their limbs, and then the codes if any are special."""
     return [*_limbs(name, grid), *([_special(name)] if grid.special else [])]
 
 

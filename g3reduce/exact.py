@@ -21,7 +21,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterator, Sequence
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,6 +50,9 @@ _BLOCK = 16384
 # Each of these counts up to `MOST_ADDENDS`, in 21 bits of one integer.
 _NAN, _PLUS, _MINUS = 1, 1 << 21, 1 << 42
 _COUNTER = (1 << 21) - 1
+
+# The bits of a float64 that a float32 has not.
+_BEYOND_SINGLE = 2**29 - 1
 
 # Integers that floats hold.
 _EXACT = 2**53
@@ -125,7 +128,12 @@ def raised(limbs: Sequence[Limb], steps: int) -> list[Limb]:
     return [*dropped, *kept]
 
 
-def settle(limbs: Sequence[Limb], top: int, special: Limb | None = None) -> Values:
+def settle(
+    limbs: Sequence[Limb],
+    top: int,
+    special: Limb | None = None,
+    dtype: type[np.floating[Any]] = np.float64,
+) -> NDArray[Any]:
     """The sums as floats, rounded to nearest, ties to even; zeros are positive.
 
     Parameters
@@ -135,22 +143,27 @@ def settle(limbs: Sequence[Limb], top: int, special: Limb | None = None) -> Valu
     top : int
     special : int64 array, optional
         The codes of the values that were not finite; see `specials`.
+    dtype : {np.float64, np.float32}
+        The kind of the floats, which is that of the values that were summed.
     """
-    values: Values = limbs[0].view(np.float64)
+    values: NDArray[Any] = limbs[0].view(dtype)[: len(limbs[0])]
     for start in range(0, len(values), _BLOCK):
         place = slice(start, start + _BLOCK)
-        values[place] = nearest([limb[place] for limb in limbs], top)
+        values[place] = nearest([limb[place] for limb in limbs], top, dtype)
         if special is not None:
             _put_specials(values[place], special[place])
     return values
 
 
-def nearest(limbs: Sequence[Limb], top: int) -> Values:
-    """The floats nearest to what limbs stand for."""
+def nearest(
+    limbs: Sequence[Limb], top: int, dtype: type[np.floating[Any]] = np.float64
+) -> NDArray[Any]:
+    """The floats nearest to what limbs stand for: not the nearest to a wider float that is."""
     digits = _carried(limbs)
-    if len(digits) <= 3 and np.abs(digits[0]).max(initial=0) < _EXACT:
-        return _nearest_of_few(digits, top)
-    return _nearest_of_any(digits, top)
+    if len(digits) > 3 or np.abs(digits[0]).max(initial=0) >= _EXACT:
+        return _nearest_of_any(digits, top, dtype)
+    values = _nearest_of_few(digits, top)
+    return values if dtype is np.float64 else _rounded_once(values, digits, top)
 
 
 def specials(values: Values, *, subtract: bool = False) -> Limb:
@@ -221,12 +234,29 @@ def _nearest_of_few(digits: Sequence[Limb], top: int) -> Values:
         return values * math.ldexp(1.0, top - WIDTH * len(digits))
 
 
-def _nearest_of_any(digits: Sequence[Limb], top: int) -> Values:
+def _rounded_once(values: Values, digits: Sequence[Limb], top: int) -> NDArray[np.float32]:
+    """As float32, of digits and the float64 nearest to them.
+
+    To round twice is wrong only where the first rounding may have led to the middle between two of
+    float32. There are no more middles below the smallest normal float32, as sums are multiples of
+    the smallest of all.
+    """
+    with np.errstate(over="ignore"):
+        singles: NDArray[np.float32] = values.astype(np.float32)
+    middle = values.view(np.int64) & _BEYOND_SINGLE == (_BEYOND_SINGLE + 1) // 2
+    if middle.any():
+        singles[middle] = _nearest_of_any([digit[middle] for digit in digits], top, np.float32)
+    return singles
+
+
+def _nearest_of_any(
+    digits: Sequence[Limb], top: int, dtype: type[np.floating[Any]] = np.float64
+) -> NDArray[Any]:
     """As `nearest`, of digits of any size.
 
     They are put into an integer of 62 bits, whose last bit is set if any of the bits that are left
-    out is: rounded to odd. What is less than the smallest normal float is an integer of few bits,
-    and exact.
+    out is: rounded to odd. What is less than the smallest normal float of the kind of the values
+    is an integer of few bits, and exact.
     """
     negative = digits[0] < 0
     digits = _carried([np.where(negative, -digit, digit) for digit in digits])
@@ -240,7 +270,7 @@ def _nearest_of_any(digits: Sequence[Limb], top: int) -> Values:
         # Once bits were left out, those of the next digit have no place.
         room = np.where(left_out > 0, 0, np.clip(_KEPT - _bit_length(whole), 0, WIDTH))
     with np.errstate(over="ignore"):
-        values: Values = np.ldexp(whole.astype(np.float64), exponent.astype(np.intc))
+        values: NDArray[Any] = np.ldexp(whole.astype(dtype), exponent.astype(np.intc))
     np.negative(values, out=values, where=negative)
     return values
 
@@ -263,7 +293,7 @@ def _bit_length(whole: Limb) -> NDArray[np.int64]:
     return np.frexp(whole.astype(np.float64))[1].astype(np.int64)
 
 
-def _put_specials(values: Values, codes: Limb) -> None:
+def _put_specials(values: NDArray[Any], codes: Limb) -> None:
     if not codes.any():
         return
     nan, plus, minus = ((codes // unit) & _COUNTER != 0 for unit in (_NAN, _PLUS, _MINUS))

@@ -111,7 +111,7 @@ class MapSum:
         mine, there = self.summary, self.summary.where
         for name, grid in mine.grids.items():
             if name in frame.planes:
-                refuse_more(name, grid.addends + 1, frame.where)
+                refuse_more(f"maps {name}", grid.addends + 1, frame.where)
         skymaps.require_agreement(frame.stubs, mine.stubs, frame.where, there)
         skymaps.require_same_parts(
             Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights

@@ -12,10 +12,13 @@ from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its m
 
 from . import comm as communicators
 from . import strategies
-from .elements import Elements, Whereabouts, join_elements, mismatch
+from .arithmetic import Grid
+from .elementjoin import join_elements
+from .elements import Elements, Whereabouts, in_common
 from .endmodule import PipelinePlace, at_the_end
 from .errors import ReductionError, UsageError
 from .grouping import Grouping, check_by
+from .held import Manner, exactness_of
 from .jobend import must_end
 from .ledger import ON_DUPLICATE, Entry, Ledger, check_on_duplicate, merge, unit_of, where_of
 from .nodes import memory_for
@@ -83,6 +86,13 @@ class MPIReducer:
         The rank that gets it with ``result="root"``.
     on_duplicate : {"error", "sum"}
         What to do about a frame of input that took part twice, on one rank or on two.
+    reproducible : bool
+        Combine in a way that does not depend on the order, so that the result is the same to the
+        bit on any number of ranks. For elementwise reductions; sums of floats take two or three
+        times the memory.
+    absmax : float, optional
+        With `reproducible`, the largest absolute value of any float in any state that is summed.
+        Where it is given the sums take twice the memory, not three times.
 
     Raises
     ------
@@ -117,6 +127,8 @@ class MPIReducer:
         result: str = "root",
         root: int = 0,
         on_duplicate: str = "error",
+        reproducible: bool = False,
+        absmax: float | None = None,
     ):
         self._comm = communicators.private(mpicomm)
         self._reduction = reduction
@@ -125,6 +137,9 @@ class MPIReducer:
         self._once = on_duplicate == ON_DUPLICATE[0]
         self._root = communicators.collectively(
             self._comm, lambda: self._check_arguments(by, on_duplicate, root)
+        )
+        exactness = communicators.collectively(
+            self._comm, lambda: exactness_of(reduction, reproducible, absmax)
         )
         communicators.same_everywhere(
             self._comm,
@@ -138,9 +153,11 @@ class MPIReducer:
                 "result": result,
                 "root": self._root,
                 "on_duplicate": on_duplicate,
+                "reproducible": reproducible,
+                "absmax": exactness and sorted(exactness.bounds.items()),
             },
         )
-        self._memory = memory_for(self._comm)
+        self._manner = Manner(reduction, memory_for(self._comm), exactness)
         self._functions = UserFunctions(
             f"the reduction {reduction.name!r}", communicators.describe_rank(self._comm)
         )
@@ -150,6 +167,7 @@ class MPIReducer:
         self._ledger = Ledger()
         self._place = PipelinePlace()
         self._outcome: Any = None
+        self._grids: dict[Hashable, dict[str, Grid]] = {}
         self._statistics = strategies.Statistics()
         self._ended = False
         if self._comm.size > 1:
@@ -168,6 +186,22 @@ class MPIReducer:
             Before the end of processing.
         """
         return at_the_end(self._ended, self._outcome, "result")
+
+    @property
+    def grids(self) -> Any:
+        """How exact sums were computed, after the end of processing; on all ranks.
+
+        By kind of number (such as ``"float64"``) a `g3reduce.arithmetic.Grid`: limbs, top, number
+        of states, and whether any value was not finite. With `by`, a dictionary of that for each
+        group. Empty without `reproducible`, or where there are no floats.
+
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
+        """
+        grids = self._grids if self._grouping.several else self._grids.get((), {})
+        return at_the_end(self._ended, grids, "result")
 
     @property
     def statistics(self) -> strategies.Statistics:
@@ -222,7 +256,7 @@ class MPIReducer:
             self._groups[key].combine(state, where)
         else:
             where += communicators.describe_rank(self._comm)
-            self._groups[key] = Elements(self._reduction, state, where, self._memory)
+            self._groups[key] = Elements(self._manner, state, where)
 
     def finish(self) -> Any:
         """Join what all ranks have; what happens at the end of processing. Collective.
@@ -237,9 +271,9 @@ class MPIReducer:
         self._ended = True
         self._place.end_together(self._comm)
         everywhere = self._tell_all()
-        keys = communicators.collectively(self._comm, lambda: self._plan(everywhere))
+        keys, common = communicators.collectively(self._comm, lambda: self._plan(everywhere))
         if self._reduction.elementwise:
-            states = self._join_elements(everywhere, keys)
+            states = self._join_elements(common)
         else:
             states = self._join_whole(keys)
         self._outcome = communicators.collectively(self._comm, lambda: self._finalized(states))
@@ -270,36 +304,38 @@ class MPIReducer:
             self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere]
         )
 
-    def _plan(self, everywhere: list[_Told]) -> list[Hashable]:
-        """The groups of all ranks, in their order. All ranks come to the same conclusion."""
+    def _plan(self, everywhere: list[_Told]) -> tuple[list[Hashable], dict[Hashable, Whereabouts]]:
+        """The groups of all ranks, in their order, and what they are together if that is done
+        element by element. All ranks come to the same conclusion."""
         merge([Ledger(told.entries) for told in everywhere], once=self._once)
         places: dict[Hashable, tuple[int, int]] = {}
-        first: dict[Hashable, Whereabouts] = {}
+        groups: dict[Hashable, list[Whereabouts]] = {}
         for told in everywhere:
             for key, place in told.places.items():
                 places[key] = min(place, places.get(key, place))
             for key, theirs in told.whereabouts.items():
-                if first.setdefault(key, theirs).structure != theirs.structure:
-                    raise mismatch(self._reduction, first[key], theirs)
+                groups.setdefault(key, []).append(theirs)
+        common = {key: in_common(self._manner, those) for key, those in groups.items()}
         if not places and self._comm.rank == self._root:
             logger.warning(
                 "MPIReducer: no frame on any rank took part in %r.", self._reduction.name
             )
-        return sorted(places, key=lambda key: (places[key], repr(key)))
+        keys = sorted(places, key=lambda key: (places[key], repr(key)))
+        return keys, {key: common[key] for key in keys if key in common}
 
-    def _join_elements(self, everywhere: list[_Told], keys: list[Hashable]) -> Any:
-        structures = {
-            key: theirs.structure for told in everywhere for key, theirs in told.whereabouts.items()
+    def _join_elements(self, common: dict[Hashable, Whereabouts]) -> Any:
+        self._grids = {
+            key: {str(dtype): grid for dtype, grid in told.grids.items()}
+            for key, told in common.items()
         }
         states, self._statistics = join_elements(
             self._comm,
             self._groups,
-            {key: structures[key] for key in keys},
-            self._reduction,
+            common,
+            self._manner,
             self._strategy,
             result=self._result,
             root=self._root,
-            memory=self._memory,
         )
         return states
 

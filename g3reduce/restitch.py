@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -174,18 +175,18 @@ class _Rows:
         for scan in timeline.scans:
             self.scans.setdefault(scan.rank, []).append(scan)
         self._row_of = timeline.row_of
-        self._runs: dict[tuple[str, ...], list[_Run]] = {}
+        # By the identity of what the timeline holds: to compare thousands of names takes a while.
+        self._runs: dict[int, list[_Run]] = {}
 
     def runs_of(self, detectors: tuple[str, ...]) -> list[_Run]:
         """The runs of a scan that has these detectors."""
-        if detectors not in self._runs:
+        if id(detectors) not in self._runs:
             rows = np.array([self._row_of[name] for name in detectors])
-            breaks = np.flatnonzero(np.diff(rows) != 1) + 1
-            self._runs[detectors] = [
-                _Run(first, int(rows[first]), stop - first)
-                for first, stop in zip([0, *breaks], [*breaks, len(rows)], strict=True)
+            ends = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
+            self._runs[id(detectors)] = [
+                _Run(first, int(rows[first]), stop - first) for first, stop in pairwise(ends)
             ]
-        return self._runs[detectors]
+        return self._runs[id(detectors)]
 
 
 def _pieces(

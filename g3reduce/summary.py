@@ -78,7 +78,7 @@ def join(summaries: Sequence[Summary]) -> Summary:
         grids = [summary.grids[name] for summary in having if summary.grids]
         if grids:
             joined.grids[name] = join_grids(grids)
-            refuse_more(name, joined.grids[name].addends, "All ranks together")
+            refuse_more(f"maps {name}", joined.grids[name].addends, "All ranks together")
     return joined
 
 

@@ -6,7 +6,7 @@ It is made from what all ranks tell of their scans, and is the same on all of th
 from __future__ import annotations
 
 import functools
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -191,20 +191,24 @@ def make_timeline(
     found: list[Gap] = []
     placed: list[PlacedScan] = []
     first = 0
+    known: dict[tuple[str, ...], tuple[str, ...]] = {}
     for after, scan in enumerate(scans, -1):
         if placed:
             gap = _gap_between(group, placed[-1], scan, step, fill=gaps == "fill")
             if gap is not None:
                 found.append(gap._replace(after=after))
                 first = gap.stop
-        placed.append(scan._replace(first=first, stop=first + scan.header.n_samples))
+        # Equal lists of detectors are one object, so that nobody needs to compare them again.
+        names = known.setdefault(scan.header.detectors, scan.header.detectors)
+        header = scan.header._replace(detectors=names)
+        placed.append(scan._replace(header=header, first=first, stop=first + header.n_samples))
         first = placed[-1].stop
     if found and gaps == "refuse":
         _refuse_gap(group, found, placed)
     _limit_filling(group, found, first)
     return Timeline(
         group,
-        _detectors_of(group, placed, missing),
+        _detectors_of(group, placed, known, missing),
         tuple(placed),
         tuple(found),
         first,
@@ -318,9 +322,13 @@ def _limit_filling(group: Hashable, gaps: Sequence[Gap], n_samples: int) -> None
         )
 
 
-def _detectors_of(group: Hashable, scans: Sequence[PlacedScan], missing: str) -> tuple[str, ...]:
+def _detectors_of(
+    group: Hashable,
+    scans: Sequence[PlacedScan],
+    different: Iterable[tuple[str, ...]],
+    missing: str,
+) -> tuple[str, ...]:
     """All detectors of all scans."""
-    different = dict.fromkeys(scan.header.detectors for scan in scans)
     names = dict.fromkeys(name for some in different for name in some)
     if missing == "refuse":
         for scan in scans:

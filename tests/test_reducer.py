@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from spt3g import core
 
 import g3reduce
-from g3reduce import elements, reductions
+from g3reduce import held, reductions
 from g3reduce.comm import OneProcess
 from g3reduce.launch import mpirun_command, mpirun_environment
 from g3reduce.ledger import Unit, attach
@@ -194,7 +194,7 @@ def test_what_is_taken_apart_is_put_together(state):
 
 @given(st.lists(st.integers(0, 10**7), min_size=1, max_size=50))
 def test_rows_are_few_and_waste_little(sizes):
-    length = elements.row_length(sizes)
+    length = held.row_length(sizes)
     rows = sum(-(-size // length) for size in sizes)
     assert rows * length <= 2 * max(1, sum(sizes)) + len(sizes)
     assert rows <= 2 * 4096 + 2 * len(sizes) or length == 1

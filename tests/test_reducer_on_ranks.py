@@ -12,7 +12,7 @@ import pytest
 from spt3g import core
 
 import g3reduce
-from g3reduce import elements, memory, nodes, reductions, strategies, waiting, wholes
+from g3reduce import elementjoin, elements, memory, nodes, reductions, strategies, waiting, wholes
 from g3reduce.comm import OneProcess
 from g3reduce.reductions import Reduction
 
@@ -95,7 +95,7 @@ def test_all_kinds_of_states_by_every_strategy(comm, monkeypatch, how):
     monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
     monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
     monkeypatch.setattr(memory, "SMALLEST", 1)
-    monkeypatch.setattr(elements, "SMALLEST", 300)  # some alone, some together
+    monkeypatch.setattr(elementjoin, "SMALLEST", 300)  # some alone, some together
     comm = comm.Dup()
     root = comm.size - 1
     everything = itertools.product(ELEMENTWISE, ("array", "mixed"))
@@ -142,6 +142,7 @@ def assert_parts(comm, parts, expected):
             whole[theirs[number].indices] = theirs[number].values
             seen[theirs[number].indices] += 1
         np.testing.assert_array_equal(whole, array.reshape(-1))
+        assert whole.tobytes() == array.tobytes()
         assert np.all(seen == 1)
 
 
