@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from .stitchfiles import StitchedSummary, stitch_files
     from .stitching import StitchedObservation, stitch, unstitch
     from .strategies.registry import register_strategy
+    from .toast_filler import TOASTFiller
 
 _HOME = {
     "MPIAccumulator": "accumulate",
@@ -48,6 +49,7 @@ _HOME = {
     "MPIMapCoadder": "coadd",
     "MPIReducer": "reducer",
     "Reduction": "reductions.reduction",
+    "TOASTFiller": "toast_filler",
     "ScanExtractor": "scans",
     "StitchedObservation": "stitching",
     "StitchedSummary": "stitchfiles",
@@ -96,6 +98,7 @@ __all__ = [
     "StallError",
     "StitchedObservation",
     "StitchedSummary",
+    "TOASTFiller",
     "Unit",
     "UsageError",
     "coadd_files",

@@ -29,6 +29,7 @@ ROWS = (
             "lines.py",
             "texts.py",
             "exact.py",
+            "toastimport.py",
         ),
         *("layout.py", "observations.py", "swap.py"),
     ),
@@ -40,11 +41,12 @@ ROWS = (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
         *("mapbytes.py", "scans.py", "filenames.py", "timestreambytes.py"),
+        *("bolometers.py", "toast_ranks.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
         *("numbering.py", "arithmetic.py", "summary.py", "strategies", "blockhead.py"),
-        *("timeline.py",),
+        *("timeline.py", "toast_focalplane.py"),
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
@@ -52,10 +54,10 @@ ROWS = (
         *("distribute.py", "parallelize.py", "endmodule.py", "restitch.py"),
         "preface.py",
     ),
-    ("joining.py", "elementjoin.py", "filling.py"),
-    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
+    ("joining.py", "elementjoin.py", "filling.py", "toast_observation.py"),
+    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py", "toast_exchange.py"),
     ("simulate", "stitching.py", "scanfiles.py"),
-    ("plot.py", "stitchedframes.py", "stitchfiles.py"),
+    ("plot.py", "toast_filler.py", "stitchedframes.py", "stitchfiles.py"),
     ("cli", "__main__.py"),
 )
 
@@ -252,7 +254,8 @@ def test_every_public_name_exists_and_is_documented(name):
     listed = documentation.split(f"\n{section}\n----------\n")[1].split("\n\n")[0]
     for argument in inspect.signature(thing).parameters:
         assert re.search(rf"\b{argument}\b[^\n]* : |\b{argument}\b(?=[,\s])", listed), argument
-    if name in ("MPIMapCoadder", "MPIReducer", "MPIFileReader", "MPIIODistributor", "coadd_files"):
+    collective = ("MPIMapCoadder", "MPIReducer", "TOASTFiller", "MPIFileReader", "MPIIODistributor")
+    if name in (*collective, "coadd_files"):
         assert re.search(r"^Raises\n-{6}$", documentation, re.MULTILINE)
         assert re.search(r"^Examples\n-{8}$", documentation, re.MULTILINE)
         assert "Collective over `mpicomm`" in documentation

@@ -1,0 +1,154 @@
+"""What Calibration frames say about detectors, as numpy arrays."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from spt3g import calibration as _calibration  # noqa: F401  # without it frames do not give them
+
+from .errors import InputError
+
+Column = NDArray[Any]
+
+NUMBERS = (
+    *("x_offset", "y_offset", "pol_angle", "pol_efficiency"),
+    *("band", "center_frequency", "bandwidth"),
+)
+TEXTS = ("physical_name", "wafer_id", "pixel_id", "pixel_type")
+
+
+@dataclass(frozen=True)
+class Bolometers:
+    """Properties of detectors; small, and can be sent to other ranks.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The detectors, by the names that timestreams have.
+    columns : dict of str to ndarray
+        For each property of `NUMBERS` (float64, in `core.G3Units`; NaN where not known), of `TEXTS`
+        and ``coupling`` (str), and ``net`` where there are any, one value per detector.
+    digest : str
+        Hash of all of it: the same on all ranks that have read the same.
+    """
+
+    names: tuple[str, ...]
+    columns: dict[str, Column]
+    digest: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.digest:
+            told = hashlib.sha256(repr(self.names).encode())
+            for name, column in sorted(self.columns.items()):
+                told.update(name.encode() + column.dtype.str.encode() + column.tobytes())
+            object.__setattr__(self, "digest", told.hexdigest())
+
+    def select(self, names: Iterable[str], where: str) -> Bolometers:
+        """Those of some detectors, in the order of `names`.
+
+        Raises
+        ------
+        InputError
+            If one of them is not here; `where` says which timestreams have it.
+        """
+        index = {name: number for number, name in enumerate(self.names)}
+        wanted = tuple(names)
+        missing = [name for name in wanted if name not in index]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(wanted)} detectors of {where} are not among the "
+                f"{len(self.names)} bolometers of the calibration frame: {_listed(missing)}. Drop "
+                "them from the timestreams in a module before, or read the calibration frame that "
+                "belongs to them."
+            )
+        rows = [index[name] for name in wanted]
+        return Bolometers(wanted, {name: column[rows] for name, column in self.columns.items()})
+
+
+def _listed(names: list[str], most: int = 5) -> str:
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
+
+
+class BolometerWatch:
+    """Keeps what the latest frames with calibration said, as modules of spt3g do.
+
+    Parameters
+    ----------
+    properties : str
+        Key of a `calibration.BolometerPropertiesMap`.
+    nets : str or None
+        Key of a `core.G3MapDouble` of noise-equivalent temperatures (or powers) of detectors, in
+        units of the timestreams times the square root of time.
+    """
+
+    def __init__(self, properties: str, nets: str | None = None):
+        self._keys = (properties, nets)
+        self._properties: tuple[tuple[str, ...], dict[str, Column]] | None = None
+        self._nets: dict[str, float] | None = None
+        self._latest: Bolometers | None = None
+
+    def look_at(self, frame: Any) -> None:
+        """Take note of a frame that has one of the keys.
+
+        Raises
+        ------
+        InputError
+            If there is something else under the key.
+        """
+        properties, nets = self._keys
+        if properties in frame:
+            self._properties = _arrays(_checked(frame, properties, "BolometerPropertiesMap"))
+            self._latest = None
+        if nets is not None and nets in frame:
+            self._nets = dict(_checked(frame, nets, "G3MapDouble").items())
+            self._latest = None
+
+    def latest(self, where: str) -> Bolometers:
+        """What is known now.
+
+        Raises
+        ------
+        InputError
+            If no frame had the keys before the scan that `where` names.
+        """
+        properties, nets = self._keys
+        if self._properties is None or (nets is not None and self._nets is None):
+            key = properties if self._properties is None else nets
+            raise InputError(
+                f"{where} came before any frame with {key!r}. Read the calibration frames first, "
+                "or name the key under which they are."
+            )
+        if self._latest is None:
+            names, columns = self._properties
+            if self._nets is not None:
+                of = self._nets
+                columns = columns | {"net": np.array([of.get(name, np.nan) for name in names])}
+            self._latest = Bolometers(names, columns)
+        return self._latest
+
+
+def _checked(frame: Any, key: str, kind: str) -> Any:
+    value = frame[key]
+    if type(value).__name__ != kind:
+        raise InputError(
+            f"{key!r} in a {frame.type} frame is a {type(value).__name__}; expected a {kind}."
+        )
+    return value
+
+
+def _arrays(properties: Any) -> tuple[tuple[str, ...], dict[str, Column]]:
+    names = tuple(properties.keys())
+    bolometers = [properties[name] for name in names]
+    columns: dict[str, Column] = {
+        name: np.array([getattr(bolometer, name) for bolometer in bolometers], dtype)
+        for kind, dtype in ((NUMBERS, np.float64), (TEXTS, np.str_))
+        for name in kind
+    }
+    columns["coupling"] = np.array([bolometer.coupling.name for bolometer in bolometers], np.str_)
+    return names, columns

@@ -1,0 +1,300 @@
+"""The TOAST filler: an end-of-pipeline module that leaves a `toast.Data`."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from functools import partial
+from typing import Any
+
+from spt3g import core
+
+from . import comm as communicators
+from .accumulate import MPIAccumulator
+from .bolometers import Bolometers, BolometerWatch
+from .endmodule import at_the_end
+from .errors import MismatchError, UsageError
+from .scans import ScanExtractor
+from .stitching import read_scans, timelines_of
+from .timeline import Timeline, check_choices
+from .toast_exchange import bring_samples
+from .toast_focalplane import make_focalplane, units_of
+from .toast_observation import EmptyObservation, require_samples
+from .toast_ranks import deal, toast_ranks
+from .toastimport import load_toast
+
+DISTRIBUTIONS = ("detector", "time")
+
+
+class TOASTFiller:
+    """Fill a `toast.Data` with the scans of all ranks; an end-of-pipeline G3 module for TOAST 3.
+
+    Each rank keeps the scans that its pipeline brings. At the end of processing they are sorted
+    into observations and sent to the ranks where TOAST wants them: afterwards `data` is a
+    `toast.Data` with one `toast.Observation` per observation of spt3g. It has ``telescope`` with
+    the focal plane of the Calibration frame, ``shared["times"]``, ``["boresight_radec"]`` and
+    ``["flags"]``, ``detdata["signal"]`` with its unit and ``["flags"]``, and the scans as
+    ``intervals["scanning"]`` (or what TOAST's `default_values` calls these). Frames go down the
+    pipeline as they came.
+
+    Samples go from the scans into TOAST's memory as buffers, without pickling.
+
+    Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
+    the first of a pipeline, because spt3g does not tell that one of the end. The constructor
+    imports TOAST, which takes seconds.
+
+    Parameters
+    ----------
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world of `toastcomm`; without that the world if a launcher started several
+        processes, else this process alone.
+    timestreams : str
+        Key of Scan frames: a `G3TimestreamMap`.
+    boresight : str
+        Key of Scan frames: the rotation to equatorial coordinates, a `G3VectorQuat` or
+        `G3TimestreamQuat`.
+    bolometer_properties : str
+        Key of the frame, before the scans, that has the `BolometerPropertiesMap`.
+    flags, detector_flags : str or None
+        Keys of Scan frames: flags of samples, of all detectors or by detector; see `ScanKeys`. The
+        bits stay as they are; of TOAST's masks, 1 is "invalid".
+    nets : str or None
+        Key of a `G3MapDouble`, in the same frame or another one before the scans, of each
+        detector's noise-equivalent temperature in units of the timestreams times the square root
+        of time. With it `toast.ops.DefaultNoiseModel` finds a noise model: white noise.
+    distribution : {"detector", "time"}
+        Whether the ranks of an observation divide its detectors or its samples.
+    toastcomm : toast.Comm or None
+        Groups of ranks, of which each gets some of the observations; of the same ranks as
+        `mpicomm`. None: each observation is on all ranks.
+    telescope : str
+        Its name.
+    site : toast.instrument.Site or None
+        Where it is. None: a site without a place, which is enough for pointing in equatorial
+        coordinates.
+    gaps : {"fill", "keep", "refuse"}
+        What to do about times without samples between scans: flagged samples that keep the rate,
+        as many of TOAST's operators expect it; nothing; or an error.
+    missing : {"flag", "refuse"}
+        What to do about detectors that are not in all scans of an observation.
+
+    Raises
+    ------
+    UsageError
+        If TOAST is not there or was imported too late, or if an argument cannot be used or differs
+        between ranks.
+    InputError
+        If frames lack a key, scans overlap, detectors have no calibration, the pipeline was halted.
+    MismatchError
+        If the scans of an observation differ in units, rate or calibration.
+
+    Examples
+    --------
+    >>> import toast  # before spt3g  # doctest: +SKIP
+    >>> toastcomm = toast.Comm(world=comm, groupsize=16)  # doctest: +SKIP
+    >>> filler = TOASTFiller(nets="NET", toastcomm=toastcomm)  # doctest: +SKIP
+    >>> pipe = core.G3Pipeline()  # doctest: +SKIP
+    >>> pipe.Add(MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])  # doctest: +SKIP
+    >>> pipe.Add(filler)  # doctest: +SKIP
+    >>> pipe.Run()  # doctest: +SKIP
+    >>> toast.ops.DefaultNoiseModel().apply(filler.data)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        mpicomm: communicators.Comm | None = None,
+        timestreams: str = "CalTimestreams",
+        boresight: str = "OnlineRaDecRotation",
+        *,
+        bolometer_properties: str = "BolometerProperties",
+        flags: str | None = None,
+        detector_flags: str | None = None,
+        nets: str | None = None,
+        distribution: str = "detector",
+        toastcomm: Any = None,
+        telescope: str = "telescope",
+        site: Any = None,
+        gaps: str = "fill",
+        missing: str = "flag",
+    ):
+        world, self._toastcomm = toast_ranks(mpicomm, toastcomm)
+        self._comm = communicators.private(world)
+        self._distribution, self._gaps, self._missing = distribution, gaps, missing
+        self._telescope, self._site = telescope, site
+        keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
+        communicators.collectively(self._comm, lambda: self._check_arguments(keys, nets))
+        communicators.same_everywhere(
+            self._comm,
+            "The arguments of TOASTFiller",
+            {
+                "timestreams": timestreams,
+                "boresight": boresight,
+                "bolometer_properties": bolometer_properties,
+                "flags": flags,
+                "detector_flags": detector_flags,
+                "nets": nets,
+                "distribution": distribution,
+                "groups": self._toastcomm.ngroups,
+                "telescope": telescope,
+                "site": repr(site),
+                "gaps": gaps,
+                "missing": missing,
+            },
+        )
+        self._scans = ScanExtractor(timestreams, boresight, flags, detector_flags)
+        self._watch = BolometerWatch(bolometer_properties, nets)
+        self._calibrations: dict[str, Bolometers] = {}
+        self._accumulator = MPIAccumulator(world, self._extract)
+        self._data: Any = None
+
+    @property
+    def data(self) -> Any:
+        """The `toast.Data`, after the end of processing, on all ranks.
+
+        It lists the observations of this rank's group.
+
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
+        """
+        return at_the_end(self._data is not None, self._data, "data")
+
+    def __call__(self, frame: Any) -> None:
+        """Take the next frame of the pipeline (spt3g calls this)."""
+        self._accumulator(frame)
+        if frame.type == core.G3FrameType.EndProcessing:
+            self._fill()
+
+    def finish(self) -> Any:
+        """Bring the scans to their ranks; what happens at the end of processing. Collective.
+
+        Returns
+        -------
+        toast.Data
+        """
+        self._accumulator.finish()
+        self._fill()
+        return self._data
+
+    def add(self, frame: Any) -> bool:
+        """Keep the scan that a frame holds, or the calibration.
+
+        Returns
+        -------
+        bool
+            Whether it was a scan.
+        """
+        return self._accumulator.add(frame)
+
+    def _extract(self, frame: Any) -> tuple[Hashable, str, Any] | None:
+        """A scan, and by its digest the calibration that it came with."""
+        self._watch.look_at(frame)
+        extracted = self._scans(frame)
+        if extracted is None:
+            return None
+        group, _, scan = extracted
+        known = self._watch.latest(scan.header.where)
+        self._calibrations.setdefault(known.digest, known)
+        return group, known.digest, scan
+
+    def _fill(self) -> None:
+        """Make all observations. Collective."""
+        comm = self._comm
+        keys = self._scans.keys
+        scans = communicators.collectively(comm, lambda: read_scans(self._accumulator, keys))
+        timelines = timelines_of(self._accumulator, scans, gaps=self._gaps, missing=self._missing)
+        mine = communicators.collectively(comm, lambda: self._prepare(timelines))
+        sizes = [each.n_samples * len(each.detectors) for each in timelines.values()]
+        groups = deal(sizes, self._toastcomm.ngroups)
+        data = load_toast().Data(self._toastcomm)
+        for (name, timeline), group in zip(timelines.items(), groups, strict=True):
+            owner = timeline.scans[0].rank
+            bolometers = communicators.from_rank(comm, owner, partial(mine.pop, name))
+            observation = self._observation(
+                timeline, bolometers, scans.pop(name, {}), here=group == self._toastcomm.group
+            )
+            if observation is not None:
+                data.obs.append(observation)
+            self._accumulator.drop(name)
+        self._calibrations.clear()
+        self._data = data
+
+    def _prepare(self, timelines: dict[Hashable, Timeline]) -> dict[Hashable, Bolometers]:
+        """See that all can be done, before anything moves.
+
+        Returns
+        -------
+        dict of group to Bolometers
+            For observations of which the first scan is on this rank.
+        """
+        owned = {}
+        for group, timeline in timelines.items():
+            units_of(timeline.units)
+            if self._distribution == "time":
+                require_samples(timeline, self._toastcomm.group_size)
+            digest = self._calibration_of(timeline)
+            first = timeline.scans[0]
+            if first.rank == self._comm.rank:
+                calibration = self._calibrations[digest]
+                owned[group] = calibration.select(timeline.detectors, f"observation {group!r}")
+        return owned
+
+    def _calibration_of(self, timeline: Timeline) -> str:
+        """The digest of the calibration of an observation, of which there must be one."""
+        items = self._accumulator.fullobs[timeline.group]
+        digests = [items[scan.number][0] for scan in timeline.scans]
+        for scan, digest in zip(timeline.scans, digests, strict=True):
+            if digest != digests[0]:
+                first = timeline.scans[0]
+                raise MismatchError(
+                    f"Observation {timeline.group!r}: {scan.header.where} (rank {scan.rank}) came "
+                    f"with another calibration than {first.header.where} (rank {first.rank}). All "
+                    "scans of an observation must have the same one: read its calibration frame "
+                    "first, and on all ranks."
+                )
+        return str(digests[0])
+
+    def _observation(
+        self, timeline: Timeline, bolometers: Bolometers, scans: dict[int, Any], *, here: bool
+    ) -> Any:
+        """Make one observation; None if it is not `here`. Collective over all ranks."""
+
+        def empty() -> tuple[EmptyObservation | None, dict[str, int]]:
+            if not here:
+                return None, {}
+            telescope, unusable = self._make_telescope(timeline, bolometers)
+            by_detector = self._distribution == "detector"
+            room = EmptyObservation(self._toastcomm, telescope, timeline, by_detector=by_detector)
+            return room, unusable
+
+        observation, unusable = communicators.collectively(self._comm, empty)
+        return bring_samples(self._comm, timeline, scans, observation, unusable)
+
+    def _make_telescope(
+        self, timeline: Timeline, bolometers: Bolometers
+    ) -> tuple[Any, dict[str, int]]:
+        from toast.instrument import SpaceSite, Telescope
+
+        focalplane, unusable = make_focalplane(bolometers, timeline.sample_rate, timeline.units)
+        site = SpaceSite("unknown") if self._site is None else self._site
+        return Telescope(self._telescope, focalplane=focalplane, site=site), unusable
+
+    def _check_arguments(self, keys: dict[str, Any], nets: Any) -> None:
+        from toast.instrument import Site
+
+        for name, key in (keys if nets is None else keys | {"nets": nets}).items():
+            if not isinstance(key, str):
+                raise UsageError(f"{name} is {key!r}; expected the name of a key of frames.")
+        if self._distribution not in DISTRIBUTIONS:
+            raise UsageError(
+                f"distribution is {self._distribution!r}; expected one of "
+                f"{', '.join(DISTRIBUTIONS)}."
+            )
+        check_choices(self._gaps, self._missing)
+        if not isinstance(self._telescope, str):
+            raise UsageError(f"telescope is {self._telescope!r}; expected its name.")
+        if self._site is not None and not isinstance(self._site, Site):
+            raise UsageError(
+                f"site is {self._site!r}; expected a toast.instrument.Site, such as GroundSite, or "
+                "None."
+            )

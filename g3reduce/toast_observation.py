@@ -1,0 +1,185 @@
+"""One `toast.Observation`: made empty, so that the exchange fills its memory, and completed."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+from spt3g import core
+
+from .errors import InputError
+from .layout import Share
+from .restitch import Samples
+from .scans import INVALID
+from .timeline import Timeline
+from .toast_focalplane import boresight_quaternions, posix_seconds, units_of
+from .toastimport import load_toast
+
+
+def require_samples(timeline: Timeline, group_size: int) -> None:
+    """Refuse to divide fewer samples than there are ranks.
+
+    Raises
+    ------
+    InputError
+    """
+    if timeline.n_samples < group_size:
+        raise InputError(
+            f"The observation {timeline.group!r} has {timeline.n_samples} samples, fewer than the "
+            f"{group_size} ranks among which they shall be divided, and TOAST cannot work with "
+            'ranks without samples. Use distribution="detector", or smaller groups of ranks '
+            "(groupsize of toast.Comm)."
+        )
+
+
+class EmptyObservation:
+    """A `toast.Observation` with room for the samples of this rank. Collective over the group.
+
+    Parameters
+    ----------
+    toastcomm : toast.Comm
+    telescope : toast.Telescope
+        Its focal plane has the detectors of the timeline, in their order.
+    timeline : Timeline
+        The signal has its dtype, if that is a float of 4 or 8 bytes; else float64.
+    by_detector : bool
+        Whether the ranks of the group divide the detectors or the samples.
+    """
+
+    def __init__(
+        self,
+        toastcomm: Any,
+        telescope: Any,
+        timeline: Timeline,
+        *,
+        by_detector: bool,
+    ):
+        toast = load_toast()
+        self._timeline = timeline
+        name, n_samples = str(timeline.group), timeline.n_samples
+        self._names = toast.observation.default_values
+        self.ob = toast.Observation(
+            toastcomm,
+            telescope,
+            n_samples,
+            name=name,
+            session=_session(toast, timeline),
+            process_rows=toastcomm.group_size if by_detector else 1,
+        )
+        # TOAST does not part Tcmb from Trj. (Nor could it load an observation without metadata.)
+        self.ob["timestream_units"] = timeline.units
+        unit, self._size = units_of(timeline.units)
+        ob, names = self.ob, self._names
+        n_local = ob.n_local_samples
+        if not by_detector:
+            # TOAST makes the list of all samples for those of all ranks; its operators would go
+            # past the end of what this rank has.
+            from toast.observation_data import IntervalsManager
+
+            ob.intervals = IntervalsManager(ob.dist, n_local)
+        ob.shared.create_column(names.times, (n_local,), dtype=np.float64)
+        ob.shared.create_column(names.boresight_radec, (n_local, 4), dtype=np.float64)
+        ob.shared.create_column(names.shared_flags, (n_local,), dtype=np.uint8)
+        # What is not a float is converted, because operators work in place.
+        kept = timeline.dtype if timeline.dtype.char in "fd" else np.dtype("f8")
+        ob.detdata.create(names.det_data, dtype=kept, units=unit)
+        ob.detdata.create(names.det_flags, dtype=np.uint8)
+
+    @property
+    def share(self) -> Share:
+        """Which detectors and samples of the observation are those of this rank."""
+        ob = self.ob
+        first = ob.all_detectors.index(ob.local_detectors[0]) if ob.local_detectors else 0
+        samples = slice(ob.local_index_offset, ob.local_index_offset + ob.n_local_samples)
+        return Share(slice(first, first + len(ob.local_detectors)), samples)
+
+    @property
+    def share_in_common(self) -> Share:
+        """The samples for which this rank gets what all detectors have in common.
+
+        Ranks that have the same samples, a column of TOAST's grid of processes, share that: the
+        first of them gets it, and gives it to the others.
+        """
+        samples = self.share.samples if self.ob.comm_col_rank == 0 else slice(0, 0)
+        return Share(slice(0, 0), samples)
+
+    def room(self) -> Samples:
+        """Where the samples of detectors go: TOAST's own memory, if it has the same dtype."""
+        ob, names = self.ob, self._names
+        signal = ob.detdata[names.det_data].data
+        if signal.dtype != self._timeline.dtype:
+            signal = np.zeros(signal.shape, self._timeline.dtype)
+        return Samples(signal, detector_flags=ob.detdata[names.det_flags].data)
+
+    def turned(self, common: Samples) -> dict[str, Any]:
+        """What all detectors have in common as TOAST has it, by its name there.
+
+        Parameters
+        ----------
+        common : Samples
+            Boresight and flags, as spt3g has them, of `share_in_common`. Samples without a
+            direction are flagged, too.
+
+        Returns
+        -------
+        dict of str to ndarray or None
+            None where another rank of the column gives it.
+        """
+        names = self._names
+        if self.ob.comm_col_rank != 0:
+            return dict.fromkeys((names.times, names.boresight_radec, names.shared_flags))
+        quaternions: Any = common.boresight
+        boresight, known = boresight_quaternions(quaternions)
+        flags: Any = common.flags
+        return {
+            names.times: posix_seconds(self._timeline.times(self.share.samples)),
+            names.boresight_radec: boresight,
+            names.shared_flags: np.where(known, flags, flags | INVALID).astype(np.uint8),
+        }
+
+    def complete(self, own: Samples, turned: dict[str, Any], unusable: dict[str, int]) -> Any:
+        """Make it a whole observation. Collective over the group.
+
+        Parameters
+        ----------
+        own : Samples
+            What `room` gave, filled.
+        turned : dict of str to ndarray or None
+        unusable : dict of str to int
+            Flags of whole detectors.
+
+        Returns
+        -------
+        toast.Observation
+        """
+        from toast.intervals import IntervalList
+
+        ob, names = self.ob, self._names
+        signal = ob.detdata[names.det_data].data
+        if self._size != 1 or own.signal is not signal:
+            np.divide(own.signal, self._size, out=signal)
+        for name, values in turned.items():
+            ob.shared[name].set(values, fromrank=0)
+        local = self.share.samples
+        spans = [
+            (max(scan.first, local.start) - local.start, min(scan.stop, local.stop) - local.start)
+            for scan in self._timeline.scans
+            if scan.first < local.stop and scan.stop > local.start
+        ]
+        ob.intervals[names.scanning_interval] = IntervalList(
+            ob.shared[names.times], samplespans=spans
+        )
+        ob.set_local_detector_flags(
+            {name: unusable[name] for name in ob.local_detectors if name in unusable}
+        )
+        return ob
+
+
+def _session(toast: Any, timeline: Timeline) -> Any:
+    first, last = timeline.scans[0].header.start, timeline.scans[-1].header.stop
+    return toast.instrument.Session(str(timeline.group), start=_utc(first), end=_utc(last))
+
+
+def _utc(ticks: int) -> datetime.datetime:
+    return datetime.datetime.fromtimestamp(ticks / core.G3Units.s, datetime.timezone.utc)

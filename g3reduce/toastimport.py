@@ -1,0 +1,99 @@
+"""Importing TOAST, which is optional and slow, and can come too late."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+from .errors import UsageError
+
+# Parts of spt3g that bring an HDF5 library of their own; `spt3g.core` and `spt3g.maps` do not.
+_WITH_HDF5 = ("spt3g.gcp", "spt3g.dfmux")
+
+# Those for which pshmem, TOAST's shared memory, installs a handler: it tidies up and exits with 0.
+_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
+
+
+def load_toast() -> Any:
+    """Import TOAST 3, or say why that cannot be.
+
+    Takes seconds, and starts MPI where TOAST finds it (``MPI_DISABLE=1`` in the environment keeps
+    TOAST from it). So this is called when TOAST is needed, and never at import.
+
+    Returns
+    -------
+    module
+        ``toast``, with ``toast.ops`` not loaded.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed or is TOAST 2, or if another HDF5 library was loaded before its own.
+    """
+    if "toast" not in sys.modules:
+        _require_its_own_hdf5()
+    try:
+        with _keeping_handlers():
+            toast = importlib.import_module("toast")
+    except ImportError as error:
+        raise UsageError(
+            f"TOAST cannot be imported ({error}). It comes with pip install 'g3reduce[toast]'."
+        ) from error
+    if not hasattr(toast, "Observation"):
+        raise UsageError(
+            f"TOAST 3 is needed, but {toast.__name__} {getattr(toast, '__version__', '')} is "
+            "installed: pip install --upgrade 'g3reduce[toast]'."
+        )
+    return toast
+
+
+@contextlib.contextmanager
+def _keeping_handlers() -> Iterator[None]:
+    """Give signals back to those who had them, such as a guard that is open.
+
+    Signals that would end the process at once stay with TOAST, which removes its shared memory.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            # None is a handler that was not installed from Python.
+            if handler not in (None, signal.SIG_DFL, signal.getsignal(number)):
+                signal.signal(number, handler)
+
+
+def _require_its_own_hdf5() -> None:
+    """Import h5py, which TOAST builds on, and see that it runs on the HDF5 that it was built for.
+
+    Two HDF5 libraries of different versions in one process take each other's names: h5py then
+    fails with "Not a datatype", or writes what it should not.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the same is said below, with the way out
+            version = importlib.import_module("h5py").version
+    except ModuleNotFoundError:
+        return  # so TOAST is not installed, either
+    except Exception as error:  # h5py raises ValueError, among others
+        raise _too_late(f"h5py fails with {type(error).__name__}: {error}") from error
+    built = getattr(version, "hdf5_built_version_tuple", version.hdf5_version_tuple)
+    if version.hdf5_version_tuple[:2] != built[:2]:
+        raise _too_late(
+            f"h5py was built for HDF5 {'.'.join(map(str, built))} and found {version.hdf5_version}"
+        )
+
+
+def _too_late(symptom: str) -> UsageError:
+    loaded = [name for name in _WITH_HDF5 if name in sys.modules]
+    whose = f"the one of {' and '.join(loaded)}" if loaded else "another package's"
+    return UsageError(
+        f"TOAST cannot be imported any more: {symptom}, because another HDF5 library was loaded "
+        f"before its own ({whose}). Import it first: put 'import toast' at the top of the "
+        "script, before spt3g."
+    )
