@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from spt3g import core
@@ -17,11 +17,42 @@ from .preface import Origin, Prefaces
 from .scans import Scan, ScanKeys
 
 
+def read_files(
+    comm: communicators.Comm, names: Sequence[str], schedule: str, take: Callable[[Any], object]
+) -> None:
+    """Read files, which are shared out over the ranks. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    names : sequence of str
+    schedule : {"dynamic", "static"}
+        As in `MPIFileReader`.
+    take : callable
+        Called with each frame.
+
+    Raises
+    ------
+    Exception
+        On all ranks, if a file is missing or broken or `take` raises. What is wrong with one file
+        often is with all: the error is that of the first rank, and `RemoteError` on the others.
+    """
+    reader = MPIFileReader(comm, [names], schedule=schedule)
+    failure: Exception | None = None
+    try:
+        for frame in reader:
+            take(frame)
+    except Exception as error:  # whatever it is, the other ranks must hear of it
+        failure = error
+        reader.stop()
+    waiting.meet(comm, "the end of the files")
+    failed = comm.allgather(failure is not None)
+    first = failed.index(True) if True in failed else None
+    communicators.agree(comm, failure if first == comm.rank else None)
+
+
 class ScanFiles:
     """What is kept of files of scans: samples, and the metadata before them.
-
-    Files are shared out over the ranks, so that a scan belongs to an Observation frame of its own
-    file, whatever else the same rank has read.
 
     Parameters
     ----------
@@ -38,7 +69,6 @@ class ScanFiles:
     def __init__(self, comm: communicators.Comm, keys: Sequence[ScanKeys]):
         self._comm = comm
         self._names = ObservationNames()
-        self._position = -1
         self._origin: Origin | None = None
         self.prefaces = Prefaces(comm)
         self.accumulators = [MPIAccumulator(comm, self._extractor(one)) for one in keys]
@@ -51,20 +81,8 @@ class ScanFiles:
         InputError
             On all ranks, if a file is missing or broken, or if scans are not as they should be.
         """
-        reader = MPIFileReader(self._comm, [names], schedule=schedule)
-        failure: Exception | None = None
         try:
-            for frame in reader:
-                self._take(frame)
-        except Exception as error:  # whatever it is, the other ranks must hear of it
-            failure = error
-            reader.stop()
-        try:
-            # What is wrong with one file often is with all: one message is enough.
-            waiting.meet(self._comm, "the end of the files")
-            failed = self._comm.allgather(failure is not None)
-            first = True in failed and failed.index(True) == self._comm.rank
-            communicators.agree(self._comm, failure if first else None)  # and so all are here
+            read_files(self._comm, names, schedule, self._take)
             for accumulator in self.accumulators:
                 accumulator.finish()
         finally:
@@ -74,8 +92,6 @@ class ScanFiles:
 
     def _take(self, frame: Any) -> None:
         unit = unit_of(frame)
-        if unit is not None and unit.position != self._position:
-            self._names, self._position = ObservationNames(), unit.position
         self._names.look_at(frame)
         self.prefaces.take(frame)
         if unit is None or frame.type != core.G3FrameType.Scan:

@@ -31,11 +31,12 @@ ROWS = (
             "exact.py",
             "toastimport.py",
         ),
-        *("layout.py", "observations.py", "swap.py"),
+        *("layout.py", "swap.py"),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
         *("inputs.py", "output.py", "ledger.py", "runs.py"),
+        "observations.py",
     ),
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
@@ -69,6 +70,7 @@ NEIGHBOURS = {
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
     ("output.py", "inputs.py"),
+    ("observations.py", "ledger.py"),
     ("mapbytes.py", "archive.py"),
     ("weighting.py", "pixels.py"),
     ("weighting.py", "chunks.py"),
