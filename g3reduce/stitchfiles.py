@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from spt3g import core
@@ -17,33 +16,8 @@ from .scanfiles import ScanFiles
 from .scans import ScanKeys
 from .stitchedframes import FLAGS, StitchedScan, keys_beside
 from .stitching import StitchedObservation, stitch
+from .stitchsummary import StitchedSummary
 from .timeline import check_choices
-
-
-@dataclass(frozen=True)
-class StitchedSummary:
-    """What `stitch_files` says of an observation.
-
-    Attributes
-    ----------
-    name : str
-        ``"SourceName-ObservationID"``.
-    n_detectors, n_samples, n_scans : int
-    seconds : float
-        From the first to the last sample.
-    gaps : tuple of float
-        Seconds of each time between scans without samples.
-    flagged : float
-        The part of all samples of all detectors that has a flag.
-    """
-
-    name: str
-    n_detectors: int
-    n_samples: int
-    n_scans: int
-    seconds: float
-    gaps: tuple[float, ...]
-    flagged: float
 
 
 def stitch_files(

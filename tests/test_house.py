@@ -58,7 +58,7 @@ ROWS = (
     ("joining.py", "elementjoin.py", "filling.py", "toast_observation.py"),
     ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py", "toast_exchange.py"),
     ("simulate", "stitching.py", "scanfiles.py"),
-    ("plot.py", "toast_filler.py", "stitchedframes.py", "stitchfiles.py"),
+    ("plot.py", "toast_filler.py", "toastvolume.py", "stitchedframes.py", "stitchfiles.py"),
     ("cli", "__main__.py"),
 )
 
@@ -92,6 +92,7 @@ NEIGHBOURS = {
     ("parallelize.py", "distribute.py"),
     ("filecoadd.py", "coadd.py"),
     ("stitchfiles.py", "stitchedframes.py"),
+    ("toastvolume.py", "toast_filler.py"),
     ("__main__.py", "cli"),
 }
 
