@@ -47,11 +47,11 @@ class TOASTFiller:
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world of `toastcomm`; without that the world if a launcher started several
         processes, else this process alone.
-    timestreams : str
-        Key of Scan frames: a `G3TimestreamMap`.
     boresight : str
         Key of Scan frames: the rotation to equatorial coordinates, a `G3VectorQuat` or
         `G3TimestreamQuat`.
+    timestreams : str
+        Key of Scan frames: a `G3TimestreamMap`.
     bolometer_properties : str
         Key of the frame, before the scans, that has the `BolometerPropertiesMap`.
     flags, detector_flags : str or None
@@ -102,8 +102,8 @@ class TOASTFiller:
     def __init__(
         self,
         mpicomm: communicators.Comm | None = None,
-        timestreams: str = "CalTimestreams",
         boresight: str = "OnlineRaDecRotation",
+        timestreams: str = "CalTimestreams",
         *,
         bolometer_properties: str = "BolometerProperties",
         flags: str | None = None,
@@ -135,7 +135,7 @@ class TOASTFiller:
                 "distribution": distribution,
                 "groups": self._toastcomm.ngroups,
                 "telescope": telescope,
-                "site": repr(site),
+                "site": site and (type(site).__name__, site.name, site.uid),
                 "gaps": gaps,
                 "missing": missing,
             },
@@ -280,7 +280,10 @@ class TOASTFiller:
     ) -> tuple[Any, dict[str, int]]:
         from toast.instrument import SpaceSite, Telescope
 
-        focalplane, unusable = make_focalplane(bolometers, timeline.sample_rate, timeline.units)
+        quiet = self._toastcomm.group_rank > 0
+        focalplane, unusable = make_focalplane(
+            bolometers, timeline.sample_rate, timeline.units, quiet=quiet
+        )
         site = SpaceSite("unknown") if self._site is None else self._site
         return Telescope(self._telescope, focalplane=focalplane, site=site), unusable
 
@@ -291,15 +294,10 @@ class TOASTFiller:
             if not isinstance(key, str):
                 raise UsageError(f"{name} is {key!r}; expected the name of a key of frames.")
         if self._distribution not in DISTRIBUTIONS:
-            raise UsageError(
-                f"distribution is {self._distribution!r}; expected one of "
-                f"{', '.join(DISTRIBUTIONS)}."
-            )
+            choices = ", ".join(DISTRIBUTIONS)
+            raise UsageError(f"distribution is {self._distribution!r}; expected one of {choices}.")
         check_choices(self._gaps, self._missing)
         if not isinstance(self._telescope, str):
             raise UsageError(f"telescope is {self._telescope!r}; expected its name.")
         if self._site is not None and not isinstance(self._site, Site):
-            raise UsageError(
-                f"site is {self._site!r}; expected a toast.instrument.Site, such as GroundSite, or "
-                "None."
-            )
+            raise UsageError(f"site is {self._site!r}; expected a toast.instrument.Site, or None.")

@@ -141,7 +141,7 @@ def _product(p: Floats, q: Floats) -> Floats:
 
 
 def make_focalplane(
-    bolometers: Bolometers, sample_rate: float, units: str = "Tcmb"
+    bolometers: Bolometers, sample_rate: float, units: str = "Tcmb", *, quiet: bool = False
 ) -> tuple[Any, dict[str, int]]:
     """A focal plane of TOAST.
 
@@ -160,6 +160,8 @@ def make_focalplane(
         In `core.G3Units`.
     units : str
         Name of the `core.G3TimestreamUnits` in which NETs are, times the square root of time.
+    quiet : bool
+        Whether another rank warns of detectors that cannot be used.
 
     Returns
     -------
@@ -179,8 +181,8 @@ def make_focalplane(
 
     def cut(bad: NDArray[np.bool_], what: str) -> None:
         names = [name for name, is_bad in zip(bolometers.names, bad, strict=True) if is_bad]
-        if names:
-            unusable.update(dict.fromkeys(names, INVALID))
+        unusable.update(dict.fromkeys(names, INVALID))
+        if names and not quiet:
             logger.warning(
                 "%d of %d detectors have no %s in the calibration frame, and are flagged: %s%s",
                 *(len(names), len(bad), what, ", ".join(names[:5]), ", ..." if names[5:] else ""),
