@@ -10,7 +10,18 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import coadding, command, custom, distributor, machine, memory, reducing, scaling, stitching
+from . import (
+    coadding,
+    command,
+    custom,
+    distributor,
+    exactness,
+    machine,
+    memory,
+    reducing,
+    scaling,
+    stitching,
+)
 from .settings import Benchmark, Settings
 
 BENCHMARKS: dict[str, Benchmark] = {
@@ -21,6 +32,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "distributor": distributor.BENCHMARK,
     "reducing": reducing.BENCHMARK,
     "custom": custom.BENCHMARK,
+    "exactness": exactness.BENCHMARK,
     "stitching": stitching.BENCHMARK,
 }
 

@@ -15,7 +15,7 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from . import exact
+from . import exact, kernels
 from .blocks import Blocks
 from .errors import InputError, UsageError
 from .exact import Values
@@ -78,8 +78,10 @@ class Exactness:
         Raises
         ------
         UsageError
-            If they cannot be used.
+            If they cannot be used, or the environment asks for kernels that cannot.
         """
+        if reproducible:
+            kernels.check()
         if absmax is None:
             return cls() if reproducible else None
         if not reproducible:

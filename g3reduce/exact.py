@@ -20,13 +20,14 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .buffers import buffer
+from . import kernels
+from .buffers import STEP, buffer
 
 Values: TypeAlias = NDArray[np.float64]
 Limb: TypeAlias = NDArray[np.int64]
@@ -44,8 +45,8 @@ MOST_ADDENDS = 2**21 - 1
 _HIGHEST = 1008
 _DOWN = 2 * WIDTH
 
-# Values that are cut in one go, so that what is left of them stays in the cache.
-_BLOCK = 16384
+# Values that are cut in one go, so that what is left of them stays in the cache: a chunk of a map.
+_BLOCK = STEP // 8
 
 # Each of these counts up to `MOST_ADDENDS`, in 21 bits of one integer.
 _NAN, _PLUS, _MINUS = 1, 1 << 21, 1 << 42
@@ -84,6 +85,8 @@ def largest(values: Values) -> float:
     """The largest absolute value; NaN if any value is NaN."""
     if not len(values):
         return 0.0
+    if compiled := kernels.compiled():
+        return float(compiled.largest(np.ascontiguousarray(values)))
     high, low = float(values.max()), float(values.min())
     return math.nan if math.isnan(high) else max(high, -low)
 
@@ -93,7 +96,7 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
 
     Parameters
     ----------
-    limbs : sequence of int64 arrays
+    limbs : sequence of two or three contiguous int64 arrays
         The highest first.
     values : float64 array of the same shape (n,)
         All finite, and such that they fit.
@@ -101,6 +104,11 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
     subtract : bool
         Subtract them instead.
     """
+    if compiled := kernels.compiled(len(values)):
+        scale, lifts = _lifts(top, len(limbs))
+        add = compiled.deposit_two if len(limbs) == 2 else compiled.deposit_three
+        add(*limbs, np.ascontiguousarray(values), -scale if subtract else scale, lifts)
+        return
     combine = np.subtract if subtract else np.add
     for start in range(0, len(values), _BLOCK):
         place = slice(start, start + _BLOCK)
@@ -111,11 +119,8 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
 
 def split(values: Values, top: int, n_limbs: int) -> list[Limb]:
     """What values add to each limb; see `deposit`."""
-    limbs = [np.empty(len(values), np.int64) for _ in range(n_limbs)]
-    for start in range(0, len(values), _BLOCK):
-        place = slice(start, start + _BLOCK)
-        for limb, part in zip(limbs, _cut(values[place], top, n_limbs), strict=True):
-            limb[place] = part
+    limbs = [np.zeros(len(values), np.int64) for _ in range(n_limbs)]
+    deposit(limbs, values, top)
     return limbs
 
 
@@ -181,34 +186,38 @@ def _raised(top: int, like: int) -> int:
     return top + (like - top) % WIDTH
 
 
-def _cut(values: Values, top: int, n_limbs: int) -> Iterator[Limb]:
-    """What a block of values adds to each limb; each is overwritten by the next."""
-    shifted, left, whole = _scratch(len(values))
-    if top > _HIGHEST:  # exact, but for values far below the quantum
-        values, top = np.multiply(values, 2.0**-_DOWN, left), top - _DOWN
-    lifts, last = _lifts(top, n_limbs), n_limbs - 1
-    for number, (lift, bits) in enumerate(lifts):
+def _cut(values: Values, top: int, n_limbs: int) -> NDArray[np.int64]:
+    """What a block of values adds to each limb, in memory that the next block overwrites."""
+    scale, lifts = _lifts(top, n_limbs)
+    shifted, left = _scratch(n_limbs, len(values))
+    if scale != 1:
+        values = np.multiply(values, scale, left)
+    for number, lift in enumerate(lifts):
         # The sum has the quantum as its last bit, so the multiple is in its mantissa.
-        np.add(values, lift, shifted)
-        np.subtract(shifted.view(np.int64), bits, whole)
-        yield whole
-        if number < last:
-            np.subtract(shifted, lift, shifted)
-            values = np.subtract(values, shifted, left)  # exact
+        np.add(values, lift, shifted[number])
+        if number + 1 < n_limbs:
+            taken = np.subtract(shifted[number], lift, shifted[number + 1])
+            values = np.subtract(values, taken, left)  # exact
+    whole = shifted.view(np.int64)
+    whole -= lifts.view(np.int64)[:, np.newaxis]
+    return whole
 
 
 @functools.lru_cache(maxsize=16)
-def _scratch(n: int) -> tuple[Values, Values, Limb]:
-    raw = buffer("exact")
-    shifted, left, whole = (raw[i * 8 * _BLOCK :][: 8 * n] for i in range(3))
-    return shifted.view(np.float64), left.view(np.float64), whole.view(np.int64)
+def _scratch(n_limbs: int, n: int) -> tuple[NDArray[np.float64], Values]:
+    raw = buffer("exact", 8 * _BLOCK * (n_limbs + 1))[: 8 * n * (n_limbs + 1)]
+    rows = raw.view(np.float64).reshape(n_limbs + 1, n)
+    return rows[:-1], rows[-1]
 
 
 @functools.lru_cache(maxsize=256)
-def _lifts(top: int, n_limbs: int) -> list[tuple[np.float64, np.int64]]:
-    """For each limb, what lifts values so that its quantum is their last bit; and its bits."""
-    lifts = [np.float64(math.ldexp(1.5, 52 + top - WIDTH * (k + 1))) for k in range(n_limbs)]
-    return [(lift, lift.view(np.int64)) for lift in lifts]
+def _lifts(top: int, n_limbs: int) -> tuple[float, NDArray[np.float64]]:
+    """What values are multiplied by, and what then lifts them for each limb."""
+    scale = 1.0
+    if top > _HIGHEST:  # exact, but for values far below the quantum
+        scale, top = 2.0**-_DOWN, top - _DOWN
+    lifts = [math.ldexp(1.5, 52 + top - WIDTH * (k + 1)) for k in range(n_limbs)]
+    return scale, np.array(lifts)
 
 
 def _nearest_of_few(digits: Sequence[Limb], top: int) -> Values:

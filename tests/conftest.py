@@ -24,6 +24,20 @@ def comm():
     return MPI.COMM_WORLD
 
 
+@pytest.fixture(scope="module", params=["numpy", "numba"])
+def each_kernels(request):
+    """Exact sums are made by these kernels in all tests of a module, which runs with each."""
+    from g3reduce import UsageError, kernels
+
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv(kernels.KERNELS, request.param)
+        try:
+            kernels.check()
+        except UsageError as error:
+            pytest.skip(str(error))
+        yield
+
+
 @pytest.fixture
 def shared_folder(comm):
     """A folder that all ranks of a test see."""

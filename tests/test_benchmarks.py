@@ -20,6 +20,7 @@ from benchmarks import (  # noqa: E402
     command,
     custom,
     distributor,
+    exactness,
     inturn,
     mapfiles,
     memory,
@@ -106,6 +107,15 @@ def test_reductions_of_ones_own(settings):
     assert [(row["operation"], row["ranks"]) for row in found] == [("SUM", 2), ("MAX", 2)]
     for row in found:
         assert {"MPIReducer ms", "bare MPI ms", "against bare MPI"} <= row.keys()
+
+
+def test_exact_sums(settings):
+    found = exactness.measure(settings)
+    assert_sane(found, settings.folder)
+    kinds = [(row["kernels"], row["limbs"]) for row in found]
+    assert kinds[:2] == [("numpy", 2), ("numpy", 3)]
+    assert kinds[2:] in ([], [("numba", 2), ("numba", 3)])
+    assert all({"ns", "plain ns", "over plain"} <= row.keys() for row in found)
 
 
 def test_the_distributor(settings):

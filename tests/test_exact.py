@@ -12,6 +12,8 @@ from skies import bits
 
 from g3reduce import exact
 
+pytestmark = pytest.mark.usefixtures("each_kernels")
+
 TINY, HUGE = 5e-324, np.finfo(float).max
 
 finite = st.one_of(
@@ -194,7 +196,7 @@ def test_parts_are_what_is_deposited_and_are_subtracted_again(values, n_limbs, l
 
 
 def test_arrays_longer_than_a_block_are_summed_as_their_elements():
-    rng, n = np.random.default_rng(3), 3 * exact._BLOCK + 5
+    rng, n = np.random.default_rng(3), 2 * exact._BLOCK + 5
     values = rng.normal(size=n) * 10.0 ** rng.integers(-3, 3, n)
     top = exact.top_for(exact.largest(values))
     limbs = [np.zeros(len(values), np.int64) for _ in range(3)]
@@ -261,16 +263,14 @@ def fails(check, *arguments):
 
 
 def drop_a_limb(monkeypatch):
-    """The last of three limbs is always 0."""
-    cut = exact._cut
+    """The last limb is always 0."""
+    deposit = exact.deposit
 
-    def mutant(values, top, n_limbs):
-        for number, part in enumerate(cut(values, top, n_limbs)):
-            if number == 2:
-                part[...] = 0
-            yield part
+    def mutant(limbs, values, top, **options):
+        deposit(limbs, values, top, **options)
+        limbs[-1][...] = 0
 
-    monkeypatch.setattr(exact, "_cut", mutant)
+    monkeypatch.setattr(exact, "deposit", mutant)
 
 
 def lose_the_carry(monkeypatch):

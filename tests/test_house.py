@@ -18,7 +18,7 @@ PACKAGE = Path(g3reduce.__file__).parent
 
 # A file imports only from rows above its own. A name without a suffix is a folder.
 ROWS = (
-    ("errors.py", "buffers.py"),
+    ("errors.py", "buffers.py", "compiled.py"),
     (
         *("messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
         *(
@@ -28,14 +28,14 @@ ROWS = (
             "g3bytes.py",
             "lines.py",
             "texts.py",
-            "exact.py",
+            "kernels.py",
             "toastimport.py",
         ),
         *("layout.py", "swap.py"),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
-        *("inputs.py", "output.py", "ledger.py", "runs.py"),
+        *("inputs.py", "output.py", "ledger.py", "runs.py", "exact.py"),
         "observations.py",
     ),
     (
@@ -231,6 +231,12 @@ def test_the_public_names_do_not_start_mpi():
     loaded = modules_after("from g3reduce import *; MPIMapCoadder(); MPIFileReader(None, [])")
     assert "spt3g" in loaded
     assert "mpi4py.MPI" not in loaded
+
+
+def test_small_exact_sums_do_not_wait_for_numba():
+    loaded = modules_after("from g3reduce import *; MPIMapCoadder(reproducible=True)")
+    assert "spt3g" in loaded
+    assert "numba" not in loaded
 
 
 def test_a_misspelt_public_name_is_an_attribute_error():

@@ -30,10 +30,21 @@ def resident():
     return int(status.split("RssShmem:")[1].split()[0])
 
 
-def test_private_memory_is_numpys():
-    array = memory.PRIVATE.zeros((3, 4), "i4")
-    assert (array.shape, array.dtype) == ((3, 4), np.int32)
+@pytest.mark.parametrize("shape", [(3, 4), (memory.SMALLEST, 1)])
+def test_private_memory_holds_zeros(shape):
+    array = memory.PRIVATE.zeros(shape, "i4")
+    assert (array.shape, array.dtype) == (shape, np.int32)
+    assert array.flags.c_contiguous
     assert not array.any()
+
+
+@pytest.mark.parametrize("make", [lambda: memory.PRIVATE, memory.SharedMemory])
+def test_large_arrays_do_not_begin_alike(make):
+    kind = make()
+    arrays = [kind.zeros(LARGE, "f8") for _ in range(4)]
+    begins = {array.__array_interface__["data"][0] % 4096 for array in arrays}
+    assert len(begins) == 4
+    assert all(array.flags.aligned for array in arrays)
 
 
 def test_shared_arrays_hold_zeros_and_know_where_they_lie():
@@ -53,6 +64,8 @@ def test_small_arrays_stay_private():
     shared = memory.SharedMemory()
     assert shared.stretch_of(shared.zeros((10, 10), "f8")) is None
     assert shared.stretch_of(shared.require((10, 10), "f8")) is not None
+    for _ in range(4):  # wherever they begin
+        assert shared.stretch_of(shared.require((0, 10), "f8")).nbytes == 0
 
 
 def test_what_is_shared_can_be_seen_and_changed_elsewhere():

@@ -15,6 +15,8 @@ from g3reduce import adding, skymaps
 from g3reduce.arithmetic import Exactness
 from g3reduce.mapsum import MapSum
 
+pytestmark = pytest.mark.usefixtures("each_kernels")
+
 
 def coadded(frames, absmax=None, **options):
     coadder = g3reduce.MPIMapCoadder(reproducible=True, absmax=absmax, **options)

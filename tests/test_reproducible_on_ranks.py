@@ -14,7 +14,7 @@ from spt3g import core
 from test_coadd_on_ranks import MEMORY, RANKS, SCHEDULES, WAYS, assert_shards_of, on_first
 
 import g3reduce
-from g3reduce import filecoadd, memory, nodes
+from g3reduce import filecoadd, kernels, memory, nodes
 
 WEIGHTINGS = ("polarized", "unweighted", "hits")
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
@@ -106,6 +106,21 @@ def test_numbers_of_any_size_and_such_that_are_not_finite(comm, shared_folder):
         assert np.isnan(values).any()
         assert np.isposinf(values).any()
         assert np.isneginf(values).any()
+
+
+@pytest.mark.ranks(3)
+def test_some_ranks_may_have_numba_and_others_not(comm, shared_folder, monkeypatch):
+    pytest.importorskip("numba")
+    files = on_first(
+        comm, lambda: anynumbers.write_files(shared_folder, N_FILES, "flat", "polarized")
+    )
+    monkeypatch.setenv(kernels.KERNELS, kernels.NUMPY)
+    expected = serial(comm, files, {"reproducible": True})
+    monkeypatch.setenv(kernels.KERNELS, kernels.NUMPY if comm.rank == 0 else kernels.NUMBA)
+    coadd = g3reduce.coadd_files(
+        files, mpicomm=comm, reproducible=True, schedule="static", result="all"
+    )
+    same_bits(coadd, expected)
 
 
 @pytest.mark.ranks(2, 3)
