@@ -47,7 +47,7 @@ ROWS = (
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
         *("numbering.py", "arithmetic.py", "summary.py", "strategies", "blockhead.py"),
-        *("timeline.py", "toast_focalplane.py"),
+        *("timeline.py", "stitchsummary.py", "toast_focalplane.py"),
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
