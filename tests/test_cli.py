@@ -146,15 +146,18 @@ def test_scans_are_stitched(scan_files, tmp_path, ranks):
             np.testing.assert_array_equal(*map(scans.bits, signals))
 
 
-@pytest.mark.parametrize("ranks", [None, 2])
 @pytest.mark.parametrize(
-    ("arguments", "code", "text"),
+    ("ranks", "arguments", "code", "text"),
     [
-        (["scans_1_*.g3", "-t", "Others"], 1, "has no 'Others'; it has "),
-        (["cut.g3", "scans_2_*.g3"], 1, "cut.g3, frame 2: this frame cannot be read"),
-        (["scans_1_*.g3", "old.g3"], 1, "old.g3: the output is also an input"),
-        (["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 samples, between"),
-        (["scans_1_*.g3", "--detectors-per-frame", "0"], 2, "is 0; expected 1 or more"),
+        (2, ["scans_1_*.g3", "-t", "Others"], 1, "has no 'Others'; it has "),
+        (2, ["cut.g3", "scans_2_*.g3"], 1, "cut.g3, frame 2: this frame cannot be read"),
+        (2, ["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 samples,"),
+        (2, ["scans_1_*.g3", "--detectors-per-frame", "0"], 2, "is 0; expected 1 or more"),
+        (None, ["scans_1_*.g3", "old.g3"], 1, "old.g3: the output is also an input"),
+        (None, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is of use only where"),
+        (None, ["scans_1_*.g3", "-o", "out"], 2, "a folder (out/) or a name that ends in .h5"),
+        (None, ["scans_1_*.g3", "-o", "."], 1, "this folder is not empty"),
+        (None, ["scans_1_*.g3", "-o", "x/", "-t", "A", "B"], 2, "take one key of timestreams"),
     ],
 )
 def test_bad_scans_are_told_once_and_leave_nothing(
@@ -164,7 +167,7 @@ def test_bad_scans_are_told_once_and_leave_nothing(
     (tmp_path / "cut.g3").write_bytes(whole[:-100])
     earlier = (tmp_path / "scans_2_00.g3").read_bytes()
     (tmp_path / "old.g3").write_bytes(earlier)
-    done = g3reduce("stitch", *arguments, "-o", "old.g3", ranks=ranks, folder=tmp_path)
+    done = g3reduce("stitch", "-o", "old.g3", *arguments, ranks=ranks, folder=tmp_path)
     assert done.returncode == code
     assert done.stderr.count(text) == 1
     assert done.stderr.count("g3reduce stitch: error:") == 1
