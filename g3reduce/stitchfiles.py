@@ -96,8 +96,9 @@ def stitch_files(
     def check() -> None:
         check_choices(gaps, missing)
         _check_keys(names_of_maps, keys_beside(boresight, sample_flags, names_of_maps))
-        if detectors_per_frame is not None and detectors_per_frame < 1:
-            raise UsageError(f"detectors_per_frame is {detectors_per_frame}; expected 1 or more.")
+        number = detectors_per_frame
+        if number is not None and not (isinstance(number, int) and number >= 1):
+            raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
 
     communicators.collectively(comm, check)
     told = (keys, gaps, missing, detectors_per_frame)

@@ -64,18 +64,19 @@ def stitch_to_toast(
     names = names_of_files(comm, files, once=False)
     folder = os.path.realpath(volume)
 
-    def check() -> None:
+    def prepare() -> str:
         refuse_repeated(names)
         _check_volume(folder)
+        parent, name = os.path.split(folder)
+        return os.path.join(parent, f".partial-{os.getpid()}-{name}")
 
-    communicators.from_rank(comm, 0, check)
+    partial = communicators.from_rank(comm, 0, prepare)
     filler = TOASTFiller(world, **options)
     try:
         read_files(comm, names, schedule, filler.add)
         data = filler.finish()
     finally:
         filler.discard()
-    partial = os.path.join(os.path.dirname(folder), f".partial-{os.path.basename(folder)}")
     try:
         communicators.collectively(comm, lambda: _save(data, partial))
         communicators.from_rank(comm, 0, lambda: _rename(partial, folder))
