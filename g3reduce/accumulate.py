@@ -116,8 +116,8 @@ class MPIAccumulator:
         self._comm = communicators.private(mpicomm)
         self._sorter = sorter
         self._once = on_duplicate == ON_DUPLICATE[0]
-        communicators.collectively(
-            self._comm, lambda: _check_arguments(extractfunc, sorter, on_duplicate)
+        types = communicators.collectively(
+            self._comm, lambda: _check_arguments(extractfunc, sorter, dataframes, on_duplicate)
         )
         communicators.same_everywhere(
             self._comm,
@@ -125,10 +125,11 @@ class MPIAccumulator:
             {
                 "extractfunc": "given" if extractfunc else None,
                 "sorter": "given" if sorter else None,
+                "dataframes": sorted(map(str, types)),
                 "on_duplicate": on_duplicate,
             },
         )
-        self._extract = extractfunc or _FrameExtractor(dataframes)
+        self._extract = extractfunc or _FrameExtractor(types)
         self._functions = UserFunctions("MPIAccumulator", communicators.describe_rank(self._comm))
         self._groups: dict[Hashable, list[_Kept]] = {}
         self._ledger = Ledger()
@@ -305,8 +306,8 @@ class MPIAccumulator:
 class _FrameExtractor:
     """The default: whole frames of some types, by observation."""
 
-    def __init__(self, dataframes: Iterable[Any]):
-        self._dataframes = tuple(dataframes)
+    def __init__(self, dataframes: tuple[Any, ...]):
+        self._dataframes = dataframes
         self._names = ObservationNames()
 
     def __call__(self, frame: Any) -> tuple[str, None, Any] | None:
@@ -324,8 +325,8 @@ def _packed(told: dict[Hashable, list[_Told]]) -> bytes:
     """What is told as bytes, or an error that names the group that cannot be sent."""
     for group, items in told.items():
         try:
-            same = pickle.loads(pickle.dumps(group)) == group
-            pickle.dumps(items)
+            copy, _ = pickle.loads(pickle.dumps((group, items)))
+            same = copy == group
         except Exception as error:
             raise ReductionError(
                 f"The group {group!r}, its metadata, or the keys of its sorter cannot be sent to "
@@ -340,8 +341,18 @@ def _packed(told: dict[Hashable, list[_Told]]) -> bytes:
     return pickle.dumps(told)
 
 
-def _check_arguments(extractfunc: Any, sorter: Any, on_duplicate: str) -> None:
+def _check_arguments(
+    extractfunc: Any, sorter: Any, dataframes: Any, on_duplicate: str
+) -> tuple[Any, ...]:
+    """The types of `dataframes`, if all arguments can be used."""
     for name, function in (("extractfunc", extractfunc), ("sorter", sorter)):
         if function is not None and not callable(function):
             raise UsageError(f"{name} is {function!r}; expected a function, or None.")
     check_on_duplicate(on_duplicate)
+    types = tuple(dataframes) if isinstance(dataframes, Iterable) else (None,)
+    if not all(isinstance(some, core.G3FrameType) for some in types):
+        raise UsageError(
+            f"dataframes is {dataframes!r}; expected types of frames, such as "
+            "[core.G3FrameType.Scan]."
+        )
+    return types

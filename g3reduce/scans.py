@@ -62,6 +62,11 @@ class ScanHeader(NamedTuple):
         return len(self.detectors), self.n_samples
 
     @property
+    def last(self) -> int:
+        """The time of the last sample; of one alone its start, whatever the stop is."""
+        return self.stop if self.n_samples > 1 else self.start
+
+    @property
     def step(self) -> float:
         """The time from one sample to the next; NaN where there is only one."""
         intervals, duration = self.n_samples - 1, float(self.stop - self.start)
@@ -181,9 +186,22 @@ class ScanKeys:
             samples.units.name,
             np.result_type(*{row.dtype for row in signal}),
             tuple(name for name, part in parts.items() if part is not None),
-            (boresight[0], boresight[-1]) if boresight is not None and n_samples else None,
+            # Copies: what all ranks are told should not keep the samples.
+            (boresight[0].copy(), boresight[-1].copy())
+            if boresight is not None and n_samples
+            else None,
         )
         return Scan(header, **parts)
+
+    def let_go_of_bytes(self, frame: Any) -> None:
+        """Let a frame that was read keep its parts as objects alone.
+
+        One from a file would also keep the bytes that they were made from, as large as they are.
+        What was read stays of use, and the frame is as it was.
+        """
+        for key in (self.timestreams, self.boresight, self.flags, self.detector_flags):
+            if key is not None and key in frame:  # a scan without detectors may lack the others
+                frame[key] = frame.pop(key)
 
     def _boresight(self, frame: Any, n_samples: int, where: str) -> Array | None:
         if self.boresight is None:

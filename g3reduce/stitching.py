@@ -297,7 +297,14 @@ def _as_scan(data: Any, keys: ScanKeys, group: Hashable) -> Scan:
     if isinstance(data, Scan):
         return data
     if isinstance(data, core.G3Frame):
-        return keys.read(data, where_of(data))
+        scan = keys.read(data, where_of(data))
+        keys.let_go_of_bytes(data)
+        return scan
+    if data is None:
+        raise InputError(
+            f"The accumulator has no data of group {group!r} any more: they were dropped, by "
+            "stitch(drop_input=True) or drop(), or its extractfunc never kept them."
+        )
     raise InputError(
         f"The accumulator's data of group {group!r} are of the type {type(data).__name__}; to be "
         "stitched they must be Scan frames (leave extractfunc out) or scans (give it a "

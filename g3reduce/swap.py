@@ -56,30 +56,31 @@ def swap(
 class _Round:
     """Pieces for one rank, and from another.
 
-    No rank waits for a piece before the first ones that it has to send are on their way, nor
-    without sending one more for each that came: so somebody can always go on.
+    All ranks wait in the same order: for the first piece that comes, the first that goes, the
+    second that comes, and so on, while the next ones are under way. So the one that is furthest
+    behind can always go on, whatever MPI keeps of messages that nobody receives yet.
     """
 
     def __init__(self, comm: MPI.Intracomm, to: int, source: int):
         self._comm, self._to, self._source = comm, to, source
         self._coming: deque[tuple[Any, Array, Array]] = deque()
         self._going: deque[tuple[Any, Array]] = deque()
-        self._number = 0
+        self._number = self._gone = 0
 
     def run(self, outgoing: Iterator[Array], incoming: Iterator[Array]) -> None:
         """Send and receive all."""
         self._post(incoming)
-        self._send(outgoing)
+        self._send(outgoing, 0)
+        turn = 0
         while self._coming or self._going:
+            turn += 1
             if self._coming:
                 request, came, place = self._coming.popleft()
                 request.Wait()
                 if came is not place:
                     place[...] = came.reshape(place.shape)
                 self._post(incoming)
-            else:
-                self._going[0][0].Wait()
-            self._send(outgoing)
+            self._send(outgoing, turn)
 
     def _post(self, incoming: Iterator[Array]) -> None:
         while len(self._coming) < _COMING:
@@ -89,9 +90,14 @@ class _Round:
             came = place if place.flags.c_contiguous else self._scratch(place)
             self._coming.append((self._comm.Irecv(came, self._source), came, place))
 
-    def _send(self, outgoing: Iterator[Array]) -> None:
-        while self._going and self._going[0][0].Test():
+    def _send(self, outgoing: Iterator[Array], turn: int) -> None:
+        """Send more, once as many pieces have gone as there were turns."""
+        while self._going:
+            request = self._going[0][0]
+            if not (request.Wait() if self._gone < turn else request.Test()):
+                break
             self._going.popleft()
+            self._gone += 1
         while len(self._going) < _GOING:
             piece = next(outgoing, None)
             if piece is None:

@@ -185,7 +185,7 @@ def make_timeline(
     if not scans:
         return None
     # Ties by the source: the message about them should not depend on the number of ranks.
-    scans.sort(key=lambda s: (s.header.start, s.header.stop, s.header.where, s.rank, s.number))
+    scans.sort(key=lambda s: (s.header.start, s.header.last, s.header.where, s.rank, s.number))
     step = _step_of(group, scans)
     _require_likeness(group, scans)
     found: list[Gap] = []
@@ -242,8 +242,6 @@ def _put_times(
 
 def _step_of(group: Hashable, scans: Sequence[PlacedScan]) -> float:
     """The time from sample to sample, which must be the same for all scans."""
-    longest = max(scans, key=lambda scan: scan.header.n_samples)
-    step = longest.header.step
     for scan in scans:
         header = scan.header
         if header.n_samples > 1 and header.stop <= header.start:
@@ -252,6 +250,10 @@ def _step_of(group: Hashable, scans: Sequence[PlacedScan]) -> float:
                 f"{_time(header.start)} to {_time(header.stop)}; expected an end that is after the "
                 "start."
             )
+    longest = max(scans, key=lambda scan: scan.header.n_samples)
+    step = longest.header.step
+    for scan in scans:
+        header = scan.header
         if abs(header.step - step) > _RATE_TOLERANCE * step:
             raise MismatchError(
                 f"Observation {group!r}: {_named(longest)} has {_rate(step)} samples a second, "
@@ -270,7 +272,8 @@ def _require_likeness(group: Hashable, scans: Sequence[PlacedScan]) -> None:
                 f"Observation {group!r}: {_named(first)} is in {first.header.units}, but "
                 f"{_named(scan)} in {scan.header.units}; convert one of them first."
             )
-        for name in set(scan.header.fields) ^ set(first.header.fields):
+        # In an order that is the same on all ranks.
+        for name in sorted(set(scan.header.fields) ^ set(first.header.fields)):
             has, lacks = (scan, first) if name in scan.header.fields else (first, scan)
             raise MismatchError(
                 f"Observation {group!r}: {_named(lacks)} has no {name}, but {_named(has)} has."
@@ -281,24 +284,29 @@ def _gap_between(
     group: Hashable, before: PlacedScan, after: PlacedScan, step: float, *, fill: bool
 ) -> Gap | None:
     """The gap between two scans, if there is one."""
-    last, header = before.header, after.header
-    if (last.start, last.stop, last.n_samples) == (header.start, header.stop, header.n_samples):
+    earlier, header = before.header, after.header
+    if (earlier.start, earlier.last, earlier.n_samples) == (
+        header.start,
+        header.last,
+        header.n_samples,
+    ):
         raise DuplicateError(
             f"Observation {group!r}: {_named(before)} and {_named(after)} have the same samples, "
-            f"{last.n_samples} from {_time(last.start)} to {_time(last.stop)}. Give each scan once."
+            f"{earlier.n_samples} from {_time(earlier.start)} to {_time(earlier.last)}. Give each "
+            "scan once."
         )
-    apart = header.start - last.stop
+    apart = header.start - earlier.last
     if apart <= 0 or apart < step / 2:
         raise InputError(
             f"Observation {group!r}: {_named(after)} begins at {_time(header.start)}, before "
-            f"{_named(before)} has ended ({_time(last.stop)}). Scans of one observation must not "
-            "overlap."
+            f"{_named(before)} has ended ({_time(earlier.last)}). Scans of one observation must "
+            "not overlap."
         )
     n_samples = 0 if np.isnan(step) else round(apart / step) - 1
     if n_samples < 1:
         return None
     stop = before.stop + n_samples if fill else before.stop
-    return Gap(0, n_samples, before.stop, stop, last.stop, header.start)
+    return Gap(0, n_samples, before.stop, stop, earlier.last, header.start)
 
 
 def _refuse_gap(group: Hashable, gaps: Sequence[Gap], scans: Sequence[PlacedScan]) -> None:

@@ -4,8 +4,9 @@ A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ran
 
 The process that pytest was started in has no MPI. For each number of ranks it starts one
 ``mpirun`` whose ranks run, in step, all tests that are marked with that number, and write down
-how each went. Here these notes become the reports of the tests: a failure names its rank, and a
-test that one rank cannot finish fails within seconds, with the stacks of all ranks.
+how each went, while this process runs tests without ranks. Then these notes become the reports of
+the tests: a failure names its rank, and a test that one rank cannot finish fails within seconds,
+with the stacks of all ranks.
 """
 
 from __future__ import annotations
@@ -51,6 +52,11 @@ def pytest_generate_tests(metafunc):
         if "n_ranks" not in metafunc.fixturenames:
             metafunc.fixturenames.append("n_ranks")
         metafunc.parametrize("n_ranks", marker.args, ids=lambda n: f"ranks{n}", scope="session")
+
+
+def ranks_of(item):
+    """The number of ranks that run a test; 0 for those of this process."""
+    return item.callspec.params["n_ranks"] if item.get_closest_marker("ranks") else 0
 
 
 class Rank:
@@ -102,25 +108,35 @@ class Job:
             stdin=subprocess.DEVNULL,
             start_new_session=True,
         )
+        self.read_to = [0] * n_ranks  # how far the notes of each rank were read
+        self.results = [{} for _ in range(n_ranks)]
+        self.pids = []
 
-    def notes(self):
-        """By rank, what it noted of each test, and its process."""
-        results, pids = [], []
+    def read_notes(self):
+        """Learn what each rank has noted since: of tests, and of its process."""
         for rank in range(self.n_ranks):
             path = self.folder / f"{rank}.jsonl"
-            lines = path.read_text().splitlines(keepends=True) if path.exists() else []
-            whole = [json.loads(line) for line in lines if line.endswith("\n")]
-            pids += [note["pid"] for note in whole if "pid" in note]
-            results.append({note["test"]: note for note in whole if "test" in note})
-        return results, pids
+            if not path.exists():
+                continue
+            with path.open() as file:
+                file.seek(self.read_to[rank])
+                for line in iter(file.readline, ""):
+                    if not line.endswith("\n"):  # it is being written
+                        break
+                    self.read_to[rank] = file.tell()
+                    note = json.loads(line)
+                    if "pid" in note:
+                        self.pids.append(note["pid"])
+                    else:
+                        self.results[rank][note["test"]] = note
 
     def wait_for(self, test):
         """Outcome and text of a test on all ranks."""
         started, first_done = time.monotonic(), None
         while True:
             ended = self.process.poll() is not None
-            results, pids = self.notes()
-            done = [result.get(test) for result in results]
+            self.read_notes()
+            done = [result.get(test) for result in self.results]
             if all(done):
                 return self.summary(done)
             now = time.monotonic()
@@ -129,7 +145,7 @@ class Job:
             behind = first_done is not None and now - first_done > SECONDS_BEHIND
             if ended or behind or now - started > SECONDS_PER_TEST:
                 why = "the job ended" if ended else "the ranks hang"
-                return "failed", self.post_mortem(test, why, done, pids)
+                return "failed", self.post_mortem(test, why, done)
             time.sleep(0.02)
 
     def summary(self, done):
@@ -140,8 +156,8 @@ class Job:
             return "failed", "\n".join(f"On rank {rank}:\n{text}" for rank, text in failed.items())
         return done[0]["outcome"], done[0]["text"]
 
-    def post_mortem(self, test, why, done, pids):
-        for pid in pids:
+    def post_mortem(self, test, why, done):
+        for pid in self.pids:
             try:
                 os.kill(pid, signal.SIGUSR1)
             except ProcessLookupError:
@@ -178,6 +194,7 @@ class Launcher:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item):
+        self.start_next_job(item.session)
         if not item.get_closest_marker("ranks"):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -200,28 +217,35 @@ class Launcher:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
+    def start_next_job(self, session):
+        """Start the ranks of the next tests, unless others are at work: the cores are few."""
+        if any(job.process.poll() is None for job in self.jobs.values()):
+            return
+        for item in session.items:
+            if ranks_of(item) and ranks_of(item) not in self.jobs:
+                self.start_job(item)
+                return
+
     def job_for(self, item):
-        n_ranks = item.callspec.params["n_ranks"]
-        job = self.jobs.get(n_ranks)
-        if job is None or job.output.closed:  # none yet, or it broke down in an earlier test
-            same = [
-                other.nodeid
-                for other in item.session.items
-                if other.get_closest_marker("ranks") and other.callspec.params["n_ranks"] == n_ranks
-            ]
+        job = self.jobs.get(ranks_of(item))
+        if job is None:
             for other in self.jobs.values():
-                other.process.wait()  # one at a time: the cores are few
-            todo = same[same.index(item.nodeid) :]
-            job = self.jobs[n_ranks] = Job(n_ranks, todo, item.config.rootpath)
+                other.process.wait()
+        if job is None or job.output.closed:  # it broke down in an earlier test
+            job = self.start_job(item)
+        return job
+
+    def start_job(self, item):
+        """Start the ranks that run this test and all later ones of as many ranks."""
+        n_ranks = ranks_of(item)
+        same = [other.nodeid for other in item.session.items if ranks_of(other) == n_ranks]
+        todo = same[same.index(item.nodeid) :]
+        job = self.jobs[n_ranks] = Job(n_ranks, todo, item.config.rootpath)
         return job
 
     def pytest_collection_modifyitems(self, items):
         # Those of one number of ranks together, so that their job need not wait for others.
-        items.sort(
-            key=lambda item: (
-                item.callspec.params["n_ranks"] if item.get_closest_marker("ranks") else 0
-            )
-        )
+        items.sort(key=ranks_of)
 
     def pytest_sessionfinish(self):
         for job in self.jobs.values():
