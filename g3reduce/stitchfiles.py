@@ -37,8 +37,8 @@ def stitch_files(
     """Put observations together from the scans of .g3 files. Collective over `mpicomm`.
 
     Each file is read by one rank. The samples of an observation are brought together over all
-    ranks, and go from there into the file. All ranks together need memory for all samples, and for
-    one observation twice.
+    ranks, and go from there into the file. All ranks together need memory for all samples, and once
+    more for those of one observation.
 
     Parameters
     ----------
