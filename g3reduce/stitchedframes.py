@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
+from . import comm as communicators
 from . import transfer
 from .errors import MismatchError
 from .g3bytes import Piece, Sink, write_frame
@@ -23,7 +24,6 @@ from .timeline import Gap, Timeline
 from .timestreambytes import TimestreamMapBytes, blob_of
 
 Array = NDArray[Any]
-Entry = tuple[str, int, list[Piece] | Iterator[Piece]]
 
 # Keys of the frames, beside those of the input.
 FLAGS, FLAGS_OF = "SampleFlags", "{}Flags"
@@ -101,7 +101,9 @@ class StitchedScan:
         sink : Sink or None
             Where rank 0 writes; None on the others.
         """
-        entries = [] if sink is None else self._entries_beside()
+        entries = communicators.collectively(
+            self._first.comm, lambda: [] if sink is None else self._entries_beside()
+        )
         for some in rows:
             part = self.parts[some.key]
             wanted = np.arange(some.first, some.stop)
