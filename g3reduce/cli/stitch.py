@@ -135,6 +135,8 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
             f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}, or, for TOAST's "
             f"files, a folder ({output}{os.sep}) or a name that ends in .h5"
         )
+    if not options.boresight:
+        raise UsageError("TOAST's files need a boresight: name its key")
     if len(options.timestreams) > 1 or options.detectors_per_frame is not None:
         raise UsageError("TOAST's files take one key of timestreams, and no --detectors-per-frame")
 
