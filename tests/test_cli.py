@@ -154,7 +154,7 @@ def test_scans_are_stitched(scan_files, tmp_path, ranks):
         (2, ["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 samples,"),
         (2, ["scans_1_*.g3", "--detectors-per-frame", "0"], 2, "is 0; expected 1 or more, or None"),
         (None, ["scans_1_*.g3", "old.g3"], 1, "old.g3: the output is also an input"),
-        (None, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is of use only where"),
+        (2, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is of use only where"),
         (None, ["scans_1_*.g3", "-o", "out"], 2, "a folder (out/) or a name that ends in .h5"),
         (None, ["scans_1_*.g3", "-o", "."], 1, "this folder is not empty"),
         (None, ["scans_1_*.g3", "-o", "x/", "-t", "A", "B"], 2, "take one key of timestreams"),

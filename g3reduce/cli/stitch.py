@@ -113,8 +113,8 @@ def run(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     output: str = options.output_file
     to_toast = not output.endswith(SUFFIXES)
-    _check(options, to_toast)
     comm = communicators.resolve(None)
+    communicators.collectively(comm, lambda: _check(options, to_toast))
     summaries = (_stitch_to_toast if to_toast else _stitch)(options, comm)
     if comm.rank == 0:
         for summary in summaries:
