@@ -35,9 +35,12 @@ if TYPE_CHECKING:
     from .reducer import MPIReducer
     from .reductions.reduction import Reduction
     from .scans import ScanExtractor
+    from .stitchfiles import stitch_files
     from .stitching import StitchedObservation, stitch, unstitch
+    from .stitchsummary import StitchedSummary
     from .strategies.registry import register_strategy
     from .toast_filler import TOASTFiller
+    from .toastvolume import stitch_to_toast
 
 _HOME = {
     "MPIAccumulator": "accumulate",
@@ -51,7 +54,10 @@ _HOME = {
     "TOASTFiller": "toast_filler",
     "ScanExtractor": "scans",
     "StitchedObservation": "stitching",
+    "StitchedSummary": "stitchsummary",
     "stitch": "stitching",
+    "stitch_files": "stitchfiles",
+    "stitch_to_toast": "toastvolume",
     "unstitch": "stitching",
     "coadd_files": "filecoadd",
     "digest": "digests",
@@ -94,6 +100,7 @@ __all__ = [
     "ScanExtractor",
     "StallError",
     "StitchedObservation",
+    "StitchedSummary",
     "TOASTFiller",
     "Unit",
     "UsageError",
@@ -102,6 +109,8 @@ __all__ = [
     "guard",
     "register_strategy",
     "stitch",
+    "stitch_files",
+    "stitch_to_toast",
     "unit_of",
     "unstitch",
 ]

@@ -171,6 +171,10 @@ class MPIAccumulator:
         """
         self.fullobs[group][:] = [(told, rank, None) for told, rank, _ in self.fullobs[group]]
 
+    def discard(self) -> None:
+        """Forget all that was kept, after an error that all ranks know of."""
+        self._groups.clear()
+
     @property
     def unfinished(self) -> bool:
         """Whether there is something here that the other ranks were not told of."""

@@ -47,7 +47,7 @@ def merged_leaders(
             if leader is same[0]:
                 frame._cereal_loads(content)
             else:
-                _join(frame, content)
+                join(frame, content)
         yield same[0], frame
 
 
@@ -61,7 +61,7 @@ def _scan(
             if is_data(frame):
                 break
             content = frame.__getstate__()[1]
-            digests = _digests(content)
+            digests = digests_of(content)
             unit = frame.unit
             found.append(Leader(number, unit.index, str(frame.type), digests, unit.file))
             contents[digests] = content
@@ -75,12 +75,12 @@ def _from_rank(comm: communicators.Comm, owner: int, content: bytes | None) -> b
     return transfer.broadcast_bytes(comm, content if comm.rank == owner else None, owner)
 
 
-def _join(frame: Any, content: bytes) -> None:
+def join(frame: Any, content: bytes) -> None:
     """Add to a frame the keys of another one; those that mean something else get a new name."""
     other = core.G3Frame()
     other._cereal_loads(content)
-    known = dict(_digests(frame.__getstate__()[1]))
-    for key, digest in _digests(content):
+    known = dict(digests_of(frame.__getstate__()[1]))
+    for key, digest in digests_of(content):
         number, name = 2, key
         while known.get(name, digest) != digest:
             name, number = f"{key} ({number})", number + 1
@@ -89,7 +89,7 @@ def _join(frame: Any, content: bytes) -> None:
             known[name] = digest
 
 
-def _digests(content: bytes) -> tuple[tuple[str, str], ...]:
+def digests_of(content: bytes) -> tuple[tuple[str, str], ...]:
     """Keys of a serialized frame, and digests of their values.
 
     Numbers in it are little-endian: a version, the number of entries, and the type; then for each

@@ -13,11 +13,12 @@ from . import comm as communicators
 from .coadd import Accepted, MPIMapCoadder
 from .distribute import MPIFileReader
 from .errors import InputError, UsageError
-from .inputs import expand, is_plain
-from .ledger import Entry, Ledger, Unit
+from .filenames import name_of_output, names_of_files
+from .inputs import is_plain
+from .ledger import ON_DUPLICATE
 from .mapfile import frames_of, note
 from .membership import Assign, as_list_of_ids
-from .output import check_output, write_frames
+from .output import write_frames
 
 # What this variable of the environment names (spt3g) reads all files, also those whose maps could
 # be added without it.
@@ -114,8 +115,8 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
         absmax=absmax,
     )
     communicators.collectively(comm, lambda: _require_frames(output_file, result))
-    names = _names_of_files(comm, files, on_duplicate)
-    output = _name_of_output(comm, output_file, names, root)
+    names = names_of_files(comm, files, once=on_duplicate == ON_DUPLICATE[0])
+    output = name_of_output(comm, output_file, names, root)
     try:
         reader = MapReader(comm, [names], schedule=schedule)
         found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
@@ -141,51 +142,6 @@ def _require_frames(output_file: object, result: str) -> None:
             'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
             'choose another result ("root", "all").'
         )
-
-
-def _names_of_files(
-    comm: communicators.Comm,
-    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
-    on_duplicate: str,
-) -> list[str]:
-    """Which files to read. One rank looks, and the others take its word."""
-    patterns = [files] if isinstance(files, str | os.PathLike) else list(files)
-    communicators.same_everywhere(comm, "The list of files", list(map(str, patterns)))
-
-    def look() -> list[str]:
-        names = expand(patterns)
-        if on_duplicate == "error":
-            _refuse_repeated_files(names)
-        return names
-
-    return communicators.from_rank(comm, 0, look)
-
-
-def _name_of_output(
-    comm: communicators.Comm,
-    output_file: str | os.PathLike[str] | None,
-    names: Sequence[str],
-    root: int,
-) -> str | None:
-    """Where to write. The word of `root` counts, since it is the one that does."""
-
-    def look() -> str | None:
-        if output_file is None:
-            return None
-        output = os.fspath(output_file)
-        check_output(output, names)
-        return output
-
-    return communicators.from_rank(comm, root, look)
-
-
-def _refuse_repeated_files(names: Sequence[str]) -> None:
-    """Notice a file that is named twice before anything is read."""
-    ledger = Ledger()
-    for name in names:
-        entry = Entry.of(Unit(name, 0))
-        ledger.refuse_duplicate(entry)
-        ledger.record(entry)
 
 
 class MapReader(MPIFileReader):

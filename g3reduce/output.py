@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import bz2
 import contextlib
+import gzip
+import lzma
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from io import FileIO
 from typing import Any
 
@@ -42,8 +45,8 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
         same = next((name for name in inputs if _same_file(name, file)), None)
         if same is not None:
             raise OutputError(
-                f"{file}: the output is also an input ({same}), so an earlier result would be "
-                "added to the new one. Name another output, or take it out of the inputs."
+                f"{file}: the output is also an input ({same}), so an earlier result would go "
+                "into the new one. Name another output, or take it out of the inputs."
             )
 
 
@@ -73,8 +76,7 @@ def write_frames(file: str, frames: Iterable[Any]) -> None:
             _write_by_spt3g(partial, frames)
         os.replace(partial, file)
     except (OSError, RuntimeError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise OutputError(f"{file}: writing failed ({reason}).") from error
+        raise _failure(file, error) from error
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(partial)
@@ -91,6 +93,102 @@ def _write_plain(file: str, frames: Iterable[Any]) -> None:
                 frame.write(stream)
 
 
+class OutputFile:
+    """A .g3 file that is written bit by bit, and there when it is whole.
+
+    After an error of the system nothing more is written, but whoever writes may go on: that is for
+    output that other ranks send, which would wait for ever. `check` and `finish` tell of it.
+
+    Parameters
+    ----------
+    file : str
+        Of what ends in ``.gz``, ``.bz2`` or ``.xz`` the content is compressed.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened.
+    """
+
+    def __init__(self, file: str):
+        self._name = file
+        self._file = os.path.realpath(file)  # of a link, its target is replaced
+        self._partial = _partial(self._file)
+        self._problem: OSError | None = None
+        try:
+            self._raw = open(self._partial, "wb", buffering=0)  # noqa: SIM115
+        except OSError as error:
+            raise _failure(file, error) from error
+        self._sink: Any = _compressed(self._file, self._raw) or _Whole(self._raw)
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of it, unless something failed before."""
+        if self._problem is None:
+            try:
+                self._sink.write(data)
+            except OSError as error:
+                self._problem = error
+        return len(data)
+
+    def check(self) -> None:
+        """Raise what has failed.
+
+        Raises
+        ------
+        OutputError
+        """
+        if self._problem is not None:
+            raise _failure(self._name, self._problem) from self._problem
+
+    def finish(self) -> None:
+        """Give it its name. What had that name is replaced.
+
+        Raises
+        ------
+        OutputError
+            If anything failed.
+        """
+        self.check()
+        try:
+            self._close()
+            os.replace(self._partial, self._file)
+        except OSError as error:
+            raise _failure(self._name, error) from error
+
+    def discard(self) -> None:
+        """Let nothing remain of it, unless it is finished."""
+        with contextlib.suppress(OSError):
+            self._close()
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self._partial)
+
+    def _close(self) -> None:
+        if not self._raw.closed:
+            try:
+                self._sink.close()
+            finally:  # also if the last bytes of a compressor find no room
+                self._raw.close()
+
+
+# Not stamped with a name and a time: the same frames make the same bytes.
+_COMPRESSORS: dict[str, Callable[[FileIO], Any]] = {
+    ".gz": lambda raw: gzip.GzipFile("", "wb", 6, raw, mtime=0),
+    ".bz2": lambda raw: bz2.BZ2File(raw, "wb"),
+    ".xz": lambda raw: lzma.LZMAFile(raw, "wb"),  # noqa: SIM115
+}
+
+
+def _compressed(file: str, raw: FileIO) -> Any:
+    """What compresses into a file; None if its name does not ask for it."""
+    make = _COMPRESSORS.get(os.path.splitext(file)[1])
+    return make(raw) if make else None
+
+
+def _failure(file: str, error: Exception) -> OutputError:
+    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+    return OutputError(f"{file}: writing failed ({reason}).")
+
+
 class _Whole:
     """Writes all of what it is given, where a raw file may write less."""
 
@@ -102,6 +200,9 @@ class _Whole:
         while len(rest):
             rest = rest[self._raw.write(rest) :]
         return len(data)
+
+    def close(self) -> None:
+        self._raw.close()
 
 
 def _write_by_spt3g(file: str, frames: Iterable[Any]) -> None:

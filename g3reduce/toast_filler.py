@@ -186,6 +186,11 @@ class TOASTFiller:
         """
         return self._accumulator.add(frame)
 
+    def discard(self) -> None:
+        """Forget all that was kept, after an error that all ranks know of."""
+        self._accumulator.discard()
+        self._calibrations.clear()
+
     def _extract(self, frame: Any) -> tuple[Hashable, str, Any] | None:
         """A scan, and by its digest the calibration that it came with."""
         self._watch.look_at(frame)

@@ -5,10 +5,13 @@ import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import scans
 import skies
 from spt3g import core, maps
 
+from g3reduce import stitch_files
 from g3reduce.launch import mpirun_command, mpirun_environment
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
@@ -102,6 +105,77 @@ def test_bad_input_is_told_once_and_leaves_nothing(files, tmp_path, ranks, argum
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".partial")]
 
 
+@pytest.fixture
+def scan_files(tmp_path):
+    rng = np.random.default_rng(1)
+    lists = []
+    for obs in (1, 2):
+        frames = scans.an_observation(
+            rng, (7, 5, 9), gaps=[0, 1, 0], detectors="abcd", obs=obs, detector_flags="int"
+        )
+        lists.append(scans.write_files(tmp_path, frames, 2, f"scans_{obs}"))
+    return lists
+
+
+@pytest.mark.parametrize("ranks", [None, 3])
+def test_scans_are_stitched(scan_files, tmp_path, ranks):
+    flags = ["--detector-flags", scans.DETECTOR_FLAGS, "--detectors-per-frame", 3]
+    done = g3reduce("stitch", "scans_*.g3", "-o", "out.g3", *flags, ranks=ranks, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    said = "field-2: 4 detectors, 21 samples from 3 scans over 0.137615 s, 1 gap of 0.0131062 s, "
+    assert said in done.stdout
+    assert (" on 3 ranks." in done.stdout) == (ranks == 3)
+    kinds = [frame.type for frame in frames_of(tmp_path / "out.g3")]
+    assert kinds == [
+        *(core.G3FrameType.Observation, core.G3FrameType.Calibration),
+        *[core.G3FrameType.Scan] * 2,
+        *(core.G3FrameType.Observation, *[core.G3FrameType.Scan] * 2),
+    ]
+    expected = tmp_path / "expected.g3"
+    stitch_files(
+        [name for files in scan_files for name in files],
+        expected,
+        detector_flags=scans.DETECTOR_FLAGS,
+        detectors_per_frame=3,
+    )
+    assert (tmp_path / "out.g3").stat().st_size < expected.stat().st_size  # shorter names of files
+    for mine, theirs in zip(frames_of(tmp_path / "out.g3"), frames_of(expected), strict=True):
+        assert set(mine.keys()) == set(theirs.keys())
+        if scans.KEY in mine:
+            signals = [np.asarray(frame[scans.KEY]) for frame in (mine, theirs)]
+            np.testing.assert_array_equal(*map(scans.bits, signals))
+
+
+@pytest.mark.parametrize(
+    ("ranks", "arguments", "code", "text"),
+    [
+        (2, ["scans_1_*.g3", "-t", "Others"], 1, "has no 'Others'; it has "),
+        (2, ["cut.g3", "scans_2_*.g3"], 1, "cut.g3, frame 2: this frame cannot be read"),
+        (2, ["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 samples,"),
+        (2, ["scans_1_*.g3", "--detectors-per-frame", "0"], 2, "is 0; expected 1 or more, or None"),
+        (None, ["scans_1_*.g3", "old.g3"], 1, "old.g3: the output is also an input"),
+        (2, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is of use only where"),
+        (None, ["scans_1_*.g3", "-o", "out"], 2, "a folder (out/) or a name that ends in .h5"),
+        (None, ["scans_1_*.g3", "-o", "."], 1, "this folder is not empty"),
+        (None, ["scans_1_*.g3", "-o", "x/", "-t", "A", "B"], 2, "take one key of timestreams"),
+    ],
+)
+def test_bad_scans_are_told_once_and_leave_nothing(
+    scan_files, tmp_path, ranks, arguments, code, text
+):
+    whole = (tmp_path / "scans_1_00.g3").read_bytes()
+    (tmp_path / "cut.g3").write_bytes(whole[:-100])
+    earlier = (tmp_path / "scans_2_00.g3").read_bytes()
+    (tmp_path / "old.g3").write_bytes(earlier)
+    done = g3reduce("stitch", "-o", "old.g3", *arguments, ranks=ranks, folder=tmp_path)
+    assert done.returncode == code
+    assert done.stderr.count(text) == 1
+    assert done.stderr.count("g3reduce stitch: error:") == 1
+    assert "Traceback" not in done.stderr
+    assert (tmp_path / "old.g3").read_bytes() == earlier
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".partial")]
+
+
 def test_the_list_of_strategies_is_that_of_the_library():
     from g3reduce import strategies
 
@@ -113,19 +187,23 @@ def test_the_list_of_strategies_is_that_of_the_library():
 def test_every_command_has_help_with_an_example():
     done = g3reduce("--help")
     assert done.returncode == 0
-    for command in ("coadd", "demo"):
+    for command in ("coadd", "stitch", "demo"):
         assert command in done.stdout
         text = g3reduce(command, "--help").stdout
         assert "example" in text
         assert f"g3reduce {command}" in text
 
 
-def test_one_process_needs_no_mpi_and_imports_only_what_it_uses(files, tmp_path):
+@pytest.mark.parametrize("command", ["coadd", "stitch"])
+def test_one_process_needs_no_mpi_and_imports_only_what_it_uses(
+    files, scan_files, tmp_path, command
+):
+    inputs = files if command == "coadd" else scan_files[0]
     code = (
         "import sys; from g3reduce.cli import main; "
-        f"assert main(['coadd', *{files!r}, '-o', {str(tmp_path / 'out.g3')!r}]) == 0; "
+        f"assert main([{command!r}, *{inputs!r}, '-o', {str(tmp_path / 'out.g3')!r}]) == 0; "
         "print(sorted(set(sys.modules) & {'mpi4py', 'mpi4py.MPI', 'healpy', 'astropy', "
-        "'matplotlib', 'scipy'}))"
+        "'matplotlib', 'scipy', 'toast', 'h5py'}))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr

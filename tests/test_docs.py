@@ -39,6 +39,7 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
+NEED_TOAST = ("toast.md", "mapmaking.md")
 MAX_RANKS = 3  # whatever an example says
 
 FENCE = re.compile(r"^(```+)([^\n]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
@@ -92,7 +93,7 @@ def call_it_cosmo(file):
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_the_examples_of_a_page_work(page, reader):
-    if page.name == "toast.md" and not importlib.util.find_spec("toast"):
+    if page.name in NEED_TOAST and not importlib.util.find_spec("toast"):
         pytest.skip("TOAST is not installed")
     namespace = {"__name__": "__main__"}
     for language, code, line in fences(page):
@@ -175,10 +176,10 @@ def run(command):
 
 
 def commands(page):
-    """(line, arguments) of the commands ``g3reduce coadd`` and ``demo`` in the fences of a page."""
+    """(line, arguments) of ``g3reduce coadd``, ``stitch`` and ``demo`` in the fences of a page."""
     for _, code, line in fences(page):
         for text in code.replace("\\\n", " ").splitlines():
-            found = re.search(r"(?:^|[\s/])g3reduce ((?:coadd|demo)\b.*)", text)
+            found = re.search(r"(?:^|[\s/])g3reduce ((?:coadd|stitch|demo)\b.*)", text)
             if found and ": error:" not in text and "..." not in text:  # a message, a synopsis
                 yield line, found[1]
 

@@ -31,31 +31,34 @@ ROWS = (
             "kernels.py",
             "toastimport.py",
         ),
-        *("layout.py", "observations.py", "swap.py"),
+        *("layout.py", "swap.py"),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
         *("inputs.py", "output.py", "ledger.py", "runs.py", "exact.py"),
+        "observations.py",
     ),
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
-        *("mapbytes.py", "scans.py", "bolometers.py", "toast_ranks.py"),
+        *("mapbytes.py", "scans.py", "filenames.py", "timestreambytes.py"),
+        *("bolometers.py", "toast_ranks.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "skymaps.py", "mapfile.py"),
         *("numbering.py", "arithmetic.py", "summary.py", "strategies", "blockhead.py"),
-        *("timeline.py", "toast_focalplane.py"),
+        *("timeline.py", "stitchsummary.py", "toast_focalplane.py"),
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
         *("held.py", "elements.py", "wholes.py", "grouping.py"),
         *("distribute.py", "parallelize.py", "endmodule.py", "restitch.py"),
+        "preface.py",
     ),
     ("joining.py", "elementjoin.py", "filling.py", "toast_observation.py"),
     ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py", "toast_exchange.py"),
-    ("simulate", "stitching.py"),
-    ("plot.py", "toast_filler.py"),
+    ("simulate", "stitching.py", "scanfiles.py"),
+    ("plot.py", "toast_filler.py", "toastvolume.py", "stitchedframes.py", "stitchfiles.py"),
     ("cli", "__main__.py"),
 )
 
@@ -67,6 +70,7 @@ NEIGHBOURS = {
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
     ("output.py", "inputs.py"),
+    ("observations.py", "ledger.py"),
     ("mapbytes.py", "archive.py"),
     ("weighting.py", "pixels.py"),
     ("weighting.py", "chunks.py"),
@@ -87,6 +91,8 @@ NEIGHBOURS = {
     ("elements.py", "held.py"),
     ("parallelize.py", "distribute.py"),
     ("filecoadd.py", "coadd.py"),
+    ("stitchfiles.py", "stitchedframes.py"),
+    ("toastvolume.py", "toast_filler.py"),
     ("__main__.py", "cli"),
 }
 

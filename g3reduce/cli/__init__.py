@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 from ..comm import world_rank
 from ..errors import G3ReduceError, UsageError
 
-COMMANDS = ("coadd", "digest", "demo")
+COMMANDS = ("coadd", "stitch", "digest", "demo")
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
@@ -50,7 +50,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     parser = Parser(
         prog="g3reduce",
-        description="Parallel coaddition of sky maps for spt3g pipelines on MPI.",
+        description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
         epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage.",
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")

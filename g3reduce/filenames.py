@@ -1,0 +1,93 @@
+"""Names of files that all ranks work on: one rank looks, and the others take its word."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from . import comm as communicators
+from .errors import DuplicateError
+from .inputs import expand
+from .ledger import Entry, Ledger, Unit
+from .output import check_output
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+
+def names_of_files(
+    comm: communicators.Comm, files: PathLike | Sequence[PathLike], *, once: bool = True
+) -> list[str]:
+    """Which files to read: patterns are expanded. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    files : name, path, pattern or list of these
+        The same on all ranks.
+    once : bool
+        Whether a file that is named twice is an error.
+
+    Raises
+    ------
+    InputError, DuplicateError
+        On all ranks.
+    """
+    patterns = [files] if isinstance(files, str | os.PathLike) else list(files)
+    communicators.same_everywhere(comm, "The list of files", list(map(str, patterns)))
+
+    def look() -> list[str]:
+        names = expand(patterns)
+        if once:
+            _refuse_repeated_files(names)
+        return names
+
+    return communicators.from_rank(comm, 0, look)
+
+
+def name_of_output(
+    comm: communicators.Comm, output_file: PathLike | None, names: Sequence[str], root: int = 0
+) -> str | None:
+    """Where to write. The word of `root` counts, since it is the one that does.
+
+    Collective over `comm`.
+
+    Raises
+    ------
+    OutputError
+        On all ranks, if the result cannot be written there.
+    """
+
+    def look() -> str | None:
+        if output_file is None:
+            return None
+        output = os.fspath(output_file)
+        check_output(output, names)
+        return output
+
+    return communicators.from_rank(comm, root, look)
+
+
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Refuse a file that is named twice, where it would make no sense.
+
+    Raises
+    ------
+    DuplicateError
+    """
+    known: dict[str, str] = {}
+    for name in names:
+        path = os.path.realpath(name)
+        if path in known:
+            also = f", also as {known[path]}" if known[path] != name else ""
+            raise DuplicateError(f"{name}: this file is named twice{also}. Name each file once.")
+        known[path] = name
+
+
+def _refuse_repeated_files(names: Sequence[str]) -> None:
+    """Notice a file that is named twice before anything is read."""
+    ledger = Ledger()
+    for name in names:
+        entry = Entry.of(Unit(name, 0))
+        ledger.refuse_duplicate(entry)
+        ledger.record(entry)

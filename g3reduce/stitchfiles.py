@@ -1,0 +1,219 @@
+"""Restitching from names of files: scans in, whole observations out, on any number of ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+
+import numpy as np
+from spt3g import core
+
+from . import comm as communicators
+from .errors import InputError, UsageError
+from .filenames import PathLike, name_of_output, names_of_files, refuse_repeated
+from .output import OutputFile
+from .preface import Origin, Place, Prefaces, unwritten
+from .scanfiles import ScanFiles
+from .scans import ScanKeys
+from .stitchedframes import FLAGS, StitchedScan, keys_beside
+from .stitching import StitchedObservation, stitch
+from .stitchsummary import StitchedSummary
+from .timeline import check_choices
+
+
+def stitch_files(
+    files: PathLike | Sequence[PathLike],
+    output_file: PathLike,
+    *,
+    mpicomm: communicators.Comm | None = None,
+    timestreams: str | Sequence[str] = "CalTimestreams",
+    boresight: str | None = "OnlineRaDecRotation",
+    flags: str | None = None,
+    detector_flags: str | None = None,
+    gaps: str = "keep",
+    missing: str = "flag",
+    detectors_per_frame: int | None = None,
+    schedule: str = "dynamic",
+) -> list[StitchedSummary]:
+    """Put observations together from the scans of .g3 files. Collective over `mpicomm`.
+
+    Each file is read by one rank. The samples of an observation are brought together over all
+    ranks, and go from there into the file. All ranks together need memory for all samples, and once
+    more for those of one observation.
+
+    Parameters
+    ----------
+    files : name, path or list of these
+        Input files, all of them on all ranks. Shell patterns are expanded, on rank 0.
+    output_file : name or path
+        Where rank 0 writes. The file is written beside and renamed when it is whole.
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    timestreams : str or list of str
+        Keys of Scan frames, of one `G3TimestreamMap` or of several, which must have the same
+        times.
+    boresight, flags, detector_flags : str or None
+        Keys of Scan frames, as in `stitch`.
+    gaps : {"keep", "fill", "refuse"}
+        As in `stitch`.
+    missing : {"flag", "refuse"}
+        As in `stitch`.
+    detectors_per_frame : int or None
+        A Scan frame for so many detectors each; None: one for each observation.
+    schedule : {"dynamic", "static"}
+        As in `MPIFileReader`.
+
+    Returns
+    -------
+    list of StitchedSummary
+        What was written, on all ranks.
+
+    Raises
+    ------
+    InputError, MismatchError, DuplicateError
+        On all ranks, if a file is missing or broken, if frames lack a key, or if the scans of an
+        observation overlap or do not agree. Nothing is written.
+    UsageError
+        If an argument cannot be used or differs between ranks.
+    OutputError
+        On all ranks, if the output cannot be written.
+
+    Examples
+    --------
+    >>> stitch_files("scans/*.g3", "whole.g3", gaps="fill")  # doctest: +SKIP
+    """
+    comm = communicators.private(mpicomm)
+    names_of_maps = [timestreams] if isinstance(timestreams, str) else list(timestreams)
+    # One of the maps brings along what there is once for all.
+    keys = communicators.collectively(
+        comm,
+        lambda: [
+            ScanKeys(name, None if number else boresight, None if number else flags, detector_flags)
+            for number, name in enumerate(names_of_maps)
+        ],
+    )
+    sample_flags = flags or FLAGS
+
+    def check() -> None:
+        check_choices(gaps, missing)
+        _check_keys(names_of_maps, keys_beside(boresight, sample_flags, names_of_maps))
+        number = detectors_per_frame
+        if number is not None and not (isinstance(number, int) and number >= 1):
+            raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
+
+    communicators.collectively(comm, check)
+    told = (keys, gaps, missing, detectors_per_frame)
+    communicators.same_everywhere(comm, "The arguments of stitch_files", told)
+    names = names_of_files(comm, files, once=False)
+    communicators.from_rank(comm, 0, lambda: refuse_repeated(names))
+    output = name_of_output(comm, output_file, names) or ""
+    scans = ScanFiles(comm, keys)
+    scans.read(names, schedule)
+    stitched: dict[str, dict[Hashable, StitchedObservation]] = {}
+    origins: dict[Hashable, list[Origin]] = {}
+    for name, accumulator in zip(names_of_maps, scans.accumulators, strict=True):
+        stitched[name] = stitch(accumulator, gaps=gaps, missing=missing, drop_input=True)
+        for group, part in stitched[name].items():
+            items = accumulator.fullobs[group]
+            origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
+
+    def arrange() -> list[StitchedScan]:
+        if not origins:
+            where = f"the {len(names)} input files" if len(names) > 1 else "the input file"
+            raise InputError(f"There is no Scan frame with samples in {where}.")
+        return [
+            StitchedScan(
+                {name: parts.pop(group) for name, parts in stitched.items() if group in parts},
+                places,
+                boresight,
+                sample_flags,
+            )
+            for group, places in origins.items()
+        ]
+
+    whole = communicators.collectively(comm, arrange)
+    return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
+
+
+def _check_keys(timestreams: Sequence[str], keys: Sequence[str]) -> None:
+    if not timestreams:
+        raise UsageError("timestreams is empty; expected one key of Scan frames, or several.")
+    twice = next((key for key in keys if keys.count(key) > 1), None)
+    if twice is not None:
+        raise UsageError(
+            f"There would be two entries of the name {twice!r} in a frame. Name each key once, and "
+            "none that stitched frames have anyway."
+        )
+
+
+def _write(
+    comm: communicators.Comm,
+    output: str,
+    observations: list[StitchedScan],
+    prefaces: Prefaces,
+    detectors_per_frame: int | None,
+) -> list[StitchedSummary]:
+    """Write observations, on rank 0, and let go of them. Collective."""
+    file = communicators.collectively(comm, lambda: OutputFile(output) if comm.rank == 0 else None)
+
+    def check() -> None:
+        if file is not None:
+            file.check()
+
+    def put(content: bytes | None) -> None:
+        if file is not None and content is not None:
+            file.write(content)
+
+    summaries: list[StitchedSummary] = []
+    written: list[Place] = []
+    try:
+        put(prefaces.pipeline_info())
+        while observations:
+            observation = observations.pop(0)
+            leading = prefaces.observation(observation.group)
+            if not leading:
+                put(_observation_frame(observation.origins[0]))
+            others = prefaces.others(observation.group)
+            if still := unwritten(others, written):
+                written = others
+            for place in [*leading, *still]:
+                put(prefaces.content(place))
+            for rows in observation.frames(detectors_per_frame):
+                observation.write(rows, file)
+                communicators.collectively(comm, check)
+            summaries.append(_summary(observation))
+        communicators.collectively(comm, lambda: file.finish() if file is not None else None)
+    finally:
+        if file is not None:
+            file.discard()
+    return summaries
+
+
+def _observation_frame(origin: Origin) -> bytes:
+    """The Observation frame of scans that came without one."""
+    frame = core.G3Frame(core.G3FrameType.Observation)
+    frame["SourceName"], frame["ObservationID"] = origin.source, origin.number
+    return bytes(frame.__getstate__()[1])
+
+
+def _summary(observation: StitchedScan) -> StitchedSummary:
+    """What is said of an observation. Collective."""
+    parts = list(observation.parts.values())
+    timeline = parts[0].timeline
+    counts = [_count_flagged(part) for part in parts]
+    everywhere = parts[0].comm.allgather((sum(n for n, _ in counts), sum(n for _, n in counts)))
+    first, last = (timeline.times(slice(at, at + 1))[0] for at in (0, timeline.n_samples - 1))
+    return StitchedSummary(
+        observation.group,
+        sum(len(part.timeline.detectors) for part in parts),
+        timeline.n_samples,
+        len(timeline.scans),
+        float((last - first) / core.G3Units.s),
+        tuple(gap.seconds for gap in timeline.gaps),
+        sum(n for n, _ in everywhere) / sum(n for _, n in everywhere),
+    )
+
+
+def _count_flagged(part: StitchedObservation) -> tuple[int, int]:
+    """How many samples of this rank have a flag, and how many there are."""
+    flagged = sum(int(np.count_nonzero(row | part.flags)) for row in part.detector_flags)
+    return flagged, part.signal.size

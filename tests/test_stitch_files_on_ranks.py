@@ -1,0 +1,55 @@
+"""From files of scans to a file of whole observations, on several ranks."""
+
+import errno
+import os
+
+import numpy as np
+import pytest
+import scans
+
+from g3reduce import OutputError, RemoteError, output, stitch_files
+from g3reduce.comm import OneProcess
+
+
+def rng(seed=1):
+    return np.random.default_rng(seed)
+
+
+@pytest.mark.ranks(2, 3)
+def test_any_number_of_ranks_writes_the_same_bytes(comm, shared_folder):
+    if comm.rank == 0:
+        for obs in (1000, 1001):
+            made = scans.an_observation(
+                rng(obs), gaps=[0, 1, 0], obs=obs, detectors="abcde", detector_flags="bool"
+            )
+            scans.write_files(shared_folder, made, 2, f"obs_{obs}")
+    comm.Barrier()
+    pattern = str(shared_folder / "obs_*.g3")
+    options = {"detector_flags": scans.DETECTOR_FLAGS, "gaps": "fill"}
+    for number in (None, 2):
+        many, one = (shared_folder / f"{name}{number}.g3" for name in ("many", "one"))
+        told = stitch_files(pattern, many, mpicomm=comm, detectors_per_frame=number, **options)
+        assert len(told) == 2
+        assert comm.allgather(told) == [told] * comm.size
+        if comm.rank == 0:
+            again = stitch_files(
+                pattern, one, mpicomm=OneProcess(), detectors_per_frame=number, **options
+            )
+            assert again == told
+            assert many.read_bytes() == one.read_bytes()
+
+
+@pytest.mark.ranks(1, 3)
+def test_a_disk_that_is_full_is_told_on_all_ranks(comm, shared_folder, monkeypatch):
+    if comm.rank == 0:
+        scans.write_files(shared_folder, scans.an_observation(rng(), detectors="abcdef"), 2)
+    comm.Barrier()
+
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(output._Whole, "write", full)
+    with pytest.raises(OutputError if comm.rank == 0 else RemoteError, match="No space left"):
+        stitch_files(str(shared_folder / "obs_*.g3"), shared_folder / "out.g3", mpicomm=comm)
+    comm.Barrier()
+    assert not [name for name in os.listdir(shared_folder) if "out" in name]

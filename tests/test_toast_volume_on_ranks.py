@@ -1,0 +1,71 @@
+"""Files of scans to TOAST's own files, on several ranks; the same ranks as other tests of TOAST."""
+
+import os
+
+import numpy as np
+import pytest
+from spt3g import core
+from toastscans import U, observation, toast_or_skip
+
+from g3reduce import InputError, OutputError, RemoteError, cli, stitch_files, stitch_to_toast
+from g3reduce.comm import OneProcess
+
+
+@pytest.fixture
+def toast():
+    return toast_or_skip()
+
+
+@pytest.fixture
+def folder(comm, shared_folder):
+    """A folder with the scans of two observations."""
+    if comm.rank == 0:
+        for number in (1, 2):
+            frames = observation(number, ["a", "b", "c"], lacking=["b"])
+            for part in (0, 1):
+                path = shared_folder / f"obs_{number}_{part}.g3"
+                with core.G3Writer(str(path)) as writer:
+                    for frame in [*frames[:2], *frames[2 + part :: 2]]:
+                        writer(frame)
+    comm.Barrier()
+    return shared_folder
+
+
+@pytest.mark.ranks(5)
+def test_the_command_writes_what_toast_loads(toast, comm, folder, capsys):
+    import toast.ops
+
+    pattern, volume = str(folder / "obs_*.g3"), str(folder / "saved.h5")
+    assert cli.main(["stitch", pattern, "-o", volume, "--nets", "NET"]) == 0
+    said = capsys.readouterr().out
+    assert ("field-1: 3 detectors, " in said) == (comm.rank == 0)
+    whole = folder / "whole.g3"
+    if comm.rank == 0:
+        told = stitch_files(pattern, whole, mpicomm=OneProcess(), gaps="fill")
+        assert said.count(f", {told[0].n_samples} samples from 3 scans over ") == 1
+        assert said.count(f"{100 * told[0].flagged:.3g} % flagged") >= 1
+    comm.Barrier()
+    data = toast.Data(toast.Comm(world=comm))
+    toast.ops.LoadHDF5(volume=volume).apply(data)
+    frames = [f for f in core.G3File(str(whole)) if f.type == core.G3FrameType.Scan]
+    for ob, frame in zip(sorted(data.obs, key=lambda ob: ob.name), frames, strict=True):
+        assert ob.name == f"{frame['SourceName']}-{frame['ObservationID']}"
+        for name in ob.local_detectors:
+            signal = np.asarray(frame["CalTimestreams"][name])
+            np.testing.assert_allclose(ob.detdata["signal"][name] * U.K, signal, rtol=1e-15)
+            flags = frame["CalTimestreamsFlags"].get(name, 0)
+            np.testing.assert_array_equal(ob.detdata["flags"][name], flags)
+        np.testing.assert_array_equal(ob.shared["flags"], frame["SampleFlags"])
+    if comm.rank == 0:
+        assert not [name for name in os.listdir(folder) if name.startswith(".partial")]
+
+
+@pytest.mark.ranks(5)
+def test_what_fails_leaves_no_folder(toast, comm, folder):
+    pattern = str(folder / "obs_*.g3")
+    with pytest.raises((InputError, RemoteError), match="has no 'Others'"):
+        stitch_to_toast(pattern, folder / "new", mpicomm=comm, timestreams="Others")
+    with pytest.raises((OutputError, RemoteError), match="this folder is not empty"):
+        stitch_to_toast(pattern, folder, mpicomm=comm)
+    comm.Barrier()
+    assert not [name for name in os.listdir(folder) if "new" in name]
