@@ -25,6 +25,7 @@ ROWS = (
             "transfer.py",
             "launch.py",
             "memory.py",
+            "filebytes.py",
             "g3bytes.py",
             "lines.py",
             "texts.py",
@@ -60,6 +61,7 @@ ROWS = (
 # may import each other.
 NEIGHBOURS = {
     ("comm.py", "ownership.py"),
+    ("g3bytes.py", "filebytes.py"),
     ("counter.py", "comm.py"),
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
