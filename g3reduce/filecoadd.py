@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from . import comm as communicators
-from .coadd import Accepted, MPIMapCoadder
+from .coadd import MPIMapCoadder
 from .distribute import MPIFileReader
 from .errors import InputError, UsageError
 from .inputs import expand, is_plain
+from .intake import Accepted
 from .ledger import Entry, Ledger, Unit
 from .mapfile import frames_of, note
 from .membership import Assign, as_list_of_ids

@@ -51,7 +51,7 @@ ROWS = (
         *("held.py", "elements.py", "wholes.py", "grouping.py"),
         *("distribute.py", "parallelize.py", "endmodule.py"),
     ),
-    ("joining.py", "elementjoin.py"),
+    ("joining.py", "elementjoin.py", "intake.py"),
     ("coadd.py", "filecoadd.py", "reducer.py"),
     ("simulate",),
     ("plot.py",),
@@ -89,6 +89,7 @@ NEIGHBOURS = {
     ("summary.py", "numbering.py"),
     ("elements.py", "held.py"),
     ("parallelize.py", "distribute.py"),
+    ("intake.py", "joining.py"),
     ("filecoadd.py", "coadd.py"),
     ("__main__.py", "cli"),
 }
