@@ -27,6 +27,7 @@ _HEAD_BIG = struct.Struct(">BIiI")
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _BIG, _LITTLE, _VERSION = 0, 1, 1
+_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
 # No key of a frame is longer; a length that is broken must not be read, nor be put into a message.
 _LONGEST_NAME = 4096
@@ -166,9 +167,6 @@ class Checksum:
             if offset < end:
                 return
             self._extents.pop()
-
-
-_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
 
 def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:

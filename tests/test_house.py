@@ -61,8 +61,8 @@ ROWS = (
 # Within a row: a file is built on its neighbour, never the other way round. Files of one folder
 # may import each other.
 NEIGHBOURS = {
-    ("comm.py", "ownership.py"),
     ("g3bytes.py", "filebytes.py"),
+    ("comm.py", "ownership.py"),
     ("counter.py", "comm.py"),
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
