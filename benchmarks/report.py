@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from tabulate import tabulate
-
-from .rows import LONGEST_LINE, Row
+from .rows import LONGEST_LINE, Row, fitted
 from .settings import Benchmark
 from .suite import BENCHMARKS, Measured, save
 
@@ -43,9 +42,12 @@ def write(folder: Path, runs: Sequence[Measured]) -> None:
 
 def machines(runs: Sequence[Measured]) -> str:
     """Where the runs come from, side by side."""
-    facts = [run["machine"] for run in runs]
+    facts = [
+        {**run["machine"], "MPI": mpi, "processor": plain(run["machine"]["processor"])}
+        for run, mpi in zip(runs, mpis(runs), strict=True)
+    ]
     lines = [[key, *(fact.get(key, "") for fact in facts)] for key in facts[0]]
-    return str(tabulate(lines, ["machine"] + [""] * len(runs), "pipe", disable_numparse=True))
+    return fitted(["machine"] + [""] * len(runs), lines)
 
 
 def section(benchmark: Benchmark, rows: Sequence[Row], picture: str = "") -> str:
@@ -62,12 +64,36 @@ def section(benchmark: Benchmark, rows: Sequence[Row], picture: str = "") -> str
 
 def rows_of(runs: Sequence[Measured], name: str) -> list[Row]:
     """The rows of a benchmark: of all runs with their MPI, or of the first if MPI plays no part."""
-    having = [run for run in runs if run["rows"].get(name)]
+    found = [(mpi, run["rows"].get(name)) for mpi, run in zip(mpis(runs), runs, strict=True)]
+    having = [(mpi, rows) for mpi, rows in found if rows]
     if not BENCHMARKS[name].on_ranks:
         having = having[:1]
     if len(having) < 2:
-        return [row for run in having for row in run["rows"][name]]
-    return [{"mpi": run["machine"]["MPI"], **row} for run in having for row in run["rows"][name]]
+        return [row for _, rows in having for row in rows]
+    return [{"mpi": mpi, **row} for mpi, rows in having for row in rows]
+
+
+def mpis(runs: Sequence[Measured]) -> list[str]:
+    """The MPI library of each run, as ``MPICH 5.0.2``, whatever it says of itself beside that."""
+    names = [mpi_name(run["machine"]["MPI"]) for run in runs]
+    return [
+        f"{name} ({names[: number + 1].count(name)})" if names.count(name) > 1 else name
+        for number, name in enumerate(names)
+    ]
+
+
+def mpi_name(told: str) -> str:
+    """Name and version, from what an MPI library says of itself."""
+    found = re.search(r"^(.*?)[\s,:]*\bv?(\d+(?:\.\d+)*)", told)
+    if not found:
+        return told.split("\n")[0]
+    words = [word for word in plain(found[1]).split() if word not in ("Library", "Version")]
+    return " ".join([*words, found[2]])
+
+
+def plain(name: str) -> str:
+    """The name of a product, without what lawyers and clocks add to it."""
+    return " ".join(re.sub(r"\((R|TM|C)\)|\bCPU\b|@.*", " ", name, flags=re.IGNORECASE).split())
 
 
 def wrapped(text: str) -> str:

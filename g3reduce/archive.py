@@ -11,7 +11,8 @@ import struct
 from collections.abc import Callable
 
 from .errors import InputError
-from .g3bytes import Bytes, Unrecognised
+from .filebytes import Bytes
+from .g3bytes import Unrecognised
 from .lines import Lines
 from .runs import KNOWN, RunLayout, learn
 

@@ -2,41 +2,29 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from spt3g import core
 
 from . import comm as communicators
-from . import mapfile, skymaps, strategies
-from .adding import Addition, accept, add_frames
+from . import skymaps, strategies
 from .arithmetic import Exactness
 from .coaddframe import CoaddFrame
 from .endmodule import PipelinePlace, at_the_end
 from .errors import InputError, UsageError
+from .intake import Accepted, Intake
 from .jobend import must_end
-from .joining import Coadd, join_coadds
-from .ledger import Entry, Ledger, check_on_duplicate, unit_of
+from .joining import join_coadds
+from .ledger import check_on_duplicate
 from .mapsum import MapSum
 from .membership import Assign, Membership, as_list_of_ids
 from .nodes import memory_for
-from .provenance import Provenance
 from .shards import Shard
 
 logger = logging.getLogger(__name__)
-
-
-class Accepted(NamedTuple):
-    """A frame that was found fit for the coadds to which it belongs."""
-
-    frame: Any
-    addition: Addition
-
-    @property
-    def in_file(self) -> bool:
-        """Whether the pixels stay in a file until they are added."""
-        return all(plane.in_file for plane in self.addition.frame.planes.values())
 
 
 class MPIMapCoadder:
@@ -157,17 +145,16 @@ class MPIMapCoadder:
     ):
         self._comm = communicators.private(mpicomm)
         self._members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
-        self._weighted = weighted
         self._ignore_missing_weights = ignore_missing_weights
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
         self._result = result
         self._once = on_duplicate == "error"
         self._strategy = strategy
-        self._pol_conv, self._root = communicators.collectively(
+        pol_conv_of_sums, self._root = communicators.collectively(
             self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv, root)
         )
-        self._exactness = communicators.collectively(
+        exactness = communicators.collectively(
             self._comm, lambda: Exactness.of(reproducible, absmax, skymaps.MAP_KEYS)
         )
         communicators.same_everywhere(
@@ -187,17 +174,29 @@ class MPIMapCoadder:
                 "on_duplicate": on_duplicate,
                 "pol_conv": str(pol_conv),
                 "reproducible": reproducible,
-                "absmax": self._exactness and sorted(self._exactness.bounds.items()),
+                "absmax": exactness and sorted(exactness.bounds.items()),
             },
         )
-        self._memory = memory_for(self._comm)
-        self._coadds: dict[str, Coadd] = {}
-        self._provenance = Provenance(record_obs_id)
+        self._intake = Intake(
+            self._members,
+            functools.partial(
+                MapSum.of,
+                require_weights=not ignore_missing_weights,
+                memory=memory_for(self._comm),
+                in_maps=self._comm.size == 1 and keep_outputs,
+                exactness=exactness,
+            ),
+            record_obs_id=record_obs_id,
+            once=self._once,
+            weighted=weighted,
+            pol_conv=pol_conv_of_sums,
+            ignore_missing_weights=ignore_missing_weights,
+            rank=communicators.describe_rank(self._comm),
+        )
         self._place = PipelinePlace()
         self._outputs: dict[str, Any] = {}
         self._shards: dict[str, Shard] = {}
         self._statistics = strategies.Statistics()
-        self._warned = False
         self._ended = False
         if self._comm.size > 1:
             must_end(self)
@@ -247,7 +246,7 @@ class MPIMapCoadder:
     @property
     def unfinished(self) -> bool:
         """Whether there are sums here that were not joined with those of the other ranks."""
-        return (self._place.begun or bool(self._coadds)) and not self._ended
+        return (self._place.begun or bool(self._intake.coadds)) and not self._ended
 
     def get_map_id(self, frame: Any) -> Any:
         """Under which Id a Map frame counts; for subclasses, as in spt3g.
@@ -260,9 +259,8 @@ class MPIMapCoadder:
         """
         map_id = frame.get("Id", None)
         if map_id is not None and not isinstance(map_id, str):
-            raise InputError(
-                f"{self._describe(frame)}: the Id is a {type(map_id).__name__}; expected a string."
-            )
+            where = self._intake.describe(frame)
+            raise InputError(f"{where}: the Id is a {type(map_id).__name__}; expected a string.")
         return map_id
 
     def __call__(self, frame: Any) -> Any:
@@ -282,7 +280,7 @@ class MPIMapCoadder:
 
     def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
-        self._provenance.look_at(frame)
+        self._intake.observe(frame)
 
     def add(self, frame: Any) -> bool:
         """Add a Map frame to the coadds to which it belongs, or to none of them if it is refused.
@@ -307,53 +305,11 @@ class MPIMapCoadder:
         """
         if self._ended:
             raise UsageError("This coadder has ended its work; make a new one for more frames.")
-        with mapfile.verified_on_error(frame):
-            addition = self._accept(frame)
-        if addition is None:
-            mapfile.verify(frame)
-            return None
-        return Accepted(frame, addition)
+        return self._intake.accept(frame, lambda: self.get_map_id(frame))
 
     def add_accepted(self, accepted: Sequence[Accepted]) -> None:
         """Add frames, several at once, which is faster than one after the other."""
-        frames = [frame for frame, _ in accepted]
-        with mapfile.verified_on_error(*frames):
-            add_frames([addition for _, addition in accepted])
-        mapfile.verify(*frames)
-
-    def _accept(self, frame: Any) -> Addition | None:
-        """Make the coadds to which a frame belongs ready for it, and count it."""
-        shares = self._members.shares(
-            frame, lambda: self.get_map_id(frame), lambda: self._describe(frame)
-        )
-        if not shares:
-            return None
-        entry = self._provenance.entry_of(frame)
-        where = self._describe(frame, entry)
-        if self._once:
-            for name in shares:
-                if name in self._coadds:
-                    self._coadds[name].ledger.refuse_duplicate(entry)
-        planes = mapfile.planes_of(frame, where)
-        maps = skymaps.read(planes, where, weighted=self._weighted, pol_conv=self._pol_conv)
-        self._warn_of_missing_weights(maps)
-        coadds = {name: self._coadds.get(name) or self._new_coadd(maps) for name in shares}
-        addition = Addition(maps, [(coadds[name].total, sign) for name, sign in shares.items()])
-        accept(addition)
-        for name, coadd in coadds.items():
-            coadd.ledger.record(entry)
-            self._coadds[name] = coadd
-        return addition
-
-    def _new_coadd(self, maps: skymaps.MapFrame) -> Coadd:
-        total = MapSum.of(
-            maps,
-            require_weights=not self._ignore_missing_weights,
-            memory=self._memory,
-            in_maps=self._comm.size == 1 and self._keep_outputs,
-            exactness=self._exactness,
-        )
-        return Coadd(total, Ledger())
+        self._intake.add(accepted)
 
     def finish(self) -> list[Any]:
         """Join the sums of all ranks; what happens at the end of processing. Collective.
@@ -383,14 +339,14 @@ class MPIMapCoadder:
         self._place.end_together(self._comm)
         names, joined, self._statistics = join_coadds(
             self._comm,
-            self._coadds,
+            self._intake.coadds,
             self._strategy,
             result=self._result,
             root=self._root,
             once=self._once,
             require_weights=not self._ignore_missing_weights,
         )
-        self._coadds.clear()
+        self._intake.coadds.clear()
         if not names and self._comm.rank == self._root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         if self._result == "sharded":
@@ -404,7 +360,7 @@ class MPIMapCoadder:
 
     def discard(self) -> None:
         """Forget all that was added, after an error that all ranks know of."""
-        self._coadds.clear()
+        self._intake.coadds.clear()
 
     def _check_arguments(
         self, strategy: str, on_duplicate: str, pol_conv: Any, root: int
@@ -417,14 +373,3 @@ class MPIMapCoadder:
     def _require_one(self, instead: str) -> None:
         if self._members.several:
             raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
-
-    def _warn_of_missing_weights(self, maps: skymaps.MapFrame) -> None:
-        if not (self._ignore_missing_weights or self._warned) and skymaps.missing_weights(maps):
-            self._warned = True  # once: there may be thousands of them
-            logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
-
-    def _describe(self, frame: Any, entry: Entry | None = None) -> str:
-        unit = entry.unit if entry else unit_of(frame)
-        where = str(unit) if unit else "a frame made in the pipeline"
-        rank = communicators.describe_rank(self._comm)
-        return f"{where} (Id {frame.get('Id', None)!r}){rank}"

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import mapfile, skymaps
+from . import mapfile
+from .agreement import geometry_of
 from .archive import DENSE
 from .chunks import DenseChunk
 from .lines import Index
@@ -85,7 +86,7 @@ def _of(plane: Plane) -> str:
 
 
 def _geometry(stub: Any) -> str:
-    names = skymaps.geometry_of(stub)
+    names = geometry_of(stub)
     values = [f"{name}={getattr(stub, name)}" for name in (*names, "coord_ref", "units")]
     return f"{type(stub).__name__}({', '.join(values)})"
 

@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from . import comm as communicators
-from .coadd import Accepted, MPIMapCoadder
+from .coadd import MPIMapCoadder
 from .distribute import MPIFileReader
 from .errors import InputError, UsageError
 from .filenames import name_of_output, names_of_files
 from .inputs import is_plain
+from .intake import Accepted
 from .ledger import ON_DUPLICATE
 from .mapfile import frames_of, note
 from .membership import Assign, as_list_of_ids

@@ -7,10 +7,8 @@ name, a 64-bit length and the blob; and it ends in a CRC32C (Castagnoli) over na
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeAlias
 
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 
 from .buffers import STEP, buffer
 from .errors import InputError
+from .filebytes import Bytes, MemoryBytes
 
 ByteArray: TypeAlias = "NDArray[np.uint8]"
 
@@ -28,9 +27,7 @@ _HEAD_BIG = struct.Struct(">BIiI")
 _LENGTH = struct.Struct("<Q")
 _CRC = struct.Struct("<I")
 _BIG, _LITTLE, _VERSION = 0, 1, 1
-
-# The system gives less than 2 GiB at once.
-_MOST_AT_ONCE = 2**30
+_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
 # No key of a frame is longer; a length that is broken must not be read, nor be put into a message.
 _LONGEST_NAME = 4096
@@ -38,107 +35,6 @@ _LONGEST_NAME = 4096
 
 class Unrecognised(Exception):
     """What these bytes are is not known here; spt3g may know it."""
-
-
-class Bytes(Protocol):
-    """Where bytes are read from."""
-
-    name: str
-    size: int
-
-    def read(self, offset: int, size: int) -> bytes:
-        """These bytes, or as many of them as there are."""
-        ...
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill a buffer of bytes from there on."""
-        ...
-
-
-class FileBytes:
-    """The bytes of a file.
-
-    Parameters
-    ----------
-    name : str
-        A regular file. It is open until `close`, or until nobody has this object any more.
-    """
-
-    def __init__(self, name: str):
-        self.name = name
-        self._file = -1
-        with self._named(0):
-            self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-            self.size = os.fstat(self._file).st_size
-
-    def __enter__(self) -> FileBytes:
-        return self
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.close()
-
-    def __del__(self) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Let go of the file."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
-
-    def read(self, offset: int, size: int) -> bytes:
-        """These bytes, or as many of them as there are."""
-        if size < _MOST_AT_ONCE:
-            with self._named(offset):
-                return os.pread(self._file, size, offset)
-        data = bytearray(max(0, min(size, self.size - offset)))
-        self.read_into(offset, memoryview(data))
-        return bytes(data)
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill a buffer of bytes from there on."""
-        while len(buffer):
-            with self._named(offset):
-                count = os.preadv(self._file, [buffer], offset)
-            if not count:
-                raise InputError(f"{self.name}, byte {offset}: the file was cut off while read.")
-            offset, buffer = offset + count, buffer[count:]
-
-    @contextmanager
-    def _named(self, offset: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise InputError(f"{self.name}, byte {offset}: {error.strerror or error}.") from error
-
-
-class MemoryBytes:
-    """Bytes in memory.
-
-    Parameters
-    ----------
-    data : bytes
-    name : str
-        How messages name them.
-    begin : int
-        The offset that the first of them has.
-    """
-
-    def __init__(self, data: bytes, name: str = "memory", begin: int = 0):
-        self.name = name
-        self.size = begin + len(data)
-        self._begin = begin
-        self._data = memoryview(data)
-
-    def read(self, offset: int, size: int) -> bytes:
-        """These bytes, or as many of them as there are."""
-        offset -= self._begin
-        return bytes(self._data[offset : offset + size])
-
-    def read_into(self, offset: int, buffer: memoryview) -> None:
-        """Fill a buffer of bytes from there on."""
-        offset -= self._begin
-        buffer[:] = self._data[offset : offset + len(buffer)]
 
 
 class Blob(NamedTuple):
@@ -271,9 +167,6 @@ class Checksum:
             if offset < end:
                 return
             self._extents.pop()
-
-
-_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
 
 def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:

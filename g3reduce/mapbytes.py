@@ -34,7 +34,8 @@ from .archive import (
     Archive,
 )
 from .errors import InputError
-from .g3bytes import Bytes, MemoryBytes, Unrecognised
+from .filebytes import Bytes, MemoryBytes
+from .g3bytes import Unrecognised
 from .lines import Columns, Lines, Rings
 from .runs import RunLayout
 

@@ -13,17 +13,8 @@ from spt3g import core
 
 from . import skymaps
 from .errors import InputError
-from .g3bytes import (
-    Blob,
-    Checksum,
-    FileBytes,
-    MemoryBytes,
-    RawFrame,
-    Sink,
-    Unrecognised,
-    walk,
-    write_frame,
-)
+from .filebytes import FileBytes, MemoryBytes
+from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
 from .mapbytes import Content, MapExtent, filled, find_maps, hollow
 from .pixels import Plane
 from .texts import string_in, strings_in

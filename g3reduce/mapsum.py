@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from . import skymaps
+from .agreement import Parts, require_agreement, require_same_parts
 from .archive import DENSE, EMPTY, RING, SPARSE
 from .arithmetic import Arithmetic, Exact, Exactness, Plain, refuse_more
 from .blocks import Blocks
@@ -21,7 +21,7 @@ from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .reductions import SUM
 from .runs import RunLayout
 from .shards import Shard
-from .skymaps import MapFrame, Parts
+from .skymaps import MapFrame
 from .summary import Summary, join
 
 _NO_PIXELS = np.empty((0, 1), np.int64)
@@ -112,8 +112,8 @@ class MapSum:
         for name, grid in mine.grids.items():
             if name in frame.planes:
                 refuse_more(f"maps {name}", grid.addends + 1, frame.where)
-        skymaps.require_agreement(frame.stubs, mine.stubs, frame.where, there)
-        skymaps.require_same_parts(
+        require_agreement(frame.stubs, mine.stubs, frame.where, there)
+        require_same_parts(
             Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights
         )
 
@@ -197,8 +197,8 @@ class MapSum:
         """
         first, *others = summaries
         for other in others:
-            skymaps.require_agreement(other.stubs, first.stubs, other.where, first.where)
-            skymaps.require_same_parts(
+            require_agreement(other.stubs, first.stubs, other.where, first.where)
+            require_same_parts(
                 other.parts, first.parts, other.where, first.where, weights=self._require_weights
             )
         joined = join(summaries)

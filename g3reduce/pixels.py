@@ -18,7 +18,8 @@ from spt3g import maps
 
 from .archive import DENSE, EMPTY, INDEXED, RING, SPARSE
 from .chunks import DenseChunk, Pixels, PointsChunk, RunsChunk
-from .g3bytes import Bytes, Checksum, MemoryBytes, Unrecognised
+from .filebytes import Bytes, MemoryBytes
+from .g3bytes import Checksum, Unrecognised
 from .lines import Columns, Index, Lines, Rings
 from .mapbytes import PAIR, Content, MapExtent, filled, find_maps
 from .runs import RunLayout, Values, joined, layout_of

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .buffers import STEP, buffer
 from .errors import InputError
-from .g3bytes import Bytes
+from .filebytes import Bytes
 from .lines import Index, Lines, Stretches
 
 Values = NDArray[np.float64]

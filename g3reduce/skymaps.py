@@ -1,4 +1,4 @@
-"""Map frames: their planes, what must agree before they are added, and how they become frames.
+"""Map frames: their planes, made ready for adding, and how sums become frames.
 
 A plane is one map of a frame, by name: ``T``, ``Q``, ``U``, ``H`` (hits), and the components of
 the weights, ``Wpol.TT`` to ``Wpol.UU`` or ``Wunpol.TT``. A stub is an empty map that has the
@@ -7,30 +7,22 @@ geometry and the attributes of a plane.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from spt3g import core, maps
 
-from . import pixels, weighting
+from . import weighting
+from .agreement import is_polarized, require_agreement_within, weights_key
 from .errors import InputError, MismatchError, UsageError
 from .pixels import Plane
 from .weighting import STOKES
-
-logger = logging.getLogger(__name__)
 
 MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
 
 # Planes whose sign changes between the IAU and the COSMO convention, which differ in that of U.
 _ODD_IN_U = ("U", "Wpol.TU", "Wpol.QU")
-
-_FLAT_GEOMETRY = (
-    *("shape", "proj", "alpha_center", "delta_center"),
-    *("x_res", "y_res", "x_center", "y_center"),
-)
-_HEALPIX_GEOMETRY = ("nside", "nested")
 
 
 @dataclass
@@ -104,8 +96,8 @@ def read(
     _check_completeness(planes, where)
     planes = _with_complete_weights(planes)
     stubs = {name: plane.stub for name, plane in planes.items()}
-    _check_agreement(stubs, where)
-    key = _weights_key(stubs)
+    require_agreement_within(stubs, where)
+    key = weights_key(stubs)
     if weighted and key and "T" in stubs and not stubs["T"].weighted:
         planes = planes | weighting.apply(planes, key)
     flipped: set[str] = set()
@@ -163,108 +155,14 @@ def missing_weights(frame: MapFrame) -> bool:
     """Whether the maps are weighted, but come without the weights."""
     return any(
         frame.stubs[name].weighted for name in STOKES if name in frame.stubs
-    ) and not _weights_key(frame.stubs)
-
-
-@dataclass(frozen=True)
-class Parts:
-    """Which planes the frames of a sum have.
-
-    Attributes
-    ----------
-    complete : frozenset of str or None
-        The planes of each frame with a T map; None if there was no such frame.
-    hits_apart : bool
-        Whether hits came in frames of their own, as spt3g's HitsBinner makes them.
-    """
-
-    complete: frozenset[str] | None
-    hits_apart: bool
-
-    @classmethod
-    def of(cls, planes: Collection[str]) -> Parts:
-        """The parts of one frame."""
-        return cls(frozenset(planes), False) if "T" in planes else cls(None, True)
-
-    def __or__(self, other: Parts) -> Parts:
-        if self.complete is None or other.complete is None:
-            complete = self.complete or other.complete
-        else:
-            complete = self.complete | other.complete
-        return Parts(complete, self.hits_apart or other.hits_apart)
-
-
-def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, weights: bool) -> None:
-    """Refuse a sum that would have some plane of only a part of its frames.
-
-    Parameters
-    ----------
-    mine, theirs : Parts
-    here, there : str
-        How messages name both.
-    weights : bool
-        Whether both must have weights, or none.
-
-    Raises
-    ------
-    MismatchError
-        With the plane.
-    """
-    both = mine | theirs
-    if both.hits_apart and both.complete is not None and "H" in both.complete:
-        raise MismatchError(
-            f"{here} and {there}: one has its hits (H) beside T, the other in a frame of their "
-            "own, so that they would be counted twice. Coadd such frames separately."
-        )
-    if mine.complete is None or theirs.complete is None:
-        return
-    for name in sorted(mine.complete ^ theirs.complete):
-        is_weight = name.startswith("W")
-        both_weighted = _weights_key(mine.complete) and _weights_key(theirs.complete)
-        if is_weight and not weights and not both_weighted:
-            continue
-        has, lacks = (here, there) if name in mine.complete else (there, here)
-        raise MismatchError(
-            f"{has} has {name}, and {lacks} has not, so that their sum would have {name} of only a "
-            "part. Coadd such frames separately (map_ids, collate or assign)."
-        )
-
-
-def require_agreement(
-    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: str, there: str
-) -> None:
-    """Refuse to add maps that do not agree.
-
-    Parameters
-    ----------
-    mine, theirs : dict of str to spt3g.maps.G3SkyMap
-        The stubs of both.
-    here, there : str
-        How messages name both.
-
-    Raises
-    ------
-    MismatchError
-        With the plane, the attribute and both values.
-    """
-    common = sorted({*mine} & {*theirs})
-    for name in common:
-        _refuse_differences(name, mine[name], theirs[name], here, there)
-    if not common:
-        a, b = next(iter(mine)), next(iter(theirs))
-        different = _different_geometry(mine[a], theirs[b])
-        if different:
-            raise MismatchError(
-                f"{here} does not agree with {there}: {a} and {b} differ in {different}. They must "
-                "not be added."
-            )
+    ) and not weights_key(frame.stubs)
 
 
 def to_frame(frame_id: str, planes: Mapping[str, Any]) -> Any:
     """A new Map frame with these maps."""
     frame = core.G3Frame(core.G3FrameType.Map)
     frame["Id"] = frame_id
-    key = _weights_key(planes)
+    key = weights_key(planes)
     if key:
         weights = maps.G3SkyMapWeights()
         for name, skymap in planes.items():
@@ -290,14 +188,10 @@ def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
     polarized_weights = "Wpol.QQ" in planes
     if polarized_weights and "Q" not in planes:
         raise InputError(f"{where}: polarized weights (Wpol), but no Q and U maps.")
-    if "Q" in planes and _weights_key(planes) and not polarized_weights:
+    if "Q" in planes and weights_key(planes) and not polarized_weights:
         raise InputError(
-            f"{where}: Q and U maps, but unpolarized weights ({_weights_key(planes)} with TT only)."
+            f"{where}: Q and U maps, but unpolarized weights ({weights_key(planes)} with TT only)."
         )
-
-
-def _weights_key(planes: Iterable[str]) -> str | None:
-    return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
 
 
 def _with_complete_weights(planes: dict[str, Plane]) -> dict[str, Plane]:
@@ -313,31 +207,6 @@ def _with_complete_weights(planes: dict[str, Plane]) -> dict[str, Plane]:
     return {**planes, **completed}
 
 
-def _check_agreement(stubs: Mapping[str, Any], where: str) -> None:
-    """Refuse a frame whose maps do not fit each other."""
-    first = next(iter(stubs))
-    for name, stub in stubs.items():
-        different = _different_geometry(stubs[first], stub)
-        if different:
-            raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
-    _same_within(stubs, STOKES, "weighted", where)
-    polarized = [name for name in stubs if _is_polarized(name)]
-    _same_within(stubs, polarized, "pol_conv", where)
-    if pixels.is_flat(stubs[first]):
-        _same_within(stubs, polarized, "flat_pol", where)
-
-
-def _same_within(stubs: Mapping[str, Any], names: Any, attribute: str, where: str) -> None:
-    values = {name: getattr(stubs[name], attribute) for name in names if name in stubs}
-    if len({str(value) for value in values.values()}) > 1:
-        listed = ", ".join(f"{value} in {name}" for name, value in values.items())
-        raise MismatchError(f"{where}: {attribute} must agree within a frame; it is {listed}.")
-
-
-def _is_polarized(name: str) -> bool:
-    return name in ("Q", "U") or name.startswith("Wpol")
-
-
 def _converted(
     planes: dict[str, Plane], where: str, pol_conv: Any
 ) -> tuple[dict[str, Plane], set[str]]:
@@ -351,52 +220,9 @@ def _converted(
         )
     converted = {}
     for name, plane in planes.items():
-        if _is_polarized(name) or plane.stub.polarized:
+        if is_polarized(name) or plane.stub.polarized:
             stub = plane.stub.clone(False)
             stub.pol_conv = pol_conv
             plane = replace(plane, stub=stub)
         converted[name] = plane
     return converted, {name for name in _ODD_IN_U if name in planes} if given != pol_conv else set()
-
-
-def geometry_of(stub: Any) -> tuple[str, ...]:
-    """The attributes that make up the geometry of a map."""
-    return _FLAT_GEOMETRY if pixels.is_flat(stub) else _HEALPIX_GEOMETRY
-
-
-def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
-    different = "; ".join(_differences(name, mine, theirs))
-    if different:
-        raise MismatchError(
-            f"{here} does not agree with {there}: {name} differs in {different}. They must not be "
-            "added."
-        )
-
-
-def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
-    geometry = _different_geometry(mine, theirs)
-    if geometry:
-        yield geometry
-        return
-    attributes = ["units"]
-    if name in STOKES:
-        attributes.append("weighted")
-    if _is_polarized(name):
-        attributes += ["pol_conv", "flat_pol"] if pixels.is_flat(mine) else ["pol_conv"]
-    for attribute in attributes:
-        a, b = getattr(mine, attribute), getattr(theirs, attribute)
-        if a != b:
-            remedy = ' (pol_conv="IAU" or "COSMO" converts)' if attribute == "pol_conv" else ""
-            yield f"{attribute}, {a} and {b}{remedy}"
-
-
-def _different_geometry(a: Any, b: Any) -> str:
-    """What of the geometry differs, with both values; empty where `a` and `b` are compatible."""
-    if type(a) is not type(b):
-        return f"the kind of map, {type(a).__name__} and {type(b).__name__}"
-    same_proj = not pixels.is_flat(a) or a.proj == b.proj  # spt3g lets ProjNone pass for any other
-    if same_proj and a.compatible(b):
-        return ""
-    names = ("coord_ref", *geometry_of(a))
-    values = [(name, getattr(a, name), getattr(b, name)) for name in names]
-    return ", ".join(f"{name}, {x} and {y}" for name, x, y in values if x != y)

@@ -13,7 +13,8 @@ from .archive import DENSE
 from .buffers import STEP, buffer
 from .chunks import Chunk, DenseChunk, Pixels, PointsChunk, RunsChunk, dense_starts
 from .errors import InputError
-from .g3bytes import Bytes, Checksum
+from .filebytes import Bytes
+from .g3bytes import Checksum
 from .mapbytes import PAIR, MapExtent
 from .runs import RunLayout, learn
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from .agreement import Parts
 from .arithmetic import Grid, join_grids, refuse_more
 from .numbering import ByPixel, Key, Whole
 from .pixels import fuller, is_flat
-from .skymaps import Parts
 
 
 @dataclass

@@ -250,7 +250,7 @@ def test_a_table_puts_rows_side_by_side():
     assert table.markdown([]) == ""
 
 
-def measured(mpi):
+def measured(mpi, processor="fast"):
     """What a run gives, without running it: rows as they are above, of six strategies."""
     reduced = [
         {"footprints": f, "result": r, "ranks": n, "most ranks": n == 4, "strategy": s}
@@ -267,7 +267,7 @@ def measured(mpi):
         for kind, layout in mapfiles.CASES
         for output in ("memory", "file")
     ]
-    machine = {"processor": "fast", "MPI": mpi}
+    machine = {"processor": processor, "MPI": mpi}
     return {"machine": machine, "rows": {"reducing": reduced, "coadding": coadded}}
 
 
@@ -286,6 +286,90 @@ def test_the_report_of_two_mpis(settings, monkeypatch):
     assert "| MPICH 4, 2 ranks |" in re.sub(" +", " ", text)
     assert "Open MPI 5, 4 ranks" in text
     assert "Predicted over measured time" in text
+
+
+def cells_of(text):
+    """Each line of each table, cell by cell."""
+    lines = [line for line in text.splitlines() if line.startswith("|")]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+
+
+LONG_MPIS = ["Some Vendor's Very Own High Performance MPI 2021.13", "Another Vendor's Own MPI 5.0"]
+
+
+@pytest.mark.parametrize("mpis", [["MPICH 5.0.2", "Open MPI 5.0.11"], LONG_MPIS])
+def test_lines_of_the_report_stay_short_with_long_names(settings, monkeypatch, mpis):
+    monkeypatch.setattr(report, "DOTS_PER_INCH", 40)
+    runs = [measured(mpi, "Intel(R) Xeon(R) " + "Platinum " * 12 + "CPU @ 2 GHz") for mpi in mpis]
+    long = 123.456
+    for run in runs:
+        for row in run["rows"]["reducing"]:
+            row["against bare MPI"] = [long, long + 1, long + 2]
+    report.write(settings.folder, runs)
+    for page in report.PAGES:
+        text = (settings.folder / f"{page}.md").read_text()
+        assert max(map(len, text.splitlines())) <= rows.LONGEST_LINE
+        machine = cells_of(text)[2]
+        assert machine[0] == "processor"
+        assert all(cell.startswith("Intel Xeon Platinum") for cell in machine[1:])
+        assert len(machine) == 3
+    told = [cell for line in cells_of(text) for cell in line]
+    assert told.count("124 (123–125)") == 2 * 2 * len(reducing.FOOTPRINTS) * 18, "none is lost"
+    assert all(any(mpi in line for line in text.splitlines()) for mpi in mpis)
+
+
+def test_a_wide_table_is_split_by_what_stands_side_by_side():
+    table = rows.Table("", {"what": "of"}, {"s": "seconds"}, across=("mpi", "ranks"))
+    names = ["M" * 40, "O" * 40]
+    found = [
+        {"what": what, "mpi": mpi, "ranks": ranks, "s": 1.5}
+        for mpi in names
+        for ranks in (2, 4)
+        for what in "abc"
+    ]
+    first, second = table.markdown(found).split(f"{names[1]}:\n\n")
+    assert first.startswith(f"{names[0]}:\n\n|")
+    for part in (first, second):
+        assert cells_of(part)[0] == ["of", "2 ranks, seconds", "4 ranks, seconds"]
+        assert cells_of(part)[2:] == [[what, "1.5", "1.5"] for what in "abc"]
+
+
+def test_a_wide_table_is_split_by_its_rows_where_that_makes_fewer_lines():
+    names, maps = ["M" * 20, "O" * 20], ["dense", "sparse"]
+    table = rows.Table("", {"kind": "maps" * 9, "what": "of"}, {"s": "s" * 20}, across=("mpi",))
+    found = [
+        {"kind": kind, "what": what, "mpi": mpi, "s": 1.5}
+        for kind, what, mpi in itertools.product(maps, "abcd", names)
+    ]
+    first, second = table.markdown(found).split(f"{maps[1]}:\n\n")
+    assert first.startswith(f"{maps[0]}:\n\n|")
+    for part in (first, second):
+        assert cells_of(part)[2:] == [[what, "1.5", "1.5"] for what in "abcd"]
+
+
+def test_what_cannot_be_split_is_cut_off():
+    table = rows.Table("", {"what": "of"}, {"s": "s" * 200})
+    (headings, _, cells) = cells_of(table.markdown([{"what": "a", "s": 1.5}]))
+    assert re.fullmatch("s{100,}…", headings[1])
+    assert cells == ["a", "1.5"]
+
+
+@pytest.mark.parametrize(
+    ("told", "name"),
+    [
+        ("MPICH 5.0.2", "MPICH 5.0.2"),
+        ("MPICH Version:      5.0.2\nMPICH Release date: unreleased", "MPICH 5.0.2"),
+        ("Open MPI v5.0.11, package: Open MPI Distribution, ident: 5.0.11", "Open MPI 5.0.11"),
+        ("Intel(R) MPI Library 2021.13 for Linux* OS", "Intel MPI 2021.13"),
+        ("MVAPICH2 2.3.7", "MVAPICH2 2.3.7"),
+        ("unknown", "unknown"),
+    ],
+)
+def test_mpi_libraries_are_named_alike(told, name):
+    assert report.mpi_name(told) == name
+    runs = [measured(told), measured(told)]
+    assert report.mpis(runs) == [f"{name} (1)", f"{name} (2)"]
+    assert len(report.rows_of(runs, "reducing")) == 2 * len(report.rows_of(runs[:1], "reducing"))
 
 
 def test_the_command(tmp_path, monkeypatch, capsys):

@@ -17,7 +17,8 @@ from skies import bits, planes
 from spt3g import core, maps
 
 from g3reduce import G3ReduceError, InputError, coadd_files
-from g3reduce.g3bytes import FileBytes, MemoryBytes, walk, write_frame
+from g3reduce.filebytes import FileBytes, MemoryBytes
+from g3reduce.g3bytes import walk, write_frame
 
 MAP = int(core.G3FrameType.Map)
 KINDS = ("flat sparse", "flat dense", "ring", "shifted", "indexed", "dense", "nested")

@@ -16,7 +16,8 @@ from skies import map_frame
 from spt3g import core
 
 from g3reduce import InputError, g3bytes
-from g3reduce.g3bytes import Blob, Checksum, FileBytes, MemoryBytes, Unrecognised, walk, write_frame
+from g3reduce.filebytes import FileBytes, MemoryBytes
+from g3reduce.g3bytes import Blob, Checksum, Unrecognised, walk, write_frame
 
 relaxed = settings(deadline=None, max_examples=40)
 

@@ -26,7 +26,8 @@ from spt3g import core, maps
 from g3reduce import InputError, coadd_files, mapfile
 from g3reduce.archive import DENSE, INDEXED
 from g3reduce.chunks import RunsChunk
-from g3reduce.g3bytes import Checksum, MemoryBytes, Unrecognised, walk, write_frame
+from g3reduce.filebytes import MemoryBytes
+from g3reduce.g3bytes import Checksum, Unrecognised, walk, write_frame
 from g3reduce.mapbytes import PAIR, Content, filled, find_maps, hollow
 from g3reduce.pixels import Plane, as_points, is_flat, lines_of, storage_of, whole
 from g3reduce.runs import learn

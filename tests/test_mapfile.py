@@ -23,7 +23,8 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, adding, archive, coadd_files, filecoadd, skymaps
-from g3reduce.g3bytes import FileBytes, MemoryBytes, Unrecognised, walk
+from g3reduce.filebytes import FileBytes, MemoryBytes
+from g3reduce.g3bytes import Unrecognised, walk
 from g3reduce.mapfile import (
     StoredFrame,
     frames_of,

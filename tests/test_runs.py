@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from spt3g import maps
 
 from g3reduce import InputError, runs
-from g3reduce.g3bytes import MemoryBytes
+from g3reduce.filebytes import MemoryBytes
 from g3reduce.lines import Columns, Rings
 from g3reduce.runs import Layouts, RunLayout, layout_of, learn
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spt3g import core
 
-from g3reduce.g3bytes import MemoryBytes, walk
+from g3reduce.filebytes import MemoryBytes
+from g3reduce.g3bytes import walk
 from g3reduce.texts import string_in, strings_in
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..errors import UsageError
 from .reduction import Reduction
-from .taking import What, as_array, name_of, taker
+from .taking import What, as_array, extractor, name_of
 
 
 class Histogram(NamedTuple):
@@ -60,12 +60,9 @@ def histogram(what: What, edges: ArrayLike) -> Reduction:
     bounds = np.array(edges, np.float64)
     if bounds.ndim != 1 or len(bounds) < 2 or not np.all(np.diff(bounds) > 0):
         raise UsageError(f"edges is {edges!r}; expected two numbers or more, each above the last.")
-    take, last = taker(what), len(bounds) + 1
+    last = len(bounds) + 1
 
-    def extract(frame: Any) -> Any:
-        value = take(frame)
-        if value is None:
-            return None
+    def counts(value: Any) -> Any:
         values = as_array(value).reshape(-1)
         nan = np.isnan(values)
         values = values[~nan]
@@ -80,7 +77,7 @@ def histogram(what: What, edges: ArrayLike) -> Reduction:
     return Reduction(
         f"histogram of {name_of(what)}",
         identity=np.zeros(last + 1, np.int64),
-        extract=extract,
+        extract=extractor(what, counts),
         finalize=finalize,
         operation="SUM",
     )

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .reduction import Reduction
-from .taking import What, as_floats, name_of, require_same_shape, taker
+from .taking import What, as_floats, extractor, name_of, require_same_shape
 
 Array = NDArray[Any]
 
@@ -75,16 +75,12 @@ def mean_and_variance(what: What, *, pooled: bool = False, ddof: int = 0) -> Red
     >>> print(*gains.finalize(gains.combine(first, second)))
     [2 2] [2. 7.] [2. 0.]
     """
-    take = taker(what)
 
-    def extract(frame: Any) -> _Moments | None:
-        value = take(frame)
-        if value is None:
-            return None
+    def moments(value: Any) -> _Moments:
         values = as_floats(value)
         return _pooled(values) if pooled else _single(values, ~np.isnan(values))
 
-    return _reduction(f"mean and variance of {name_of(what)}", extract, ddof)
+    return _reduction(f"mean and variance of {name_of(what)}", extractor(what, moments), ddof)
 
 
 def mean(what: What, *, pooled: bool = False) -> Reduction:
@@ -129,16 +125,12 @@ def map_mean_and_variance(what: What, *, ddof: int = 1) -> Reduction:
     Reduction
         Its result is a `MeanVariance` of arrays in the shape of the maps.
     """
-    take = taker(what)
 
-    def extract(frame: Any) -> _Moments | None:
-        value = take(frame)
-        if value is None:
-            return None
+    def moments(value: Any) -> _Moments:
         values = as_floats(value)
         return _single(values, (values != 0) & ~np.isnan(values))
 
-    return _reduction(f"mean and variance of maps {name_of(what)}", extract, ddof)
+    return _reduction(f"mean and variance of maps {name_of(what)}", extractor(what, moments), ddof)
 
 
 def _reduction(name: str, extract: Any, ddof: int) -> Reduction:

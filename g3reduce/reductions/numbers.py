@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .reduction import Reduction
-from .taking import What, as_array, name_of, taker
+from .taking import What, as_array, extractor, name_of, taker
 
 _NAMES = {"MIN": "minimum", "MAX": "maximum"}
 
@@ -54,15 +54,12 @@ def total(what: What) -> Reduction:
         Its result is a number or an array, in the shape and the units of the values; of bools
         it is how many are true.
     """
-    take = taker(what)
 
-    def extract(frame: Any) -> Any:
-        value = take(frame)
-        if value is None:
-            return None
+    def summand(value: Any) -> Any:
         array = as_array(value)
         return _plain(array.astype(np.int64) if array.dtype == bool else array)
 
+    extract = extractor(what, summand)
     return Reduction(f"sum of {name_of(what)}", identity=0, extract=extract, operation="SUM")
 
 
@@ -99,21 +96,15 @@ def maximum(what: What) -> Reduction:
 
 
 def _extreme(what: What, operation: str, nothing: float) -> Reduction:
-    take = taker(what)
-
-    def extract(frame: Any) -> Any:
-        value = take(frame)
-        if value is None:
-            return None
+    def candidate(value: Any) -> Any:
         array = as_array(value)
         # MPI does not say what the lesser of a number and NaN is.
         if array.dtype.kind == "f":
             array = np.where(np.isnan(array), nothing, array)
         return _plain(array)
 
-    return Reduction(
-        f"{_NAMES[operation]} of {name_of(what)}", extract=extract, operation=operation
-    )
+    name = f"{_NAMES[operation]} of {name_of(what)}"
+    return Reduction(name, extract=extractor(what, candidate), operation=operation)
 
 
 def _plain(array: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import UsageError
 from .reduction import Reduction
-from .taking import What, as_floats, name_of, taker
+from .taking import What, as_floats, extractor, name_of
 
 
 class _Sketch:
@@ -60,13 +60,10 @@ def quantiles(what: What, q: Sequence[float] = (0.16, 0.5, 0.84), *, k: int = 80
         raise UsageError(f"q is {q!r}; expected numbers from 0 to 1.")
     if not 8 <= k <= 65535:
         raise UsageError(f"k is {k!r}; expected 8 to 65535.")
-    take, wanted = taker(what), [float(number) for number in q]
+    wanted = [float(number) for number in q]
     kll = _datasketches().kll_doubles_sketch
 
-    def extract(frame: Any) -> _Sketch | None:
-        value = take(frame)
-        if value is None:
-            return None
+    def sketch_of(value: Any) -> _Sketch:
         sketch = kll(k)
         sketch.update(np.ascontiguousarray(as_floats(value).reshape(-1)))
         return _Sketch(sketch)
@@ -81,7 +78,11 @@ def quantiles(what: What, q: Sequence[float] = (0.16, 0.5, 0.84), *, k: int = 80
         return np.array(state.sketch.get_quantiles(wanted))
 
     return Reduction(
-        f"quantiles of {name_of(what)}", combine, extract=extract, finalize=finalize, commutes=True
+        f"quantiles of {name_of(what)}",
+        combine,
+        extract=extractor(what, sketch_of),
+        finalize=finalize,
+        commutes=True,
     )
 
 

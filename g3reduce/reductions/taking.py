@@ -32,6 +32,23 @@ def taker(what: What) -> Take:
     return what
 
 
+def extractor(what: What, of: Callable[[Any], Any]) -> Take:
+    """The function that returns ``of(value)`` of what it takes from a frame: None without it.
+
+    Raises
+    ------
+    UsageError
+        As `taker`.
+    """
+    take = taker(what)
+
+    def extract(frame: Any) -> Any:
+        value = take(frame)
+        return None if value is None else of(value)
+
+    return extract
+
+
 def name_of(what: What) -> str:
     """How messages name it."""
     return what if isinstance(what, str) else getattr(what, "__name__", "function")

@@ -1,0 +1,140 @@
+"""Map frames on their way into the coadds of one rank: chosen, checked, counted and added."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from . import mapfile, skymaps
+from .adding import Addition, accept, add_frames
+from .joining import Coadd
+from .ledger import Entry, Ledger, unit_of
+from .mapsum import MapSum
+from .membership import Membership
+from .provenance import Provenance
+
+logger = logging.getLogger(__name__)
+
+
+class Accepted(NamedTuple):
+    """A frame that was found fit for the coadds to which it belongs."""
+
+    frame: Any
+    addition: Addition
+
+    @property
+    def in_file(self) -> bool:
+        """Whether the pixels stay in a file until they are added."""
+        return all(plane.in_file for plane in self.addition.frame.planes.values())
+
+
+class Intake:
+    """The coadds of one rank, and all that happens to a frame until it is in them.
+
+    Parameters
+    ----------
+    members : Membership
+        Which coadds a frame belongs to.
+    new_sum : callable
+        Returns an empty sum for frames like the one it gets.
+    record_obs_id : bool
+        As in `Provenance`.
+    once : bool
+        Refuse a frame that comes a second time.
+    weighted, pol_conv
+        As in `skymaps.read`.
+    ignore_missing_weights : bool
+        Do not warn of weighted maps without weights.
+    rank : str
+        How messages name this rank.
+
+    Attributes
+    ----------
+    coadds : dict of str to Coadd
+        By name.
+    """
+
+    def __init__(
+        self,
+        members: Membership,
+        new_sum: Callable[[skymaps.MapFrame], MapSum],
+        *,
+        record_obs_id: bool,
+        once: bool,
+        weighted: bool,
+        pol_conv: Any,
+        ignore_missing_weights: bool,
+        rank: str,
+    ):
+        self.coadds: dict[str, Coadd] = {}
+        self._members = members
+        self._new_sum = new_sum
+        self._provenance = Provenance(record_obs_id)
+        self._once = once
+        self._weighted = weighted
+        self._pol_conv = pol_conv
+        self._warns = not ignore_missing_weights
+        self._rank = rank
+
+    def observe(self, frame: Any) -> None:
+        """Learn from a frame of any type to which observation the maps after it belong."""
+        self._provenance.look_at(frame)
+
+    def accept(self, frame: Any, map_id: Callable[[], Any]) -> Accepted | None:
+        """Take a Map frame that `add` is to add; None if it belongs to no coadd.
+
+        Parameters
+        ----------
+        frame : G3Frame or StoredFrame
+        map_id : callable
+            Returns the Id under which it counts; asked only if need be.
+        """
+        with mapfile.verified_on_error(frame):
+            addition = self._accept(frame, map_id)
+        if addition is None:
+            mapfile.verify(frame)
+            return None
+        return Accepted(frame, addition)
+
+    def add(self, accepted: Sequence[Accepted]) -> None:
+        """Add frames that were accepted."""
+        frames = [frame for frame, _ in accepted]
+        with mapfile.verified_on_error(*frames):
+            add_frames([addition for _, addition in accepted])
+        mapfile.verify(*frames)
+
+    def describe(self, frame: Any, entry: Entry | None = None) -> str:
+        """How messages name a frame."""
+        unit = entry.unit if entry else unit_of(frame)
+        where = str(unit) if unit else "a frame made in the pipeline"
+        return f"{where} (Id {frame.get('Id', None)!r}){self._rank}"
+
+    def _accept(self, frame: Any, map_id: Callable[[], Any]) -> Addition | None:
+        """Make the coadds to which a frame belongs ready for it, and count it."""
+        shares = self._members.shares(frame, map_id, lambda: self.describe(frame))
+        if not shares:
+            return None
+        entry = self._provenance.entry_of(frame)
+        where = self.describe(frame, entry)
+        if self._once:
+            for name in shares:
+                if name in self.coadds:
+                    self.coadds[name].ledger.refuse_duplicate(entry)
+        planes = mapfile.planes_of(frame, where)
+        maps = skymaps.read(planes, where, weighted=self._weighted, pol_conv=self._pol_conv)
+        self._warn_of_missing_weights(maps)
+        coadds = {
+            name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in shares
+        }
+        addition = Addition(maps, [(coadds[name].total, sign) for name, sign in shares.items()])
+        accept(addition)
+        for name, coadd in coadds.items():
+            coadd.ledger.record(entry)
+            self.coadds[name] = coadd
+        return addition
+
+    def _warn_of_missing_weights(self, maps: skymaps.MapFrame) -> None:
+        if self._warns and skymaps.missing_weights(maps):
+            self._warns = False  # once: there may be thousands of them
+            logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
