@@ -394,9 +394,10 @@ def test_a_pipeline_that_is_halted_is_an_error_on_all_ranks(comm, shared_folder,
     """Ctrl-C lets a pipeline end as if all were well."""
     path = on_first(comm, lambda: write(shared_folder, "file", [f"0.{i:03}" for i in range(60)]))
     halted = comm.size - 1 if where == "a worker" else 0
+    enough = 1 if where == "a worker" else 3  # more may go to another worker
 
     def halt(progress):
-        if comm.rank == halted and max(progress.read, progress.received) == 3:
+        if comm.rank == halted and max(progress.read, progress.received) == enough:
             core.G3Pipeline.halt_processing()
 
     if comm.rank == halted and "before" in where:
