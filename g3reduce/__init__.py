@@ -34,13 +34,13 @@ if TYPE_CHECKING:
     from .parallelize import MPIFrameParallelizer, MPIIODistributor, Progress
     from .reducer import MPIReducer
     from .reductions.reduction import Reduction
-    from .scans import ScanExtractor
-    from .stitchfiles import stitch_files
-    from .stitching import StitchedObservation, stitch, unstitch
-    from .stitchsummary import StitchedSummary
+    from .stitching.files import stitch_files
+    from .stitching.scans import ScanExtractor
+    from .stitching.stitch import StitchedObservation, stitch, unstitch
+    from .stitching.summary import StitchedSummary
     from .strategies.registry import register_strategy
-    from .toast_filler import TOASTFiller
-    from .toastvolume import stitch_to_toast
+    from .toast3.filler import TOASTFiller
+    from .toast3.volume import stitch_to_toast
 
 _HOME = {
     "MPIAccumulator": "accumulate",
@@ -51,14 +51,14 @@ _HOME = {
     "MPIMapCoadder": "coadd",
     "MPIReducer": "reducer",
     "Reduction": "reductions.reduction",
-    "TOASTFiller": "toast_filler",
-    "ScanExtractor": "scans",
-    "StitchedObservation": "stitching",
-    "StitchedSummary": "stitchsummary",
-    "stitch": "stitching",
-    "stitch_files": "stitchfiles",
-    "stitch_to_toast": "toastvolume",
-    "unstitch": "stitching",
+    "TOASTFiller": "toast3.filler",
+    "ScanExtractor": "stitching.scans",
+    "StitchedObservation": "stitching.stitch",
+    "StitchedSummary": "stitching.summary",
+    "stitch": "stitching.stitch",
+    "stitch_files": "stitching.files",
+    "stitch_to_toast": "toast3.volume",
+    "unstitch": "stitching.stitch",
     "coadd_files": "filecoadd",
     "digest": "digests",
     "guard": "guards",

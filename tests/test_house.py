@@ -30,9 +30,7 @@ ROWS = (
             "lines.py",
             "texts.py",
             "kernels.py",
-            "toastimport.py",
         ),
-        *("layout.py", "swap.py"),
     ),
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
@@ -42,25 +40,22 @@ ROWS = (
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
         *("provenance.py", "sources.py", "leaders.py", "dispatch.py", "archive.py"),
-        *("mapbytes.py", "scans.py", "filenames.py", "timestreambytes.py"),
-        *("bolometers.py", "toast_ranks.py"),
+        *("mapbytes.py", "filenames.py"),
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "agreement.py", "skymaps.py"),
         *("mapfile.py", "numbering.py", "arithmetic.py", "summary.py", "strategies"),
-        *("blockhead.py",),
-        *("timeline.py", "stitchsummary.py", "toast_focalplane.py"),
+        "blockhead.py",
     ),
     (
         *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
         *("held.py", "elements.py", "wholes.py", "grouping.py"),
-        *("distribute.py", "parallelize.py", "endmodule.py", "restitch.py"),
-        "preface.py",
+        *("distribute.py", "parallelize.py", "endmodule.py"),
     ),
-    ("joining.py", "elementjoin.py", "intake.py", "filling.py", "toast_observation.py"),
-    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py", "toast_exchange.py"),
-    ("simulate", "stitching.py", "scanfiles.py"),
-    ("plot.py", "toast_filler.py", "toastvolume.py", "stitchedframes.py", "stitchfiles.py"),
+    ("joining.py", "elementjoin.py", "intake.py"),
+    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
+    ("simulate", "stitching"),
+    ("plot.py", "toast3"),
     ("cli", "__main__.py"),
 )
 
@@ -98,8 +93,6 @@ NEIGHBOURS = {
     ("parallelize.py", "distribute.py"),
     ("intake.py", "joining.py"),
     ("filecoadd.py", "coadd.py"),
-    ("stitchfiles.py", "stitchedframes.py"),
-    ("toastvolume.py", "toast_filler.py"),
     ("__main__.py", "cli"),
 }
 

@@ -12,7 +12,7 @@ from spt3g import core
 
 import g3reduce
 from g3reduce.ledger import Unit, attach
-from g3reduce.scans import ScanExtractor, ScanKeys
+from g3reduce.stitching.scans import ScanExtractor, ScanKeys
 
 relaxed = settings(deadline=None, max_examples=40)
 DETECTORS = ("b", "a", "c")
@@ -102,7 +102,7 @@ LETTING_GO = """
 import mmap, sys
 import numpy as np
 from spt3g import core
-from g3reduce.scans import ScanKeys
+from g3reduce.stitching.scans import ScanKeys
 
 def resident():
     with open("/proc/self/statm") as stream:

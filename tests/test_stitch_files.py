@@ -14,8 +14,8 @@ from g3reduce import (
     MismatchError,
     UsageError,
     stitch_files,
-    timestreambytes,
 )
+from g3reduce.stitching import timestreambytes
 
 OTHER = "OtherTimestreams"
 KEYS = {"flags": scans.FLAGS, "detector_flags": scans.DETECTOR_FLAGS}

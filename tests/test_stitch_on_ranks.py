@@ -10,12 +10,13 @@ from spt3g import core
 from stitching_oracle import accumulate, assert_share, keys_of, whole
 
 import g3reduce
-from g3reduce import restitch, stitch, swap, unstitch, waiting
-from g3reduce.filling import fill_in
-from g3reduce.layout import DISTRIBUTIONS, shares_of
-from g3reduce.restitch import Samples
-from g3reduce.scans import ScanKeys
-from g3reduce.stitching import read_scans, timelines_of
+from g3reduce import stitch, unstitch, waiting
+from g3reduce.stitching import restitch, swap
+from g3reduce.stitching.filling import fill_in
+from g3reduce.stitching.layout import DISTRIBUTIONS, shares_of
+from g3reduce.stitching.restitch import Samples
+from g3reduce.stitching.scans import ScanKeys
+from g3reduce.stitching.stitch import read_scans, timelines_of
 
 SOON = 15  # seconds; ranks share cores
 

@@ -6,8 +6,8 @@ import time
 import numpy as np
 import pytest
 
-from g3reduce import swap as module
-from g3reduce.swap import swap
+from g3reduce.stitching import swap as module
+from g3reduce.stitching.swap import swap
 
 DTYPES = ("f8", "f4", "i8", "i4", "u1")
 UNTOUCHED = 77

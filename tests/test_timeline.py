@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from spt3g import core
 
 import g3reduce
-from g3reduce.scans import ScanHeader, ScanKeys
-from g3reduce.timeline import PlacedScan, check_choices, make_timeline
+from g3reduce.stitching.scans import ScanHeader, ScanKeys
+from g3reduce.stitching.timeline import PlacedScan, check_choices, make_timeline
 
 relaxed = settings(deadline=None, max_examples=40)
 LENGTHS = st.integers(1, 12)

@@ -19,8 +19,8 @@ from toastscans import (
 
 import g3reduce
 from g3reduce import InputError, MismatchError, RemoteError, UsageError
-from g3reduce.toast_focalplane import boresight_quaternions, posix_seconds
-from g3reduce.toast_ranks import deal
+from g3reduce.toast3.focalplane import boresight_quaternions, posix_seconds
+from g3reduce.toast3.ranks import deal
 
 # Of these the second has fewer detectors than there are ranks.
 NAMES = {1: ("a1", "a2", "b1", "b2", "c1"), 2: ("a1", "b2"), 3: ("c1", "a2", "b1")}

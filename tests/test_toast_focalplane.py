@@ -21,10 +21,11 @@ from toastscans import (
     toast_or_skip,
 )
 
-from g3reduce import UsageError, toastimport
-from g3reduce.bolometers import BolometerWatch
+from g3reduce import UsageError
 from g3reduce.errors import InputError
-from g3reduce.toast_focalplane import (
+from g3reduce.toast3 import importing as toastimport
+from g3reduce.toast3.bolometers import BolometerWatch
+from g3reduce.toast3.focalplane import (
     boresight_quaternions,
     detector_quaternions,
     make_focalplane,
@@ -240,9 +241,9 @@ def test_importing_toast_leaves_signals_to_those_who_had_them():
 
 def test_another_hdf5_that_came_first_is_an_error_with_the_way_out():
     code = """
-import g3reduce.toastimport
+import g3reduce.toast3.importing
 from spt3g import gcp
-g3reduce.toastimport.load_toast()
+g3reduce.toast3.importing.load_toast()
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     if run.returncode == 0:

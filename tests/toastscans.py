@@ -6,7 +6,7 @@ from ranks_plugin import on_a_rank
 from spt3g import calibration, core, maps
 
 from g3reduce import UsageError
-from g3reduce.toastimport import load_toast
+from g3reduce.toast3.importing import load_toast
 
 U = core.G3Units
 NSIDE = 64

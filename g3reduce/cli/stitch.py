@@ -12,7 +12,7 @@ from ..inputs import SUFFIXES
 
 if TYPE_CHECKING:
     from ..comm import Comm
-    from ..stitchsummary import StitchedSummary
+    from ..stitching.summary import StitchedSummary
 
 DESCRIPTION = """\
 Put observations together from the Scan frames of .g3 files: all samples of all
@@ -142,7 +142,7 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
 
 
 def _stitch(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:
-    from ..stitchfiles import stitch_files
+    from ..stitching.files import stitch_files
 
     return stitch_files(
         options.files,
@@ -164,7 +164,7 @@ def _stitch_to_toast(options: argparse.Namespace, comm: Comm) -> list[StitchedSu
         os.environ.setdefault("MPI_DISABLE", "1")  # of which TOAST would otherwise start one
     if not options.verbose:
         os.environ.setdefault("TOAST_LOGLEVEL", "WARNING")
-    from ..toastvolume import stitch_to_toast
+    from ..toast3.volume import stitch_to_toast
 
     return stitch_to_toast(
         options.files,

@@ -10,7 +10,7 @@ import warnings
 from collections.abc import Iterator
 from typing import Any
 
-from .errors import UsageError
+from ..errors import UsageError
 
 # Parts of spt3g that bring an HDF5 library of their own; `spt3g.core` and `spt3g.maps` do not.
 _WITH_HDF5 = ("spt3g.gcp", "spt3g.dfmux")

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import calibration as _calibration  # noqa: F401  # without it frames do not give them
 
-from .errors import InputError
+from ..errors import InputError
 
 Column = NDArray[Any]
 

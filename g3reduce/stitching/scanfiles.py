@@ -7,12 +7,12 @@ from typing import Any
 
 from spt3g import core
 
-from . import comm as communicators
-from . import waiting
-from .accumulate import MPIAccumulator
-from .distribute import MPIFileReader
-from .ledger import unit_of, where_of
-from .observations import ObservationNames
+from .. import comm as communicators
+from .. import waiting
+from ..accumulate import MPIAccumulator
+from ..distribute import MPIFileReader
+from ..ledger import unit_of, where_of
+from ..observations import ObservationNames
 from .preface import Origin, Prefaces
 from .scans import Scan, ScanKeys
 

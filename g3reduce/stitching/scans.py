@@ -10,9 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from .errors import InputError, UsageError
-from .ledger import where_of
-from .observations import ObservationNames
+from ..errors import InputError, UsageError
+from ..ledger import where_of
+from ..observations import ObservationNames
 
 Array = NDArray[Any]
 Flags = NDArray[np.uint8]

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from .filebytes import MemoryBytes
-from .g3bytes import Piece, walk
+from ..filebytes import MemoryBytes
+from ..g3bytes import Piece, walk
 
 Array = NDArray[Any]
 

@@ -7,16 +7,16 @@ from collections.abc import Hashable, Sequence
 import numpy as np
 from spt3g import core
 
-from . import comm as communicators
-from .errors import InputError, UsageError
-from .filenames import PathLike, name_of_output, names_of_files, refuse_repeated
-from .output import OutputFile
+from .. import comm as communicators
+from ..errors import InputError, UsageError
+from ..filenames import PathLike, name_of_output, names_of_files, refuse_repeated
+from ..output import OutputFile
+from .frames import FLAGS, StitchedScan, keys_beside
 from .preface import Origin, Place, Prefaces, unwritten
 from .scanfiles import ScanFiles
 from .scans import ScanKeys
-from .stitchedframes import FLAGS, StitchedScan, keys_beside
-from .stitching import StitchedObservation, stitch
-from .stitchsummary import StitchedSummary
+from .stitch import StitchedObservation, stitch
+from .summary import StitchedSummary
 from .timeline import check_choices
 
 

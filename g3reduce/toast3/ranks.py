@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from . import comm as communicators
-from .errors import UsageError
-from .toastimport import load_toast
+from .. import comm as communicators
+from ..errors import UsageError
+from .importing import load_toast
 
 
 def toast_ranks(

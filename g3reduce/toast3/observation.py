@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 from spt3g import core
 
-from .errors import InputError
-from .layout import Share
-from .restitch import Samples
-from .scans import INVALID
-from .timeline import Timeline
-from .toast_focalplane import boresight_quaternions, posix_seconds, units_of
-from .toastimport import load_toast
+from ..errors import InputError
+from ..stitching.layout import Share
+from ..stitching.restitch import Samples
+from ..stitching.scans import INVALID
+from ..stitching.timeline import Timeline
+from .focalplane import boresight_quaternions, posix_seconds, units_of
+from .importing import load_toast
 
 
 def require_samples(timeline: Timeline, group_size: int) -> None:

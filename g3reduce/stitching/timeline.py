@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from .errors import DuplicateError, InputError, MismatchError, UsageError
+from ..errors import DuplicateError, InputError, MismatchError, UsageError
 from .scans import ScanHeader
 
 Times = NDArray[np.int64]

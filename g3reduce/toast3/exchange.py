@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from . import comm as communicators
-from .filling import fill_in
-from .layout import Share
-from .restitch import Samples, restitch
-from .scans import Scan
-from .timeline import Timeline
-from .toast_observation import EmptyObservation
+from .. import comm as communicators
+from ..stitching.filling import fill_in
+from ..stitching.layout import Share
+from ..stitching.restitch import Samples, restitch
+from ..stitching.scans import Scan
+from ..stitching.timeline import Timeline
+from .observation import EmptyObservation
 
 _NOTHING = Share(slice(0, 0), slice(0, 0))
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .buffers import buffer
+from ..buffers import buffer
 
 if TYPE_CHECKING:
     from mpi4py import MPI

@@ -10,13 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from . import comm as communicators
-from .errors import OutputError
-from .filenames import PathLike, names_of_files, refuse_repeated
-from .scanfiles import read_files
-from .stitchsummary import StitchedSummary
-from .toast_filler import TOASTFiller
-from .toastimport import load_toast
+from .. import comm as communicators
+from ..errors import OutputError
+from ..filenames import PathLike, names_of_files, refuse_repeated
+from ..stitching.scanfiles import read_files
+from ..stitching.summary import StitchedSummary
+from .filler import TOASTFiller
+from .importing import load_toast
 
 # Scans that are farther apart than so many samples leave a gap.
 _APART = 1.5

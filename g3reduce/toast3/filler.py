@@ -8,19 +8,19 @@ from typing import Any
 
 from spt3g import core
 
-from . import comm as communicators
-from .accumulate import MPIAccumulator
+from .. import comm as communicators
+from ..accumulate import MPIAccumulator
+from ..endmodule import at_the_end
+from ..errors import MismatchError, UsageError
+from ..stitching.scans import ScanExtractor
+from ..stitching.stitch import read_scans, timelines_of
+from ..stitching.timeline import Timeline, check_choices
 from .bolometers import Bolometers, BolometerWatch
-from .endmodule import at_the_end
-from .errors import MismatchError, UsageError
-from .scans import ScanExtractor
-from .stitching import read_scans, timelines_of
-from .timeline import Timeline, check_choices
-from .toast_exchange import bring_samples
-from .toast_focalplane import make_focalplane, units_of
-from .toast_observation import EmptyObservation, require_samples
-from .toast_ranks import deal, toast_ranks
-from .toastimport import load_toast
+from .exchange import bring_samples
+from .focalplane import make_focalplane, units_of
+from .importing import load_toast
+from .observation import EmptyObservation, require_samples
+from .ranks import deal, toast_ranks
 
 DISTRIBUTIONS = ("detector", "time")
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from . import comm as communicators
-from .accumulate import MPIAccumulator
-from .errors import InputError, UsageError
+from .. import comm as communicators
+from ..accumulate import MPIAccumulator
+from ..errors import InputError, UsageError
+from ..ledger import where_of
 from .filling import fill_in
 from .layout import DISTRIBUTIONS, Share, shares_of
-from .ledger import where_of
 from .restitch import Samples, restitch, scatter_back
 from .scans import Flags, Scan, ScanHeader, ScanKeys
 from .timeline import PlacedScan, Timeline, Times, check_choices, make_timeline

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from . import comm as communicators
-from . import transfer
-from .errors import MismatchError
-from .g3bytes import Piece, Sink, write_frame
+from .. import comm as communicators
+from .. import transfer
+from ..errors import MismatchError
+from ..g3bytes import Piece, Sink, write_frame
 from .preface import Origin
-from .stitching import StitchedObservation
+from .stitch import StitchedObservation
 from .timeline import Gap, Timeline
 from .timestreambytes import TimestreamMapBytes, blob_of
 

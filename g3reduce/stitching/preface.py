@@ -8,10 +8,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from spt3g import core
 
-from . import comm as communicators
-from . import transfer
-from .blockhead import digests_of, join
-from .ledger import Unit, unit_of
+from .. import comm as communicators
+from .. import transfer
+from ..blockhead import digests_of, join
+from ..ledger import Unit, unit_of
 
 _TYPES = core.G3FrameType
 _KINDS = (_TYPES.Observation, _TYPES.Wiring, _TYPES.Calibration, _TYPES.PipelineInfo)

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
+from ..errors import UsageError
+from ..stitching.scans import INVALID
 from .bolometers import TEXTS, Bolometers
-from .errors import UsageError
-from .scans import INVALID
-from .toastimport import load_toast
+from .importing import load_toast
 
 Floats = NDArray[np.float64]
 logger = logging.getLogger(__name__)
