@@ -112,8 +112,8 @@ def _timed(work: Callable[..., T], *arguments: object) -> tuple[float, T | None]
 def _pair(comm: object, room: memory.Memory = memory.PRIVATE) -> tuple[float, float]:
     """Seconds that a short and a long message take to the neighbour; 0 for a rank without one.
 
-    What is sent lies in `room`. From shared memory, where the sums of a node lie, MPI may take twice
-    the time.
+    What is sent lies in `room`: from shared memory, where the sums of a node are, MPI may take
+    twice the time.
     """
     from mpi4py import MPI
 
