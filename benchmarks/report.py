@@ -12,9 +12,11 @@ from .settings import Benchmark
 from .suite import BENCHMARKS, Measured, save
 
 # A page is short enough to read, so joining, which has many cases, has one of its own.
+_JOINING, _OTHER = ["reducing"], ["custom", "exactness", "stitching"]
 PAGES = {
-    "benchmarks": ("Benchmarks", [name for name in BENCHMARKS if name != "reducing"]),
-    "benchmarks_joining": ("Benchmarks of joining", ["reducing"]),
+    "benchmarks": ("Benchmarks", [name for name in BENCHMARKS if name not in _JOINING + _OTHER]),
+    "benchmarks_joining": ("Benchmarks of joining", _JOINING),
+    "benchmarks_other": ("Benchmarks of reductions and of restitching", _OTHER),
 }
 INTRODUCTION = """\
 Written by `python -m benchmarks`. All rivals are measured in one run and in turn, after a round \

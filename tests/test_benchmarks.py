@@ -267,8 +267,21 @@ def measured(mpi, processor="fast"):
         for kind, layout in mapfiles.CASES
         for output in ("memory", "file")
     ]
+    exact = [
+        {"limbs": limbs, "kernels": kernels, "MB": 32.0}
+        | {"ns": [1.0, 2.0, 3.0], "plain ns": [1.0, 1.0, 1.0], "over plain": [1.0, 2.0, 3.0]}
+        for limbs in (2, 3)
+        for kernels in ("numpy", "numba")
+    ]
     machine = {"processor": processor, "MPI": mpi}
-    return {"machine": machine, "rows": {"reducing": reduced, "coadding": coadded}}
+    return {
+        "machine": machine,
+        "rows": {"reducing": reduced, "coadding": coadded, "exactness": exact},
+    }
+
+
+def joining_page(folder):
+    return (folder / "benchmarks_joining.md").read_text()
 
 
 def test_the_report_of_two_mpis(settings, monkeypatch):
@@ -283,6 +296,7 @@ def test_the_report_of_two_mpis(settings, monkeypatch):
         pictures = re.findall(r"\]\((.*\.png)\)", text)
         assert pictures
         assert all((settings.folder / name).stat().st_size > 5_000 for name in pictures)
+    text = joining_page(settings.folder)
     assert "| MPICH 4, 2 ranks |" in re.sub(" +", " ", text)
     assert "Open MPI 5, 4 ranks" in text
     assert "Predicted over measured time" in text
@@ -313,6 +327,7 @@ def test_lines_of_the_report_stay_short_with_long_names(settings, monkeypatch, m
         assert machine[0] == "processor"
         assert all(cell.startswith("Intel Xeon Platinum") for cell in machine[1:])
         assert len(machine) == 3
+    text = joining_page(settings.folder)
     told = [cell for line in cells_of(text) for cell in line]
     assert told.count("124 (123–125)") == 2 * 2 * len(reducing.FOOTPRINTS) * 18, "none is lost"
     assert all(any(mpi in line for line in text.splitlines()) for mpi in mpis)
