@@ -30,16 +30,22 @@ def write(folder: Path, runs: Sequence[Measured]) -> None:
     """Write the pages, their pictures, and the rows as ``benchmarks.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     save(folder / "benchmarks.json", list(runs))
+    first = ""
     for page, (title, names) in PAGES.items():
-        parts = [f"# {title}", wrapped(INTRODUCTION), machines(runs)]
+        measured = [wrapped(INTRODUCTION), machines(runs)]
+        if first:
+            measured = [f"How this was measured, and where: see [{PAGES[first][0]}]({first}.md)."]
+        parts = []
         for name in names:
             rows = rows_of(runs, name)
             if rows:
                 picture = f"{page}_{name}.png"
                 BENCHMARKS[name].draw(rows).savefig(folder / picture, dpi=DOTS_PER_INCH)
                 parts.append(section(BENCHMARKS[name], rows, picture))
-        if len(parts) > 3:
-            (folder / f"{page}.md").write_text("\n\n".join(parts) + "\n")
+        if parts:
+            first = first or page
+            text = "\n\n".join([f"# {title}", *measured, *parts])
+            (folder / f"{page}.md").write_text(text + "\n")
 
 
 def machines(runs: Sequence[Measured]) -> str:
