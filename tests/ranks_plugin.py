@@ -100,7 +100,8 @@ class Job:
         pytest_command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--maxfail=1000"]
         self.output = open(self.folder / "output", "w")  # noqa: SIM115
         self.process = subprocess.Popen(
-            mpirun_command(n_ranks, [sys.executable, *pytest_command, *tests]),
+            # With less priority: what this process runs meanwhile may be in a hurry.
+            ["nice", *mpirun_command(n_ranks, [sys.executable, *pytest_command, *tests])],
             env=mpirun_environment() | {NOTES: str(self.folder)},
             cwd=root,
             stdout=self.output,
