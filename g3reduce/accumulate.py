@@ -28,7 +28,6 @@ from .userfunctions import UserFunctions
 Item: TypeAlias = "tuple[Any, int, Any]"
 
 _SCANS = (core.G3FrameType.Scan, core.G3FrameType.Timepoint)
-_NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
 
 
 class _Kept(NamedTuple):
@@ -182,11 +181,7 @@ class MPIAccumulator:
 
     def __call__(self, frame: Any) -> None:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        known = self._place.see(frame, self)
-        if frame.type == core.G3FrameType.EndProcessing:
-            self.finish()
-        elif not known and frame.type not in _NO_INPUT:
-            self.add(frame)
+        self._place.deliver(frame, self)
 
     def add(self, frame: Any) -> bool:
         """Keep what is extracted from a frame.

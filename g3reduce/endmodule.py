@@ -15,6 +15,9 @@ from .sources import forget_source, last_source, never_asked
 
 T = TypeVar("T")
 
+# Of these each pipeline has some, so that they say nothing.
+_NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
+
 
 class PipelinePlace:
     """The place of an end module in its pipeline: which others stand before it.
@@ -54,13 +57,21 @@ class PipelinePlace:
         for source in (getattr(frame, "source", None), last_source()):
             if source is not None:
                 self._sources.add(source)
-        # These are in every pipeline.
-        if frame.type not in (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing):
+        if frame.type not in _NO_INPUT:
             self._has_seen_input = True
         if frame.type == core.G3FrameType.EndProcessing:
             _passing.frame, _passing.seen_by = None, []
         waiting.check()
         return any(_is_copy(frame, result) for result in self._results_of_others)
+
+    def deliver(self, frame: Any, module: Any) -> None:
+        """Hand a frame of the pipeline to a module that hands nothing down: it has ``add(frame)``,
+        and ``finish()`` for the end of processing."""
+        known = self.see(frame, module)
+        if frame.type == core.G3FrameType.EndProcessing:
+            module.finish()
+        elif not known and frame.type not in _NO_INPUT:
+            module.add(frame)
 
     def require_whole_input(self) -> None:
         """Refuse to end before the readers have.

@@ -7,7 +7,6 @@ import pickle
 from collections.abc import Callable, Hashable
 from typing import Any, NamedTuple
 
-from spt3g import core
 from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its maps
 
 from . import comm as communicators
@@ -27,9 +26,6 @@ from .userfunctions import UserFunctions
 from .wholes import check_whole, join_whole
 
 logger = logging.getLogger(__name__)
-
-# Of these each pipeline has some, so that they say nothing.
-_NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
 
 
 class _Told(NamedTuple):
@@ -215,11 +211,7 @@ class MPIReducer:
 
     def __call__(self, frame: Any) -> None:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        known = self._place.see(frame, self)
-        if frame.type == core.G3FrameType.EndProcessing:
-            self.finish()
-        elif not known and frame.type not in _NO_INPUT:
-            self.add(frame)
+        self._place.deliver(frame, self)
 
     def add(self, frame: Any) -> bool:
         """Combine what is extracted from a frame with what there is.
