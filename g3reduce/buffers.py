@@ -2,12 +2,15 @@
 
 What is read from files passes through buffers that stay in the cache. They begin at a page: the
 kernel copies to such places twice as fast, and numpy needs arrays that are aligned.
+
+Each thread has buffers of its own, and a process that is forked off has copies of them: what one
+piece of work has put there, no other can change before it is used.
 """
 
 from __future__ import annotations
 
-import functools
 import mmap
+import threading
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,20 +18,38 @@ from numpy.typing import NDArray
 # How much is read and added in one go: it should fit in the cache beside its place in the sum.
 STEP = 2**19
 
+_BEGIN = mmap.PAGESIZE
+
+
+class _Pages(threading.local):
+    """The buffers of one thread, by use and size."""
+
+    def __init__(self) -> None:
+        self.held: dict[tuple[str, int], NDArray[np.uint8]] = {}
+
+
+_pages = _Pages()
+
 
 def buffer(use: str, size: int = STEP) -> NDArray[np.uint8]:
-    """The first `size` bytes of the buffer for this use. Its last content is lost.
+    """The first `size` bytes of this thread's buffer for this use. Its last content is lost.
 
     Parameters
     ----------
     use : str
-        Buffers of different use are different; that for one use is shared by all who ask for it.
+        Buffers of different use are different; that for one use is shared by all in the thread
+        who ask for it.
     size : int
     """
     # Larger ones are rare, and kept in few sizes.
-    return _pages(use, max(STEP, 1 << (size - 1).bit_length()))[:size]
+    key = use, max(STEP, 1 << (size - 1).bit_length())
+    if key not in _pages.held:
+        _pages.held[key] = _at_a_page(key[1])
+    return _pages.held[key][:size]
 
 
-@functools.cache
-def _pages(use: str, size: int) -> NDArray[np.uint8]:
-    return np.frombuffer(mmap.mmap(-1, size), np.uint8)
+def _at_a_page(size: int) -> NDArray[np.uint8]:
+    # Ordinary memory: that of ``mmap.mmap(-1, size)`` is shared with processes that are forked off.
+    whole = np.empty(size + _BEGIN, np.uint8)
+    begin = -whole.__array_interface__["data"][0] % _BEGIN
+    return whole[begin : begin + size]

@@ -203,7 +203,6 @@ def _cut(values: Values, top: int, n_limbs: int) -> NDArray[np.int64]:
     return whole
 
 
-@functools.lru_cache(maxsize=16)
 def _scratch(n_limbs: int, n: int) -> tuple[NDArray[np.float64], Values]:
     raw = buffer("exact", 8 * _BLOCK * (n_limbs + 1))[: 8 * n * (n_limbs + 1)]
     rows = raw.view(np.float64).reshape(n_limbs + 1, n)

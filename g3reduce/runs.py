@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import struct
+import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -89,6 +90,7 @@ class RunLayout:
         self.nbytes = _HEADER.size * len(headers) + 8 * self.size
         self.head = _RANGE.pack(*lines.shape, offset, len(headers))
         self.key = (lines, self.head, headers.tobytes())
+        self._copiers = _Copiers()
 
     def __reduce__(self) -> tuple[type[RunLayout], tuple[Any, ...]]:
         return RunLayout, (self.lines, self.offset, self.headers)
@@ -170,14 +172,18 @@ class RunLayout:
         return self._copier(part).raw
 
     def _copier(self, part: Part) -> _Copier:
-        copier = self._copiers.get(part)
+        mine = self._copiers.of
+        copier = mine.get(part)
         if copier is None:
-            copier = self._copiers[part] = _Copier(self, part)
+            copier = mine[part] = _Copier(self, part)
         return copier
 
-    @functools.cached_property
-    def _copiers(self) -> dict[Part, _Copier]:
-        return {}
+
+class _Copiers(threading.local):
+    """Those of one layout in one thread, whose buffers they use."""
+
+    def __init__(self) -> None:
+        self.of: dict[Part, _Copier] = {}
 
 
 class _Copier:
@@ -232,8 +238,14 @@ class _Copier:
             yield aligned[begin:end], raw[begin + shift : end + shift]
 
 
-class Layouts:
-    """The layouts that were met last: there are few different ones, or never the same again."""
+class Layouts(threading.local):
+    """The layouts that a thread met last: there are few different ones, or never the same again.
+
+    Parameters
+    ----------
+    keep : int
+        How many are kept.
+    """
 
     def __init__(self, keep: int = 4):
         self._keep = keep
