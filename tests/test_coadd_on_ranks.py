@@ -6,12 +6,12 @@ of strategy, kind of map, weighting and number of ranks.
 """
 
 import itertools
-import os
 
 import covertable
 import numpy as np
 import pytest
 import skies
+from choices import ALL
 from spt3g import core, maps
 
 import g3reduce
@@ -30,7 +30,7 @@ ROOTS = ("first", "last")
 
 
 def combinations():
-    if os.environ.get("G3REDUCE_TEST_ALL") != "1":
+    if not ALL:
         factors = [WAYS, skies.KINDS, skies.WEIGHTINGS, RANKS, DRIVERS, SCHEDULES, ROOTS, MEMORY]
         return covertable.make(factors)
     full = itertools.product(WAYS, skies.KINDS, skies.WEIGHTINGS, RANKS)

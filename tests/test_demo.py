@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from choices import among_all
 from spt3g import core, maps
 
 from g3reduce.launch import mpirun_environment
@@ -57,6 +58,7 @@ def test_its_coadd_is_that_of_spt3g(made):
             np.testing.assert_allclose(a, b, rtol=0, atol=1e-13 * np.abs(b).max())
 
 
+@among_all
 def test_the_maps_show_the_sky_that_was_simulated(made):
     """The coadded temperature is that of the input sky, but for the filter and noise."""
     from g3reduce.simulate import Survey, cmb_sky

@@ -35,7 +35,7 @@ def test_failures_show_their_rank_and_hangs_end(tmp_path):
     here = os.path.dirname(__file__)
     (tmp_path / "conftest.py").write_text(
         f"import sys; sys.path.insert(0, {here!r})\n"
-        "import ranks_plugin; ranks_plugin.SECONDS_BEHIND = 2\n"
+        "import ranks_plugin; ranks_plugin.SECONDS_BEHIND = 1\n"
         "from conftest import *\n".replace("from conftest import *", "")
         + "pytest_plugins = ['ranks_plugin']\n"
         "import pytest\n"

@@ -1,0 +1,19 @@
+"""Which of many combinations are tried: some by default, all with ``G3REDUCE_TEST_ALL=1``.
+
+The checks of a release (``.ci/run``) run all combinations of each file that imports this one.
+"""
+
+import itertools
+import os
+
+import pytest
+
+ALL = os.environ.get("G3REDUCE_TEST_ALL") == "1"
+
+# For a test that takes long and would find little that others do not.
+among_all = pytest.mark.skipif(not ALL, reason="runs with G3REDUCE_TEST_ALL=1")
+
+
+def some_of(*choices, fewer):
+    """All combinations of choices, or else these."""
+    return list(itertools.product(*choices)) if ALL else fewer
