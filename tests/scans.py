@@ -134,6 +134,39 @@ def an_observation(
     return frames
 
 
+def with_dropped_samples(rng, detectors, lengths, dtype, compression_level=0, by_detector=False):
+    """Scans of an observation as spt3g reads G3SuperTimestreams of which samples were dropped.
+
+    Those of floats are NaN; those of integers are 0, and a timestream `_nanmask` beside the
+    detectors is 1 there. The same for all detectors unless `by_detector`.
+
+    Returns
+    -------
+    tuple
+        Frames; samples of shape (detectors, samples of all scans); where these were dropped.
+    """
+    floats = np.dtype(dtype).kind == "f"
+    frames = an_observation(rng, lengths, detectors=detectors, boresight=None, dtype=dtype)
+    signals, all_dropped = [], []
+    for frame, n_samples in zip(frames, lengths, strict=True):
+        shape = len(detectors), n_samples
+        signal = rng.integers(-1000, 1000, shape).astype(dtype)
+        dropped = rng.random(shape if by_detector else (1, n_samples)) < 0.3
+        dropped = np.broadcast_to(dropped, shape)
+        signal[dropped] = np.nan if floats else 0
+        names, rows = list(detectors), signal
+        if dropped.any() and not floats:
+            names, rows = [*names, "_nanmask"], np.vstack([rows, dropped[:1].astype(dtype)])
+        start, stop = frame[KEY].start, frame[KEY].stop
+        del frame[KEY]
+        frame[KEY] = core.G3TimestreamMap(
+            names, rows, start, stop, UNITS.Counts, compression_level=compression_level
+        )
+        signals.append(signal)
+        all_dropped.append(dropped)
+    return frames, np.concatenate(signals, axis=1), np.concatenate(all_dropped, axis=1)
+
+
 @st.composite
 def observations(
     draw,
@@ -179,7 +212,8 @@ class Concatenated:
 
     `grid` numbers the samples from the first one on, gaps counted, at the rate of the first scan.
     So with gaps, ``full[:, grid] = signal``. `present` tells where a scan has the detector; where
-    not, the signal is NaN or 0 and the detector's flags are 0. What no scan has is None.
+    not, the signal is NaN or 0 and the detector's flags are 0. What no scan has is None; but
+    NaN are flagged by 1, for all detectors if all of a scan are NaN, else by detector.
     """
 
     detectors: tuple[str, ...]
@@ -202,7 +236,7 @@ def concatenated(frames, key=KEY, *, detectors=None):
     frames = sorted(frames, key=lambda frame: frame[key].start.time)
     if detectors is None:
         detectors = dict.fromkeys(name for frame in frames for name in frame[key])
-    signals, presents, per_detector = [], [], []
+    signals, presents, per_detector, of_all = [], [], [], []
     for frame in frames:
         timestreams = frame[key]
         shape = len(detectors), timestreams.n_samples
@@ -215,6 +249,9 @@ def concatenated(frames, key=KEY, *, detectors=None):
                 present[row] = True
                 if DETECTOR_FLAGS in frame:
                     flags[row] = np.asarray(frame[DETECTOR_FLAGS][name])
+        nan = np.isnan(signal) & present
+        of_all.append((nan | ~present).all(axis=0))
+        flags[nan & ~of_all[-1]] |= 1
         signals.append(signal)
         presents.append(present)
         per_detector.append(flags)
@@ -222,6 +259,10 @@ def concatenated(frames, key=KEY, *, detectors=None):
     rate = next((n - 1) / (stop - start) for start, stop, n in spans if n > 1)
     firsts = [round((start - spans[0][0]) * rate) for start, _, _ in spans]
     lengths = tuple(n for _, _, n in spans)
+    flags, detector_flags = _joined(frames, FLAGS, np.uint8), np.concatenate(per_detector, 1)
+    of_all = np.concatenate(of_all)
+    if of_all.any():
+        flags = of_all | (0 if flags is None else flags)
     return Concatenated(
         detectors=tuple(detectors),
         times=np.concatenate([times_of(*span) for span in spans]),
@@ -230,8 +271,10 @@ def concatenated(frames, key=KEY, *, detectors=None):
         signal=np.concatenate(signals, axis=1),
         present=np.concatenate(presents, axis=1),
         boresight=_joined(frames, BORESIGHT, np.float64),
-        flags=_joined(frames, FLAGS, np.uint8),
-        detector_flags=np.concatenate(per_detector, 1) if DETECTOR_FLAGS in frames[0] else None,
+        flags=None if flags is None else flags.astype(np.uint8),
+        detector_flags=(
+            detector_flags if DETECTOR_FLAGS in frames[0] or detector_flags.any() else None
+        ),
     )
 
 

@@ -30,6 +30,7 @@ ROWS = (
             "lines.py",
             "texts.py",
             "kernels.py",
+            "dropped.py",
         ),
     ),
     (

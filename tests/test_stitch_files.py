@@ -60,7 +60,7 @@ def assert_whole(frame, frames, *, fill=False):
         mine = np.asarray(flags[name]) if name in flags else np.zeros(n_samples)
         np.testing.assert_array_equal(mine[places], wanted)
         assert (name in flags) == wanted.any()
-    key = scans.FLAGS if expected.flags is not None else "SampleFlags"
+    key = scans.FLAGS if scans.FLAGS in frames[0] else "SampleFlags"
     wanted = 0 if expected.flags is None else expected.flags
     np.testing.assert_array_equal(np.asarray(frame[key])[places], wanted)
     assert (np.asarray(frame[key])[~there] == 1).all()

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dropped import detectors_of, samples_of
 from ..errors import UsageError
 from .reduction import Reduction
 from .taking import What, name_of, taker
@@ -64,7 +65,8 @@ def mean_psd(what: What, *, samples: int | None = None) -> Reduction:
     Returns
     -------
     Reduction
-        Its result is a `Spectra`. Segments with a NaN or an infinite sample are left out.
+        Its result is a `Spectra`. Segments with a NaN, a dropped or an infinite sample are
+        left out.
 
     Examples
     --------
@@ -77,17 +79,17 @@ def mean_psd(what: What, *, samples: int | None = None) -> Reduction:
 
     def extract(frame: Any) -> _Sums | None:
         timestreams = take(frame)
-        if timestreams is None or not len(timestreams):
+        names = () if timestreams is None else detectors_of(timestreams)
+        if not names:
             return None
         from spt3g import core
 
-        data = np.asarray(timestreams)
+        data = samples_of(timestreams)
         length = samples or data.shape[1]
         if data.shape[1] < length:
             return None
         rate = float(timestreams.sample_rate / core.G3Units.Hz)
         power, segments = _summed(data, length, rate)
-        names = list(timestreams.keys())
         return _Sums(
             length,
             rate,

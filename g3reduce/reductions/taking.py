@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dropped import samples_of
 from ..errors import UsageError
 
 # The name of a key of frames, or a function of a frame that returns None if it takes no part.
@@ -57,14 +58,16 @@ def name_of(what: What) -> str:
 def as_array(value: Any) -> NDArray[Any]:
     """The numbers of anything: timestreams, vectors, maps, arrays, plain numbers.
 
-    Sparse maps stay as they are in their frame. The array may be that of the value itself.
+    Sparse maps stay as they are in their frame. The array may be that of the value itself. Samples
+    that spt3g's mask says were dropped are NaN.
     """
     if hasattr(value, "nonzero_pixels") and not _is_dense(value):
         array = np.zeros(value.shape)
         pixels, values = value.nonzero_pixels()
         array.reshape(-1)[np.asarray(pixels, np.int64)] = np.asarray(values)
         return array
-    array = np.asarray(value)
+    timestreams = type(value).__name__ == "G3TimestreamMap"
+    array = samples_of(value) if timestreams else np.asarray(value)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"{type(value).__name__} is no number, and no array of numbers")
     return array

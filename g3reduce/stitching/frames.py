@@ -75,6 +75,10 @@ class StitchedScan:
                     f"{name!r} differ in samples or times, so that they do not fit into "
                     "one frame. Stitch them one by one."
                 )
+            # Samples that came of no detector of this map, but of some of the first.
+            more = part.flags & ~self._first.flags
+            if more.any():
+                part.detector_flags |= more
 
     @property
     def group(self) -> str:

@@ -79,7 +79,10 @@ def restitch(
         Where the share of this rank goes. What is None here is not brought; it must be so on all
         ranks. Samples that no scan has are left as they are.
     """
-    wanted = [name for name in timeline.fields if getattr(out, name) is not None]
+    # In an order that is the same on all ranks.
+    wanted = [
+        name for name in _PLANES if name in timeline.planes and getattr(out, name) is not None
+    ]
     rows = _Rows(timeline)
 
     def pieces(owner: int, holder: int) -> Iterator[tuple[str, _Piece]]:
@@ -87,7 +90,8 @@ def restitch(
             plane = _PLANES[name]
             size = plane.size or timeline.dtype.itemsize
             for piece in _pieces(rows, owner, shares[holder], size, plane.by_detector):
-                yield name, piece
+                if name in piece.scan.header.planes:
+                    yield name, piece
 
     def outgoing(holder: int) -> Iterator[Array]:
         for name, piece in pieces(comm.rank, holder):

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
+from ..dropped import detectors_of, dropped_of_all
 from ..errors import InputError, UsageError
 from ..ledger import where_of
 from ..observations import ObservationNames
@@ -41,9 +42,11 @@ class ScanHeader(NamedTuple):
     dtype : numpy.dtype
         Of the samples.
     fields : tuple of str
-        What there is of it: names of attributes of `Scan`.
+        What the keys name of it: attributes of `Scan`.
     ends : tuple of array of shape (4,), or None
         The boresight at the first and at the last sample.
+    flagged : tuple of str
+        Flags that it has, whether a key names them or not, because samples were dropped.
     """
 
     where: str
@@ -55,6 +58,12 @@ class ScanHeader(NamedTuple):
     dtype: np.dtype[Any]
     fields: tuple[str, ...] = ("signal",)
     ends: tuple[Array, Array] | None = None
+    flagged: tuple[str, ...] = ()
+
+    @property
+    def planes(self) -> frozenset[str]:
+        """What there is of it: names of attributes of `Scan`."""
+        return frozenset(self.fields + self.flagged)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -89,6 +98,8 @@ class Scan:
     flags : uint8 array, shape (n_samples,), or None
         Of all detectors; 0 is good.
     detector_flags : uint8 array, shape (n_detectors, n_samples), or None
+    dropped : bool array, shape (n_samples,), or None
+        What the mask of the timestreams says did not come of any detector. It is flagged.
     """
 
     header: ScanHeader
@@ -96,6 +107,7 @@ class Scan:
     boresight: Array | None = None
     flags: Flags | None = None
     detector_flags: Flags | None = None
+    dropped: NDArray[np.bool_] | None = None
 
     def block(self, detectors: slice, samples: slice) -> Array:
         """Some samples of some detectors; a copy unless all are in one array."""
@@ -165,11 +177,12 @@ class ScanKeys:
         samples = _get(frame, self.timestreams, where, "timestreams")
         if not isinstance(samples, core.G3TimestreamMap):
             raise _unexpected(where, self.timestreams, samples, "a G3TimestreamMap")
-        detectors = tuple(samples.keys())
+        detectors = detectors_of(samples)
         if not detectors:  # spt3g's binners, too, pass such frames by
             return Scan(ScanHeader(where, (), 0, 0, 0, "", np.dtype(float)), [])
-        signal = _rows_of(samples, where, self.timestreams)
+        signal = _rows_of(samples, detectors, where, self.timestreams)
         n_samples = len(signal[0])
+        dropped = dropped_of_all(samples)
         parts: dict[str, Any] = {
             "signal": signal,
             "boresight": self._boresight(frame, n_samples, where),
@@ -177,21 +190,24 @@ class ScanKeys:
             "detector_flags": self._detector_flags(frame, detectors, n_samples, where),
         }
         boresight = parts["boresight"]
+        fields = tuple(name for name, part in parts.items() if part is not None)
+        flagged = _flag_dropped(parts, signal, dropped)
         header = ScanHeader(
             where,
             detectors,
             n_samples,
             samples.start.time,
             samples.stop.time,
-            samples.units.name,
+            samples[detectors[0]].units.name,
             np.result_type(*{row.dtype for row in signal}),
-            tuple(name for name, part in parts.items() if part is not None),
+            fields,
             # Copies: what all ranks are told should not keep the samples.
             (boresight[0].copy(), boresight[-1].copy())
             if boresight is not None and n_samples
             else None,
+            flagged,
         )
-        return Scan(header, **parts)
+        return Scan(header, **parts, dropped=dropped)
 
     def let_go_of_bytes(self, frame: Any) -> None:
         """Let a frame that was read keep its parts as objects alone.
@@ -297,19 +313,48 @@ def _require_length(value: Any, n_samples: int, where: str, key: str) -> None:
         )
 
 
-def _rows_of(samples: Any, where: str, key: str) -> list[Array]:
-    """The samples of each detector, in the order of the keys.
+def _rows_of(samples: Any, detectors: tuple[str, ...], where: str, key: str) -> list[Array]:
+    """The samples of each detector.
 
     Not those of the map as a whole: that would have spt3g move all of them into one block, and
     give back the memory of arrays that somebody may hold.
     """
-    units = {row.units.name for row in samples.values()}
+    units = {samples[name].units.name for name in detectors}
     if not samples.CheckAlignment() or len(units) > 1:
         raise InputError(
             f"{where}: the timestreams of {key!r} do not agree in number of samples, start, stop "
             "or units; expected the same for all detectors of a scan."
         )
-    return [np.asarray(row) for row in samples.values()]
+    return [np.asarray(samples[name]) for name in detectors]
+
+
+def _flag_dropped(
+    parts: dict[str, Any], signal: list[Array], dropped: NDArray[np.bool_] | None
+) -> tuple[str, ...]:
+    """Flag the samples that did not come: masked ones, and those that are NaN.
+
+    Returns
+    -------
+    tuple of str
+        Which flags there are now because of that: those of all detectors for samples that none of
+        them has, those by detector for others.
+    """
+    if dropped is None and not any(samples.dtype.kind == "f" for samples in signal):
+        return ()
+    missing = np.zeros((len(signal), len(signal[0])), bool)
+    for row, samples in zip(missing, signal, strict=True):
+        if samples.dtype.kind == "f":
+            np.isnan(samples, out=row)
+        if dropped is not None:
+            row |= dropped
+    of_all = missing.all(axis=0)
+    flagged = []
+    for name, flags in (("flags", of_all), ("detector_flags", missing & ~of_all)):
+        if flags.any():
+            flags = flags * np.uint8(INVALID)
+            parts[name] = flags if parts[name] is None else parts[name] | flags
+            flagged.append(name)
+    return tuple(flagged)
 
 
 def _as_flags(value: Any, n_samples: int, where: str, key: str) -> Flags:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import pickle
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from spt3g import core
 
 from .. import comm as communicators
 from ..accumulate import MPIAccumulator
+from ..dropped import NANMASK
 from ..errors import InputError, UsageError
 from ..ledger import where_of
 from .filling import fill_in
@@ -39,14 +40,19 @@ class StitchedObservation:
         Of these ranks.
     signal : array, shape (n_detectors, n_samples)
         The samples of this rank's share, C-contiguous, in the units and of the dtype of the scans.
-        Where a scan has none they are 0, and flagged.
+        Where a scan has none they are 0, and flagged; NaN stays, and is flagged.
     boresight : float64 array, shape (n_samples, 4), or None
         Quaternions, the real part first, as spt3g has them; in filled gaps from the end of one scan
         to the begin of the next.
     flags : uint8 array, shape (n_samples,)
-        Those of the scans, and 1 in filled gaps; 0 is good.
+        Those of the scans, and 1 in filled gaps and for samples that came of no detector; 0 is
+        good.
     detector_flags : uint8 array, shape (n_detectors, n_samples)
-        Those of the scans, and 1 where a scan does not have the detector; 0 is good.
+        Those of the scans, and 1 where a scan does not have the detector, or not this sample of it;
+        0 is good.
+    dropped : dict of int to bool array
+        Of scans of this rank, by their index in ``MPIAccumulator.fullobs``, whose timestreams have
+        a mask of dropped samples: that mask.
     """
 
     timeline: Timeline
@@ -56,6 +62,7 @@ class StitchedObservation:
     boresight: NDArray[np.float64] | None
     flags: Flags
     detector_flags: Flags
+    dropped: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
 
     @property
     def share(self) -> Share:
@@ -161,12 +168,16 @@ def stitch(
         )
         share = shares[comm.rank]
         samples = communicators.collectively(comm, functools.partial(_room_for, timeline, share))
-        restitch(comm, timeline, shares, scans.get(group, {}), samples)
+        mine = scans.get(group, {})
+        restitch(comm, timeline, shares, mine, samples)
         fill_in(timeline, share, samples)
+        dropped = {n: scan.dropped for n, scan in mine.items() if scan.dropped is not None}
         if drop_input:
             scans.pop(group, None)
             accumulator.drop(group)
-        stitched[group] = StitchedObservation(timeline, shares, comm, **vars(samples))
+        stitched[group] = StitchedObservation(
+            timeline, shares, comm, **vars(samples), dropped=dropped
+        )
     return stitched
 
 
@@ -185,7 +196,8 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     dict of int to spt3g.core.G3TimestreamMap
         For each scan that was accumulated on this rank, by its index in
         ``accumulator.fullobs[observation.group]``: its samples, with the detectors in the order of
-        the scan, and its times and units.
+        the scan, and its times and units. What the mask of a scan, spt3g's ``_nanmask``, says was
+        dropped is NaN; if samples are integers, they have that mask again.
 
     Raises
     ------
@@ -225,7 +237,9 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     communicators.same_everywhere(comm, "The kind of numbers of the samples", samples.dtype.name)
     scatter_back(comm, timeline, observation.shares, samples, arrays)
     return {
-        scan.number: _timestreams(scan.header, arrays[scan.number])
+        scan.number: _timestreams(
+            scan.header, arrays[scan.number], observation.dropped.get(scan.number)
+        )
         for scan in timeline.scans
         if scan.number in arrays and scan.rank == comm.rank
     }
@@ -329,7 +343,7 @@ def _sharing_names(
 def _room_for(timeline: Timeline, share: Share) -> Samples:
     # Zeros of the system's: they cost nothing where they are overwritten at once.
     n_detectors, n_samples = share.shape
-    boresight = np.zeros((n_samples, 4)) if "boresight" in timeline.fields else None
+    boresight = np.zeros((n_samples, 4)) if "boresight" in timeline.planes else None
     return Samples(
         np.zeros((n_detectors, n_samples), timeline.dtype),
         boresight,
@@ -338,9 +352,15 @@ def _room_for(timeline: Timeline, share: Share) -> Samples:
     )
 
 
-def _timestreams(header: ScanHeader, samples: Array) -> Any:
+def _timestreams(header: ScanHeader, samples: Array, dropped: NDArray[np.bool_] | None) -> Any:
+    names = list(header.detectors)
+    if dropped is not None and samples.dtype.kind == "f":
+        samples[:, dropped] = np.nan
+    elif dropped is not None:
+        names.append(NANMASK)
+        samples = np.vstack([samples, dropped.astype(samples.dtype)])
     return core.G3TimestreamMap(
-        list(header.detectors),
+        names,
         samples,
         start=core.G3Time(header.start),
         stop=core.G3Time(header.stop),

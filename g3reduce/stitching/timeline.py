@@ -121,10 +121,10 @@ class Timeline:
         """The samples that fill gaps."""
         return [slice(gap.first, gap.stop) for gap in self.gaps if gap.stop > gap.first]
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """What there is of all scans: names of attributes of `Scan`."""
-        return self.scans[0].header.fields
+    @functools.cached_property
+    def planes(self) -> frozenset[str]:
+        """What there is of any scan: names of attributes of `Scan`."""
+        return frozenset().union(*(scan.header.planes for scan in self.scans))
 
     @functools.cached_property
     def row_of(self) -> dict[str, int]:

@@ -159,6 +159,8 @@ class EmptyObservation:
         signal = ob.detdata[names.det_data].data
         if self._size != 1 or own.signal is not signal:
             np.divide(own.signal, self._size, out=signal)
+        # It is flagged, but not all of TOAST's operators look at flags before they calculate.
+        signal[np.isnan(signal)] = 0
         for name, values in turned.items():
             ob.shared[name].set(values, fromrank=0)
         local = self.share.samples

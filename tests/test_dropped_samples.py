@@ -1,0 +1,117 @@
+"""Samples that never came are flags, not data, and their mask is no detector."""
+
+import numpy as np
+import pytest
+import scans
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from spt3g import core
+from stitching_oracle import accumulate
+
+from g3reduce import reductions, stitch, stitch_files, unstitch
+from g3reduce.comm import OneProcess
+
+COMM = OneProcess()
+relaxed = settings(deadline=None, max_examples=40)
+
+
+@st.composite
+def gappy_scans(draw):
+    """Scans of some detectors, and which samples of each of them were dropped."""
+    detectors = tuple("abcd"[: draw(st.integers(1, 4))])
+    dtype = draw(st.sampled_from(scans.DTYPES))
+    level = draw(st.sampled_from([0, 5]))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    lengths = draw(st.lists(st.integers(2, 12), min_size=1, max_size=4))
+    by_detector = np.dtype(dtype).kind == "f" and draw(st.booleans())
+    return scans.with_dropped_samples(rng, detectors, lengths, dtype, level, by_detector)
+
+
+def flags_of(observation):
+    """Which samples have a flag, of all detectors or by detector."""
+    return (observation.flags | observation.detector_flags) != 0
+
+
+@relaxed
+@given(gappy_scans(), st.booleans(), st.sampled_from(["detector", "time"]))
+def test_exactly_the_samples_that_were_dropped_are_flagged(made, extracted, distribution):
+    frames, signal, dropped = made
+    keys = {"boresight": None}
+    accumulator = accumulate(COMM, frames, [0] * len(frames), keys=keys if extracted else None)
+    (found,) = stitch(accumulator, distribution, **keys).values()
+    assert found.detectors == tuple("abcd"[: len(signal)])
+    np.testing.assert_array_equal(flags_of(found), dropped)
+    # What came of no detector is said once for all.
+    for scan in found.timeline.scans:
+        part = slice(scan.first, scan.stop)
+        np.testing.assert_array_equal(found.flags[part], dropped[:, part].all(axis=0))
+    assert found.signal.dtype == signal.dtype
+    np.testing.assert_array_equal(found.signal[~dropped], signal[~dropped])
+
+
+@relaxed
+@given(gappy_scans())
+def test_scans_get_their_dropped_samples_back_as_spt3g_says_them(made):
+    frames, _, _ = made
+    (found,) = stitch(accumulate(COMM, frames, [0] * len(frames)), boresight=None).values()
+    for index, timestreams in unstitch(found, found.signal).items():
+        expected = frames[index][scans.KEY]
+        assert list(timestreams) == list(expected)
+        for name, row in expected.items():
+            np.testing.assert_array_equal(scans.bits(timestreams[name]), scans.bits(row))
+    for index, timestreams in unstitch(found, np.zeros(found.signal.shape)).items():
+        names = [name for name in frames[index][scans.KEY] if name != "_nanmask"]
+        assert list(timestreams) == names
+        if "_nanmask" in frames[index][scans.KEY]:
+            mask = np.asarray(frames[index][scans.KEY]["_nanmask"]) != 0
+            np.testing.assert_array_equal(np.isnan(np.asarray(timestreams)), [mask] * len(names))
+
+
+@settings(deadline=None, max_examples=15)
+@given(gappy_scans())
+def test_files_say_which_samples_were_dropped(tmp_path_factory, made):
+    frames, signal, dropped = made
+    folder = tmp_path_factory.mktemp("scans")
+    files = scans.write_files(folder, frames, n_files=min(2, len(frames)))
+    (told,) = stitch_files(files, folder / "out.g3", boresight=None)
+    assert told.n_detectors == len(signal)
+    assert told.flagged == pytest.approx(dropped.mean())
+    frame = next(f for f in core.G3File(str(folder / "out.g3")) if scans.KEY in f)
+    flags = frame[f"{scans.KEY}Flags"]
+    none = np.zeros(signal.shape[1], int)
+    assert list(frame[scans.KEY]) == list("abcd"[: len(signal)])
+    for row, name in enumerate(frame[scans.KEY]):
+        mine = np.asarray(flags[name]) if name in flags else none
+        np.testing.assert_array_equal(mine | np.asarray(frame["SampleFlags"]), dropped[row])
+
+
+def test_samples_that_only_the_second_of_two_maps_lacks_are_flagged_for_it_alone(tmp_path):
+    frames, _, _ = scans.with_dropped_samples(np.random.default_rng(1), "ab", [6], np.int32)
+    for key in ("One", "Two"):
+        frames[0][key] = core.G3TimestreamMap(
+            ["x"], np.ones((1, 6)), frames[0][scans.KEY].start, frames[0][scans.KEY].stop
+        )
+    mask = np.asarray(frames[0][scans.KEY]["_nanmask"])
+    files = scans.write_files(tmp_path, frames, 1)
+    out = tmp_path / "out.g3"
+    stitch_files(files, out, boresight=None, timestreams=["One", scans.KEY])
+    frame = next(f for f in core.G3File(str(out)) if "One" in f)
+    assert not np.any(frame["SampleFlags"])
+    assert list(frame["OneFlags"]) == []
+    for name in "ab":
+        np.testing.assert_array_equal(frame[f"{scans.KEY}Flags"][name], mask)
+
+
+def test_reductions_take_dropped_samples_for_nan_and_their_mask_for_no_detector():
+    rng = np.random.default_rng(1)
+    (frame,), signal, dropped = scans.with_dropped_samples(rng, "abc", [64], np.int32)
+    expected = np.where(dropped, np.nan, signal)
+    moments = reductions.mean_and_variance(scans.KEY)
+    found = moments.finalize(moments.extract(frame))
+    np.testing.assert_array_equal(found.mean, expected)
+    np.testing.assert_array_equal(found.n, ~dropped)
+    spectra = reductions.mean_psd(scans.KEY, samples=4)
+    found = spectra.finalize(spectra.extract(frame))
+    assert list(found.psd) == ["a", "b", "c"]
+    good = [not dropped[0, begin : begin + 4].any() for begin in range(0, 61, 2)]
+    assert found.segments == dict.fromkeys("abc", sum(good))
