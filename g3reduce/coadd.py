@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from spt3g import core
 
@@ -14,20 +14,21 @@ from . import skymaps, strategies
 from .arithmetic import Exactness
 from .coaddframe import CoaddFrame
 from .endmodule import PipelinePlace, at_the_end
-from .errors import InputError, UsageError
+from .errors import UsageError
 from .intake import Accepted, Intake
 from .jobend import must_end
 from .joining import join_coadds
-from .ledger import check_on_duplicate
+from .ledger import check_on_duplicate, unit_of
 from .mapsum import MapSum
 from .membership import Assign, Membership, as_list_of_ids
 from .nodes import memory_for
 from .shards import Shard
+from .subclassing import LikeCoaddMaps
 
 logger = logging.getLogger(__name__)
 
 
-class MPIMapCoadder:
+class MPIMapCoadder(LikeCoaddMaps):
     """Coadd map frames over all ranks; an end-of-pipeline G3 module.
 
     The arguments and results are those of `spt3g.maps.CoaddMaps`, with the sum taken over the
@@ -44,7 +45,8 @@ class MPIMapCoadder:
     it; and ``InputFiles``, their files (if the frames come from `MPIFileReader`, or from a
     ``G3Reader`` with ``track_filename=True``). Coadds of coadds list the original ones.
 
-    As in spt3g, a subclass may override `get_map_id` to say under which Id a frame counts.
+    As in spt3g, a subclass may override `get_map_id` to say under which Id a frame counts. It is
+    called once for each Map frame, before anything else is done with it.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
     the first of a pipeline, because spt3g does not tell that one of the end.
@@ -66,7 +68,9 @@ class MPIMapCoadder:
         Do not warn of weighted maps without weights, and let frames with and without weights go
         into one coadd.
     drop_input_frames : bool
-        Take frames that went into a coadd out of the pipeline.
+        Take frames that went into a coadd out of the pipeline; and those that did not, if
+        a reader of g3reduce has shared them out, or a writer on one rank would get those that
+        happened to come to this rank. (Not if another end module may stand behind this one.)
     record_obs_id : bool
         Write ``SourceName/ObservationID/`` in front of the Ids in ``InputMapIds``.
     keep_outputs : bool
@@ -202,35 +206,9 @@ class MPIMapCoadder:
             must_end(self)
 
     @property
-    def coadd_frame(self) -> Any:
-        """The coadd, after the end of processing; None on ranks that do not hold it.
-
-        Raises
-        ------
-        UsageError
-            With `collate` or `assign`, because there may be several: see `coadd_frames`. Before
-            the end of processing, because there is none yet.
-        """
-        self._require_one("coadd_frames")
-        return next(iter(self.coadd_frames.values()), None)
-
-    @property
-    def coadd_frames(self) -> dict[str, Any]:
-        """The coadds, after the end of processing, on the ranks that hold them; else empty.
-
-        With `collate` by the Id of the input, else by that of the output.
-
-        Raises
-        ------
-        UsageError
-            Before the end of processing.
-        """
-        return at_the_end(self._ended, self._outputs, "coadd")
-
-    @property
     def shard(self) -> Shard | None:
         """This rank's share of the coadd, after ``result="sharded"``; like `coadd_frame`."""
-        self._require_one("shards")
+        self._members.require_one("shards")
         return next(iter(self.shards.values()), None)
 
     @property
@@ -248,21 +226,6 @@ class MPIMapCoadder:
         """Whether there are sums here that were not joined with those of the other ranks."""
         return (self._place.begun or bool(self._intake.coadds)) and not self._ended
 
-    def get_map_id(self, frame: Any) -> Any:
-        """Under which Id a Map frame counts; for subclasses, as in spt3g.
-
-        Returns
-        -------
-        str, None or False
-            None for a frame that is to be passed on without being counted, False for one that is
-            to be dropped from the pipeline.
-        """
-        map_id = frame.get("Id", None)
-        if map_id is not None and not isinstance(map_id, str):
-            where = self._intake.describe(frame)
-            raise InputError(f"{where}: the Id is a {type(map_id).__name__}; expected a string.")
-        return map_id
-
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
         known = self._place.see(frame, self)
@@ -274,9 +237,13 @@ class MPIMapCoadder:
         self.observe(frame)
         if frame.type != core.G3FrameType.Map:
             return None
-        if self._members.assign is None and self.get_map_id(frame) is False:
+        accepted = self.accept(frame)
+        if accepted is False:
             return False
-        return False if self.add(frame) and self._drop_input_frames else None
+        if accepted:
+            self.add_accepted([accepted])
+        dropped = self._drop_input_frames and (accepted or self._is_of_this_rank(frame))
+        return False if dropped else None
 
     def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
@@ -293,15 +260,15 @@ class MPIMapCoadder:
         accepted = self.accept(frame)
         if accepted:
             self.add_accepted([accepted])
-        return accepted is not None
+        return bool(accepted)
 
-    def accept(self, frame: Any) -> Accepted | None:
+    def accept(self, frame: Any) -> Accepted | Literal[False] | None:
         """Take a Map frame that `add_accepted` is to add: the first half of `add`.
 
         Returns
         -------
-        Accepted or None
-            None if it belongs to no coadd.
+        Accepted, None or False
+            None if it belongs to no coadd, False if it is not even to go on.
         """
         if self._ended:
             raise UsageError("This coadder has ended its work; make a new one for more frames.")
@@ -321,9 +288,11 @@ class MPIMapCoadder:
         """
         outputs = {name: coadd.to_frame() for name, coadd in self.join().items()}
         self._place.leave(outputs.values())
-        if self._keep_outputs:
-            self._outputs = outputs
-        return list(outputs.values())
+        frames = list(outputs.values())
+        self._outputs = outputs
+        if not self._keep_outputs:
+            self.reset()
+        return frames
 
     def join(self) -> dict[str, CoaddFrame]:
         """Join the sums of all ranks, without making frames of them. Collective.
@@ -366,10 +335,16 @@ class MPIMapCoadder:
         self, strategy: str, on_duplicate: str, pol_conv: Any, root: int
     ) -> tuple[Any, int]:
         self._members.check()
+        if self._members.assign and type(self).get_map_id is not MPIMapCoadder.get_map_id:
+            raise UsageError(
+                "assign says which coadd a frame goes to, and so does get_map_id of "
+                f"{type(self).__name__}: have one or the other."
+            )
         check_on_duplicate(on_duplicate)
         strategies.check(strategy, self._result)
         return skymaps.as_pol_conv(pol_conv), communicators.rank_of(root, self._comm)
 
-    def _require_one(self, instead: str) -> None:
-        if self._members.several:
-            raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
+    def _is_of_this_rank(self, frame: Any) -> bool:
+        """Whether a frame is here because of the schedule, and nobody behind may want it."""
+        unit = unit_of(frame)
+        return unit is not None and not unit.shared and self._place.last

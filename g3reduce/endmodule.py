@@ -42,12 +42,17 @@ class PipelinePlace:
         Raises
         ------
         UsageError
-            If there is none, because `module` is the first of its pipeline.
+            If there is none, because `module` is the first of its pipeline, or if it is none.
         """
         if frame is None:
             raise UsageError(
                 f"{type(module).__name__} is the first module of this pipeline; it needs one "
                 "before it that brings frames, such as MPIFileReader."
+            )
+        if not isinstance(frame, core.G3Frame):
+            raise UsageError(
+                f"{type(module).__name__} was called with a {type(frame).__name__}; expected a "
+                "G3Frame."
             )
         self.begun = True
         if _passing.frame is not frame:
@@ -72,6 +77,15 @@ class PipelinePlace:
             module.finish()
         elif not known and frame.type not in _NO_INPUT:
             module.add(frame)
+
+    @property
+    def last(self) -> bool:
+        """Whether it is certain that no other end module stands behind this one.
+
+        Another one that has not seen a frame yet may.
+        """
+        others = [other for other in _open if other is not self]
+        return all(other.begun and self not in other._upstream for other in others)
 
     def require_whole_input(self) -> None:
         """Refuse to end before the readers have.

@@ -186,7 +186,7 @@ def _feed(
             if frame.type != core.G3FrameType.Map:
                 continue
             by_id[str(frame.get("Id", None))] += 1
-            if (one := coadder.accept(frame)) is not None:
+            if one := coadder.accept(frame):
                 taken += 1
                 accepted.append(one)
             # What is not in its file any more would be held several times.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from . import mapfile, skymaps
 from .adding import Addition, accept, add_frames
@@ -72,29 +72,40 @@ class Intake:
         self._new_sum = new_sum
         self._provenance = Provenance(record_obs_id)
         self._once = once
-        self._weighted = weighted
+        self.weighted = weighted
         self._pol_conv = pol_conv
+        self.ignore_missing_weights = ignore_missing_weights
         self._warns = not ignore_missing_weights
         self._rank = rank
+
+    @property
+    def obs_id(self) -> str | Literal[False] | None:
+        """The observation of the latest frame, as spt3g's ``CoaddMaps.obs_id`` has it."""
+        return self._provenance.observation
 
     def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._provenance.look_at(frame)
 
-    def accept(self, frame: Any, map_id: Callable[[], Any]) -> Accepted | None:
-        """Take a Map frame that `add` is to add; None if it belongs to no coadd.
+    def accept(self, frame: Any, map_id: Callable[[], Any]) -> Accepted | Literal[False] | None:
+        """Take a Map frame that `add` is to add.
 
         Parameters
         ----------
         frame : G3Frame or StoredFrame
         map_id : callable
-            Returns the Id under which it counts; asked only if need be.
+            Returns the Id under which it counts; asked once, if at all.
+
+        Returns
+        -------
+        Accepted, None or False
+            None if it belongs to no coadd, False if it is not even to go on.
         """
         with mapfile.verified_on_error(frame):
             addition = self._accept(frame, map_id)
-        if addition is None:
+        if not addition:
             mapfile.verify(frame)
-            return None
+            return addition
         return Accepted(frame, addition)
 
     def add(self, accepted: Sequence[Accepted]) -> None:
@@ -110,11 +121,11 @@ class Intake:
         where = str(unit) if unit else "a frame made in the pipeline"
         return f"{where} (Id {frame.get('Id', None)!r}){self._rank}"
 
-    def _accept(self, frame: Any, map_id: Callable[[], Any]) -> Addition | None:
+    def _accept(self, frame: Any, map_id: Callable[[], Any]) -> Addition | Literal[False] | None:
         """Make the coadds to which a frame belongs ready for it, and count it."""
         shares = self._members.shares(frame, map_id, lambda: self.describe(frame))
         if not shares:
-            return None
+            return None if shares is None else False
         entry = self._provenance.entry_of(frame)
         where = self.describe(frame, entry)
         if self._once:
@@ -122,7 +133,7 @@ class Intake:
                 if name in self.coadds:
                     self.coadds[name].ledger.refuse_duplicate(entry)
         planes = mapfile.planes_of(frame, where)
-        maps = skymaps.read(planes, where, weighted=self._weighted, pol_conv=self._pol_conv)
+        maps = skymaps.read(planes, where, weighted=self.weighted, pol_conv=self._pol_conv)
         self._warn_of_missing_weights(maps)
         coadds = {
             name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in shares

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from .errors import InputError
 from .ledger import Entry, Unit, unit_of
@@ -20,11 +20,23 @@ class Provenance:
     def __init__(self, record_obs_id: bool):
         self._observation = ObservationId() if record_obs_id else None
         self._arrived: dict[str, int] = {}
+        self._latest: Unit | None = None
+
+    @property
+    def observation(self) -> str | Literal[False] | None:
+        """``SourceName/ObservationID`` of the frame that came last; None if it is not known.
+
+        False if observations are not recorded.
+        """
+        if self._observation is None:
+            return False
+        return self._observation.prefix(self._latest)[:-1] or None
 
     def look_at(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         if self._observation is not None:
             self._observation.look_at(frame)
+            self._latest = unit_of(frame)
 
     def entry_of(self, frame: Any) -> Entry:
         """What a ledger has to say of a map frame. To be asked once for each frame."""

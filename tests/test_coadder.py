@@ -87,6 +87,9 @@ def test_arguments_mean_what_they_mean_in_spt3g(tmp_path, arguments, reader):
     theirs, their_frames = by_spt3g(files, **arguments)
     mine = MPIMapCoadder(**arguments)
     my_frames = run(files if reader == "of g3reduce" else tracked(files), mine)
+    if reader == "of g3reduce" and arguments.get("drop_input_frames"):
+        # Those that are left out would reach the writer of whichever rank has read them.
+        their_frames = [frame for frame in their_frames if frame["Id"].startswith("Coadd")]
     assert [frame["Id"] for frame in my_frames] == [frame["Id"] for frame in their_frames]
     if arguments.get("collate"):
         assert list(mine.coadd_frames) == list(theirs.coadd_frames)
@@ -96,6 +99,19 @@ def test_arguments_mean_what_they_mean_in_spt3g(tmp_path, arguments, reader):
         results = [theirs.coadd_frame]
     assert_same_frames(list(mine.coadd_frames.values()), list(results))
     assert_same_frames(my_frames[-len(results) :], list(results))
+
+
+@pytest.mark.parametrize("in_between", [[], [lambda frame: frame.type in (MAP, END)]])
+def test_what_one_coadder_leaves_out_reaches_those_behind_it(tmp_path, in_between):
+    """Also where these do not see the first frames. The last one drops what nobody wants."""
+    files = write_files(tmp_path, 3, "flat sparse", "hits", map_ids=("90GHz", "150GHz", "220GHz"))
+    first = MPIMapCoadder(map_ids="90GHz", output_map_id="1", drop_input_frames=True)
+    second = MPIMapCoadder(map_ids="150GHz", output_map_id="2", drop_input_frames=True)
+    came = run(files, first, *in_between, second)
+    assert [frame["Id"] for frame in came] == ["1", "2"]
+    for coadder, map_id in ((first, "90GHz"), (second, "150GHz")):
+        theirs, _ = by_spt3g(files, map_ids=map_id, output_map_id=coadder.output_map_id)
+        assert_same_coadd(coadder.coadd_frame, theirs.coadd_frame)
 
 
 def test_the_coadds_are_what_a_writer_writes(tmp_path):
@@ -257,10 +273,13 @@ def test_any_number_of_splits_is_made_in_one_pass(tmp_path, kind):
 
 
 @pytest.mark.parametrize("nothing", [None, {}])
-def test_frames_that_belong_nowhere_are_passed_on(tmp_path, nothing):
+@pytest.mark.parametrize("drop", [False, True])
+def test_frames_that_belong_nowhere_are_passed_on_if_none_are_to_be_dropped(
+    tmp_path, nothing, drop
+):
     files = write_files(tmp_path, 2, "flat sparse", "hits")
-    coadder = MPIMapCoadder(assign=lambda frame: nothing, drop_input_frames=True)
-    assert len(run(files, coadder)) == 4
+    coadder = MPIMapCoadder(assign=lambda frame: nothing, drop_input_frames=drop)
+    assert len(run(files, coadder)) == (0 if drop else 4)
     assert coadder.coadd_frames == {}
 
 

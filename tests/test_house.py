@@ -54,7 +54,7 @@ ROWS = (
         *("distribute.py", "parallelize.py", "endmodule.py"),
     ),
     ("joining.py", "elementjoin.py", "intake.py"),
-    ("coadd.py", "filecoadd.py", "reducer.py", "accumulate.py"),
+    ("coadd.py", "subclassing.py", "filecoadd.py", "reducer.py", "accumulate.py"),
     ("simulate", "stitching"),
     ("plot.py", "toast3"),
     ("cli", "__main__.py"),
@@ -93,6 +93,7 @@ NEIGHBOURS = {
     ("elements.py", "held.py"),
     ("parallelize.py", "distribute.py"),
     ("intake.py", "joining.py"),
+    ("coadd.py", "subclassing.py"),
     ("filecoadd.py", "coadd.py"),
     ("__main__.py", "cli"),
 }

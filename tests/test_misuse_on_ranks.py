@@ -135,6 +135,26 @@ def test_a_pipeline_that_is_halted_on_one_rank_is_an_error_on_all(comm, files, s
     pipe.Run()
 
 
+@pytest.mark.ranks(2, 3)
+@pytest.mark.parametrize("schedule", ["dynamic", "static"])
+def test_what_rank_0_writes_does_not_depend_on_the_schedule(comm, files, shared_folder, schedule):
+    """Frames that go into no coadd would come to its writer if it has happened to read them."""
+    output = str(shared_folder / "coadd.g3")
+    pipe = core.G3Pipeline()
+    pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule=schedule)
+    pipe.Add(g3reduce.MPIMapCoadder(comm, map_ids=["90GHz"], drop_input_frames=True))
+    pipe.Add(lambda frame: frame.type == core.G3FrameType.Map)
+    came = []
+    pipe.Add(lambda frame: came.append(frame) if frame.type == core.G3FrameType.Map else None)
+    if comm.rank == 0:
+        pipe.Add(core.G3Writer, filename=output)
+    pipe.Run()
+    comm.Barrier()
+    (written,) = core.G3File(output)
+    skies.assert_same_coadd(written, maps.coadd_map_files(files, map_ids=["90GHz"]))
+    assert len(came) == (comm.rank == 0)
+
+
 @pytest.mark.ranks(2)
 def test_a_root_that_is_no_rank_is_refused(comm, files):
     for root in (-1, 2, 1.0, "0", None):
