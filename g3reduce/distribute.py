@@ -7,14 +7,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from spt3g import core
-
 from . import comm as communicators
 from . import transfer, waiting
 from .blockhead import merged_leaders
 from .counter import SharedCounter
 from .errors import InputError, UsageError
-from .inputs import check_files, is_plain
+from .fileframe import SPT3G_ERRORS, FileFrame, first_line
+from .framefile import frames_of
+from .inputs import check_files
 from .ledger import Unit, attach
 from .sources import Keeper, await_source, note_source
 
@@ -131,7 +131,7 @@ class MPIFileReader:
     @staticmethod
     def open_file(file: str) -> Iterator[Any]:
         """The frames of one file; what a reader of another kind of frames does in its own way."""
-        return _frames_of(file)
+        return frames_of(file)
 
     def _check_own_share(self) -> None:
         # Each rank looks at some of the files: thousands of them on a network take a while.
@@ -196,10 +196,10 @@ class MPIFileReader:
                 raise RuntimeError(
                     "there is no frame in it, or it is not compressed as its name says"
                 )
-        except (RuntimeError, MemoryError, ValueError) as error:  # what spt3g raises
+        except SPT3G_ERRORS as error:
             raise InputError(
                 f"{block.files[number]}, frame {index}: this frame cannot be read, the file is "
-                f"broken or cut off here ({_first_line(error)}). `spt3g-verify` shows what can be "
+                f"broken or cut off here ({first_line(error)}). `spt3g-verify` shows what can be "
                 "read."
             ) from error
 
@@ -224,7 +224,7 @@ class MPIFileReader:
                 return
             data = transfer.broadcast_bytes(self._comm, data)
             if frame is None:
-                frame = core.G3Frame()
+                frame = FileFrame()
                 frame._cereal_loads(data)
                 attach(frame, _unit(block, 0, index))
             index += 1
@@ -255,23 +255,3 @@ def _blocks_of(files: Files, schedule: str) -> tuple[_Block, ...]:
 
 def _unit(block: _Block, number: int, index: int) -> Unit:
     return Unit(block.files[number], index, block.first_position + number, block.shared)
-
-
-def _frames_of(file: str) -> Iterator[Any]:
-    """The frames of one file, with their extents where they are known."""
-    reader = core.G3Reader(file, track_filename=True)
-    # Where in the file a frame is: not to be asked of streams and compressed files.
-    plain = is_plain(file)
-    end = 0
-    while frames := reader.Process(None):
-        start, end = end, reader.tell() if plain else 0
-        for frame in frames:
-            frame.span = (start, end) if plain and len(frames) == 1 else None
-            if int(frame.type) == 0 and not len(frame):
-                # To spt3g, 17 zeros are a frame, checksum and all.
-                raise RuntimeError("there are zeros where a frame should be")
-            yield frame
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).split("\n")[0].split(" (in ")[0]

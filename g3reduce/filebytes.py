@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from .errors import InputError
 
@@ -13,11 +13,37 @@ from .errors import InputError
 _MOST_AT_ONCE = 2**30
 
 
+class Stamp(NamedTuple):
+    """By what a file is known again, and known not to have been changed."""
+
+    device: int
+    inode: int
+    size: int
+    changed_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file, from what the system says of it."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
 class Bytes(Protocol):
-    """Where bytes are read from."""
+    """Where bytes are read from.
+
+    Attributes
+    ----------
+    name : str
+        How messages name them.
+    size : int
+        How many there are; of a stream, how many have come so far.
+    """
 
     name: str
     size: int
+
+    def reaches(self, offset: int) -> bool:
+        """Whether there are so many bytes. Nothing is believed: a stream is read up to there."""
+        ...
 
     def read(self, offset: int, size: int) -> bytes:
         """These bytes, or as many of them as there are."""
@@ -25,6 +51,14 @@ class Bytes(Protocol):
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
+        ...
+
+    def part(self, start: int, end: int) -> Bytes:
+        """Bytes that hold these. What is before `end` is not to be asked for here any more."""
+        ...
+
+    def require_unchanged(self) -> None:
+        """Refuse what was changed while it was read."""
         ...
 
 
@@ -35,6 +69,11 @@ class FileBytes:
     ----------
     name : str
         A regular file. It is open until `close`, or until nobody has this object any more.
+
+    Attributes
+    ----------
+    stamp : Stamp
+        What the file was like when it was opened.
     """
 
     def __init__(self, name: str):
@@ -42,7 +81,8 @@ class FileBytes:
         self._file = -1
         with self._named(0):
             self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
-            self.size = os.fstat(self._file).st_size
+            self.stamp = Stamp.of(os.fstat(self._file))
+        self.size = self.stamp.size
 
     def __enter__(self) -> FileBytes:
         return self
@@ -59,14 +99,21 @@ class FileBytes:
             os.close(self._file)
             self._file = -1
 
+    def reaches(self, offset: int) -> bool:
+        """Whether there are so many bytes."""
+        return offset <= self.size
+
     def read(self, offset: int, size: int) -> bytes:
-        """These bytes, or as many of them as there are."""
+        """These bytes, or as many of them as there were when the file was opened."""
+        size = max(0, min(size, self.size - offset))
         if size < _MOST_AT_ONCE:
             with self._named(offset):
-                return os.pread(self._file, size, offset)
-        data = bytearray(max(0, min(size, self.size - offset)))
-        self.read_into(offset, memoryview(data))
-        return bytes(data)
+                data = os.pread(self._file, size, offset)
+            if len(data) == size:
+                return data
+        whole = bytearray(size)
+        self.read_into(offset, memoryview(whole))
+        return bytes(whole)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
@@ -76,6 +123,25 @@ class FileBytes:
             if not count:
                 raise InputError(f"{self.name}, byte {offset}: the file was cut off while read.")
             offset, buffer = offset + count, buffer[count:]
+
+    def part(self, start: int, end: int) -> FileBytes:
+        """The file itself."""
+        return self
+
+    def require_unchanged(self) -> None:
+        """Refuse a file that was written to while it was read.
+
+        Raises
+        ------
+        InputError
+        """
+        with self._named(0):
+            stamp = Stamp.of(os.fstat(self._file))
+        if stamp != self.stamp:
+            raise InputError(
+                f"{self.name}: the file was changed while it was read (it had {self.stamp.size} "
+                f"bytes, and has {stamp.size} now). Is it still being written?"
+            )
 
     @contextmanager
     def _named(self, offset: int) -> Iterator[None]:
@@ -90,18 +156,22 @@ class MemoryBytes:
 
     Parameters
     ----------
-    data : bytes
+    data : bytes or bytearray
     name : str
         How messages name them.
     begin : int
         The offset that the first of them has.
     """
 
-    def __init__(self, data: bytes, name: str = "memory", begin: int = 0):
+    def __init__(self, data: bytes | bytearray, name: str = "memory", begin: int = 0):
         self.name = name
         self.size = begin + len(data)
         self._begin = begin
         self._data = memoryview(data)
+
+    def reaches(self, offset: int) -> bool:
+        """Whether there are so many bytes."""
+        return offset <= self.size
 
     def read(self, offset: int, size: int) -> bytes:
         """These bytes, or as many of them as there are."""
@@ -112,3 +182,10 @@ class MemoryBytes:
         """Fill a buffer of bytes from there on."""
         offset -= self._begin
         buffer[:] = self._data[offset : offset + len(buffer)]
+
+    def part(self, start: int, end: int) -> MemoryBytes:
+        """These bytes themselves."""
+        return self
+
+    def require_unchanged(self) -> None:
+        """Nobody can change them."""

@@ -14,10 +14,11 @@ from .coadd import MPIMapCoadder
 from .distribute import MPIFileReader
 from .errors import InputError, UsageError
 from .filenames import name_of_output, names_of_files
-from .inputs import is_plain
+from .framefile import note
+from .inputs import is_stream
 from .intake import Accepted
 from .ledger import ON_DUPLICATE
-from .mapfile import frames_of, note
+from .mapfile import frames_of
 from .membership import Assign, as_list_of_ids
 from .output import write_frames
 
@@ -151,8 +152,8 @@ class MapReader(MPIFileReader):
     @staticmethod
     def open_file(file: str) -> Iterator[Any]:
         """Map frames as `StoredFrame` where that can be, others as spt3g has them."""
-        if not is_plain(file):
-            note(file, "what is compressed, or a stream,")
+        if is_stream(file):
+            note(file, "a stream")
         elif os.environ.get(READ_WITH) == SPT3G:
             note(file, f"by {READ_WITH}={SPT3G}, what there is")
         else:

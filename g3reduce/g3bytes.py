@@ -57,7 +57,7 @@ class RawFrame:
     Attributes
     ----------
     source : Bytes
-        Where it lies.
+        Where it lies: the file, or the frame in memory if the file is compressed.
     index : int
         Which frame it is, counted from 0.
     type : int
@@ -145,6 +145,7 @@ class Checksum:
         frame.source.read_into(frame.end - _CRC.size, memoryview(last))
         (stored,) = _CRC.unpack(last)
         found = self._state ^ 0xFFFFFFFF
+        frame.source.require_unchanged()
         if found != stored:
             raise InputError(
                 f"{frame}, byte {frame.start}: this frame cannot be read, the file is broken here "
@@ -185,7 +186,7 @@ def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
     Unrecognised
         At a frame that was written in a newer version.
     """
-    while start < source.size:
+    while source.reaches(start + 1):
         frame = _frame_at(source, start, index)
         yield frame
         start, index = frame.end, index + 1
@@ -224,7 +225,8 @@ def _frame_at(source: Bytes, start: int, index: int) -> RawFrame:
     native = order == _LITTLE and version == _VERSION
     # spt3g keeps the first of two entries of the same name.
     native = native and len({blob.name for blob in blobs}) == len(blobs)
-    return RawFrame(source, index, kind, start, offset + _CRC.size, tuple(blobs), native)
+    end = offset + _CRC.size
+    return RawFrame(source.part(start, end), index, kind, start, end, tuple(blobs), native)
 
 
 class _Window:
@@ -237,7 +239,7 @@ class _Window:
         self._start, self._held = start, b""
 
     def take(self, offset: int, size: int, what: str) -> bytes:
-        if offset + size > self._source.size:
+        if not self._source.reaches(offset + size):
             self.refuse(
                 offset,
                 f"{what} should be here ({size} bytes), but the file ends at {self._source.size}",
@@ -252,8 +254,9 @@ class _Window:
         """A length, which the rest of the file must be able to hold."""
         taken = self.take(offset, _LENGTH.size, f"the length of the {what}")
         length = int.from_bytes(taken, self.lengths)
-        rest = self._source.size - offset - _LENGTH.size
-        if length > rest:
+        begin = offset + _LENGTH.size
+        if not self._source.reaches(begin + length):
+            rest = self._source.size - begin
             self.refuse(offset, f"the {what} should have {length} bytes, but only {rest} are left")
         return length
 

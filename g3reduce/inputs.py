@@ -52,9 +52,9 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
     return files
 
 
-def is_plain(file: str) -> bool:
-    """Whether this is a regular file with frames end to end: neither compressed nor a stream."""
-    return file.endswith(".g3") and os.path.isfile(file)
+def is_stream(file: str) -> bool:
+    """Whether this is no file, but a place on a network from which frames come."""
+    return "://" in file
 
 
 def check_file(file: str) -> None:
@@ -65,8 +65,8 @@ def check_file(file: str) -> None:
     InputError
         If it is missing, unreadable, empty, or visibly no .g3 file.
     """
-    if "://" in file:
-        return  # a stream: nothing can be known before it is read
+    if is_stream(file):
+        return  # nothing can be known before it is read
     if not file.endswith(SUFFIXES):
         raise InputError(
             f"{file}: the name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import io
-import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeAlias
@@ -12,16 +11,17 @@ from typing import Any, TypeAlias
 from spt3g import core
 
 from . import skymaps
+from .compressed import open_bytes
 from .errors import InputError
-from .filebytes import FileBytes, MemoryBytes
+from .filebytes import MemoryBytes
+from .fileframe import SPT3G_ERRORS, undecodable
+from .framefile import decoded, note, walked
 from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
 from .mapbytes import Content, MapExtent, filled, find_maps, hollow
 from .pixels import Plane
 from .texts import string_in, strings_in
 
 _Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
-
-logger = logging.getLogger(__name__)
 
 # Entries of a frame up to this size are taken along, others are read when they are asked for.
 _SMALL = 2**20
@@ -60,7 +60,11 @@ class StoredFrame:
         if (text := self._text(key)) is not None:
             return text
         self.verify()  # before anything is decoded: it may be broken
-        return self._outline[key] if key in self._outline else self._whole[key]
+        frame = self._outline if key in self._outline else self._whole
+        try:
+            return frame[key]
+        except SPT3G_ERRORS as error:
+            raise undecodable(self._raw, key, error) from error
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._names)
@@ -186,36 +190,15 @@ def planes_of(frame: Any, where: str) -> dict[str, Plane]:
 
 
 def frames_of(file: str) -> Iterator[Any]:
-    """The frames of a .g3 file: Map frames as `StoredFrame`, others, and all that are not
-    recognised, as spt3g has them.
+    """The frames of a .g3 file, also of a compressed one: Map frames as `StoredFrame`, others, and
+    all that are not recognised, as spt3g has them.
 
     Raises
     ------
     InputError, RuntimeError
         If the file is broken.
     """
-    source = FileBytes(file)
-    frames = walk(source)
-    start = 0
-    while True:
-        try:
-            raw = next(frames, None)
-        except Unrecognised as reason:
-            note(file, str(reason))
-            yield from _rest_of(file, start)
-            return
-        if raw is None:
-            return
-        start = raw.end
-        yield _best_of(raw)
-
-
-def decoded(raw: RawFrame) -> Any:
-    """A frame as spt3g has it, after its checksum was compared."""
-    raw = raw.in_memory()  # so that the file is read once
-    if raw.native:  # others are left to spt3g, with their checksum
-        Checksum(raw).finish()
-    return _frame_of(raw.read())
+    return walked(open_bytes(file), _best_of)
 
 
 def _best_of(raw: RawFrame) -> Any:
@@ -228,13 +211,6 @@ def _best_of(raw: RawFrame) -> Any:
     except Unrecognised as reason:
         note(str(raw), str(reason))
         return decoded(raw)
-
-
-def _rest_of(file: str, start: int) -> Iterator[Any]:
-    reader = core.G3Reader(file)
-    reader.seek(start)
-    while frames := reader.Process(None):
-        yield from frames
 
 
 def _frame_with(entries: Iterable[tuple[str, bytes]]) -> Any:
@@ -275,13 +251,3 @@ def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -
             size, pieces = filled(content, mine)
         entries.append((blob.name, size, pieces or [content]))
     write_frame(file, raw.type, entries)
-
-
-_noted: set[str] = set()
-
-
-def note(where: str, reason: str) -> None:
-    """Say once of each reason that spt3g has to read something."""
-    if reason not in _noted:
-        _noted.add(reason)
-        logger.info("%s is read by spt3g, which takes longer: %s is not known here", where, reason)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,8 @@ from . import waiting
 from .dispatch import DATA, Receiver, Sender
 from .distribute import Files, MPIFileReader
 from .errors import InputError, MismatchError, UsageError
+from .fileframe import FileFrame
+from .framefile import Span
 from .leaders import JOINED
 from .ledger import Unit, attach, unit_of
 from .sources import Keeper
@@ -227,7 +228,7 @@ class MPIFrameParallelizer:
             self.exhausted = True
             self._comm.Free()
             return []
-        frame = core.G3Frame()
+        frame = FileFrame()
         frame._cereal_loads(parcel.content)
         if parcel.unit is not None:
             attach(frame, parcel.unit)
@@ -365,10 +366,5 @@ def _from_file(frame: Any, unit: Unit | None) -> bytes | None:
 
     They are what serializing would give, for a third of the time: the file was read just now.
     """
-    span = getattr(frame, "span", None)
-    if unit is None or span is None:
-        return None
-    start, end = span
-    with open(unit.file, "rb", buffering=0) as file:
-        content = os.pread(file.fileno(), end - start, start)
-    return content if len(content) == end - start else None
+    span: Span | None = getattr(frame, "span", None)
+    return None if unit is None or span is None else span.content(unit.file)

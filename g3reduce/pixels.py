@@ -70,7 +70,8 @@ class Plane:
         empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)
         storage = EMPTY if empty else extent.storage
         layout = None if empty else extent.layout
-        return replace(self, storage=storage, pixels=found, layout=layout, in_file=True)
+        in_file = not isinstance(source, MemoryBytes)
+        return replace(self, storage=storage, pixels=found, layout=layout, in_file=in_file)
 
 
 def is_flat(skymap: Any) -> bool:

@@ -26,6 +26,8 @@ ROWS = (
             "launch.py",
             "memory.py",
             "filebytes.py",
+            "compressed.py",
+            "fileframe.py",
             "g3bytes.py",
             "lines.py",
             "texts.py",
@@ -45,7 +47,14 @@ ROWS = (
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "agreement.py", "skymaps.py"),
-        *("mapfile.py", "numbering.py", "arithmetic.py", "summary.py", "strategies"),
+        *(
+            "mapfile.py",
+            "framefile.py",
+            "numbering.py",
+            "arithmetic.py",
+            "summary.py",
+            "strategies",
+        ),
         "blockhead.py",
     ),
     (
@@ -64,6 +73,9 @@ ROWS = (
 # may import each other.
 NEIGHBOURS = {
     ("g3bytes.py", "filebytes.py"),
+    ("compressed.py", "filebytes.py"),
+    ("framefile.py", "skymaps.py"),
+    ("mapfile.py", "framefile.py"),
     ("comm.py", "ownership.py"),
     ("counter.py", "comm.py"),
     ("guards.py", "comm.py"),

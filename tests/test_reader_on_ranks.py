@@ -132,6 +132,6 @@ def test_a_broken_broadcast_file_is_an_error_on_all_ranks(comm, shared_folder):
 
     path = on_first(comm, make)
     with pytest.raises(
-        g3reduce.G3ReduceError, match=r"cut\.g3, frame \d: this frame cannot be read"
+        g3reduce.G3ReduceError, match=r"cut\.g3, frame \d, byte \d+: this frame cannot be read"
     ):
         read(comm, [path])
