@@ -1,5 +1,8 @@
 """Samples that never came are flags, not data, and their mask is no detector."""
 
+import base64
+import zlib
+
 import numpy as np
 import pytest
 import scans
@@ -115,3 +118,40 @@ def test_reductions_take_dropped_samples_for_nan_and_their_mask_for_no_detector(
     assert list(found.psd) == ["a", "b", "c"]
     good = [not dropped[0, begin : begin + 4].any() for begin in range(0, 61, 2)]
     assert found.segments == dict.fromkeys("abc", sum(good))
+
+
+# Written by so3g 0.2.9: frames with a G3SuperTimestream each, of detectors a and b, of 12 samples
+# of which 5, 6 and 7 were dropped; int32, int64, float32 and float64. Samples count from 0 for a,
+# from 12 for b, and from 100 more in each frame.
+SUPERTIMESTREAMS = """
+eNrt1E1IVFEUB/D7nkqZNmlYEkENYYEgOjUmLfx4aqCpyJjmx+iUyhvLmhlf4xTTBzgLg4iogUptU0OQQWJMixa1mk3RooUuwpbT
+ykWLBgpXEZ137v8N+ZUtXPqGv793373n8mY8XEURQphpp2QJeQ0HQs5jR1Q5UGg2ko+ZBmf7FcMb7Bj2e0dDQe+A35wU2EI5wGRj
+rcJ/5y/tW+pVtbokGxn/ziY+/GZFts3H7m5mtQ43G5kYZhNfwqy5l7psXyEGrJtB673VFVpvYl26ppeMK9N0N5N+5j6oCm+xN+Ni
+pfVkmvadUdI1tXrpqppK1FStXZNNH71OL1tVV4W66n/U1etHV9VVo65mnXc8qTv/rmnE8wyx8oauw5QmJP17qliUSdmOX24HJcdc
+kEvZSbFRdlHyKAWUPZS9lELK7M/WF8o6vVRR3rIpvbT/tuwRz6TskafTske+vpE9VPSeTZaoflP7SD7b/9rOxn6U+TfupW0b9FKq
+a6rWNkZv2jnB5nVJ56DxSM7HofHqPhs7UVpnGu2W61KYd0xIo+HjPO/qkfOOq8/k/m45jmNdCsas55MY35L1jins24t5jFMYx+bL
+eV28T47FY6yHhgffA+NousmgFw7B8/AC9EE/DMARaMDLMAhHYQiG4TV4Hd6AD3u+ZS3rOOs/N+QbGaDzK3NTeq6ihntGC7eykXce
+NvHLx4qam9LGt3LdnY9y3acFuc62+B89l7N1fq15fpm39UKcojRRmiktFBeljXKa0k7poJyhdFK6KN2UPoqHcpZyrt64e2hh/V7Z
+rPOpbUn2wIOsAPfA5wI2UVjECreTTQ4arP35GNu/eI+NFT8JbNwruVvn09rnE1+JoMbOwSRMQTEq1aAL9kMDRmAUxmAcJqAISfOg
+HTpC2stUg/MPfNKYuw==
+"""
+
+
+def test_real_files_of_so_have_two_detectors_and_flags(tmp_path):
+    path = tmp_path / "super.g3"
+    path.write_bytes(zlib.decompress(base64.b64decode(SUPERTIMESTREAMS)))
+    dropped = np.isin(np.arange(12), (5, 6, 7))
+    seen = []
+    for number, frame in enumerate(core.G3File(str(path))):
+        (key,) = frame.keys()
+        frame["SourceName"], frame["ObservationID"] = "so", number
+        options = {"timestreams": key, "boresight": None}
+        (found,) = stitch(accumulate(COMM, [frame], [0]), **options).values()
+        assert found.detectors == ("a", "b")
+        assert found.signal.dtype == key
+        np.testing.assert_array_equal(found.flags, dropped)
+        assert not found.detector_flags.any()
+        expected = np.arange(24).reshape(2, 12) + 100 * number
+        np.testing.assert_array_equal(found.signal[:, ~dropped], expected[:, ~dropped])
+        seen.append(key)
+    assert seen == ["int32", "int64", "float32", "float64"]
