@@ -127,7 +127,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
     finally:
         coadder.discard()
     if output is not None:
-        communicators.from_rank(comm, root, lambda: write_frames(output, coadds.values()))
+        write_frames(output, coadds.values(), comm, root)
     if result == "sharded":
         made: dict[str, Any] = coadder.shards
     else:

@@ -303,8 +303,6 @@ class Guard:
         # Rank 0 goes first, because it knows who is missing.
         if waited < self._patience + (_TELL_S if self._rank == 0 else 3 * _TELL_S):
             return
-        from mpi4py import MPI
-
         missing = sorted(set(range(self._comm.size)) - messages.here.keys() - {self._rank})
         who = f"rank {', '.join(map(str, missing))}" if self._rank == 0 else "some other rank"
         sys.stdout.flush()
@@ -314,7 +312,7 @@ class Guard:
         )
         sys.stderr.flush()
         time.sleep(jobend.FORWARDING_S)
-        MPI.COMM_WORLD.Abort(1)
+        jobend.abort()
 
 
 def _halted(begun: list[Any]) -> InputError | None:

@@ -11,6 +11,8 @@ from traceback import format_exception
 from types import TracebackType
 from typing import Any
 
+from . import temporary
+
 # How long a rank that is well waits for the one that failed to print its traceback first.
 _GRACE_S = 2.0
 # How long the launcher may take to pass on what was printed, before it ends the job.
@@ -39,21 +41,23 @@ def end_job_on_exception() -> None:
             previous(kind, error, traceback)
             return
         world = MPI.COMM_WORLD
-        reporter = getattr(error, "reporter", None)
-        if reporter is not None and reporter != world.rank:
-            time.sleep(_GRACE_S)
-        else:
-            sys.stdout.flush()
-            text = f"g3reduce: rank {world.rank} of {world.size} failed and ends the job:\n"
-            if previous is sys.__excepthook__:
-                text += "".join(format_exception(kind, error, traceback))
-            # In one piece, so that the output of other ranks does not come in between.
-            sys.stderr.write(text)
-            if previous is not sys.__excepthook__:
-                previous(kind, error, traceback)
-            sys.stderr.flush()
-            time.sleep(FORWARDING_S)
-        world.Abort(1)
+        try:
+            reporter = getattr(error, "reporter", None)
+            if reporter is not None and reporter != world.rank:
+                time.sleep(_GRACE_S)
+            else:
+                sys.stdout.flush()
+                text = f"g3reduce: rank {world.rank} of {world.size} failed and ends the job:\n"
+                if previous is sys.__excepthook__:
+                    text += "".join(format_exception(kind, error, traceback))
+                # In one piece, so that the output of other ranks does not come in between.
+                sys.stderr.write(text)
+                if previous is not sys.__excepthook__:
+                    previous(kind, error, traceback)
+                sys.stderr.flush()
+                time.sleep(FORWARDING_S)
+        finally:  # also where nothing can be printed
+            abort()
 
     hook.ends_job = True  # type: ignore[attr-defined]
     sys.excepthook = hook
@@ -100,4 +104,12 @@ def _end() -> None:
     )
     sys.stderr.flush()
     time.sleep(FORWARDING_S)
-    MPI.COMM_WORLD.Abort(1)
+    abort()
+
+
+def abort(code: int = 1) -> None:
+    """End the whole job; what this rank has written in part is removed before."""
+    from mpi4py import MPI
+
+    temporary.discard_all()
+    MPI.COMM_WORLD.Abort(code)

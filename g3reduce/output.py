@@ -1,46 +1,64 @@
-"""Writing .g3 files so that they are either whole or not there."""
+"""Results become files: whole or not at all, never over an input, and all ranks know which."""
 
 from __future__ import annotations
 
-import bz2
-import contextlib
-import gzip
-import lzma
+import logging
 import os
+import stat
 from collections.abc import Callable, Iterable, Sequence
-from io import FileIO
-from typing import Any
+from typing import Any, Protocol
 
 from spt3g import core
 
-from .errors import OutputError
+from . import comm as communicators
+from . import temporary
+from .errors import InterruptedByUser, OutputError
 from .inputs import SUFFIXES
+from .interrupts import Interrupts
+from .outputfile import OutputFile, failure
+from .temporary import TemporaryFile, others
+
+logger = logging.getLogger(__name__)
+
+
+class Output(Protocol):
+    """What `publish` works on."""
+
+    def complete(self) -> None:
+        """See to it that everything is on the disk."""
+
+    def publish(self) -> None:
+        """Give it its name."""
 
 
 def check_output(file: str, inputs: Sequence[str] = ()) -> None:
     """Find out before the work begins whether its result can be written.
 
+    What earlier jobs left behind under way to the same output is told in the log.
+
     Raises
     ------
     OutputError
         If the name is not one that spt3g writes, the folder is missing or read-only, or the file
-        is one of the inputs.
+        is one of the inputs, or no regular file.
     """
+    if (kind := _kind(file)) is not None:
+        raise OutputError(
+            f"{file}: this is {kind}; expected the name of a file, which is replaced when the new "
+            "one is whole."
+        )
     if not file.endswith(SUFFIXES):
         raise OutputError(
             f"{file}: the name of the output must end in {', '.join(SUFFIXES[:-1])} or "
             f"{SUFFIXES[-1]}."
         )
-    folder = os.path.dirname(file) or "."
+    target = _target(file)
+    folder = os.path.dirname(target)
     if not os.path.isdir(folder):
         raise OutputError(f"{file}: there is no folder {folder}.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(f"{file}: the folder {folder} cannot be written to.")
     longest = os.pathconf(folder, "PC_NAME_MAX")
-    if len(os.path.basename(_partial(file)).encode()) > longest:
-        raise OutputError(f"{file}: the name is too long; {longest - 30} bytes are safe.")
-    if os.path.isdir(file):
-        raise OutputError(f"{file}: this is a folder; expected the name of a file.")
+    if len(os.fsencode(os.path.basename(target))) > longest:
+        raise OutputError(f"{file}: the name is too long; at most {longest} bytes can be used.")
     if os.path.exists(file):
         same = next((name for name in inputs if _same_file(name, file)), None)
         if same is not None:
@@ -48,175 +66,169 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
                 f"{file}: the output is also an input ({same}), so an earlier result would go "
                 "into the new one. Name another output, or take it out of the inputs."
             )
+    try:  # a server may refuse what the modes allow
+        TemporaryFile(target).discard()
+    except OSError as error:
+        raise OutputError(
+            f"{file}: the folder {folder} cannot be written to ({error.strerror})."
+        ) from error
+    tell_of_others(file, target)
 
 
-def write_frames(file: str, frames: Iterable[Any]) -> None:
+def tell_of_others(name: str, target: str) -> None:
+    """Warn of temporary files of other jobs that have, or had, the same output."""
+    for path, in_use in others(target):
+        if in_use:
+            logger.warning(
+                "%s: another job is about to write the same output (%s); what ends last stays.",
+                *(name, path),
+            )
+        else:
+            logger.warning(
+                "%s: a job that was killed%s left %s behind; it can be removed.",
+                *(name, "" if in_use is False else ", or one that is still at work,", path),
+            )
+
+
+def write_frames(
+    file: str,
+    frames: Iterable[Any],
+    comm: communicators.Comm | None = None,
+    root: int = 0,
+) -> None:
     """Write frames beside the file, then rename, so that nobody ever sees half of it.
 
-    An existing file is replaced only then.
+    An existing file is replaced only then. Collective over `comm`.
 
     Parameters
     ----------
     file : str
     frames : iterable
         Of ``spt3g.core.G3Frame``, or of what can write itself: it has ``write(file)``, which takes
-        a file object, and ``to_frame()`` for files that spt3g has to write.
+        a file object. Looked at on `root` only.
+    comm : communicator, optional
+        All of its ranks raise if one cannot. Default: this process alone.
+    root : int
+        Which of them writes.
 
     Raises
     ------
     OutputError
         If writing fails. What was there before is still there, and nothing else is left.
     """
-    file = os.path.realpath(file)  # of a link, its target is replaced
-    partial = _partial(file)
-    try:
-        if file.endswith(".g3"):
-            _write_plain(partial, frames)
-        else:
-            _write_by_spt3g(partial, frames)
-        os.replace(partial, file)
-    except (OSError, RuntimeError) as error:
-        raise _failure(file, error) from error
-    finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(partial)
 
-
-def _write_plain(file: str, frames: Iterable[Any]) -> None:
-    # Without a buffer: pieces are large, and fresh memory for another copy costs more.
-    with open(file, "wb", buffering=0) as raw:
-        stream = _Whole(raw)
+    def put(output: OutputFile) -> None:
         for frame in frames:
             if isinstance(frame, core.G3Frame):
-                stream.write(frame.__getstate__()[1])
+                output.write(frame.__getstate__()[1])
             else:
-                frame.write(stream)
+                frame.write(output)
+            output.check()
+
+    write_output(file, put, comm, root)
 
 
-class OutputFile:
-    """A .g3 file that is written bit by bit, and there when it is whole.
-
-    After an error of the system nothing more is written, but whoever writes may go on: that is for
-    output that other ranks send, which would wait for ever. `check` and `finish` tell of it.
-
-    Parameters
-    ----------
-    file : str
-        Of what ends in ``.gz``, ``.bz2`` or ``.xz`` the content is compressed.
+def write_output(
+    file: str,
+    put: Callable[[OutputFile], object],
+    comm: communicators.Comm | None = None,
+    root: int = 0,
+) -> None:
+    """Write any file as `write_frames` does; `put` brings the content on `root`.
 
     Raises
     ------
     OutputError
-        If it cannot be opened.
     """
+    comm = comm or communicators.OneProcess()
+    outputs: list[OutputFile] = []
 
-    def __init__(self, file: str):
-        self._name = file
-        self._file = os.path.realpath(file)  # of a link, its target is replaced
-        self._partial = _partial(self._file)
-        self._problem: OSError | None = None
+    def write() -> None:
+        if comm.rank != root:
+            return
+        outputs.append(OutputFile(file))
         try:
-            self._raw = open(self._partial, "wb", buffering=0)  # noqa: SIM115
-        except OSError as error:
-            raise _failure(file, error) from error
-        self._sink: Any = _compressed(self._file, self._raw) or _Whole(self._raw)
+            put(outputs[0])
+        except (OSError, RuntimeError) as error:
+            raise failure(file, error) from error
 
-    def write(self, data: bytes | memoryview) -> int:
-        """Write all of it, unless something failed before."""
-        if self._problem is None:
-            try:
-                self._sink.write(data)
-            except OSError as error:
-                self._problem = error
-        return len(data)
-
-    def check(self) -> None:
-        """Raise what has failed.
-
-        Raises
-        ------
-        OutputError
-        """
-        if self._problem is not None:
-            raise _failure(self._name, self._problem) from self._problem
-
-    def finish(self) -> None:
-        """Give it its name. What had that name is replaced.
-
-        Raises
-        ------
-        OutputError
-            If anything failed.
-        """
-        self.check()
-        try:
-            self._close()
-            os.replace(self._partial, self._file)
-        except OSError as error:
-            raise _failure(self._name, error) from error
-
-    def discard(self) -> None:
-        """Let nothing remain of it, unless it is finished."""
-        with contextlib.suppress(OSError):
-            self._close()
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(self._partial)
-
-    def _close(self) -> None:
-        if not self._raw.closed:
-            try:
-                self._sink.close()
-            finally:  # also if the last bytes of a compressor find no room
-                self._raw.close()
+    try:
+        communicators.collectively(comm, write)
+        publish(comm, outputs[0] if outputs else None)
+    finally:
+        for output in outputs:
+            output.discard()
 
 
-# Not stamped with a name and a time: the same frames make the same bytes.
-_COMPRESSORS: dict[str, Callable[[FileIO], Any]] = {
-    ".gz": lambda raw: gzip.GzipFile("", "wb", 6, raw, mtime=0),
-    ".bz2": lambda raw: bz2.BZ2File(raw, "wb"),
-    ".xz": lambda raw: lzma.LZMAFile(raw, "wb"),  # noqa: SIM115
-}
+def publish(comm: communicators.Comm, output: Output | None) -> None:
+    """Give an output its name when it is complete. Collective over `comm`.
+
+    Signals that come meanwhile have their effect before the name is given, on all ranks, or after
+    it: no rank can fail between the two, so that its exit code would tell of an output that is not
+    there while it is.
+
+    Parameters
+    ----------
+    comm : communicator
+    output : Output or None
+        None on the ranks that do not write.
+
+    Raises
+    ------
+    OutputError, InterruptedByUser
+        On all ranks, of these and `RemoteError`; and then it does not get its name.
+    """
+    interrupts = Interrupts()
+
+    def complete() -> None:
+        if output is not None:
+            output.complete()
+        if interrupts.number is not None:
+            raise InterruptedByUser(
+                f"{interrupts.name()} came{communicators.describe_rank(comm)} before the output "
+                "had its name; nothing was written."
+            )
+
+    interrupts.open()
+    try:
+        communicators.collectively(comm, complete)
+        communicators.collectively(comm, output.publish if output is not None else lambda: None)
+        temporary.published += 1
+    finally:
+        interrupts.close()
+    if interrupts.number is not None:
+        interrupts.pass_on()
 
 
-def _compressed(file: str, raw: FileIO) -> Any:
-    """What compresses into a file; None if its name does not ask for it."""
-    make = _COMPRESSORS.get(os.path.splitext(file)[1])
-    return make(raw) if make else None
+def _kind(file: str) -> str | None:
+    """What stands under a name, if it is not a regular file; None if nothing does."""
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError:  # of this something else tells
+        return None
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode))
 
 
-def _failure(file: str, error: Exception) -> OutputError:
-    reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-    return OutputError(f"{file}: writing failed ({reason}).")
-
-
-class _Whole:
-    """Writes all of what it is given, where a raw file may write less."""
-
-    def __init__(self, raw: FileIO):
-        self._raw = raw
-
-    def write(self, data: bytes | memoryview) -> int:
-        rest = memoryview(data).cast("B")
-        while len(rest):
-            rest = rest[self._raw.write(rest) :]
-        return len(data)
-
-    def close(self) -> None:
-        self._raw.close()
-
-
-def _write_by_spt3g(file: str, frames: Iterable[Any]) -> None:
-    writer = core.G3Writer(file)
-    for frame in frames:
-        writer(frame if isinstance(frame, core.G3Frame) else frame.to_frame())
-    writer(core.G3Frame(core.G3FrameType.EndProcessing))
-
-
-def _partial(file: str) -> str:
-    """The name under which a file is written."""
-    folder, name = os.path.split(file)
-    # The same ending, because spt3g goes by it; hidden, so that patterns pass it by.
-    return os.path.join(folder, f".partial-{os.getpid()}-{name}")
+def _target(file: str) -> str:
+    try:
+        target = os.path.realpath(file)
+    except OSError as error:  # the working folder was removed
+        raise OutputError(
+            f"{file}: the working folder cannot be found ({error.strerror}). Name the output by "
+            "its whole path."
+        ) from error
+    if os.path.islink(target):
+        raise OutputError(f"{file}: this is a link that leads to itself.")
+    return target
 
 
 def _same_file(a: str, b: str) -> bool:

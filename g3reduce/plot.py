@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from spt3g import core, maps
 
 from .errors import UsageError
+from .output import write_output
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -73,7 +75,11 @@ def plot_coadd(frame: Any, path: str | os.PathLike[str], *, title: str | None = 
     panels = _panels(patch)
     geometry = patch["T"]
     figure = _draw(panels, geometry, title or _describe(frame))
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    kind = os.path.splitext(path)[1].removeprefix(".")
+    figure.savefig(picture, dpi=150, format=kind or "png")
+    name = os.fspath(path)
+    write_output(name if kind else f"{name}.png", lambda file: file.write(picture.getbuffer()))
 
 
 def _describe(frame: Any) -> str:

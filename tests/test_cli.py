@@ -102,7 +102,7 @@ def test_bad_input_is_told_once_and_leaves_nothing(files, tmp_path, ranks, argum
     assert done.stderr.count("g3reduce coadd: error:") == 1
     assert "Traceback" not in done.stderr
     assert (tmp_path / "old.g3").read_text() == "an earlier result"
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".partial")]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".g3reduce-")]
 
 
 @pytest.fixture
@@ -173,7 +173,7 @@ def test_bad_scans_are_told_once_and_leave_nothing(
     assert done.stderr.count("g3reduce stitch: error:") == 1
     assert "Traceback" not in done.stderr
     assert (tmp_path / "old.g3").read_bytes() == earlier
-    assert not [name for name in os.listdir(tmp_path) if name.startswith(".partial")]
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".g3reduce-")]
 
 
 def test_the_list_of_strategies_is_that_of_the_library():

@@ -352,7 +352,7 @@ def test_a_pipe_is_refused_instead_of_waited_for(folder):
 def test_a_name_that_is_too_long_is_told_before_the_work(folder):
     files = write_files(folder, 1, "flat sparse", "polarized")
     with pytest.raises(OutputError, match="the name is too long"):
-        coadd_files(files, str(folder / ("x" * 245 + ".g3")))
+        coadd_files(files, str(folder / ("x" * 253 + ".g3")))
     assert sorted(os.listdir(folder)) == ["obs_000.g3"]
 
 

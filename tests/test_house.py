@@ -18,10 +18,11 @@ PACKAGE = Path(g3reduce.__file__).parent
 
 # A file imports only from rows above its own. A name without a suffix is a folder.
 ROWS = (
-    ("errors.py", "buffers.py", "compiled.py"),
+    ("errors.py", "buffers.py", "compiled.py", "temporary.py"),
     (
         *("messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
         *(
+            "outputfile.py",
             "transfer.py",
             "launch.py",
             "memory.py",
@@ -80,6 +81,7 @@ NEIGHBOURS = {
     ("counter.py", "comm.py"),
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
+    ("output.py", "comm.py"),
     ("output.py", "inputs.py"),
     ("observations.py", "ledger.py"),
     ("mapbytes.py", "archive.py"),
@@ -195,13 +197,13 @@ def test_no_file_inside_imports_the_package_root():
     assert from_root == ROOT_IMPORTS
 
 
-def test_the_version_is_imported_inside_main_only():
-    main = next(
+def test_the_version_is_imported_inside_a_function_only():
+    run = next(
         node
         for node in tree_of("cli/__init__.py").body
-        if isinstance(node, ast.FunctionDef) and node.name == "main"
+        if isinstance(node, ast.FunctionDef) and node.name == "_run"
     )
-    assert ("__init__.py", "__version__") in set(imports_of("cli/__init__.py", main))
+    assert ("__init__.py", "__version__") in set(imports_of("cli/__init__.py", run))
 
 
 @pytest.mark.parametrize("file", FILES)

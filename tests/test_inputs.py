@@ -63,7 +63,7 @@ def test_a_file_with_brackets_in_its_name_is_found_by_it(folder):
 
 def test_hidden_files_are_not_matched(folder):
     """Output is written to a hidden file first: patterns must pass it by."""
-    touch(folder, ".partial-1-coadd.g3", "a.g3")
+    touch(folder, ".g3reduce-0123456789abcdef-coadd.g3.partial", ".b.g3", "a.g3")
     assert expand(["*.g3"]) == ["a.g3"]
 
 

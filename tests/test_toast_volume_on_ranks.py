@@ -57,7 +57,7 @@ def test_the_command_writes_what_toast_loads(toast, comm, folder, capsys):
             np.testing.assert_array_equal(ob.detdata["flags"][name], flags)
         np.testing.assert_array_equal(ob.shared["flags"], frame["SampleFlags"])
     if comm.rank == 0:
-        assert not [name for name in os.listdir(folder) if name.startswith(".partial")]
+        assert not [name for name in os.listdir(folder) if name.startswith(".g3reduce-")]
 
 
 @pytest.mark.ranks(5)

@@ -15,11 +15,14 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..comm import world_rank
-from ..errors import G3ReduceError, UsageError
+from ..errors import G3ReduceError, InterruptedByUser, UsageError
+from ..jobend import abort
+from . import exits
 
 COMMANDS = ("coadd", "stitch", "digest", "demo")
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
+INTERRUPTED = 130  # as shells have it for a process that SIGINT ended
 
 # Seconds that rank 0 is given to say what is wrong with the arguments.
 _FIRST_WORD = 2.0
@@ -45,7 +48,27 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line; return its exit code: 0 done, 1 the work failed, 2 bad usage."""
+    """Run the command line; return its exit code.
+
+    It is 0 if and only if the output is there as a whole: 1 the work failed, 2 bad usage,
+    130 interrupted by Ctrl-C.
+    """
+    mine = arguments is None  # then this process is there for nothing else
+    if mine:
+        exits.prepare()
+    try:
+        code = _run(arguments)
+    except KeyboardInterrupt:
+        code = _interrupted()
+    finally:
+        exits.flush()
+    if mine:
+        exits.stand_by(code)
+    return code
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    """Parse the command line and do what it says."""
     from .. import __version__
 
     parser = Parser(
@@ -67,18 +90,31 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
     except G3ReduceError as error:
         return _report(error, options.command)
-    return DONE
+    except BrokenPipeError:  # of a command whose result is what it prints: nobody wants the rest
+        return FAILED
+    return DONE if exits.flush() else FAILED
+
+
+def _interrupted() -> int:
+    """End after Ctrl-C; `exits` lets it come only while no output has its name."""
+    exits.complain("g3reduce: interrupted; nothing was written.")
+    _end_others(INTERRUPTED)
+    return INTERRUPTED
+
+
+def _end_others(code: int) -> None:
+    """End ranks that do not know of the end of this one, and would wait for it for ever."""
+    if "mpi4py.MPI" in sys.modules and sys.modules["mpi4py.MPI"].COMM_WORLD.size > 1:
+        abort(code)
 
 
 def _report(error: G3ReduceError, command: str) -> int:
     """Print an error, unless another rank does, and find the exit code."""
     alone = error.reporter is None
     if alone or error.reporter == world_rank():
-        # In one piece, so that messages of several ranks do not mix.
-        sys.stderr.write(f"g3reduce {command}: error: {error}\n")
-        sys.stderr.flush()
-    if alone and "mpi4py.MPI" in sys.modules:
-        world = sys.modules["mpi4py.MPI"].COMM_WORLD
-        if world.size > 1:  # the other ranks do not know, and would wait for this one for ever
-            world.Abort(FAILED)
+        exits.complain(f"g3reduce {command}: error: {error}")
+    if alone:
+        _end_others(FAILED)
+    if isinstance(error, InterruptedByUser):
+        return INTERRUPTED
     return BAD_USAGE if isinstance(error, UsageError) else FAILED

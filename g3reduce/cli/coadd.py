@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..errors import UsageError
+from .exits import say
 
 DESCRIPTION = """\
 Coadd the map frames of .g3 files into one map frame, or one for each Id.
@@ -143,9 +144,10 @@ def run(options: argparse.Namespace) -> None:
         frames = list(coadds.values()) if options.collate else [coadds]
         seconds = time.perf_counter() - start
         ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
-        for frame in frames:
-            print(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}")
-        print(f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
+        say(
+            *(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}" for frame in frames),
+            f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.",
+        )
 
 
 def _bounds(words: Sequence[str] | None) -> float | dict[str, float] | None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..inputs import SUFFIXES
+from .exits import say
 
 if TYPE_CHECKING:
     from ..comm import Comm
@@ -117,11 +118,9 @@ def run(options: argparse.Namespace) -> None:
     communicators.collectively(comm, lambda: _check(options, to_toast))
     summaries = (_stitch_to_toast if to_toast else _stitch)(options, comm)
     if comm.rank == 0:
-        for summary in summaries:
-            print(_line(summary))
         seconds = time.perf_counter() - start
         ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
-        print(f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
+        say(*map(_line, summaries), f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
 
 
 def _check(options: argparse.Namespace, to_toast: bool) -> None:

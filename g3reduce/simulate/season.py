@@ -9,9 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, TypeVar
 
-from spt3g import core
-
 from ..errors import UsageError
+from ..output import write_frames
 from .observe import observe
 from .sky import Sky, cmb_sky
 from .telescope import Survey
@@ -147,10 +146,7 @@ def _write(directory: str | os.PathLike[str], kind: str, name: str, frames: list
     """Write frames to a file in the folder of its kind; its path."""
     path = Path(directory, kind, name)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Not through a pipeline: it would add a PipelineInfo frame, stamped with the time.
-    writer = core.G3Writer(str(path))
-    for frame in [*frames, core.G3Frame(core.G3FrameType.EndProcessing)]:
-        writer(frame)
+    write_frames(str(path), frames)
     return str(path)
 
 

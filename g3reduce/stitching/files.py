@@ -10,7 +10,8 @@ from spt3g import core
 from .. import comm as communicators
 from ..errors import InputError, UsageError
 from ..filenames import PathLike, name_of_output, names_of_files, refuse_repeated
-from ..output import OutputFile
+from ..output import publish
+from ..outputfile import OutputFile
 from .frames import FLAGS, StitchedScan, keys_beside
 from .preface import Origin, Place, Prefaces, unwritten
 from .scanfiles import ScanFiles
@@ -181,7 +182,7 @@ def _write(
                 observation.write(rows, file)
                 communicators.collectively(comm, check)
             summaries.append(_summary(observation))
-        communicators.collectively(comm, lambda: file.finish() if file is not None else None)
+        publish(comm, file)
     finally:
         if file is not None:
             file.discard()

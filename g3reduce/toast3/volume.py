@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 from .. import comm as communicators
 from ..errors import OutputError
 from ..filenames import PathLike, names_of_files, refuse_repeated
+from ..output import publish, tell_of_others
+from ..outputfile import OutputFolder
 from ..stitching.scanfiles import read_files
 from ..stitching.summary import StitchedSummary
 from .filler import TOASTFiller
@@ -64,25 +65,30 @@ def stitch_to_toast(
     names = names_of_files(comm, files, once=False)
     folder = os.path.realpath(volume)
 
-    def prepare() -> str:
+    def check() -> None:
         refuse_repeated(names)
         _check_volume(folder)
-        parent, name = os.path.split(folder)
-        return os.path.join(parent, f".partial-{os.getpid()}-{name}")
 
-    partial = communicators.from_rank(comm, 0, prepare)
+    communicators.from_rank(comm, 0, check)
     filler = TOASTFiller(world, **options)
     try:
         read_files(comm, names, schedule, filler.add)
         data = filler.finish()
     finally:
         filler.discard()
+    made: list[OutputFolder] = []
+
+    def make() -> str:
+        made.append(OutputFolder(folder))
+        return made[0].path
+
     try:
-        communicators.collectively(comm, lambda: _save(data, partial))
-        communicators.from_rank(comm, 0, lambda: _rename(partial, folder))
+        path = communicators.from_rank(comm, 0, make)
+        communicators.collectively(comm, lambda: _save(data, path))
+        publish(comm, made[0] if made else None)
     finally:
-        if comm.rank == 0:
-            shutil.rmtree(partial, ignore_errors=True)
+        for output in made:
+            output.discard()
     return [_summary(comm, ob) for ob in data.obs]
 
 
@@ -95,8 +101,8 @@ def _check_volume(folder: str) -> None:
         raise OutputError(f"{folder}: this is a file; expected the name of a folder.")
     if not os.path.isdir(parent):
         raise OutputError(f"{folder}: there is no folder {parent}.")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise OutputError(f"{folder}: the folder {parent} cannot be written to.")
+    OutputFolder(folder).discard()  # before the work it is known whether this can be done
+    tell_of_others(folder, folder)
 
 
 def _save(data: Any, folder: str) -> None:
@@ -110,13 +116,6 @@ def _save(data: Any, folder: str) -> None:
         SaveHDF5(volume=folder, detdata=[names.det_data, names.det_flags]).apply(data)
     except (OSError, RuntimeError) as error:
         raise OutputError(f"{folder}: writing failed ({error}).") from error
-
-
-def _rename(partial: str, folder: str) -> None:
-    try:
-        os.rename(partial, folder)  # also onto an empty one
-    except OSError as error:
-        raise OutputError(f"{folder}: writing failed ({error.strerror}).") from error
 
 
 def _summary(comm: communicators.Comm, ob: Any) -> StitchedSummary:
