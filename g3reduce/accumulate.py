@@ -23,6 +23,7 @@ from .ledger import (
     where_of,
 )
 from .observations import ObservationNames
+from .originals import KnownFiles
 from .userfunctions import UserFunctions
 
 Item: TypeAlias = "tuple[Any, int, Any]"
@@ -135,6 +136,7 @@ class MPIAccumulator:
         self._functions = UserFunctions("MPIAccumulator", communicators.describe_rank(self._comm))
         self._groups: dict[Hashable, list[_Kept]] = {}
         self._ledger = Ledger()
+        self._known = KnownFiles()
         self._place = PipelinePlace()
         self._fullobs: dict[Hashable, list[Item]] = {}
         self._ended = False
@@ -198,7 +200,7 @@ class MPIAccumulator:
         if extracted is None:
             return False
         group, metadata, data = self._checked(extracted, where)
-        entry = Entry.of(unit_of(frame))
+        entry = Entry.of(unit_of(frame), known=self._known)
         if self._once:
             self._ledger.refuse_duplicate(entry)
         self._ledger.record(entry)

@@ -10,6 +10,7 @@ from . import comm as communicators
 from .errors import DuplicateError
 from .inputs import expand
 from .ledger import Entry, Ledger, Unit
+from .originals import KnownFiles, same_because
 from .output import check_output
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
@@ -75,13 +76,18 @@ def refuse_repeated(names: Sequence[str]) -> None:
     ------
     DuplicateError
     """
+    files = KnownFiles()
     known: dict[str, str] = {}
     for name in names:
-        path = os.path.realpath(name)
-        if path in known:
-            also = f", also as {known[path]}" if known[path] != name else ""
-            raise DuplicateError(f"{name}: this file is named twice{also}. Name each file once.")
-        known[path] = name
+        file = files.given(name)
+        for key in file.keys:
+            if key in known:
+                other = known[key]
+                also = f", {same_because(file, files.given(other))}" if other != name else ""
+                raise DuplicateError(
+                    f"{name}: this file is named twice{also}. Name each file once."
+                )
+        known.update(dict.fromkeys(file.keys, name))
 
 
 def _refuse_repeated_files(names: Sequence[str]) -> None:

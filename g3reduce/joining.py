@@ -106,6 +106,9 @@ def join_coadds(
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
     prepared = communicators.collectively(comm, prepare)
+    if once and comm.rank == root:
+        for coadd in prepared.values():
+            coadd.ledger.warn_of_doubts()
     joined, done = {}, []
     for name, coadd in prepared.items():
         blocks, statistics = strategies.reduce(

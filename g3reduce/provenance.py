@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from .errors import InputError
 from .ledger import Entry, Unit, unit_of
+from .originals import KnownFiles
 
 
 class Provenance:
@@ -21,6 +22,7 @@ class Provenance:
         self._observation = ObservationId() if record_obs_id else None
         self._arrived: dict[str, int] = {}
         self._latest: Unit | None = None
+        self._known = KnownFiles()
 
     @property
     def observation(self) -> str | Literal[False] | None:
@@ -46,11 +48,12 @@ class Provenance:
         else:
             prefix = self._observation.prefix(unit) if self._observation else ""
             map_ids = (prefix + frame["Id"],) if frame.get("Id", None) else ()
+        inputs = None
         if "InputFiles" in frame:
-            files = tuple(frame["InputFiles"])
-        else:
-            files = (unit.file,) if unit else ()
-        return Entry.of(unit, map_ids, files)
+            inputs = tuple(frame["InputFiles"])
+        elif "InputMapIds" in frame:
+            inputs = ()
+        return Entry.of(unit, map_ids, inputs, self._known)
 
     def _unit_of(self, frame: Any) -> Unit | None:
         """The unit of a frame, also of one that comes from spt3g's own reader."""

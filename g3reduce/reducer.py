@@ -21,6 +21,7 @@ from .held import Manner, exactness_of
 from .jobend import must_end
 from .ledger import ON_DUPLICATE, Entry, Ledger, check_on_duplicate, merge, unit_of, where_of
 from .nodes import memory_for
+from .originals import KnownFiles
 from .reductions import Reduction
 from .userfunctions import UserFunctions
 from .wholes import check_whole, join_whole
@@ -161,6 +162,7 @@ class MPIReducer:
         self._groups: dict[Hashable, Any] = {}  # Elements, or states
         self._places: dict[Hashable, tuple[int, int]] = {}
         self._ledger = Ledger()
+        self._known = KnownFiles()
         self._place = PipelinePlace()
         self._outcome: Any = None
         self._grids: dict[Hashable, dict[str, Grid]] = {}
@@ -232,7 +234,7 @@ class MPIReducer:
         key = self._grouping.key_of(frame, where)
         if key is None:
             return False
-        entry = Entry.of(unit)
+        entry = Entry.of(unit, known=self._known)
         if self._once:
             self._ledger.refuse_duplicate(entry)
         self._combine_with(key, state, where)

@@ -148,12 +148,12 @@ def test_coadds_of_coadds_list_the_original_inputs(tmp_path, reader):
         name = str(tmp_path / f"coadd{half}.g3")
         maps.coadd_map_files(files, name, record_obs_id=True)
         coadds.append(name)
-    extra = write_files(tmp_path, 2, "healpix ring", "polarized", start=3)
+    extra = write_files(tmp_path, 2, "healpix ring", "polarized", start=4)
     theirs, _ = by_spt3g([*coadds, *extra])
     mine = MPIMapCoadder()
     run([*coadds, *extra] if reader == "of g3reduce" else tracked([*coadds, *extra]), mine)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
-    originals = [f"obs_{number:03d}.g3" for number in range(5)]
+    originals = [f"obs_{number:03d}.g3" for number in range(6)]
     assert [os.path.basename(file) for file in mine.coadd_frame["InputFiles"]] == originals
     assert list(mine.coadd_frame["InputMapIds"])[:2] == ["field/1000/90GHz", "field/1000/150GHz"]
 

@@ -39,7 +39,7 @@ ROWS = (
     (
         *("ownership.py", "comm.py", "counter.py", "guards.py"),
         *("inputs.py", "output.py", "ledger.py", "runs.py", "exact.py"),
-        "observations.py",
+        *("observations.py", "originals.py", "overlap.py", "units.py"),
     ),
     (
         *("blocks.py", "nodes.py", "reductions", "states.py", "userfunctions.py", "shards.py"),
@@ -84,6 +84,11 @@ NEIGHBOURS = {
     ("output.py", "comm.py"),
     ("output.py", "inputs.py"),
     ("observations.py", "ledger.py"),
+    ("ledger.py", "originals.py"),
+    ("ledger.py", "overlap.py"),
+    ("ledger.py", "units.py"),
+    ("overlap.py", "units.py"),
+    ("units.py", "originals.py"),
     ("mapbytes.py", "archive.py"),
     ("weighting.py", "pixels.py"),
     ("weighting.py", "chunks.py"),

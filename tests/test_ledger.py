@@ -18,7 +18,7 @@ relaxed = settings(deadline=None)
 
 def entry(file="a.g3", index=0, position=0, map_ids=(), files=None):
     unit = Unit(file, index, position)
-    return Entry.of(unit, tuple(map_ids), (file,) if files is None else tuple(files))
+    return Entry.of(unit, tuple(map_ids), files and tuple(files))
 
 
 @st.composite
@@ -90,13 +90,13 @@ def test_a_name_means_another_file_once_the_folder_has_changed(tmp_path, monkeyp
     for folder in ("one", "two"):
         (tmp_path / folder).mkdir()
         monkeypatch.chdir(tmp_path / folder)
-        paths.append(entry("same.g3").real_path)
-    assert paths == [str(tmp_path / folder / "same.g3") for folder in ("one", "two")]
+        paths.append(entry("same.g3").frames)
+    assert paths == [[(str(tmp_path / folder / "same.g3"), 0)] for folder in ("one", "two")]
 
 
 def test_streams_are_not_taken_for_files():
     ledger = Ledger([entry("tcp://host:1234")])
-    assert ledger.entries[0].real_path == "tcp://host:1234"
+    assert ledger.entries[0].frames == [("tcp://host:1234", 0)]
 
 
 def test_frames_of_no_file_are_never_duplicates():
