@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from spt3g import maps
+
 from . import pixels
 from .errors import MismatchError
 from .weighting import STOKES
@@ -30,9 +32,17 @@ def weights_key(planes: Iterable[str]) -> str | None:
     return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
 
 
+def is_odd_in_u(name: str) -> bool:
+    """Whether a plane depends on the convention of polarization.
+
+    IAU and COSMO differ in the sign of U, and so of TU and QU; and in nothing else.
+    """
+    return name == "U" or name.endswith((".TU", ".QU"))
+
+
 def is_polarized(name: str) -> bool:
-    """Whether a plane depends on the convention of polarization."""
-    return name in ("Q", "U") or name.startswith("Wpol")
+    """Whether a plane depends on the direction from which the angle of polarization counts."""
+    return name in ("Q", "U") or (name.startswith("Wpol.") and not name.endswith(".TT"))
 
 
 @dataclass(frozen=True)
@@ -72,7 +82,7 @@ def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, wei
     here, there : str
         How messages name both.
     weights : bool
-        Whether both must have weights, or none.
+        Whether both must have weights and hits, or none.
 
     Raises
     ------
@@ -90,7 +100,7 @@ def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, wei
     for name in sorted(mine.complete ^ theirs.complete):
         is_weight = name.startswith("W")
         both_weighted = weights_key(mine.complete) and weights_key(theirs.complete)
-        if is_weight and not weights and not both_weighted:
+        if not weights and (name == "H" or (is_weight and not both_weighted)):
             continue
         has, lacks = (here, there) if name in mine.complete else (there, here)
         raise MismatchError(
@@ -149,10 +159,33 @@ def require_agreement_within(stubs: Mapping[str, Any], where: str) -> None:
         if different:
             raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
     _same_within(stubs, STOKES, "weighted", where)
-    polarized = [name for name in stubs if is_polarized(name)]
-    _same_within(stubs, polarized, "pol_conv", where)
+    # Q is the same in both conventions, but one that says another than U makes that doubtful.
+    telling = [
+        name for name in stubs if is_odd_in_u(name) or (name == "Q" and stubs["Q"].polarized)
+    ]
+    _same_within(stubs, telling, "pol_conv", where)
     if pixels.is_flat(stubs[first]):
-        _same_within(stubs, polarized, "flat_pol", where)
+        _same_within(stubs, filter(is_polarized, stubs), "flat_pol", where)
+
+
+# Attributes that say nothing where maps may differ in them, and their values for "not known".
+_UNSET = {
+    "pol_type": maps.MapPolType.names["none"],
+    "pol_conv": maps.MapPolConv.names["none"],
+    "flat_pol": False,
+    "weighted": False,
+}
+
+
+def unset_differences(mine: Any, theirs: Any) -> None:
+    """Take from a stub what maps that are summed differ in, though they agree.
+
+    So the attributes of a sum do not depend on which map came first.
+    """
+    for attribute, unset in _UNSET.items():
+        value = getattr(mine, attribute, unset)
+        if value != unset and value != getattr(theirs, attribute, unset):
+            setattr(mine, attribute, unset)
 
 
 def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
@@ -172,8 +205,10 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
     attributes = ["units"]
     if name in STOKES:
         attributes.append("weighted")
-    if is_polarized(name):
-        attributes += ["pol_conv", "flat_pol"] if pixels.is_flat(mine) else ["pol_conv"]
+    if is_odd_in_u(name):
+        attributes.append("pol_conv")
+    if is_polarized(name) and pixels.is_flat(mine):
+        attributes.append("flat_pol")
     for attribute in attributes:
         a, b = getattr(mine, attribute), getattr(theirs, attribute)
         if a != b:

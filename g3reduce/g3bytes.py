@@ -29,8 +29,10 @@ _CRC = struct.Struct("<I")
 _BIG, _LITTLE, _VERSION = 0, 1, 1
 _START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
-# No key of a frame is longer; a length that is broken must not be read, nor be put into a message.
-_LONGEST_NAME = 4096
+# No key of a frame is longer; what a broken length claims must not be read, nor be put whole into a
+# message.
+_LONGEST_NAME = 2**20
+_SHOWN = 80
 
 
 class Unrecognised(Exception):
@@ -214,7 +216,7 @@ def _frame_at(source: Bytes, start: int, index: int) -> RawFrame:
         offset += _LENGTH.size
         name = window.take(offset, size, "a name").decode("utf-8", "surrogateescape")
         offset += size
-        size = window.length(offset, f"content of {name!r}")
+        size = window.length(offset, f"content of {name[:_SHOWN]!r}")
         offset += _LENGTH.size
         blobs.append(Blob(name, offset, size))
         offset += size

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .agreement import Parts, require_agreement, require_same_parts
+from .agreement import Parts, require_agreement, require_same_parts, unset_differences
 from .archive import DENSE, EMPTY, RING, SPARSE
 from .arithmetic import Arithmetic, Exact, Exactness, Plain, refuse_more
 from .blocks import Blocks
@@ -74,6 +74,7 @@ class MapSum:
             self._arithmetic = Exact(exactness or Exactness(), summary.grids)
         self._in_maps = in_maps and exactness is None
         self._maps: dict[str, Any] = {}
+        self._noted: dict[str, Any] = {}
         self._require_weights = require_weights
         self._numbering: Numbering | None = None
         self.blocks = Blocks(0, 1, {}, fill=SUM.identity, memory=memory)
@@ -124,6 +125,9 @@ class MapSum:
         for name, plane in frame.planes.items():
             if name not in mine.stubs:  # weights or hits, which the first frame had not
                 self._add_plane(name, plane.stub)
+            if self._noted.get(name) is not plane.stub:  # those of most files are the same object
+                unset_differences(mine.stubs[name], plane.stub)
+                self._noted[name] = plane.stub
             mine.storage[name] = fuller(mine.storage[name], plane.storage)
             if plane.storage != EMPTY and not is_flat(plane.stub) and plane.stub.shift_ra:
                 mine.stubs[name].shift_ra = True

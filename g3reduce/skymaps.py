@@ -14,15 +14,12 @@ from typing import Any
 from spt3g import core, maps
 
 from . import weighting
-from .agreement import is_polarized, require_agreement_within, weights_key
+from .agreement import is_odd_in_u, require_agreement_within, weights_key
 from .errors import InputError, MismatchError, UsageError
-from .pixels import Plane
+from .pixels import Plane, is_flat
 from .weighting import STOKES
 
 MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
-
-# Planes whose sign changes between the IAU and the COSMO convention, which differ in that of U.
-_ODD_IN_U = ("U", "Wpol.TU", "Wpol.QU")
 
 
 @dataclass
@@ -94,9 +91,10 @@ def read(
         If a map is missing, or does not agree with the others of the frame.
     """
     _check_completeness(planes, where)
-    planes = _with_complete_weights(planes)
+    planes = _with_known_weights(planes)
     stubs = {name: plane.stub for name, plane in planes.items()}
     require_agreement_within(stubs, where)
+    planes = _of_one_mind(planes)
     key = weights_key(stubs)
     if weighted and key and "T" in stubs and not stubs["T"].weighted:
         planes = planes | weighting.apply(planes, key)
@@ -194,17 +192,48 @@ def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _with_complete_weights(planes: dict[str, Plane]) -> dict[str, Plane]:
-    """Let weights of older files say what they are; spt3g takes it from the maps, too."""
-    completed = {}
+def _with_known_weights(planes: dict[str, Plane]) -> dict[str, Plane]:
+    """Let weights that do not say what they are (of older files, or made from a map T) say it.
+
+    Their convention is that of U then, as in spt3g.
+    """
+    known = {}
     for name, plane in planes.items():
-        if name.startswith("W") and plane.stub.pol_type == maps.MapPolType.none:
-            stub = plane.stub.clone(False)
-            stub.pol_type = getattr(maps.MapPolType, name.split(".")[1])
-            if name.startswith("Wpol"):
-                stub.pol_conv = planes["U"].stub.pol_conv
-            completed[name] = replace(plane, stub=stub)
-    return {**planes, **completed}
+        key, _, component = name.partition(".")
+        if component and plane.stub.pol_type != (pol_type := maps.MapPolType.names[component]):
+            say = {"pol_type": pol_type}
+            if key == "Wpol" and "U" in planes:
+                say["pol_conv"] = planes["U"].stub.pol_conv
+            known[name] = _with(plane, **say)
+    return {**planes, **known}
+
+
+def _of_one_mind(planes: dict[str, Plane]) -> dict[str, Plane]:
+    """Let all maps of a polarized frame that agrees say what U says, also where it is no matter.
+
+    spt3g itself refuses, or takes for another thing, weights some of which say something else.
+    """
+    if "U" not in planes:
+        return planes
+    says: dict[str, Any] = {"pol_conv": planes["U"].stub.pol_conv}
+    if is_flat(planes["U"].stub):
+        says["flat_pol"] = planes["U"].stub.flat_pol
+    told = {
+        name: _with(plane, **says)
+        for name, plane in planes.items()
+        if name == "Q" or name.startswith("Wpol.")
+    }
+    return {**planes, **told}
+
+
+def _with(plane: Plane, **attributes: Any) -> Plane:
+    """The same plane with these attributes."""
+    if all(getattr(plane.stub, name) == value for name, value in attributes.items()):
+        return plane
+    stub = plane.stub.clone(False)
+    for name, value in attributes.items():
+        setattr(stub, name, value)
+    return replace(plane, stub=stub)
 
 
 def _converted(
@@ -218,11 +247,8 @@ def _converted(
             f"be converted to {pol_conv}. Set it where the maps are made, or with "
             "spt3g.maps.SetPolConv in front of the coadder."
         )
-    converted = {}
-    for name, plane in planes.items():
-        if is_polarized(name) or plane.stub.polarized:
-            stub = plane.stub.clone(False)
-            stub.pol_conv = pol_conv
-            plane = replace(plane, stub=stub)
-        converted[name] = plane
-    return converted, {name for name in _ODD_IN_U if name in planes} if given != pol_conv else set()
+    converted = {
+        name: _with(plane, pol_conv=pol_conv) if plane.stub.polarized else plane
+        for name, plane in planes.items()
+    }
+    return converted, {*filter(is_odd_in_u, planes)} if given != pol_conv else set()

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from .agreement import Parts
+from .agreement import Parts, unset_differences
 from .arithmetic import Grid, join_grids, refuse_more
 from .numbering import ByPixel, Key, Whole
 from .pixels import fuller, is_flat
@@ -68,6 +68,8 @@ def join(summaries: Sequence[Summary]) -> Summary:
     for name in sorted({name for summary in summaries for name in summary.stubs}):
         having = [summary for summary in summaries if name in summary.stubs]
         stub = having[0].stubs[name].clone(False)
+        for summary in having[1:]:
+            unset_differences(stub, summary.stubs[name])
         storage = fuller(*(summary.storage[name] for summary in having))
         if not is_flat(stub):
             stub.shift_ra = any(summary.stubs[name].shift_ra for summary in having)

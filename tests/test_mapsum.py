@@ -334,6 +334,7 @@ def with_same_runs(frame, number):
         for name in again:
             again[name]._cereal_loads(skymap._cereal_dumps())
             again[name] *= float(factor)
+        again["Wunpol.TT"].pol_type = maps.MapPolType.TT
         frames.append(skymaps.to_frame(f"times {factor}", again))
     return frames
 
