@@ -58,9 +58,13 @@ class Exactness:
     bounds : dict of str to float
         The largest absolute value that is expected, by plane, or by the key of the frame, or, by
         the name ``""``, for all planes that are not named.
+    told : set of str
+        Where it was told that a value is beyond its bound. Once for all sums of a module: a frame
+        with all its maps beyond the bound, in ten sums, is told of once.
     """
 
     bounds: Mapping[str, float] = field(default_factory=dict)
+    told: set[str] = field(default_factory=set, compare=False)
 
     @classmethod
     def of(
@@ -214,17 +218,11 @@ class Exact:
     exactness : Exactness
     grids : dict of str to Grid
         Those that there are; they are kept up to date.
-    warned : set of str, optional
-        The names of sums of which it was told that a value is beyond its bound. Sums that are told
-        of together have one such set. Default: one of its own.
     """
 
-    def __init__(
-        self, exactness: Exactness, grids: dict[str, Grid], warned: set[str] | None = None
-    ):
+    def __init__(self, exactness: Exactness, grids: dict[str, Grid]):
         self.grids = grids
         self._exactness = exactness
-        self._warned = set() if warned is None else warned
 
     def begin(self, blocks: Blocks, name: str) -> None:
         """The limbs."""
@@ -287,11 +285,11 @@ class Exact:
             bound = exact.largest(values)
             self._count_specials(blocks, name)
         expected = self._exactness.bound_of(name)
-        if expected is not None and bound > expected and name not in self._warned:
-            self._warned.add(name)
+        if expected is not None and bound > expected and not self._exactness.told:
+            self._exactness.told.add(where)
             logger.warning(
                 "%s: %s has a value of %g, beyond the bound that absmax gives (%g). The sums stay "
-                "reproducible, but may be less precise.",
+                "reproducible, but may be less precise. (Further values are not told of.)",
                 *(where, name, bound, expected),
             )
         if not exact.fits(bound, self.grids[name].top):

@@ -20,7 +20,7 @@ from .jobend import must_end
 from .joining import join_coadds
 from .ledger import check_on_duplicate, unit_of
 from .mapsum import MapSum
-from .membership import Assign, Membership, as_list_of_ids
+from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
 from .nodes import memory_for
 from .shards import Shard
 from .subclassing import LikeCoaddMaps
@@ -306,6 +306,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
         self._place.end_together(self._comm)
+        warn_of_mixed_ids(self._comm, self._members)
         names, joined, self._statistics = join_coadds(
             self._comm,
             self._intake.coadds,

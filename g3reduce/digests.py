@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,17 +59,25 @@ def digest(frame: Any, where: str = "The frame") -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def total(digests: Mapping[str, str]) -> str:
-    """One hash for several.
+def total(digests: Iterable[Mapping[str, str]]) -> str:
+    """One hash for several frames, in whatever order these come.
 
     Parameters
     ----------
-    digests : dict of str to str
-        In an order that counts.
+    digests : iterable of dict of str to str
+        Of each frame those of its maps, by name.
     """
+    return _hash_of(
+        sorted(
+            _hash_of(f"{name}\0{one}" for name, one in sorted(frame.items())) for frame in digests
+        )
+    )
+
+
+def _hash_of(words: Iterable[str]) -> str:
     whole = hashlib.blake2b(digest_size=_SIZE)
-    for name, one in digests.items():
-        whole.update(f"{name}\0{one}\0".encode())
+    for word in words:
+        whole.update(f"{word}\0".encode())
     return whole.hexdigest()
 
 

@@ -8,7 +8,7 @@ and joined are planes, whatever they stand for.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import prod
 from typing import Any, Protocol
 
@@ -75,14 +75,11 @@ class Manner:
         Where the planes lie.
     exactness : Exactness or None
         That the result is not to depend on the order, and what is known of floats that are summed.
-    warned : set of str
-        The name, once it was told that a value is beyond its bound.
     """
 
     reduction: Reduction
     memory: Memory = PRIVATE
     exactness: Exactness | None = None
-    warned: set[str] = field(default_factory=set)
 
     @property
     def name(self) -> str:
@@ -236,7 +233,7 @@ class Limbs:
         size = sum(prod(leaf.shape) for leaf in leaves)
         length = row_length((size,))
         n_rows = -(-size // length)
-        self._exact = Exact(manner.exactness or Exactness(), {}, manner.warned)
+        self._exact = Exact(manner.exactness or Exactness(), {})
         self._blocks = Blocks(n_rows, length * _floats_in(dtype), {}, memory=manner.memory)
         self._blocks.replace(np.arange(n_rows), {})
         self._exact.begin(self._blocks, self._name)

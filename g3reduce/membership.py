@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from . import comm as communicators
 from .errors import InputError, UsageError
+
+logger = logging.getLogger(__name__)
 
 Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
 
@@ -14,6 +18,10 @@ Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
 # The coadds to which a frame belongs, with its sign in each; None if to none, and False if it is
 # not even to go on through the pipeline.
 Shares: TypeAlias = "Mapping[str, int] | Literal[False] | None"
+
+
+# Of so many Ids a warning gives the names.
+_SHOWN = 10
 
 
 @dataclass
@@ -118,6 +126,24 @@ class Membership:
     def frame_id(self, name: str) -> str:
         """The Id of the frame that a coadd becomes."""
         return self.output_map_id + name if self.collate else name
+
+
+def warn_of_mixed_ids(comm: communicators.Comm, members: Membership) -> None:
+    """Say, on the first rank, if maps of several Ids have gone into one coadd unasked.
+
+    Collective over `comm`.
+    """
+    if members.several:
+        return
+    mixed = sorted({map_id for told in comm.allgather(members.mixed) for map_id in told})
+    if len(mixed) < 2 or comm.rank != 0:
+        return
+    shown = ", ".join(map(repr, mixed[:_SHOWN])) + (", ..." if len(mixed) > _SHOWN else "")
+    logger.warning(
+        "Maps of %d Ids (%s) went into one coadd, %r. Say collate=True for a coadd of each, or "
+        "name in map_ids those that you want in one.",
+        *(len(mixed), shown, members.output_map_id),
+    )
 
 
 def _checked(shares: Any, where: Callable[[], str]) -> Shares:

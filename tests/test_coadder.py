@@ -380,12 +380,33 @@ def test_arguments_that_cannot_be_used_are_refused_with_the_choices(arguments, t
 # What is warned of
 
 
+@pytest.mark.parametrize(
+    ("options", "warned"),
+    [
+        ({}, "Maps of 3 Ids ('', '150GHz', '90GHz') went into one coadd, 'Coadd'"),
+        ({"map_ids": ["90GHz", "150GHz"]}, None),
+        ({"collate": True}, None),
+        ({"assign": lambda frame: {"all": 1}}, None),
+    ],
+    ids=str,
+)
+def test_maps_of_several_ids_in_one_coadd_are_warned_of_unless_that_was_said(
+    caplog, options, warned
+):
+    frames = [map_frame("flat sparse", "hits", i, ("90GHz", "150GHz", "")[i % 3]) for i in range(9)]
+    run(frames, MPIMapCoadder(**options))
+    run([frame for frame in frames if frame["Id"] == "90GHz"], MPIMapCoadder())
+    assert [warned in record.getMessage() for record in caplog.records] == (
+        [True] if warned else []
+    )
+
+
 def warnings_of(caplog):
     return [record.message for record in caplog.records if record.levelno == logging.WARNING]
 
 
 def test_missing_weights_are_warned_of_once(tmp_path, caplog):
-    files = write_files(tmp_path, 3, "flat sparse", "no weights")
+    files = write_files(tmp_path, 3, "flat sparse", "no weights", map_ids=("90GHz",))
     run(files, MPIMapCoadder())
     assert warnings_of(caplog) == [
         f"{files[0]}, frame 1 (Id '90GHz'): the maps are weighted, but have no weights."

@@ -145,6 +145,21 @@ def test_the_command_prints_a_line_for_each_map_and_one_for_each_file(tmp_path, 
     assert capsys.readouterr().out == "".join(f"{of[file]}  {file}\n" for file in files)
 
 
+def test_the_order_of_frames_in_a_file_makes_no_difference(tmp_path, capsys):
+    """What is no matter in a coadd of many Ids; but what each frame holds under its Id is."""
+    frames = [anynumbers.map_frame("flat", "hits", i, map_id) for i, map_id in enumerate("abca")]
+    swapped = [anynumbers.map_frame("flat", "hits", i, map_id) for i, map_id in enumerate("bbca")]
+    orders = {"one": frames, "other": frames[::-1], "less": frames[:3], "swapped": swapped}
+    for name, order in orders.items():
+        with core.G3Writer(str(tmp_path / f"{name}.g3")) as writer:
+            for frame in order:
+                writer(frame)
+    assert main(["digest", "--total", *(str(tmp_path / f"{name}.g3") for name in orders)]) == 0
+    found = [line.split()[0] for line in capsys.readouterr().out.splitlines()]
+    assert found[0] == found[1]
+    assert len({*found}) == 3
+
+
 def test_what_cannot_be_read_has_no_digest(tmp_path, capsys):
     (file,) = anynumbers.write_files(tmp_path, 1, "flat", "hits")
     data = bytearray(Path(file).read_bytes())

@@ -155,6 +155,26 @@ def test_what_rank_0_writes_does_not_depend_on_the_schedule(comm, files, shared_
     assert len(came) == (comm.rank == 0)
 
 
+@pytest.mark.ranks(2, 3)
+def test_maps_of_several_ids_in_one_coadd_are_warned_of_once(comm, shared_folder, caplog):
+    """Though each rank has met but one of them."""
+
+    def write():
+        map_ids = ("90GHz", "150GHz", "90GHz")
+        return [
+            skies.write_files(shared_folder, 1, "flat sparse", "hits", start=i, map_ids=(map_id,))[
+                0
+            ]
+            for i, map_id in enumerate(map_ids)
+        ]
+
+    files = on_first(comm, write)
+    g3reduce.coadd_files(files, mpicomm=comm, schedule="static")
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == (comm.rank == 0)
+    assert all("Maps of 2 Ids ('150GHz', '90GHz') went into one coadd" in text for text in told)
+
+
 @pytest.mark.ranks(2)
 def test_a_root_that_is_no_rank_is_refused(comm, files):
     for root in (-1, 2, 1.0, "0", None):

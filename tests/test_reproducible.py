@@ -141,6 +141,18 @@ def test_a_value_above_the_bound_is_warned_of_once_and_does_no_harm(caplog):
     assert one["ExactLimbs"]["Q"] == 3
 
 
+def test_a_frame_all_of_whose_maps_are_beyond_the_bound_is_warned_of_once(caplog):
+    """Also if it goes into several sums."""
+    options = {"assign": lambda frame: {"one": 1, "other": -1}, "absmax": 0.1}
+    coadder = g3reduce.MPIMapCoadder(reproducible=True, **options)
+    with caplog.at_level(logging.WARNING):
+        for seed in range(3):
+            coadder.add(anynumbers.map_frame("flat sparse", "polarized", seed))
+        coadder.finish()
+    (message,) = (record.getMessage() for record in caplog.records)
+    assert "absmax gives (0.1)" in message
+
+
 def test_two_limbs_reach_far_enough_where_the_bound_is_right():
     """83 bits below the bound, and half a unit of the last for each addend."""
     frames = [anynumbers.map_frame("flat dense", "no weights", seed) for seed in range(6)]

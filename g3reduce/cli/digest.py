@@ -11,7 +11,8 @@ from ..ledger import unit_of
 DESCRIPTION = """\
 Print a hash for each map of each Map frame, and one for each file. It is one of
 all pixels and of the geometry, not of how the map is stored: two coadds are the
-same to the bit if, and only if, their lines are.
+same to the bit if, and only if, their lines are. That of a file does not depend on
+the order of its frames.
 """
 
 EXAMPLE = """\
@@ -41,23 +42,24 @@ def run(options: argparse.Namespace) -> None:
     for file in options.files:
         found = _digests(file)
         if not options.total:
-            for name, one in found.items():
-                print(f"{one}  {file} {name}")
-        print(f"{total(found)}  {file}")
+            for number, (map_id, planes) in enumerate(found):
+                for plane, one in planes.items():
+                    print(f"{one}  {file} {number} {map_id} {plane}")
+        named = [
+            {f"{map_id} {plane}": one for plane, one in planes.items()} for map_id, planes in found
+        ]
+        print(f"{total(named)}  {file}")
 
 
-def _digests(file: str) -> dict[str, str]:
-    """The digests of all maps, by the number of the Map frame, its Id and the plane."""
+def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
+    """Of each Map frame its Id, and the digests of its maps."""
     from spt3g import core
 
     from ..digests import digest
     from ..filecoadd import MapReader
 
-    found = {}
-    number = 0
-    for frame in MapReader(OneProcess(), [[file]]):
-        if frame.type == core.G3FrameType.Map:
-            for plane, one in digest(frame, str(unit_of(frame))).items():
-                found[f"{number} {frame.get('Id', '')} {plane}"] = one
-            number += 1
-    return found
+    return [
+        (frame.get("Id", ""), digest(frame, str(unit_of(frame))))
+        for frame in MapReader(OneProcess(), [[file]])
+        if frame.type == core.G3FrameType.Map
+    ]
