@@ -15,5 +15,7 @@ among_all = pytest.mark.skipif(not ALL, reason="runs with G3REDUCE_TEST_ALL=1")
 
 
 def some_of(*choices, fewer):
-    """All combinations of choices, or else these."""
-    return list(itertools.product(*choices)) if ALL else fewer
+    """All values of one choice, or all combinations of several; by default only these few."""
+    if not ALL:
+        return fewer
+    return list(itertools.product(*choices)) if len(choices) > 1 else choices[0]

@@ -111,7 +111,7 @@ def end_of(process, seconds=30):
     return err, time.monotonic() - begin
 
 
-@pytest.mark.parametrize(("failing",), some_of([0, 1], fewer=[(1,)]))
+@pytest.mark.parametrize("failing", some_of([0, 1], fewer=[1]))
 def test_the_failed_rank_tells_its_traceback_and_the_job_ends(job, failing):
     err, _ = end_of(job("raise", [failing]))
     assert f"g3reduce: rank {failing} of 3 failed and ends the job:" in err
@@ -121,7 +121,7 @@ def test_the_failed_rank_tells_its_traceback_and_the_job_ends(job, failing):
     assert f"obs_00{failing}.g3, frame 1" in err
 
 
-@pytest.mark.parametrize(("leaving",), some_of([0, 1], fewer=[(0,)]))
+@pytest.mark.parametrize("leaving", some_of([0, 1], fewer=[0]))
 def test_sys_exit_on_one_rank_ends_the_job(job, leaving):
     err, _ = end_of(job("exit", [leaving]))
     assert f"another rank failed (rank {leaving}: SystemExit: 5 (at " in err
@@ -147,10 +147,10 @@ def told_of(err, number):
     return halted or f"{number} came" in err
 
 
-SIGNALS = some_of([signal.SIGINT, signal.SIGTERM], fewer=[(signal.SIGINT,)])
+SIGNALS = some_of([signal.SIGINT, signal.SIGTERM], fewer=[signal.SIGINT])
 
 
-@pytest.mark.parametrize(("number",), SIGNALS)
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_to_one_rank_from_outside(job, tmp_path, number):
     process = job("slow", [])
     wait_for(tmp_path / "ready1")
@@ -160,7 +160,7 @@ def test_a_signal_to_one_rank_from_outside(job, tmp_path, number):
     assert "rank 1" in err
 
 
-@pytest.mark.parametrize(("number",), SIGNALS)
+@pytest.mark.parametrize("number", SIGNALS)
 def test_a_signal_to_the_launcher(job, tmp_path, number):
     """Launchers pass it on, or end the ranks; in any case nothing goes on with a part."""
     process = job("slow", [])

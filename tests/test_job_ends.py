@@ -71,9 +71,7 @@ def script(tmp_path):
 PLACES = ["after the constructor", "in a module", "at the end", "after the pipeline"]
 
 
-@pytest.mark.parametrize(
-    ("place",), some_of(PLACES, fewer=[("in a module",), ("after the pipeline",)])
-)
+@pytest.mark.parametrize("place", some_of(PLACES, fewer=["in a module", "after the pipeline"]))
 def test_an_exception_that_nobody_catches_ends_the_job(script, tmp_path, place):
     files = skies.write_files(tmp_path, 3, "flat sparse", "polarized")
     done, seconds = start(3, [script, place, *files])
@@ -198,7 +196,7 @@ except g3reduce.InputError:
 """
 
 
-@pytest.mark.parametrize(("how",), some_of(["sys.exit", "catch"], fewer=[("sys.exit",)]))
+@pytest.mark.parametrize("how", some_of(["sys.exit", "catch"], fewer=["sys.exit"]))
 def test_a_rank_that_just_leaves_ends_the_job(tmp_path, how):
     files = skies.write_files(tmp_path, 4, "flat sparse", "polarized")
     script = tmp_path / "leaves.py"
