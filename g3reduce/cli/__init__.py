@@ -18,6 +18,8 @@ from ..comm import world_rank
 from ..errors import G3ReduceError, InterruptedByUser, UsageError
 from ..jobend import abort
 from . import exits
+from .flags import FlagFormatter, Flags
+from .words import files_last
 
 COMMANDS = ("coadd", "stitch", "digest", "demo")
 
@@ -29,11 +31,21 @@ _FIRST_WORD = 2.0
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose messages come from one rank, not from all."""
+    """A parser whose messages come from one rank, and which finds files wherever they stand."""
 
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As argparse does it; but files may stand anywhere among the options of a command."""
+        if args is None or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        args = files_last(args, self._option_string_actions)
+        options, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"there is no option {unknown[0]}")
+        return options, unknown
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if world_rank() == 0:
@@ -77,19 +89,25 @@ def _run(arguments: Sequence[str] | None) -> int:
         epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage.",
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
-    subparsers = parser.add_subparsers(metavar="command", required=True)
+    subparsers = parser.add_subparsers(metavar="command")
     for name in COMMANDS:
         importlib.import_module(f".{name}", __name__).add_parser(subparsers)
     options = parser.parse_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return DONE
 
+    flags = Flags(subparsers.choices[options.command]._actions)
+    log = logging.StreamHandler()
+    log.setFormatter(FlagFormatter(flags))
     logging.basicConfig(
-        format="g3reduce: %(message)s",
+        handlers=[log],
         level=logging.INFO if options.verbose and world_rank() == 0 else logging.WARNING,
     )
     try:
         options.run(options)
     except G3ReduceError as error:
-        return _report(error, options.command)
+        return _report(error, options.command, flags)
     except BrokenPipeError:  # of a command whose result is what it prints: nobody wants the rest
         return FAILED
     return DONE if exits.flush() else FAILED
@@ -108,11 +126,11 @@ def _end_others(code: int) -> None:
         abort(code)
 
 
-def _report(error: G3ReduceError, command: str) -> int:
+def _report(error: G3ReduceError, command: str, flags: Flags) -> int:
     """Print an error, unless another rank does, and find the exit code."""
     alone = error.reporter is None
     if alone or error.reporter == world_rank():
-        exits.complain(f"g3reduce {command}: error: {error}")
+        exits.complain(f"g3reduce {command}: error: {flags.translate(str(error))}")
     if alone:
         _end_others(FAILED)
     if isinstance(error, InterruptedByUser):

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Sequence
 from typing import Any
 
-from ..errors import UsageError
 from .exits import say
+from .values import Bounds
 
 DESCRIPTION = """\
 Coadd the map frames of .g3 files into one map frame, or one for each Id.
@@ -105,6 +104,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--absmax",
         nargs="+",
+        action=Bounds,
         metavar="[MAP=]X",
         help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
         "Wpol.TT, ...), so that less memory is needed",
@@ -120,7 +120,6 @@ def run(options: argparse.Namespace) -> None:
     from ..filecoadd import coadd_files
 
     start = time.perf_counter()
-    absmax = _bounds(options.absmax)
     comm = communicators.resolve(None)
     coadds = coadd_files(
         options.files,
@@ -137,7 +136,7 @@ def run(options: argparse.Namespace) -> None:
         strategy=options.strategy,
         schedule=options.schedule,
         reproducible=options.reproducible,
-        absmax=absmax,
+        absmax=options.absmax,
         keep_maps=False,
     )
     if comm.rank == 0:
@@ -148,21 +147,6 @@ def run(options: argparse.Namespace) -> None:
             *(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}" for frame in frames),
             f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.",
         )
-
-
-def _bounds(words: Sequence[str] | None) -> float | dict[str, float] | None:
-    """The bounds that words such as ``3.5`` or ``T=3.5`` stand for."""
-    if words is None:
-        return None
-    try:
-        if len(words) == 1 and "=" not in words[0]:
-            return float(words[0])
-        pairs = [word.split("=") for word in words]
-        return {name: float(bound) for name, bound in pairs}
-    except ValueError as error:
-        raise UsageError(
-            f"--absmax {' '.join(words)}: expected one number, or MAP=NUMBER for several maps."
-        ) from error
 
 
 def _n_files(frame: Any) -> str:

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from ..comm import launched
-from ..errors import G3ReduceError, UsageError
+from ..errors import G3ReduceError, OutputError, UsageError
+from .values import count, seed
 
 DESCRIPTION = """\
 Simulate a small CMB observation, coadd its maps on several ranks, and look at
@@ -48,24 +49,24 @@ def add_parser(subparsers: Any) -> None:
         help="folder for maps, coadds and pictures (default: %(default)s)",
     )
     parser.add_argument(
-        "-n", "--ranks", type=int, default=3, help="ranks to coadd on (default: %(default)s)"
+        "-n", "--ranks", type=count, default=3, help="ranks to coadd on (default: %(default)s)"
     )
     parser.add_argument(
-        "--observations", type=int, default=8, help="observations to make (default: %(default)s)"
+        "--observations", type=count, default=8, help="observations to make (default: %(default)s)"
     )
-    parser.add_argument("--seed", type=int, default=1, help="of sky and noise (default: 1)")
+    parser.add_argument("--seed", type=seed, default=1, help="of sky and noise (default: 1)")
     parser.add_argument("-v", "--verbose", action="store_true", help="say how the work is done")
 
 
 def run(options: argparse.Namespace) -> None:
     """Simulate, coadd, compare, draw, and say so."""
+    _check(options)
     from ..simulate import Survey, simulate_observations
 
     start = time.perf_counter()
     folder: Path = options.output_dir
     survey = Survey(seed=options.seed)
     detectors = 2 * survey.n_pixels * len(survey.bands)
-    _check(options)
     print(
         f"Simulating {options.observations} observations of a {survey.width / _DEG:.0f} by "
         f"{survey.height / _DEG:.0f} degree field with {detectors} detectors:"
@@ -91,11 +92,16 @@ def _check(options: argparse.Namespace) -> None:
     started = launched()
     if started is not None and started[1] > 1:
         raise UsageError("the demo starts its ranks itself: run it without mpirun")
-    if options.ranks < 1:
-        raise UsageError(f"--ranks is {options.ranks}; expected 1 or more")
     # Files that this run does not make would go into its coadd.
     made = {f"obs_{number:04d}.g3" for number in range(1, options.observations + 1)}
     folder: Path = options.output_dir
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{folder}: this folder cannot be made ({error.strerror}). Name another one with "
+            "--output-dir."
+        ) from error
     others = [path for path in sorted(folder.glob("*/*.g3")) if path.name not in made]
     if others:
         raise UsageError(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import UsageError
 from ..inputs import SUFFIXES
 from .exits import say
+from .values import count
 
 if TYPE_CHECKING:
     from ..comm import Comm
@@ -87,7 +88,7 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--detectors-per-frame",
-        type=int,
+        type=count,
         metavar="N",
         help="write a Scan frame for N detectors each (default: one for each observation)",
     )

@@ -1,0 +1,92 @@
+"""Which words of a command line are input files, wherever they stand.
+
+argparse lets an option that takes several words take all that follow: in ``-m 150GHz obs.g3`` the
+file, too. And it takes positional arguments in one place only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import glob
+from collections.abc import Iterator, Sequence
+
+from ..inputs import SUFFIXES
+
+
+def files_last(words: Sequence[str], options: dict[str, argparse.Action]) -> list[str]:
+    """The same words in an order that argparse understands: options, ``--``, files.
+
+    Parameters
+    ----------
+    words : sequence of str
+        Those of one command, without its name.
+    options : dict of str to argparse.Action
+        What each option string stands for.
+
+    Returns
+    -------
+    list of str
+        The files keep their order among each other, and so does the rest.
+    """
+    files: list[str] = []
+    rest: list[str] = []
+    left = iter(words)
+    word = next(left, None)
+    while word is not None:
+        if word == "--":
+            files += left
+        elif not _is_option(word):
+            files.append(word)
+        else:
+            rest.append(word)
+            action = _action(word, options)
+            if action is not None and "=" not in word:
+                word = _take_values(action, left, rest)
+                continue
+        word = next(left, None)
+    return [*rest, "--", *files] if files else rest
+
+
+def _take_values(action: argparse.Action, left: Iterator[str], rest: list[str]) -> str | None:
+    """Put the words that an option takes to the rest; return the first that it does not take."""
+    if action.nargs == 0:
+        return next(left, None)
+    word = next(left, None)
+    if action.nargs is None:  # one, whatever it is
+        if word is not None and word != "--":
+            rest.append(word)
+            return next(left, None)
+        return word
+    while word is not None and not _is_option(word) and not _is_file(word):
+        rest.append(word)
+        word = next(left, None)
+    return word
+
+
+def _action(word: str, options: dict[str, argparse.Action]) -> argparse.Action | None:
+    """The option that may take the words after this one, if there is one.
+
+    Names may be shortened (``--map``) and switches be put together (``-cm``), as argparse allows.
+    """
+    if not word.startswith("--"):
+        while word not in options and (switch := options.get(word[:2])) and switch.nargs == 0:
+            word = f"-{word[2:]}"
+    if word in options or not word.startswith("--"):
+        return options.get(word)
+    meant = {id(action): action for name, action in options.items() if name.startswith(word)}
+    return next(iter(meant.values())) if len(meant) == 1 else None
+
+
+def _is_option(word: str) -> bool:
+    if not word.startswith("-") or word == "-" or " " in word:
+        return False
+    try:
+        float(word)
+    except ValueError:
+        return True
+    return False
+
+
+def _is_file(word: str) -> bool:
+    """Whether this is the name of a file or a pattern of names, and no Id or key."""
+    return word.endswith(SUFFIXES) or "://" in word or glob.has_magic(word)

@@ -1,0 +1,156 @@
+"""Words of the command line: where files may stand, and flags in messages."""
+
+import argparse
+import itertools
+import os
+
+import pytest
+import skies
+from spt3g import core
+
+from g3reduce import cli
+from g3reduce.cli.flags import Flags
+
+pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="is about one process")
+
+
+def options_of(*words):
+    """What a command line means."""
+    seen = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(f"g3reduce.cli.{words[0]}.run", seen.append)
+        assert cli.main(list(words)) == 0
+    return seen[0]
+
+
+FILES = ["b.g3", "a.g3.gz", "obs/*.g3"]
+FLAGS = (["-m", "90GHz", "150GHz"], ["-o", "out.g3"], ["--absmax", "T=3", "Wpol=4"], ["-c"])
+
+
+@pytest.mark.parametrize("cut", range(4))
+@pytest.mark.parametrize("flags", list(itertools.permutations(FLAGS))[::3])
+def test_files_may_stand_anywhere_among_the_flags(flags, cut):
+    words = ["coadd", *flags[0], *FILES[:cut], *flags[1], *FILES[cut:], *flags[2], *flags[3]]
+    options = options_of(*words)
+    assert options.files == FILES
+    assert options.map_ids == ["90GHz", "150GHz"]
+    assert options.output_file == "out.g3"
+    assert options.absmax == {"T": 3, "Wpol": 4}
+    assert options.collate
+
+
+@pytest.mark.parametrize(
+    ("words", "files", "ids"),
+    [
+        (["-m", "150GHz", "obs.g3"], ["obs.g3"], ["150GHz"]),
+        (["-cm", "150GHz", "obs.g3"], ["obs.g3"], ["150GHz"]),
+        (["--map", "A", "B", "obs.g3"], ["obs.g3"], ["A", "B"]),
+        (["-mA", "obs.g3"], ["obs.g3"], ["A"]),
+        (["--map-ids=A", "obs.g3"], ["obs.g3"], ["A"]),
+        (["-m", "A", "-v", "obs.g3"], ["obs.g3"], ["A"]),
+        (["-m", "A", "--", "odd", "-names"], ["odd", "-names"], ["A"]),
+        (["-m", "A", "two words.g3"], ["two words.g3"], ["A"]),
+        (["-m", "A", "tcp://host:1234"], ["tcp://host:1234"], ["A"]),
+        (["obs.g3", "-m", "A", "./more"], ["obs.g3"], ["A", "./more"]),
+        (["folder", "-m", "A"], ["folder"], ["A"]),
+    ],
+)
+def test_a_list_of_ids_does_not_swallow_files(words, files, ids):
+    options = options_of("coadd", *words)
+    assert (options.files, options.map_ids) == (files, ids)
+
+
+def test_a_list_of_keys_does_not_swallow_files():
+    options = options_of("stitch", "-o", "out.g3", "-t", "Left", "Right", "scans_*.g3")
+    assert (options.files, options.timestreams) == (["scans_*.g3"], ["Left", "Right"])
+
+
+def test_alone_it_shows_its_help(capsys):
+    assert cli.main([]) == 0
+    shown = capsys.readouterr()
+    assert not shown.err
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    assert shown.out == capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["coadd", "--absmax", "foo", "a.g3"], "--absmax: 'foo': expected X or MAP=X"),
+        (["coadd", "--absmax", "-5", "a.g3"], "'-5': expected X or MAP=X with a positive"),
+        (["coadd", "--absmax", "T=nan", "a.g3"], "'T=nan': expected X or MAP=X with a positive"),
+        (["coadd", "--absmax", "T=3", "T=4", "a.g3"], "there are two bounds for T"),
+        (["coadd", "--absmax", "3", "4", "a.g3"], "there are two numbers"),
+        (["coadd", "--absmax", "3", "T=4", "a.g3"], "expected one number, or MAP=X for each map"),
+        (["coadd", "--foo", "a.g3"], "g3reduce coadd: error: there is no option --foo"),
+        (["coadd", "a.g3", "-m"], "-m/--map-ids: expected at least one argument"),
+        (["stitch", "-o", "o.g3", "--detectors-per-frame", "0", "a.g3"], "'0' is no whole number"),
+        (["demo", "--ranks", "two"], "-n/--ranks: 'two' is no whole number of 1 or more"),
+        (["demo", "--seed", "-1"], "--seed: '-1' is no whole number of 0 or more"),
+        (["sum", "a.g3"], "invalid choice: 'sum'"),
+    ],
+)
+def test_what_cannot_be_meant_is_told_before_any_work(words, text, capsys):
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    assert end.value.code == 2
+    assert capsys.readouterr().err.count(text) == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("gaps is 'x'; expected keep or fill, or None.", "--gaps is 'x'; expected keep or fill."),
+        ("what of the gaps is fine, or None.", "what of the gaps is fine, or None."),
+        ("Is of use with reproducible=True only", "Is of use with --reproducible only"),
+        ('Convert them with pol_conv="IAU".', "Convert them with --pol-conv IAU."),
+        ("weighted=False adds them", "--no-check-weighted adds them"),
+        ("obs/map_ids.g3: map_ids, pol_conv: no", "obs/map_ids.g3: --map-ids, --pol-conv: no"),
+        ("It has 'map_ids' and map_ids=\"A\"", "It has 'map_ids' and --map-ids A"),
+        ("Leave output_file out.", "Leave --output-file out."),
+        ("files is empty", "IN is empty"),
+    ],
+)
+def test_messages_name_flags(text, expected):
+    parser = argparse.ArgumentParser()
+    parser.add_argument("files", metavar="IN")
+    for name in ("--map-ids", "--pol-conv", "-o --output-file", "--gaps"):
+        parser.add_argument(*name.split())
+    parser.add_argument("--reproducible", action="store_true")
+    parser.add_argument("--no-check-weighted", dest="weighted", action="store_false")
+    assert Flags(parser._actions).translate(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["--absmax", "5"], "--absmax is given, but is of use with --reproducible only"),
+        (["--absmax", "Z=5", "--reproducible"], "--absmax has a bound for 'Z'; expected a plane"),
+        (["-m", "220GHz"], "no map with the Id '220GHz' in the input file; these Ids are there"),
+        (["obs_000.g3"], "Name each file once, or say --on-duplicate sum if"),
+    ],
+)
+def test_errors_of_the_library_name_flags(words, text, tmp_path, monkeypatch, capsys):
+    skies.write_files(tmp_path, 1, "flat sparse", "polarized")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["coadd", *words, "obs_000.g3", "-o", "out.g3"]) in (1, 2)
+    said = capsys.readouterr().err
+    assert text in said
+    assert not os.path.exists("out.g3")
+    for name in ("on_duplicate", "map_ids", "absmax is", "reproducible="):
+        assert f" {name}" not in said
+
+
+def test_the_demo_tells_where_it_cannot_write(tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert cli.main(["demo", "-d", str(tmp_path / "file")]) == 1
+    assert f"{tmp_path / 'file'}" in capsys.readouterr().err
+
+
+def test_ids_that_end_like_files_can_be_given(tmp_path):
+    (file,) = skies.write_files(tmp_path, 1, "flat sparse", "hits")
+    frames = [frame for frame in core.G3File(file) if frame.type == core.G3FrameType.Map]
+    assert frames
+    options = options_of("coadd", "--map-ids=odd.g3", file)
+    assert (options.map_ids, options.files) == (["odd.g3"], [file])
