@@ -206,7 +206,7 @@ def _keyval() -> int:
     return MPI.Comm.Create_keyval(delete_fn=free)
 
 
-def agree(comm: Comm, error: Exception | None = None) -> None:
+def agree(comm: Comm, error: BaseException | None = None) -> None:
     """Raise on all ranks if there is an error on any. Collective over `comm`.
 
     This precedes the collective work in which ranks would wait for one that never comes.
@@ -214,7 +214,7 @@ def agree(comm: Comm, error: Exception | None = None) -> None:
     Parameters
     ----------
     comm : communicator
-    error : Exception, optional
+    error : BaseException, optional
         What went wrong on this rank.
 
     Raises

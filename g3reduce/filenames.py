@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Sequence
 from typing import TypeAlias
@@ -14,6 +15,12 @@ from .originals import KnownFiles, same_because
 from .output import check_output
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
+
+# Most file systems take 255 bytes; this leaves room for suffixes.
+_MOST_BYTES = 200
+
+# What ends the name of a file for the system or for libraries, which know "file.h5:/group".
+_NOT_IN_NAMES = "/\\:"
 
 
 def names_of_files(
@@ -67,6 +74,22 @@ def name_of_output(
         return output
 
     return communicators.from_rank(comm, root, look)
+
+
+def as_file_name(text: str) -> str:
+    """A name for a file, without a suffix, out of any text.
+
+    The text itself, if that is one. Else characters that no name may have become ``_``, what is too
+    long is cut, and a few digits of the text's hash follow, so that other texts have other names.
+    """
+    fit = "".join(c if c.isprintable() and c not in _NOT_IN_NAMES else "_" for c in text)
+    if fit.startswith("."):  # hidden, or a folder
+        fit = "_" + fit[1:]
+    while len(fit.encode()) > _MOST_BYTES:
+        fit = fit[:-1]
+    if fit == text and text.strip():
+        return text
+    return f"{fit}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
 
 
 def refuse_repeated(names: Sequence[str]) -> None:

@@ -98,6 +98,11 @@ class Guard:
             raise error
         return False
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a signal has come."""
+        return self._interrupts.number is not None
+
     # -- while the work goes on
 
     def check(self, waiting_for: str = "") -> None:
@@ -160,8 +165,7 @@ class Guard:
         # Whoever has come stays until the host has decided, whatever happens meanwhile: others
         # may have been told to go on, and count on this rank.
         while decision not in messages.decided:
-            for guard in waiting.open_guards:
-                guard.fail_while(waiting_for)
+            waiting.tell(waiting_for)
             pause()
         if not messages.decided.pop(decision):
             waiting.wait(lambda: False, f"the reason why there is no {what}")

@@ -81,6 +81,12 @@ def wait(ready: Callable[[], Any], what: str) -> None:
         pause()
 
 
+def tell(waiting_for: str) -> None:
+    """Let the guards tell others of an error that came, from a wait that must not be left."""
+    for guard in open_guards:
+        guard.fail_while(waiting_for)
+
+
 def pauses() -> Callable[[], None]:
     """A function that lets a little time pass: none at first, then more and more."""
     calls, length = 0, _SHORTEST_S

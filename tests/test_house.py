@@ -37,7 +37,7 @@ ROWS = (
         ),
     ),
     (
-        *("ownership.py", "comm.py", "counter.py", "guards.py"),
+        *("ownership.py", "comm.py", "counter.py", "guards.py", "foreign.py"),
         *("inputs.py", "output.py", "ledger.py", "runs.py", "exact.py"),
         *("observations.py", "originals.py", "overlap.py", "units.py"),
     ),
@@ -79,6 +79,7 @@ NEIGHBOURS = {
     ("mapfile.py", "framefile.py"),
     ("comm.py", "ownership.py"),
     ("counter.py", "comm.py"),
+    ("foreign.py", "comm.py"),
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
     ("output.py", "comm.py"),

@@ -60,6 +60,61 @@ def test_the_command_writes_what_toast_loads(toast, comm, folder, capsys):
         assert not [name for name in os.listdir(folder) if name.startswith(".g3reduce-")]
 
 
+def load(toast, comm, volume):
+    import toast.ops
+
+    data = toast.Data(toast.Comm(world=comm))
+    toast.ops.LoadHDF5(volume=str(volume)).apply(data)
+    return data, {ob.name: ob for ob in data.obs}  # observations are cleared with their data
+
+
+@pytest.mark.ranks(5)
+@pytest.mark.parametrize("groupsize", [None, 1])
+def test_files_are_the_same_however_observations_are_divided(toast, comm, folder, groupsize):
+    """TOAST cannot write one that is divided by time; some groups of ranks get no observation."""
+    pattern = str(folder / "obs_*.g3")
+    whole = stitch_to_toast(pattern, folder / "whole", mpicomm=comm)
+    groups = {} if groupsize is None else {"toastcomm": toast.Comm(comm, groupsize=groupsize)}
+    options = {"distribution": "time", "site": toast.instrument.GroundSite("pole", -90, 0, 2800)}
+    told = stitch_to_toast(pattern, folder / "parts", mpicomm=comm, **groups, **options)
+    assert sorted(told, key=lambda each: each.name) == whole
+    assert all(theirs == told for theirs in comm.allgather(told))
+    (_first, expected), (_second, found) = (
+        load(toast, comm, folder / name) for name in ("whole", "parts")
+    )
+    assert expected.keys() == found.keys() == {each.name for each in whole}
+    for name, ob in expected.items():
+        for field in ("signal", "flags"):
+            mine = found[name].detdata[field].data
+            np.testing.assert_array_equal(mine, ob.detdata[field].data)
+        np.testing.assert_array_equal(found[name].shared["times"], ob.shared["times"])
+
+
+@pytest.mark.ranks(5)
+def test_names_that_no_file_can_have(toast, comm, shared_folder, caplog):
+    sources = ["RA0H/DEC-44", 300 * "x", "..", "a\nb:c", "a_b_c", "é" * 150]
+    if comm.rank == 0:
+        for number, source in enumerate(sources):
+            head, *frames = observation(number, ["a", "b"], 1)
+            del head["SourceName"]
+            head["SourceName"] = source
+            with core.G3Writer(str(shared_folder / f"obs_{number}.g3")) as writer:
+                for frame in [head, *frames]:
+                    writer(frame)
+    comm.Barrier()
+    volume = shared_folder / "saved"
+    told = stitch_to_toast(str(shared_folder / "obs_*.g3"), volume, mpicomm=comm)
+    names = {f"{source}-{number}" for number, source in enumerate(sources)}
+    assert {summary.name for summary in told} == names
+    _kept, data = load(toast, comm, volume)
+    assert {ob.get("observation", ob.name) for ob in data.values()} == names
+    assert {ob.session.name for ob in data.values()} == data.keys()
+    files = {name for name in os.listdir(volume) if "index" not in name}
+    assert {f"{name}.h5" for name in data} == files
+    warned = [text for text in caplog.messages if "has to be one of a file" in text]
+    assert len(warned) == (len(names - data.keys()) if comm.rank == 0 else 0)
+
+
 @pytest.mark.ranks(5)
 def test_what_fails_leaves_no_folder(toast, comm, folder):
     pattern = str(folder / "obs_*.g3")

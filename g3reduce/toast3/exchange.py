@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import comm as communicators
+from .. import foreign
 from ..stitching.filling import fill_in
 from ..stitching.layout import Share
 from ..stitching.restitch import Samples, restitch
@@ -61,7 +62,11 @@ def bring_samples(
     turned = communicators.collectively(
         comm, lambda: observation.turned(shared) if observation else {}
     )
-    return observation and observation.complete(own, turned, unusable)
+    return foreign.together(
+        comm,
+        f"the filling of TOAST's observation {timeline.group!r}",
+        lambda: observation and observation.complete(own, turned, unusable),
+    )
 
 
 def _room(timeline: Timeline, share: Share, *, in_common: bool = False) -> Samples:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+import logging
+from collections.abc import Hashable, Iterable
 from functools import partial
 from typing import Any
 
 from spt3g import core
 
 from .. import comm as communicators
+from .. import foreign
 from ..accumulate import MPIAccumulator
 from ..endmodule import at_the_end
-from ..errors import MismatchError, UsageError
+from ..errors import InputError, MismatchError, UsageError
 from ..stitching.scans import ScanExtractor
 from ..stitching.stitch import read_scans, timelines_of
 from ..stitching.timeline import Timeline, check_choices
@@ -19,8 +21,10 @@ from .bolometers import Bolometers, BolometerWatch
 from .exchange import bring_samples
 from .focalplane import make_focalplane, units_of
 from .importing import load_toast
-from .observation import EmptyObservation, require_samples
+from .observation import EmptyObservation, name_in_toast, require_samples
 from .ranks import deal, toast_ranks
+
+logger = logging.getLogger(__name__)
 
 DISTRIBUTIONS = ("detector", "time")
 
@@ -233,6 +237,7 @@ class TOASTFiller:
             For observations of which the first scan is on this rank.
         """
         owned = {}
+        self._check_names(timelines)
         for group, timeline in timelines.items():
             units_of(timeline.units)
             if self._distribution == "time":
@@ -243,6 +248,24 @@ class TOASTFiller:
                 calibration = self._calibrations[digest]
                 owned[group] = calibration.select(timeline.detectors, f"observation {group!r}")
         return owned
+
+    def _check_names(self, groups: Iterable[Hashable]) -> None:
+        """Say which names TOAST cannot have, and refuse those that would become the same."""
+        known: dict[str, Hashable] = {}
+        for group in groups:
+            name = name_in_toast(group)
+            if name in known:
+                raise InputError(
+                    f"The observations {known[name]!r} and {group!r} would both be {name!r} in "
+                    "TOAST. Give one of them another SourceName."
+                )
+            known[name] = group
+            if name != str(group) and self._comm.rank == 0:
+                logger.warning(
+                    "The observation %.200r is %r in TOAST, where its name has to be one of a file",
+                    group,
+                    name,
+                )
 
     def _calibration_of(self, timeline: Timeline) -> str:
         """The digest of the calibration of an observation, of which there must be one."""
@@ -264,15 +287,20 @@ class TOASTFiller:
     ) -> Any:
         """Make one observation; None if it is not `here`. Collective over all ranks."""
 
-        def empty() -> tuple[EmptyObservation | None, dict[str, int]]:
-            if not here:
-                return None, {}
-            telescope, unusable = self._make_telescope(timeline, bolometers)
-            by_detector = self._distribution == "detector"
-            room = EmptyObservation(self._toastcomm, telescope, timeline, by_detector=by_detector)
-            return room, unusable
+        def telescope() -> tuple[Any, dict[str, int]]:
+            return self._make_telescope(timeline, bolometers) if here else (None, {})
 
-        observation, unusable = communicators.collectively(self._comm, empty)
+        made, unusable = communicators.collectively(self._comm, telescope)
+        by_detector = self._distribution == "detector"
+        observation = foreign.together(
+            self._comm,
+            f"the making of TOAST's observation {timeline.group!r}",
+            lambda: (
+                EmptyObservation(self._toastcomm, made, timeline, by_detector=by_detector)
+                if here
+                else None
+            ),
+        )
         return bring_samples(self._comm, timeline, scans, observation, unusable)
 
     def _make_telescope(

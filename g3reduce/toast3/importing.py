@@ -11,12 +11,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..errors import UsageError
+from .signals import SIGNALS, take_over
 
 # Parts of spt3g that bring an HDF5 library of their own; `spt3g.core` and `spt3g.maps` do not.
 _WITH_HDF5 = ("spt3g.gcp", "spt3g.dfmux")
-
-# Those for which pshmem, TOAST's shared memory, installs a handler: it tidies up and exits with 0.
-_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
 
 
 def load_toast() -> Any:
@@ -46,19 +44,27 @@ def load_toast() -> Any:
         ) from error
     if not hasattr(toast, "Observation"):
         raise UsageError(
-            f"TOAST 3 is needed, but {toast.__name__} {getattr(toast, '__version__', '')} is "
-            "installed: pip install --upgrade 'g3reduce[toast]'."
+            f"TOAST 3 is needed, but {_what(toast)}: pip install --upgrade 'g3reduce[toast]'."
         )
     return toast
+
+
+def _what(module: Any) -> str:
+    """What was found under the name of TOAST."""
+    version = getattr(module, "__version__", None)
+    if version:
+        return f"toast {version} is installed"
+    places = [module.__file__] if getattr(module, "__file__", None) else list(module.__path__)
+    return f"it is not installed; what was found as 'toast' is {', '.join(map(str, places))}"
 
 
 @contextlib.contextmanager
 def _keeping_handlers() -> Iterator[None]:
     """Give signals back to those who had them, such as a guard that is open.
 
-    Signals that would end the process at once stay with TOAST, which removes its shared memory.
+    Those that would end the process do so after TOAST's shared memory was removed.
     """
-    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield
     finally:
@@ -66,6 +72,7 @@ def _keeping_handlers() -> Iterator[None]:
             # None is a handler that was not installed from Python.
             if handler not in (None, signal.SIG_DFL, signal.getsignal(number)):
                 signal.signal(number, handler)
+        take_over()
 
 
 def _require_its_own_hdf5() -> None:

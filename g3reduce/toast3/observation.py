@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime
+from collections.abc import Hashable
 from typing import Any
 
 import numpy as np
 from spt3g import core
 
 from ..errors import InputError
+from ..filenames import as_file_name
 from ..stitching.layout import Share
 from ..stitching.restitch import Samples
 from ..stitching.scans import INVALID
@@ -31,6 +33,11 @@ def require_samples(timeline: Timeline, group_size: int) -> None:
             'ranks without samples. Use distribution="detector", or smaller groups of ranks '
             "(groupsize of toast.Comm)."
         )
+
+
+def name_in_toast(group: Hashable) -> str:
+    """The name that TOAST's observation has: it becomes one of a file."""
+    return as_file_name(str(group))
 
 
 class EmptyObservation:
@@ -57,18 +64,20 @@ class EmptyObservation:
     ):
         toast = load_toast()
         self._timeline = timeline
-        name, n_samples = str(timeline.group), timeline.n_samples
+        name, n_samples = name_in_toast(timeline.group), timeline.n_samples
         self._names = toast.observation.default_values
         self.ob = toast.Observation(
             toastcomm,
             telescope,
             n_samples,
             name=name,
-            session=_session(toast, timeline),
+            session=_session(toast, name, timeline),
             process_rows=toastcomm.group_size if by_detector else 1,
         )
         # TOAST does not part Tcmb from Trj. (Nor could it load an observation without metadata.)
         self.ob["timestream_units"] = timeline.units
+        if name != str(timeline.group):
+            self.ob["observation"] = str(timeline.group)
         unit, self._size = units_of(timeline.units)
         ob, names = self.ob, self._names
         n_local = ob.n_local_samples
@@ -178,9 +187,9 @@ class EmptyObservation:
         return ob
 
 
-def _session(toast: Any, timeline: Timeline) -> Any:
+def _session(toast: Any, name: str, timeline: Timeline) -> Any:
     first, last = timeline.scans[0].header.start, timeline.scans[-1].header.stop
-    return toast.instrument.Session(str(timeline.group), start=_utc(first), end=_utc(last))
+    return toast.instrument.Session(name, start=_utc(first), end=_utc(last))
 
 
 def _utc(ticks: int) -> datetime.datetime:

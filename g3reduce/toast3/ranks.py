@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import comm as communicators
+from .. import foreign
 from ..errors import UsageError
 from .importing import load_toast
 
@@ -31,9 +32,10 @@ def toast_ranks(
     UsageError
         If they are not of the same ranks, or TOAST has no MPI.
     """
-    toast = load_toast()
     if toastcomm is None:
         comm = communicators.resolve(mpicomm)
+        ours = communicators.private(comm)
+        toast = communicators.collectively(ours, load_toast)
         if isinstance(comm, communicators.OneProcess) or comm.size == 1:
             # To TOAST, COMM_SELF stands for a process alone, and None for the world.
             alone = toast.mpi.MPI.COMM_SELF if toast.mpi.use_mpi else None
@@ -43,7 +45,9 @@ def toast_ranks(
                 f"mpicomm has {comm.size} ranks, but TOAST was imported without MPI. Unset "
                 "MPI_DISABLE in the environment; on a login node of NERSC start a job."
             )
-        return comm, toast.Comm(world=comm)
+        made = foreign.together(ours, "the making of a toast.Comm", lambda: toast.Comm(world=comm))
+        return comm, made
+    toast = load_toast()
     if not isinstance(toastcomm, toast.Comm):
         raise UsageError(
             f"toastcomm is {toastcomm!r} ({type(toastcomm).__name__}); expected a toast.Comm, such "

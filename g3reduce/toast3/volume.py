@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import shutil
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from .. import comm as communicators
+from .. import foreign
 from ..errors import OutputError
 from ..filenames import PathLike, names_of_files, refuse_repeated
 from ..output import publish, tell_of_others
@@ -46,7 +51,7 @@ def stitch_to_toast(
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
     **options
-        As in `TOASTFiller`.
+        As in `TOASTFiller`. The files do not depend on `distribution`.
 
     Returns
     -------
@@ -58,19 +63,22 @@ def stitch_to_toast(
     InputError, MismatchError, DuplicateError, UsageError
         On all ranks, as `TOASTFiller` and `stitch_files`. Nothing is written.
     OutputError
-        On all ranks, if the folder cannot be made, or holds anything.
+        On all ranks, if the folder cannot be made, or holds anything, or if a file in it cannot be
+        made. What fails while TOAST writes ends the job (see `foreign.together`).
     """
     world = communicators.resolve(mpicomm)
     comm = communicators.private(world)
     names = names_of_files(comm, files, once=False)
     folder = os.path.realpath(volume)
+    # A file is the same however its observation was divided, but `SaveHDF5` fails by time.
+    by_detector = {"distribution": "detector"} if options.get("distribution") == "time" else {}
 
     def check() -> None:
         refuse_repeated(names)
         _check_volume(folder)
 
     communicators.from_rank(comm, 0, check)
-    filler = TOASTFiller(world, **options)
+    filler = TOASTFiller(world, **options | by_detector)
     try:
         read_files(comm, names, schedule, filler.add)
         data = filler.finish()
@@ -84,12 +92,12 @@ def stitch_to_toast(
 
     try:
         path = communicators.from_rank(comm, 0, make)
-        communicators.collectively(comm, lambda: _save(data, path))
+        _save(comm, data, path)
         publish(comm, made[0] if made else None)
     finally:
         for output in made:
             output.discard()
-    return [_summary(comm, ob) for ob in data.obs]
+    return _summaries(comm, data)
 
 
 def _check_volume(folder: str) -> None:
@@ -105,21 +113,78 @@ def _check_volume(folder: str) -> None:
     tell_of_others(folder, folder)
 
 
-def _save(data: Any, folder: str) -> None:
+def _save(comm: communicators.Comm, data: Any, folder: str) -> None:
+    """Write a file of each observation, and TOAST's index of them. Collective."""
     from toast.ops import SaveHDF5
 
+    communicators.collectively(comm, lambda: _try_to_write(data, folder))
     for ob in data.obs:
         # LoadHDF5 takes it for one that differs from what it computes; it makes it again.
         del ob.telescope.focalplane.detector_data["pol_efficiency"]
     names = load_toast().observation.default_values
-    try:
-        SaveHDF5(volume=folder, detdata=[names.det_data, names.det_flags]).apply(data)
-    except (OSError, RuntimeError) as error:
-        raise OutputError(f"{folder}: writing failed ({error}).") from error
+    fields = [names.det_data, names.det_flags]
+    foreign.together(
+        comm,
+        f"TOAST's writing of files in {folder}",
+        lambda: SaveHDF5(volume=folder, volume_index=None, detdata=fields).apply(data),
+        clear_up=lambda: shutil.rmtree(folder, ignore_errors=True),
+    )
+    foreign.together(
+        comm,
+        f"TOAST's writing of the index in {folder}",
+        lambda: _write_index(comm, data, folder),
+        clear_up=lambda: shutil.rmtree(folder, ignore_errors=True),
+    )
 
 
-def _summary(comm: communicators.Comm, ob: Any) -> StitchedSummary:
-    """What is said of an observation. Collective."""
+def _try_to_write(data: Any, folder: str) -> None:
+    """See that the rank that writes an observation can do so. Later the others wait for it.
+
+    The file is opened by the library that writes it: file systems may refuse its locks.
+    """
+    h5py: Any = importlib.import_module("h5py")  # it has no types
+    for ob in data.obs:
+        if ob.comm.group_rank == 0:
+            path = os.path.join(folder, f"{ob.name}.h5.tmp")
+            try:
+                h5py.File(path, "w").close()
+                os.remove(path)
+            except OSError as error:
+                raise OutputError(f"{path}: this file cannot be written ({error}).") from error
+
+
+def _write_index(comm: Any, data: Any, folder: str) -> None:
+    """One group of ranks after the other: the index is a file of all. Collective."""
+    from toast.instrument import GroundSite
+    from toast.io import VolumeIndex
+
+    index = VolumeIndex(os.path.join(folder, VolumeIndex.default_name))
+    for group in range(data.comm.ngroups):
+        for ob in data.obs if data.comm.group == group else []:
+            # Of telescopes on the ground it wants to tell an azimuth, which spt3g does not have.
+            if not isinstance(ob.telescope.site, GroundSite):
+                index.append(ob, f"{ob.name}.h5")
+        if comm.size > 1:
+            comm.Barrier()
+
+
+def _summaries(comm: communicators.Comm, data: Any) -> list[StitchedSummary]:
+    """What is said of all observations, the same on all ranks. Collective."""
+    mine = communicators.collectively(comm, lambda: [_summary_of_part(ob) for ob in data.obs])
+    first: dict[str, StitchedSummary] = {}
+    flagged: Counter[str] = Counter()
+    for theirs in comm.allgather(mine):
+        for summary, n_flagged in theirs:
+            first.setdefault(summary.name, summary)
+            flagged[summary.name] += n_flagged
+    return [
+        replace(summary, flagged=flagged[name] / (summary.n_detectors * summary.n_samples))
+        for name, summary in first.items()
+    ]
+
+
+def _summary_of_part(ob: Any) -> tuple[StitchedSummary, int]:
+    """What is said of an observation but for flags, and how many this rank has."""
     names = load_toast().observation.default_values
     times, flags = np.asarray(ob.shared[names.times]), np.asarray(ob.shared[names.shared_flags])
     flagged = sum(
@@ -129,12 +194,13 @@ def _summary(comm: communicators.Comm, ob: Any) -> StitchedSummary:
     spans = ob.intervals[names.scanning_interval]
     apart = np.array([times[b.first] - times[a.last - 1] for a, b in pairwise(spans)])
     step = np.median(np.diff(times)) if len(times) > 1 else 0.0
-    return StitchedSummary(
-        ob.name,
+    summary = StitchedSummary(
+        ob.get("observation", ob.name),
         len(ob.all_detectors),
         ob.n_all_samples,
         len(spans),
         float(times[-1] - times[0]),
         tuple(apart[apart > _APART * step].tolist()),
-        sum(comm.allgather(flagged)) / (len(ob.all_detectors) * ob.n_all_samples),
+        0.0,
     )
+    return summary, flagged
