@@ -178,7 +178,7 @@ def test_a_truncated_file_is_named(comm, files, failing):
     if comm.rank == 0:
         os.truncate(path, len(whole) - 1000)
     comm.Barrier()
-    text = f"obs_{failing:03d}.g3, frame 2: this frame cannot be read"
+    text = f"obs_{failing:03d}.g3, frame 2, byte "
     all_fail_together(comm, lambda: run(comm, files), failing, g3reduce.InputError, text)
     if comm.rank == 0:
         path.write_bytes(whole)
@@ -207,7 +207,7 @@ def test_a_truncated_file_that_all_see_is_named(comm, files, shared_folder):
             pipe.Add(g3reduce.MPIMapCoadder(comm))
             pipe.Run()
 
-    all_fail_together(comm, work, 0, g3reduce.InputError, "cut.g3, frame 3: this frame cannot")
+    all_fail_together(comm, work, 0, g3reduce.InputError, "cut.g3, frame 3, byte ")
     all_is_well(comm, files)
 
 
@@ -418,7 +418,7 @@ def test_a_broken_file_of_a_reader_reaches_workers(comm, files, nested):
     comm.Barrier()
     n_io = 2 if comm.size == 4 else 1
     with pytest.raises(
-        g3reduce.G3ReduceError, match=r"frame 2: this frame cannot be read"
+        g3reduce.G3ReduceError, match=r"frame 2, byte \d+: this frame cannot be read"
     ) as caught:
         distribute(comm, files, None, n_io, nested)
     kinds = comm.allgather(type(caught.value))

@@ -97,7 +97,7 @@ def test_a_broken_file_in_a_pipeline_ends_the_job_and_is_named(script, tmp_path)
         stream.truncate(os.path.getsize(files[2]) - 100)
     done, seconds = start(3, [script, "nowhere", *files])
     assert done.returncode != 0
-    assert "obs_002.g3, frame 2: this frame cannot be read" in done.stderr
+    assert "obs_002.g3, frame 2, byte " in done.stderr
     assert "rank 2 of 3 failed" in done.stderr
     assert seconds < 30
 
