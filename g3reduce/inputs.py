@@ -45,7 +45,7 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
         usable = [match for match in matches if match.endswith(SUFFIXES)]
         if not usable:
             found = f"{len(matches)} files, none of them named *.g3" if matches else "nothing"
-            raise InputError(f"The pattern {name!r} matches {found}, seen from {os.getcwd()}.")
+            raise InputError(f"The pattern {name!r} matches {found}, seen from {_here()}.")
         files.extend(usable)
     if not files:
         raise InputError("No input files were given.")
@@ -109,6 +109,13 @@ def check_files(files: Sequence[str]) -> None:
     shown = 10
     more = [f"... and {len(problems) - shown} more"] if len(problems) > shown else []
     raise InputError("\n".join(problems[:shown] + more))
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "a folder that does not exist any more"
 
 
 def _begins_a_frame(head: bytes) -> bool:

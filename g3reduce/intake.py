@@ -77,6 +77,7 @@ class Intake:
         self.ignore_missing_weights = ignore_missing_weights
         self._warns = not ignore_missing_weights
         self._rank = rank
+        self._not_added: list[Any] = []  # frames that were accepted
 
     @property
     def obs_id(self) -> str | Literal[False] | None:
@@ -101,11 +102,13 @@ class Intake:
         Accepted, None or False
             None if it belongs to no coadd, False if it is not even to go on.
         """
-        with mapfile.verified_on_error(frame):
+        # What does not agree with a frame that is broken must not be blamed for it.
+        with mapfile.verified_on_error(*self._not_added, frame):
             addition = self._accept(frame, map_id)
         if not addition:
             mapfile.verify(frame)
             return addition
+        self._not_added.append(frame)
         return Accepted(frame, addition)
 
     def add(self, accepted: Sequence[Accepted]) -> None:
@@ -114,6 +117,7 @@ class Intake:
         with mapfile.verified_on_error(*frames):
             add_frames([addition for _, addition in accepted])
         mapfile.verify(*frames)
+        self._not_added.clear()
 
     def describe(self, frame: Any, entry: Entry | None = None) -> str:
         """How messages name a frame."""

@@ -16,6 +16,7 @@ from spt3g import core, maps
 from . import weighting
 from .agreement import is_odd_in_u, require_agreement_within, weights_key
 from .errors import InputError, MismatchError, UsageError
+from .fileframe import SPT3G_ERRORS, first_line
 from .pixels import Plane, is_flat
 from .weighting import STOKES
 
@@ -123,10 +124,9 @@ def maps_of(frame: Any, where: str) -> dict[str, Any]:
             continue
         try:
             value = frame[key]
-        except RuntimeError as error:
+        except SPT3G_ERRORS as error:
             raise InputError(
-                f"{where}: {key} cannot be read, the file is broken here "
-                f"({str(error).splitlines()[0]})."
+                f"{where}: {key} cannot be read, the file is broken here ({first_line(error)})."
             ) from error
         wanted = maps.G3SkyMapWeights if key.startswith("W") else maps.G3SkyMap
         if not isinstance(value, wanted):
