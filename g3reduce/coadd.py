@@ -306,7 +306,6 @@ class MPIMapCoadder(LikeCoaddMaps):
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
         self._place.end_together(self._comm)
-        warn_of_mixed_ids(self._comm, self._members)
         names, joined, self._statistics = join_coadds(
             self._comm,
             self._intake.coadds,
@@ -317,6 +316,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             require_weights=not self._ignore_missing_weights,
         )
         self._intake.coadds.clear()
+        warn_of_mixed_ids(self._comm, self._members)
         if not names and self._comm.rank == self._root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         if self._result == "sharded":
