@@ -195,6 +195,7 @@ class MPIAccumulator:
         """
         if self._ended:
             raise UsageError("This accumulator has ended its work; make a new one for more frames.")
+        communicators.require_rank(self._comm)
         where = where_of(frame)
         extracted = self._functions.call("extractfunc", self._extract, where, frame)
         if extracted is None:

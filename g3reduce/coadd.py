@@ -272,6 +272,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         """
         if self._ended:
             raise UsageError("This coadder has ended its work; make a new one for more frames.")
+        communicators.require_rank(self._comm)
         return self._intake.accept(frame, lambda: self.get_map_id(frame))
 
     def add_accepted(self, accepted: Sequence[Accepted]) -> None:

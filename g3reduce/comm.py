@@ -60,6 +60,47 @@ class OneProcess:
 Comm: TypeAlias = "MPI.Intracomm | OneProcess"
 
 
+class _Process:
+    """What is known of this process."""
+
+    forked_off_mpi = False  # from a rank: MPI is of no use here
+
+
+def _note_fork() -> None:
+    mpi = sys.modules.get("mpi4py.MPI")
+    _Process.forked_off_mpi |= mpi is not None and mpi.Is_initialized()
+
+
+os.register_at_fork(after_in_child=_note_fork)
+
+
+def is_no_rank() -> bool:
+    """Whether this process was begun by another one, of a pool for example, and not by a launcher.
+
+    It may have the launcher's variables in its environment, and, if it was forked off, MPI in its
+    memory. But messages would be those of the process that began it.
+    """
+    pools = sys.modules.get("multiprocessing.process")
+    return _Process.forked_off_mpi or (pools is not None and pools.parent_process() is not None)
+
+
+def require_rank(comm: Comm) -> None:
+    """Refuse to use a communicator of several ranks where `is_no_rank`.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used here.
+    """
+    if not isinstance(comm, OneProcess) and is_no_rank() and comm.size > 1:
+        raise UsageError(
+            f"The process {os.getpid()} was begun by another one (by fork, or multiprocessing) and "
+            "is no rank of MPI: with a communicator of several ranks it would take the messages "
+            "of that process, and change its sums. Work with mpicomm=None and new objects here, "
+            "and bring results back to the rank that began it."
+        )
+
+
 def launched() -> tuple[int, int] | None:
     """Rank and number of processes as the launcher told them, without touching MPI.
 
@@ -84,16 +125,17 @@ def resolve(mpicomm: Comm | None) -> Comm:
     ----------
     mpicomm : mpi4py.MPI.Intracomm, OneProcess or None
         None stands for the world if a launcher (mpirun, mpiexec, srun, ...) started several
-        processes or if ``G3REDUCE_MPI=1`` is in the environment, else for one process without MPI.
+        processes or if ``G3REDUCE_MPI=1`` is in the environment, else for one process without MPI:
+        also in processes that a rank has begun, see `is_no_rank`.
 
     Raises
     ------
     UsageError
-        If this is no communicator, or if the launcher and the MPI library do not know of each
-        other, so that every process would do the whole work.
+        If this is no communicator, if the launcher and the MPI library do not know of each other,
+        so that every process would do the whole work, or if this process is no rank.
     """
-    if isinstance(mpicomm, OneProcess):
-        return mpicomm
+    if isinstance(mpicomm, OneProcess) or (mpicomm is None and is_no_rank()):
+        return mpicomm or OneProcess()
     started = launched()
     if mpicomm is None:
         if os.environ.get("G3REDUCE_MPI") != "1" and (started is None or started[1] == 1):
@@ -115,6 +157,7 @@ def resolve(mpicomm: Comm | None) -> Comm:
             f"mpicomm is {mpicomm!r} ({type(mpicomm).__name__}); expected an intracommunicator of "
             "mpi4py, or None."
         )
+    require_rank(mpicomm)
     return mpicomm
 
 
@@ -286,6 +329,8 @@ def _shortened(text: str, length: int = 500) -> str:
 
 def world_rank() -> int:
     """The rank of this process in the world, by which messages and the command line name it."""
+    if is_no_rank():
+        return 0
     if "mpi4py.MPI" in sys.modules:
         return int(sys.modules["mpi4py.MPI"].COMM_WORLD.rank)
     started = launched()

@@ -101,11 +101,10 @@ class MPIFileReader:
         self._keeper = Keeper()
         self.begun = self.exhausted = False
         await_source(self)
-        waiting.expect_to_end(self)
 
     def __call__(self, frame: Any) -> Any:
         """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
-        self.begun = True
+        self._begin()
         waiting.check()
         note_source(self)
         following = next(self._frames, None)
@@ -116,12 +115,18 @@ class MPIFileReader:
 
     def __iter__(self) -> Iterator[Any]:
         """Iterate over the frames of this rank, without a pipeline."""
-        self.begun = True
+        self._begin()
         note_source(self)
         for frame in self._frames:
             waiting.check()
             yield frame
         self.exhausted = True
+
+    def _begin(self) -> None:
+        if not self.begun:
+            communicators.require_rank(self._comm)
+            self.begun = True
+            waiting.expect_to_end(self)
 
     def stop(self) -> None:
         """Let no rank begin another file, because something went wrong on this one."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from collections.abc import Iterable
 from typing import Any, TypeVar
@@ -11,7 +13,7 @@ from spt3g import core
 from . import comm as communicators
 from . import waiting
 from .errors import InputError, UsageError
-from .sources import forget_source, last_source, never_asked
+from .sources import forget_source, last_source, never_asked, now
 
 T = TypeVar("T")
 
@@ -33,8 +35,7 @@ class PipelinePlace:
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self.begun = self._has_seen_input = False
-        _open.add(self)
-        forget_source()  # of an earlier pipeline, which may have failed
+        self._made_at = now()
 
     def see(self, frame: Any, module: object) -> bool:
         """Take note of a frame, and tell whether it is a result of a module upstream.
@@ -54,18 +55,20 @@ class PipelinePlace:
                 f"{type(module).__name__} was called with a {type(frame).__name__}; expected a "
                 "G3Frame."
             )
-        self.begun = True
-        if _passing.frame is not frame:
-            _passing.frame, _passing.seen_by = frame, []
-        self._upstream.update(_passing.seen_by)
-        _passing.seen_by.append(self)
-        for source in (getattr(frame, "source", None), last_source()):
+        if not self.begun:
+            self.begun = True
+            _here.open.add(self)
+        if _here.frame is not frame:
+            _here.frame, _here.seen_by = frame, []
+        self._upstream.update(_here.seen_by)
+        _here.seen_by.append(self)
+        for source in (getattr(frame, "source", None), last_source(self._made_at)):
             if source is not None:
                 self._sources.add(source)
         if frame.type not in _NO_INPUT:
             self._has_seen_input = True
         if frame.type == core.G3FrameType.EndProcessing:
-            _passing.frame, _passing.seen_by = None, []
+            _here.frame, _here.seen_by = None, []
         waiting.check()
         return any(_is_copy(frame, result) for result in self._results_of_others)
 
@@ -114,8 +117,11 @@ class PipelinePlace:
         ------
         InputError
             On all ranks (there `RemoteError`), if a reader of any has not read all.
+        UsageError
+            If this process is no rank of `comm`.
         """
-        if waiting.open_guards:
+        communicators.require_rank(comm)
+        if waiting.open_guards():
             # The guard tells the others at once, where an agreement would take them to their end.
             self.require_whole_input()
             waiting.meet(comm, "the end of processing")
@@ -123,9 +129,9 @@ class PipelinePlace:
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""
-        _open.discard(self)
+        _here.open.discard(self)
         self._results_of_others.clear()
-        for other in list(_open):
+        for other in list(_here.open):
             if self in other._upstream:
                 # Held until they have ended, too: a frame is known by its Python object.
                 other._results_of_others.extend(results)
@@ -162,16 +168,27 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b) if isinstance(a, str) or isinstance(b, str) else list(a) == list(b)
 
 
-# Places in this process whose modules have not ended.
-_open: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
+class _Here(threading.local):
+    """What passes in one thread, in which a pipeline works.
 
-
-class _Passing:
-    """The frame that passes through a pipeline just now, and the places that have seen it."""
+    Attributes
+    ----------
+    open : set of PipelinePlace
+        Places whose modules have begun and not ended.
+    frame : G3Frame or None
+        The frame that passes through a pipeline just now.
+    seen_by : list of PipelinePlace
+        The places that have seen it.
+    """
 
     def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.open: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
         self.frame: Any = None
         self.seen_by: list[PipelinePlace] = []
 
 
-_passing = _Passing()
+_here = _Here()
+os.register_at_fork(after_in_child=_here.clear)

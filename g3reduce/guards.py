@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
 import weakref
@@ -53,6 +54,7 @@ class Guard:
         self._untold: BaseException | None = None  # its traceback was not shown yet
         self._failed_at: float | None = None
         self._at: object = None
+        self._pid = 0
         self._earlier: weakref.WeakSet[Any] = weakref.WeakSet()  # sources that began outside
         self._made: set[ownership.Key] = set()
         self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
@@ -68,9 +70,10 @@ class Guard:
             self._watch = StallWatch(self._limit, self._comm.size, tell)
             if self._messages:
                 self._messages.on_beat = self._watch.heard
-        self._earlier.update(source for source in waiting.sources if source.begun)
+        self._earlier.update(waiting.begun_sources())
         self._interrupts.open()
-        waiting.open_guards.append(self)
+        self._pid = os.getpid()
+        waiting.open_guards().append(self)
         return self
 
     def __exit__(
@@ -79,12 +82,14 @@ class Guard:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> Literal[False]:
-        begun = [s for s in list(waiting.sources) if s.begun and s not in self._earlier]
+        if self._pid != os.getpid():
+            return False  # a process that was forked off inside leaves it: no rank of the guard
+        begun = [s for s in list(waiting.begun_sources()) if s not in self._earlier]
         try:
             error = error or self._notice() or _halted(begun)
             failures, error = self._settle(error)
         finally:
-            waiting.open_guards.remove(self)
+            waiting.open_guards().remove(self)
             self._interrupts.close()
             if self._watch:
                 self._watch.close()
@@ -260,11 +265,11 @@ class Guard:
             self._messages.close(leftovers=bool(failures) or self._watch is not None)
             if failures:
                 jobend.settle()
-                comms: list[Any] = [waiting.sources.get(source) for source in begun]
+                comms: list[Any] = [waiting.begun_sources().get(source) for source in begun]
                 used = {comm.key for comm in comms if hasattr(comm, "key")}
                 ownership.take_back(self._comm, used | self._made)
         for source in begun:
-            waiting.sources.pop(source, None)
+            waiting.begun_sources().pop(source, None)
         ownership.free(self._comm)
 
     def _describe(self, error: BaseException) -> Failure:

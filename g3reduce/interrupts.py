@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from types import FrameType
@@ -37,6 +38,7 @@ class Interrupts:
             for number in _NUMBERS:
                 self._previous[number] = signal.signal(number, self._catch)
             self._again_at = 0.0
+            _catching.append(self)
         except ValueError:  # not the main thread: signals are somebody else's
             return
 
@@ -50,6 +52,8 @@ class Interrupts:
     def close(self) -> None:
         """Let those catch that did before."""
         self._again_at = float("inf")
+        if self in _catching:
+            _catching.remove(self)
         for number, handler in self._previous.items():
             # None is a handler that was not installed from Python, and cannot be from there.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
@@ -70,3 +74,20 @@ class Interrupts:
         elif now - self._came_at > _SAME_S:  # in earnest: not even the other ranks are awaited
             signal.signal(number, signal.SIG_DFL)
             signal.raise_signal(number)
+
+
+_catching: list[Interrupts] = []
+
+
+def catching() -> list[Interrupts]:
+    """Those that are open in this process, the innermost last."""
+    return list(_catching)
+
+
+def _close_all() -> None:
+    """A process that was forked off obeys its signals: nobody looks there at what came."""
+    for one in reversed(catching()):
+        one.close()
+
+
+os.register_at_fork(after_in_child=_close_all)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import os
 import sys
 import time
 import weakref
@@ -25,19 +26,20 @@ def end_job_on_exception() -> None:
     Without it, the other ranks wait for the lost one until the queue's time is up. Ranks whose
     error was already told by another one leave the printing to that one. A rank that just ends,
     by ``sys.exit`` for example, while a module has not (see `must_end`), ends the job, too.
-    Installing it twice does nothing. Exceptions in threads do not pass here.
+    Installing it twice does nothing. Exceptions in threads do not pass here, and those in processes
+    that are forked off concern nobody else.
     """
     if getattr(sys.excepthook, "ends_job", False):
         return
-    previous = sys.excepthook
-    atexit.register(_end)
+    previous, pid = sys.excepthook, os.getpid()
+    atexit.register(_end, pid)
 
     def hook(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
         from mpi4py import MPI
 
-        if MPI.Is_finalized():
+        if MPI.Is_finalized() or os.getpid() != pid:
             previous(kind, error, traceback)
             return
         world = MPI.COMM_WORLD
@@ -87,10 +89,10 @@ def at_end(release: Callable[[], None]) -> None:
     _releases.append(release)
 
 
-def _end() -> None:
+def _end(pid: int) -> None:
     from mpi4py import MPI
 
-    if MPI.Is_finalized():
+    if MPI.Is_finalized() or os.getpid() != pid:
         return
     left = {type(module).__name__ for module in _modules if module.unfinished}
     if not left:

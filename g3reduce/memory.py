@@ -12,6 +12,7 @@ import functools
 import itertools
 import mmap
 import os
+import threading
 import weakref
 from math import prod
 from typing import NamedTuple, Protocol
@@ -69,13 +70,15 @@ class SharedMemory:
     """Memory that other processes of the node can map, for arrays that are large enough.
 
     What cannot be shared (too small, too many, refused by the system) is private; `stretch_of`
-    tells. A process that was forked off may read the arrays, but changes them for its parent, too.
+    tells. A process that was forked off may read the arrays, but changes them for its parent, too:
+    it must not, and gets private memory itself.
     """
 
     def __init__(self) -> None:
         self._pid = os.getpid()
         self._fd = os.memfd_create(_NAME)
         self._end = 0
+        self._growing = threading.Lock()
         self._stretches: dict[int, Stretch] = {}
         weakref.finalize(self, os.close, self._fd).atexit = False
 
@@ -84,6 +87,8 @@ class SharedMemory:
         nbytes = prod(shape) * np.dtype(dtype).itemsize
         if nbytes < SMALLEST or len(self._stretches) >= MOST_STRETCHES:
             return np.zeros(shape, dtype)
+        if os.getpid() != self._pid:
+            return PRIVATE.zeros(shape, dtype)
         try:
             return self.require(shape, dtype)
         except OSError:
@@ -95,15 +100,19 @@ class SharedMemory:
         Raises
         ------
         OSError
-            If the system has no memory or no file descriptor left.
+            If the system has no memory or no file descriptor left, or if this is the memory of a
+            process from which this one was forked off.
         """
+        if os.getpid() != self._pid:
+            raise OSError("this process was forked off from the one whose memory it is")
         nbytes = prod(shape) * np.dtype(dtype).itemsize
-        offset, begin = self._end, next(_PLACES)
+        begin = next(_PLACES)
         length = -(-(begin + max(nbytes, 1)) // mmap.PAGESIZE) * mmap.PAGESIZE
-        os.ftruncate(self._fd, offset + length)
+        with self._growing:
+            # Places in the file are not used twice. It is sparse, so that costs nothing.
+            offset, self._end = self._end, self._end + length
+            os.ftruncate(self._fd, self._end)
         mapping = mmap.mmap(self._fd, length, offset=offset)
-        # Places in the file are not used twice. It is sparse, so that costs nothing.
-        self._end = offset + length
         whole = np.frombuffer(mapping, np.uint8)
         address = _address(whole) + begin
         self._stretches[address] = Stretch(self._pid, self._fd, offset + begin, nbytes)

@@ -124,11 +124,13 @@ class MPIFrameParallelizer:
         self.progress = Progress(self._comm.rank)
         self._on_progress = on_progress
         self.begun = self.exhausted = False
-        waiting.expect_to_end(self, self._comm)
 
     def __call__(self, frame: Any) -> Any:
         """Send a frame, on a reader; return the next one, on a worker (spt3g calls this)."""
-        self.begun = True
+        if not self.begun:
+            communicators.require_rank(self._comm)
+            self.begun = True
+            waiting.expect_to_end(self, self._comm)
         waiting.check()
         if self._receiver is not None:
             return self._next(self._receiver)

@@ -225,6 +225,7 @@ class MPIReducer:
         """
         if self._ended:
             raise UsageError("This reducer has ended its work; make a new one for more frames.")
+        communicators.require_rank(self._comm)
         unit = unit_of(frame)
         where = where_of(frame)
         self._grouping.look_at(frame)

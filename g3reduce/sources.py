@@ -1,10 +1,14 @@
 """The first modules of pipelines: the frames that they give, and which of them is at work.
 
-From this, end modules know whether a pipeline was halted before its source was exhausted.
+From this, end modules know whether a pipeline was halted before its source was exhausted. A
+pipeline works in one thread, so each thread takes note of its own.
 """
 
 from __future__ import annotations
 
+import itertools
+import os
+import threading
 import weakref
 from typing import Any
 
@@ -41,35 +45,65 @@ class Keeper:
         return frame
 
 
-# The reader that gave a frame to its pipeline last.
-_last_source: list[weakref.ref[Any]] = []
+class _Here(threading.local):
+    """What happened last in one thread.
 
-# The newest reader, as long as its pipeline has not asked it for a frame.
-_new_source: list[weakref.ref[Any]] = []
+    Attributes
+    ----------
+    last : (weakref, int) or None
+        The reader that gave a frame to its pipeline last, and when.
+    newest : weakref or None
+        The newest reader.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.last: tuple[weakref.ref[Any], int] | None = None
+        self.newest: weakref.ref[Any] | None = None
+
+
+_here = _Here()
+os.register_at_fork(after_in_child=_here.clear)
+
+_moments = itertools.count()
+
+
+def now() -> int:
+    """A moment, later than all that were asked for before."""
+    return next(_moments)
 
 
 def await_source(source: Any) -> None:
     """Take note of a new reader."""
-    _new_source[:] = [weakref.ref(source)]
+    _here.newest = weakref.ref(source)
 
 
 def never_asked() -> bool:
     """Whether the newest reader was not asked for a frame by any pipeline."""
-    return any(source() is not None for source in _new_source)
+    newest = _here.newest() if _here.newest is not None else None
+    return newest is not None and not newest.begun
 
 
 def note_source(source: Any) -> None:
     """Take note that this reader gives a frame to its pipeline now."""
-    if any(new() is source for new in _new_source):
-        _new_source.clear()
-    _last_source[:] = [weakref.ref(source)]
+    _here.last = weakref.ref(source), now()
 
 
-def last_source() -> Any:
-    """The reader from whose pipeline a module is called now, if it is one of ours."""
-    return _last_source[0]() if _last_source else None
+def last_source(since: int) -> Any:
+    """The reader from whose pipeline a module is called now, if it is one of ours.
+
+    Parameters
+    ----------
+    since : int
+        A moment before that pipeline began: an earlier one may have failed.
+    """
+    if _here.last is None or _here.last[1] < since:
+        return None
+    return _here.last[0]()
 
 
 def forget_source() -> None:
     """Forget the reader of a pipeline that has ended."""
-    _last_source.clear()
+    _here.last = None

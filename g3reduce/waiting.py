@@ -2,10 +2,15 @@
 
 Inside a guard (`g3reduce.guard`) no rank waits for another that will never come: each wait looks
 whether a guard has something to tell. Outside of guards all of this does nothing.
+
+A guard covers the thread that opened it: pipelines in other threads have nothing to do with it.
+Neither have processes that are forked off inside of it.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 import time
 import weakref
 from collections.abc import Callable
@@ -15,16 +20,43 @@ from typing import Any
 _SPINS = 200
 _SHORTEST_S, _LONGEST_S = 2e-5, 1e-3
 
-# The guards that are open in this process (`g3reduce.guards.Guard`), the innermost last.
-open_guards: list[Any] = []
 
-# Sources of frames, and the communicators on which they work.
-sources: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+class _Here(threading.local):
+    """What is open in one thread.
+
+    Attributes
+    ----------
+    guards : list of g3reduce.guards.Guard
+        The innermost last.
+    sources : dict of object to communicator
+        Sources of frames that have begun here, and the communicators on which they work.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.guards: list[Any] = []
+        self.sources: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
+
+
+_here = _Here()
+os.register_at_fork(after_in_child=_here.clear)
+
+
+def open_guards() -> list[Any]:
+    """The guards that are open in this thread, the innermost last."""
+    return _here.guards
+
+
+def begun_sources() -> weakref.WeakKeyDictionary[Any, Any]:
+    """Sources of frames that have begun in this thread, and their communicators."""
+    return _here.sources
 
 
 def check() -> None:
     """Raise what the guards have to tell, if anything. Modules call it upon each frame."""
-    for guard in open_guards:
+    for guard in _here.guards:
         guard.check()
 
 
@@ -36,26 +68,26 @@ def moved(at: object = None) -> None:
     at : object, optional
         The name of the frame that the pipeline of this rank works on now. Errors tell it.
     """
-    for guard in open_guards:
+    for guard in _here.guards:
         guard.moved(at)
 
 
 def expect_to_end(source: Any, comm: Any = None) -> None:
-    """Let the guard in which a source of frames begins see to it that it also ends.
+    """Let the guard in which a source of frames begins, as it does now, see to it that it ends.
 
     Parameters
     ----------
     source : object
-        Has ``begun`` and ``exhausted``: whether the first and the last frame were asked for.
+        Has ``exhausted``: whether the last frame was asked for.
     comm : communicator, optional
         The source's own, which a guard takes back if it does not end.
     """
-    sources[source] = comm
+    _here.sources[source] = comm
 
 
 def made(key: Any) -> None:
     """Tell the guards of a communicator that was made inside of them."""
-    for guard in open_guards:
+    for guard in _here.guards:
         guard.made(key)
 
 
@@ -76,14 +108,14 @@ def wait(ready: Callable[[], Any], what: str) -> None:
     """
     pause = pauses()
     while not ready():
-        for guard in open_guards:
+        for guard in _here.guards:
             guard.check(waiting_for=what)
         pause()
 
 
 def tell(waiting_for: str) -> None:
     """Let the guards tell others of an error that came, from a wait that must not be left."""
-    for guard in open_guards:
+    for guard in _here.guards:
         guard.fail_while(waiting_for)
 
 
@@ -115,7 +147,7 @@ def meet(comm: Any, what: str) -> None:
     """
     if comm.size == 1:
         return
-    for guard in reversed(open_guards):
+    for guard in reversed(_here.guards):
         if guard.covers(comm):
             guard.meet(comm, what)
             return

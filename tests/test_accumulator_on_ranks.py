@@ -135,7 +135,7 @@ def all_raise(comm, work, kinds, *parts):
     assert {kind for kind, _, _ in stories} <= {*kinds, g3reduce.RemoteError}, stories
     assert {kind for kind, _, _ in stories} != {g3reduce.RemoteError}, stories
     assert all(part in text for part in parts for _, text, _ in stories), stories
-    assert not waiting.open_guards
+    assert not waiting.open_guards()
 
 
 @pytest.mark.ranks(2, 3)

@@ -72,7 +72,7 @@ def all_fail_together(comm, work, failing, kind, *texts):
         assert isinstance(error, g3reduce.RemoteError), stories
         assert list(error.failures) == [failing], stories
         assert all(text in str(error) for text in (f"rank {failing}: ", *texts)), stories
-    assert not waiting.open_guards
+    assert not waiting.open_guards()
 
 
 def all_is_well(comm, files):

@@ -320,7 +320,7 @@ def all_raise(comm, work, failing, kind, text, cause=Failed):
     else:
         assert isinstance(error, g3reduce.RemoteError), stories
         assert f"rank {failing}: " in str(error), stories
-    assert not waiting.open_guards
+    assert not waiting.open_guards()
 
 
 def fail(*arguments):

@@ -314,7 +314,7 @@ def all_raise(comm, work, kind, *parts, everywhere=True):
     assert all(part in text for part in parts for _, text, _ in stories), stories
     if everywhere:
         assert len({text for _, text, _ in stories}) == 1, stories
-    assert not waiting.open_guards
+    assert not waiting.open_guards()
 
 
 def disagreeing(rng, what):

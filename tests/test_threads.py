@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import os
+import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,9 @@ from spt3g import maps
 from g3reduce import coadd_files, digest
 
 SECONDS = 10 if os.environ.get("G3REDUCE_TEST_ALL") else 0.6
+
+# What a test process does upon SIGTERM, pools must not do when they are ended.
+MORTAL = signal.signal, (signal.SIGTERM, signal.SIG_DFL)
 
 KINDS = ("flat sparse", "flat dense", "healpix ring", "healpix indexed", "healpix dense")
 
@@ -76,7 +80,7 @@ def test_eight_threads_coadd_right(jobs, hasty):
 def test_four_forked_workers_coadd_right(jobs):
     for job in jobs:  # so that the parent has all scratch memory that there is
         coadd_repeatedly(job, 0)
-    with multiprocessing.get_context("fork").Pool(4) as pool:
+    with multiprocessing.get_context("fork").Pool(4, *MORTAL) as pool:
         work = functools.partial(coadd_repeatedly, seconds=SECONDS)
         require_no_fault(pool.map(work, jobs[:4], chunksize=1))
 
@@ -84,7 +88,7 @@ def test_four_forked_workers_coadd_right(jobs):
 def test_threads_of_forked_workers_coadd_right(jobs):
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(functools.partial(coadd_repeatedly, seconds=0), jobs))
-        with multiprocessing.get_context("fork").Pool(2) as processes:
+        with multiprocessing.get_context("fork").Pool(2, *MORTAL) as processes:
             outcomes = processes.map(coadd_in_threads, [jobs[:2], jobs[2:4]], chunksize=1)
     require_no_fault([one for some in outcomes for one in some])
 

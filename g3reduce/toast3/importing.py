@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -64,6 +65,9 @@ def _keeping_handlers() -> Iterator[None]:
 
     Those that would end the process do so after TOAST's shared memory was removed.
     """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # where no handler can be installed, neither by TOAST
+        return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
         yield

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from .. import comm as communicators
-from .. import waiting
+from .. import interrupts
 
 # Those for which pshmem, TOAST's shared memory, installs a handler.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
@@ -66,7 +66,16 @@ def _look_out() -> None:
         os.close(ours)
         os.close(theirs)
         return
+    os.register_at_fork(after_in_child=_let_go)
     threading.Thread(target=_watch, args=(ours,), name="g3reduce signals", daemon=True).start()
+
+
+def _let_go() -> None:
+    """Leave the signals of a process that was forked off to itself."""
+    signal.set_wakeup_fd(-1)
+    for number in SIGNALS:
+        if signal.getsignal(number) is _end:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _watch(pipe: int) -> None:
@@ -81,10 +90,10 @@ def _is_heard(number: int) -> bool:
     if signal.getsignal(number) in (_end, _handler_of_toast()):
         time.sleep(_PATIENCE_S)  # it ends before that, if it hears
         return False
-    if number == signal.SIGINT or not waiting.open_guards:
+    if number == signal.SIGINT or not interrupts.catching():
         return True
     time.sleep(_PATIENCE_IN_GUARDS_S)
-    return any(guard.interrupted for guard in waiting.open_guards)
+    return any(one.number is not None for one in interrupts.catching())
 
 
 def _end_from_aside(number: int) -> None:
