@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, TypeVar
 
 from spt3g import core
@@ -35,7 +35,10 @@ class PipelinePlace:
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self.begun = self._has_seen_input = False
+        self._left = False
         self._made_at = now()
+        self._made_in = _here.open
+        _here.open.add(self)
 
     def see(self, frame: Any, module: object) -> bool:
         """Take note of a frame, and tell whether it is a result of a module upstream.
@@ -87,8 +90,7 @@ class PipelinePlace:
 
         Another one that has not seen a frame yet may.
         """
-        others = [other for other in _open if other is not self]
-        return all(other.begun and self not in other._upstream for other in others)
+        return all(other.begun and self not in other._upstream for other in self._others())
 
     def require_whole_input(self) -> None:
         """Refuse to end before the readers have.
@@ -129,12 +131,16 @@ class PipelinePlace:
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""
-        _here.open.discard(self)
+        self._left = True
         self._results_of_others.clear()
-        for other in list(_here.open):
+        for other in self._others():
             if self in other._upstream:
                 # Held until they have ended, too: a frame is known by its Python object.
                 other._results_of_others.extend(results)
+
+    def _others(self) -> set[PipelinePlace]:
+        """Those that may stand in the same pipeline."""
+        return {*self._made_in, *_here.open} - {self}
 
 
 def at_the_end(ended: bool, outcome: T, what: str) -> T:
@@ -168,13 +174,31 @@ def _same(a: Any, b: Any) -> bool:
     return bool(a == b) if isinstance(a, str) or isinstance(b, str) else list(a) == list(b)
 
 
+class _Open:
+    """Places that were made, or have begun, in one thread, and that were not left.
+
+    Only that thread adds some; others may look.
+    """
+
+    def __init__(self) -> None:
+        self._places: tuple[weakref.ref[PipelinePlace], ...] = ()
+
+    def __iter__(self) -> Iterator[PipelinePlace]:
+        for place in [place() for place in self._places]:
+            if place is not None and not place._left:
+                yield place
+
+    def add(self, place: PipelinePlace) -> None:
+        if place not in self:
+            self._places = tuple(map(weakref.ref, (*self, place)))
+
+
 class _Here(threading.local):
     """What passes in one thread, in which a pipeline works.
 
     Attributes
     ----------
-    open : set of PipelinePlace
-        Places whose modules have begun and not ended.
+    open : _Open
     frame : G3Frame or None
         The frame that passes through a pipeline just now.
     seen_by : list of PipelinePlace
@@ -185,7 +209,7 @@ class _Here(threading.local):
         self.clear()
 
     def clear(self) -> None:
-        self.open: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
+        self.open = _Open()
         self.frame: Any = None
         self.seen_by: list[PipelinePlace] = []
 
