@@ -103,11 +103,6 @@ class Guard:
             raise error
         return False
 
-    @property
-    def interrupted(self) -> bool:
-        """Whether a signal has come."""
-        return self._interrupts.number is not None
-
     # -- while the work goes on
 
     def check(self, waiting_for: str = "") -> None:
