@@ -14,7 +14,7 @@ from collections.abc import Callable
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from . import ownership, waiting
+from . import launchers, ownership, waiting
 from .errors import G3ReduceError, RemoteError, UsageError
 from .jobend import end_job_on_exception
 
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 T = TypeVar("T")
-
-# Environment variables by which launchers tell a process its rank and the number of processes.
-_LAUNCHERS = (
-    ("PMI_RANK", "PMI_SIZE"),  # MPICH, Intel MPI, srun --mpi=pmi2
-    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
-    ("MV2_COMM_WORLD_RANK", "MV2_COMM_WORLD_SIZE"),
-    ("PALS_RANKID", "PALS_SIZE"),
-    ("FLUX_TASK_RANK", "FLUX_JOB_SIZE"),
-    # Not SLURM_NTASKS: a batch script has it, too, and is one process.
-    ("SLURM_PROCID", "SLURM_STEP_NUM_TASKS"),
-)
 
 
 class OneProcess:
@@ -101,23 +90,6 @@ def require_rank(comm: Comm) -> None:
         )
 
 
-def launched() -> tuple[int, int] | None:
-    """Rank and number of processes as the launcher told them, without touching MPI.
-
-    Returns
-    -------
-    (rank, size) or None
-        None where no MPI launcher started this process. ``G3REDUCE_MPI=0`` in the environment
-        says that none did.
-    """
-    if os.environ.get("G3REDUCE_MPI") == "0":
-        return None
-    for rank, size in _LAUNCHERS:
-        if rank in os.environ and size in os.environ:
-            return int(os.environ[rank]), int(os.environ[size])
-    return None
-
-
 def resolve(mpicomm: Comm | None) -> Comm:
     """The communicator that an argument ``mpicomm`` stands for.
 
@@ -125,33 +97,32 @@ def resolve(mpicomm: Comm | None) -> Comm:
     ----------
     mpicomm : mpi4py.MPI.Intracomm, OneProcess or None
         None stands for the world if a launcher (mpirun, mpiexec, srun, ...) started several
-        processes or if ``G3REDUCE_MPI=1`` is in the environment, else for one process without MPI:
-        also in processes that a rank has begun, see `is_no_rank`.
+        processes, if MPI is running with several ranks, or if ``G3REDUCE_MPI=1`` is in the
+        environment, else for one process without MPI: also in processes that a rank has begun, see
+        `is_no_rank`.
 
     Raises
     ------
     UsageError
-        If this is no communicator, if the launcher and the MPI library do not know of each other,
-        so that every process would do the whole work, or if this process is no rank.
+        If this is no communicator, MPI is not running, the launcher and the MPI library do not
+        know of each other, so that every process would do the whole work, or if this process is no
+        rank.
     """
-    if isinstance(mpicomm, OneProcess) or (mpicomm is None and is_no_rank()):
-        return mpicomm or OneProcess()
-    started = launched()
-    if mpicomm is None:
-        if os.environ.get("G3REDUCE_MPI") != "1" and (started is None or started[1] == 1):
-            return OneProcess()
-        from mpi4py import MPI
-
-        mpicomm = MPI.COMM_WORLD
+    if isinstance(mpicomm, OneProcess):
+        return mpicomm
+    if mpicomm is None and (is_no_rank() or not launchers.several()):
+        return OneProcess()
     from mpi4py import MPI
 
-    if mpicomm == MPI.COMM_WORLD and started is not None and started[1] > 1 == mpicomm.size:
+    if not MPI.Is_initialized() or MPI.Is_finalized():
         raise UsageError(
-            f"The launcher started {started[1]} processes, but each is alone in the world of the "
-            f"MPI library that mpi4py found ({MPI.Get_library_version().splitlines()[0]}). Start "
-            "them with the mpirun of that library, or point mpi4py at the launcher's "
-            "(MPI4PY_LIBMPI)."
+            "MPI is not running: mpi4py was told not to start it (mpi4py.rc.initialize), or it was "
+            "finalized. Call MPI.Init() before, or give mpicomm=g3reduce.comm.OneProcess()."
         )
+    if mpicomm is None:
+        mpicomm = MPI.COMM_WORLD
+    if mpicomm == MPI.COMM_WORLD:
+        launchers.check_world(mpicomm.size, MPI.Get_library_version().splitlines()[0])
     if not isinstance(mpicomm, MPI.Intracomm) or mpicomm == MPI.COMM_NULL:
         raise UsageError(
             f"mpicomm is {mpicomm!r} ({type(mpicomm).__name__}); expected an intracommunicator of "
@@ -331,10 +302,10 @@ def world_rank() -> int:
     """The rank of this process in the world, by which messages and the command line name it."""
     if is_no_rank():
         return 0
-    if "mpi4py.MPI" in sys.modules:
+    if launchers.size_of_running_mpi():
         return int(sys.modules["mpi4py.MPI"].COMM_WORLD.rank)
-    started = launched()
-    return started[0] if started else 0
+    started = launchers.launched()
+    return started.rank if started else 0
 
 
 def describe_error(error: BaseException) -> str:

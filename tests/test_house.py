@@ -25,6 +25,7 @@ ROWS = (
             "outputfile.py",
             "transfer.py",
             "launch.py",
+            "launchers.py",
             "memory.py",
             "filebytes.py",
             "compressed.py",

@@ -128,7 +128,7 @@ def test_processes_that_do_not_know_of_each_other_refuse_to_work(tmp_path):
         env=lonely | {"PALS_RANKID": "0", "PALS_SIZE": "4"},
     )
     assert done.returncode == 2
-    assert "The launcher started 4 processes, but each is alone" in done.stderr
+    assert "The launcher started 4 processes (PALS_SIZE), but each is alone" in done.stderr
     assert not (tmp_path / "out.g3").exists()
 
 

@@ -12,8 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..comm import launched
 from ..errors import G3ReduceError, OutputError, UsageError
+from ..launchers import several
 from .values import count, seed
 
 DESCRIPTION = """\
@@ -89,8 +89,7 @@ _DEG = 3.141592653589793 / 180  # in G3Units, which count radians
 
 
 def _check(options: argparse.Namespace) -> None:
-    started = launched()
-    if started is not None and started[1] > 1:
+    if several():
         raise UsageError("the demo starts its ranks itself: run it without mpirun")
     # Files that this run does not make would go into its coadd.
     made = {f"obs_{number:04d}.g3" for number in range(1, options.observations + 1)}
