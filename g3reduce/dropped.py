@@ -1,7 +1,7 @@
 """Samples that never came, as spt3g says it in a map of timestreams.
 
-SO's G3SuperTimestream keeps a time for each sample. spt3g reads one into a `G3TimestreamMap` of even
-steps: where samples are missing it puts NaN, or, into integers, 0 and beside the detectors a
+SO's G3SuperTimestream keeps a time for each sample. spt3g reads one into a `G3TimestreamMap` of
+even steps: where samples are missing it puts NaN, or, into integers, 0 and beside the detectors a
 timestream that is 1 there. That is the only entry of such a map that is no detector.
 """
 

@@ -258,7 +258,7 @@ def test_files_that_overlap_or_come_twice_are_refused(files, frames, tmp_path):
         stitch_files([files[0], os.path.relpath(files[0])], tmp_path / "out.g3")
     with pytest.raises(DuplicateError, match=r"named twice\. Name"):
         stitch_files([files[0]] * 2, tmp_path / "out.g3")
-    late = scans.an_observation(rng(), (7,), start=scans.START + 10, detectors="abc")
+    late = scans.an_observation(rng(), (7,), start=scans.START + 10**5, detectors="abc")
     late = scans.write_files(tmp_path, late, 1, "late")
     with pytest.raises(InputError, match="must not overlap"):
         stitch_files([*files, *late], tmp_path / "out.g3")

@@ -132,7 +132,9 @@ def test_what_cannot_be_filled_is_an_error_on_all_ranks(toast, comm):
             fill(frames, comm, **options)
 
     other = calibration_frame(NAMES[1], 99) if comm.rank == 2 else calibration
-    text = r"Observation 'field-1': .*\(rank 2\) came with another calibration than .*\(rank 0\)"
+    text = (
+        r"Observation 'field-1': .*\(rank 2\) came with another calibration of .* than .*\(rank 0\)"
+    )
     on_all(MismatchError, text, [head, other, *mine])
     few = calibration_frame(NAMES[1][:2], 1)
     on_all(

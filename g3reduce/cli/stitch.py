@@ -75,9 +75,19 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--flags", metavar="KEY", help="key of flags of samples, for all detectors")
     parser.add_argument("--detector-flags", metavar="KEY", help="key of flags by detector")
     parser.add_argument(
+        "--times",
+        metavar="KEY",
+        help="key of the times of samples, where some were lost inside scans",
+    )
+    parser.add_argument(
+        "--valid",
+        metavar="KEY",
+        help="the same from a mask: true for each sample that came",
+    )
+    parser.add_argument(
         "--gaps",
         choices=("keep", "fill", "refuse"),
-        help="times between scans: keep them as they are, fill them with flagged samples, or "
+        help="times without samples: keep them as they are, fill them with flagged samples, or "
         "refuse them (default: keep, and for TOAST fill)",
     )
     parser.add_argument(
@@ -85,6 +95,13 @@ def add_parser(subparsers: Any) -> None:
         choices=("flag", "refuse"),
         default="flag",
         help="detectors that some scans lack: flag them there, or refuse (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--overlap",
+        choices=("refuse", "drop"),
+        default="refuse",
+        help="a sample that is the last of one scan and the first of the next: refuse, or leave it "
+        "out of the later one (default: %(default)s)",
     )
     parser.add_argument(
         "--detectors-per-frame",
@@ -154,6 +171,9 @@ def _stitch(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:
         detector_flags=options.detector_flags,
         gaps=options.gaps or "keep",
         missing=options.missing,
+        overlap=options.overlap,
+        times=options.times,
+        valid=options.valid,
         detectors_per_frame=options.detectors_per_frame,
         schedule=options.schedule,
     )
@@ -178,6 +198,9 @@ def _stitch_to_toast(options: argparse.Namespace, comm: Comm) -> list[StitchedSu
         nets=options.nets,
         gaps=options.gaps or "fill",
         missing=options.missing,
+        overlap=options.overlap,
+        times=options.times,
+        valid=options.valid,
     )
 
 

@@ -30,8 +30,11 @@ def stitch_files(
     boresight: str | None = "OnlineRaDecRotation",
     flags: str | None = None,
     detector_flags: str | None = None,
+    times: str | None = None,
+    valid: str | None = None,
     gaps: str = "keep",
     missing: str = "flag",
+    overlap: str = "refuse",
     detectors_per_frame: int | None = None,
     schedule: str = "dynamic",
 ) -> list[StitchedSummary]:
@@ -52,11 +55,13 @@ def stitch_files(
     timestreams : str or list of str
         Keys of Scan frames, of one `G3TimestreamMap` or of several, which must have the same
         times.
-    boresight, flags, detector_flags : str or None
+    boresight, flags, detector_flags, times, valid : str or None
         Keys of Scan frames, as in `stitch`.
     gaps : {"keep", "fill", "refuse"}
         As in `stitch`.
     missing : {"flag", "refuse"}
+        As in `stitch`.
+    overlap : {"refuse", "drop"}
         As in `stitch`.
     detectors_per_frame : int or None
         A Scan frame for so many detectors each; None: one for each observation.
@@ -85,24 +90,25 @@ def stitch_files(
     comm = communicators.private(mpicomm)
     names_of_maps = [timestreams] if isinstance(timestreams, str) else list(timestreams)
     # One of the maps brings along what there is once for all.
+    once, for_each = (boresight, flags), (detector_flags, times, valid)
     keys = communicators.collectively(
         comm,
         lambda: [
-            ScanKeys(name, None if number else boresight, None if number else flags, detector_flags)
+            ScanKeys(name, *((None, None) if number else once), *for_each)
             for number, name in enumerate(names_of_maps)
         ],
     )
     sample_flags = flags or FLAGS
 
     def check() -> None:
-        check_choices(gaps, missing)
+        check_choices(gaps, missing, overlap)
         _check_keys(names_of_maps, keys_beside(boresight, sample_flags, names_of_maps))
         number = detectors_per_frame
         if number is not None and not (isinstance(number, int) and number >= 1):
             raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
 
     communicators.collectively(comm, check)
-    told = (keys, gaps, missing, detectors_per_frame)
+    told = (keys, gaps, missing, overlap, detectors_per_frame)
     communicators.same_everywhere(comm, "The arguments of stitch_files", told)
     names = names_of_files(comm, files, once=False)
     communicators.from_rank(comm, 0, lambda: refuse_repeated(names))
@@ -112,7 +118,9 @@ def stitch_files(
     stitched: dict[str, dict[Hashable, StitchedObservation]] = {}
     origins: dict[Hashable, list[Origin]] = {}
     for name, accumulator in zip(names_of_maps, scans.accumulators, strict=True):
-        stitched[name] = stitch(accumulator, gaps=gaps, missing=missing, drop_input=True)
+        stitched[name] = stitch(
+            accumulator, gaps=gaps, missing=missing, overlap=overlap, drop_input=True
+        )
         for group, part in stitched[name].items():
             items = accumulator.fullobs[group]
             origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
@@ -207,7 +215,7 @@ def _summary(observation: StitchedScan) -> StitchedSummary:
         observation.group,
         sum(len(part.timeline.detectors) for part in parts),
         timeline.n_samples,
-        len(timeline.scans),
+        timeline.n_scans,
         float((last - first) / core.G3Units.s),
         tuple(gap.seconds for gap in timeline.gaps),
         sum(n for n, _ in everywhere) / sum(n for _, n in everywhere),

@@ -6,9 +6,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .layout import Share
+from .placed import Gap
 from .restitch import Samples
 from .scans import INVALID
-from .timeline import Gap, Timeline
+from .timeline import Timeline
 
 
 def fill_in(timeline: Timeline, share: Share, samples: Samples) -> None:
@@ -35,15 +36,24 @@ def fill_in(timeline: Timeline, share: Share, samples: Samples) -> None:
 
 
 def _flag_missing(timeline: Timeline, share: Share, flags: NDArray[np.uint8]) -> None:
-    names = timeline.detectors[share.detectors]
+    everything = len(timeline.detectors)
+    if all(len(scan.header.detectors) == everything for scan in timeline.scans):
+        return
+    filled = np.zeros(share.shape[1], bool)
+    for gap in timeline.gaps:
+        filled[_in_share(gap.first, gap.stop, share)[0]] = True
+    # Scans with the same detectors have one and the same list of them.
+    lists = {id(scan.header.detectors): scan.header.detectors for scan in timeline.scans}
+    names = {number: frozenset(some) for number, some in lists.items()}
+    there = {number: filled.copy() for number in lists}
     for scan in timeline.scans:
-        if len(scan.header.detectors) == len(timeline.detectors):
-            continue
-        there = set(scan.header.detectors)
-        part, numbers = _in_share(scan.first, scan.stop, share)
-        for row, name in zip(flags, names, strict=True):
-            if len(numbers) and name not in there:
-                row[part] |= INVALID
+        there[id(scan.header.detectors)][_in_share(scan.first, scan.stop, share)[0]] = True
+    missing: dict[tuple[int, ...], NDArray[np.bool_]] = {}
+    for row, name in zip(flags, timeline.detectors[share.detectors], strict=True):
+        which = tuple(number for number in lists if name in names[number])
+        if which not in missing:
+            missing[which] = ~np.logical_or.reduce([there[number] for number in which])
+        row[missing[which]] |= INVALID
 
 
 def _in_share(first: int, stop: int, share: Share) -> tuple[slice, range]:
@@ -57,10 +67,10 @@ def _in_share(first: int, stop: int, share: Share) -> tuple[slice, range]:
 
 def _between(timeline: Timeline, gap: Gap, numbers: range) -> NDArray[np.float64]:
     """Quaternions on the straight way from the last one before a gap to the first one after it."""
-    before, after = timeline.scans[gap.after : gap.after + 2]
-    if before.header.ends is None or after.header.ends is None:  # there is no boresight
+    around = timeline.boresight_around(gap)
+    if around is None:
         return np.zeros((len(numbers), 4))
-    last, first = before.header.ends[1], after.header.ends[0]
+    last, first = around
     if np.dot(last, first) < 0:  # the same rotation, on the nearer side
         first = -first
     part = (np.arange(numbers.start, numbers.stop) + 1)[:, None] / (gap.n_samples + 1)

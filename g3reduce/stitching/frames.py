@@ -18,9 +18,10 @@ from .. import comm as communicators
 from .. import transfer
 from ..errors import MismatchError
 from ..g3bytes import Piece, Sink, write_frame
+from .placed import Gap
 from .preface import Origin
 from .stitch import StitchedObservation
-from .timeline import Gap, Timeline
+from .timeline import Timeline
 from .timestreambytes import TimestreamMapBytes, blob_of
 
 Array = NDArray[Any]

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .layout import Share
+from .placed import PlacedScan
 from .scans import Flags, Scan
 from .swap import PIECE, swap
-from .timeline import PlacedScan, Timeline
+from .timeline import Timeline
 
 Array = NDArray[Any]
 
@@ -83,14 +84,16 @@ def restitch(
     wanted = [
         name for name in _PLANES if name in timeline.planes and getattr(out, name) is not None
     ]
-    rows = _Rows(timeline)
+    by_detector = _Rows(timeline, timeline.scans)
+    in_common = _Rows(timeline, timeline.in_common)
 
     def pieces(owner: int, holder: int) -> Iterator[tuple[str, _Piece]]:
         for name in wanted:
             plane = _PLANES[name]
             size = plane.size or timeline.dtype.itemsize
+            rows = by_detector if plane.by_detector else in_common
             for piece in _pieces(rows, owner, shares[holder], size, plane.by_detector):
-                if name in piece.scan.header.planes:
+                if name in piece.scan.planes:
                     yield name, piece
 
     def outgoing(holder: int) -> Iterator[Array]:
@@ -100,7 +103,7 @@ def restitch(
                 block = scan.block(piece.rows, piece.samples)
                 yield block.astype(timeline.dtype, copy=False)
             elif name == "detector_flags":
-                yield getattr(scan, name)[piece.rows, piece.samples]
+                yield _flags_by_detector(piece, scan)
             else:
                 yield getattr(scan, name)[piece.samples]
 
@@ -134,7 +137,7 @@ def scatter_back(
         For each scan of this rank, by its index, where its samples go: shape (detectors of the
         scan, its samples), of the same dtype.
     """
-    rows = _Rows(timeline)
+    rows = _Rows(timeline, timeline.returning)
 
     def outgoing(owner: int) -> Iterator[Array]:
         mine = shares[comm.rank]
@@ -174,9 +177,9 @@ class _Run(NamedTuple):
 class _Rows:
     """Where the detectors of each scan are in the observation."""
 
-    def __init__(self, timeline: Timeline):
+    def __init__(self, timeline: Timeline, scans: Sequence[PlacedScan]):
         self.scans: dict[int, list[PlacedScan]] = {}
-        for scan in timeline.scans:
+        for scan in scans:
             self.scans.setdefault(scan.rank, []).append(scan)
         self._row_of = timeline.row_of
         # By the identity of what the timeline holds: to compare thousands of names takes a while.
@@ -203,13 +206,25 @@ def _pieces(
         step = max(1, PIECE // itemsize)
         for begin in range(first, stop, step):
             end = min(begin + step, stop)
-            samples, in_samples = slice(begin - scan.first, end - scan.first), slice(begin, end)
+            in_samples = slice(begin, end)
+            samples = _shifted(in_samples, scan.begin - scan.first)
             if not by_detector:
                 yield _Piece(scan, slice(0, 1), samples, slice(0, 1), in_samples)
                 continue
             n_rows = max(1, PIECE // (itemsize * (end - begin)))
             for some, in_some in _rows_of(rows.runs_of(scan.header.detectors), share, n_rows):
                 yield _Piece(scan, some, samples, in_some, in_samples)
+
+
+def _flags_by_detector(piece: _Piece, scan: Scan) -> Array:
+    """Flags of some detectors, with those of samples where these are for them alone."""
+    shape = (piece.rows.stop - piece.rows.start, piece.samples.stop - piece.samples.start)
+    flags = np.zeros(shape, np.uint8)
+    if scan.detector_flags is not None:
+        flags |= scan.detector_flags[piece.rows, piece.samples]
+    if piece.scan.own_flags and scan.flags is not None:
+        flags |= scan.flags[piece.samples]
+    return flags
 
 
 def _rows_of(runs: Sequence[_Run], share: Share, n_rows: int) -> Iterator[tuple[slice, slice]]:

@@ -1,10 +1,10 @@
-"""Scan frames to numpy: samples of detectors, boresight and flags, and what all ranks are told."""
+"""Scan frames to numpy: samples of detectors, boresight and flags, and when they came."""
 
 from __future__ import annotations
 
-import math
+import hashlib
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from ..dropped import detectors_of, dropped_of_all
 from ..errors import InputError, UsageError
 from ..ledger import where_of
 from ..observations import ObservationNames
+from .header import ScanHeader
+from .places import Places, gappy_runs, offsets_of, places_by_mask, places_by_times
 
 Array = NDArray[Any]
 Flags = NDArray[np.uint8]
@@ -23,66 +25,6 @@ INVALID = 1
 
 _REASONS = (core.G3MapVectorString, core.G3MapString)
 _BYTES = (core.G3VectorBool, core.G3VectorUnsignedChar)
-
-
-class ScanHeader(NamedTuple):
-    """What all ranks know of a scan.
-
-    Attributes
-    ----------
-    where : str
-        Its source, as messages name it.
-    detectors : tuple of str
-        The rows of the samples.
-    n_samples : int
-    start, stop : int
-        Times of the first and the last sample, as in ``G3Time.time`` (units of 10 ns).
-    units : str
-        Of the samples: the name of a ``G3TimestreamUnits``.
-    dtype : numpy.dtype
-        Of the samples.
-    fields : tuple of str
-        What the keys name of it: attributes of `Scan`.
-    ends : tuple of array of shape (4,), or None
-        The boresight at the first and at the last sample.
-    flagged : tuple of str
-        Flags that it has, whether a key names them or not, because samples were dropped.
-    """
-
-    where: str
-    detectors: tuple[str, ...]
-    n_samples: int
-    start: int
-    stop: int
-    units: str
-    dtype: np.dtype[Any]
-    fields: tuple[str, ...] = ("signal",)
-    ends: tuple[Array, Array] | None = None
-    flagged: tuple[str, ...] = ()
-
-    @property
-    def planes(self) -> frozenset[str]:
-        """What there is of it: names of attributes of `Scan`."""
-        return frozenset(self.fields + self.flagged)
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        """How many detectors and samples there are."""
-        return len(self.detectors), self.n_samples
-
-    @property
-    def last(self) -> int:
-        """The time of the last sample; of one alone its start, whatever the stop is."""
-        return self.stop if self.n_samples > 1 else self.start
-
-    @property
-    def step(self) -> float:
-        """The time from one sample to the next; NaN where there is only one."""
-        intervals, duration = self.n_samples - 1, float(self.stop - self.start)
-        if intervals < 1:
-            return math.nan
-        # spt3g goes by the rate; this is its spacing to the last bit.
-        return 1.0 / (intervals / duration) if duration > 0 else duration
 
 
 @dataclass
@@ -99,7 +41,7 @@ class Scan:
         Of all detectors; 0 is good.
     detector_flags : uint8 array, shape (n_detectors, n_samples), or None
     dropped : bool array, shape (n_samples,), or None
-        What the mask of the timestreams says did not come of any detector. It is flagged.
+        What a mask says did not come of any detector. It is flagged.
     """
 
     header: ScanHeader
@@ -144,18 +86,31 @@ class ScanKeys:
         Flags by detector: a map of such vectors, or a ``G3TimestreamMap`` of integers; or what
         flags a detector in the whole scan: a ``G3MapVectorString`` of reasons, as SPT has it, or a
         ``G3VectorString`` of names. Detectors that it does not name are good.
+    times : str or None
+        A ``G3VectorTime``, the time of each sample, where some were lost inside scans. None:
+        samples are at even steps from the start to the stop of the timestreams.
+    valid : str or None
+        The same from a mask, a vector of booleans that is true for samples that came. It has a
+        value for each sample, of which the others are flagged; or, beside one true value for each
+        sample, one that is false for each that was lost between them.
     """
 
     timestreams: str = "CalTimestreams"
     boresight: str | None = "OnlineRaDecRotation"
     flags: str | None = None
     detector_flags: str | None = None
+    times: str | None = None
+    valid: str | None = None
 
     def __post_init__(self) -> None:
-        for name in ("timestreams", "boresight", "flags", "detector_flags"):
-            key = getattr(self, name)
+        for name, key in vars(self).items():
             if not isinstance(key, str) and (key is not None or name == "timestreams"):
                 raise UsageError(f"{name} is {key!r}; expected the name of a key of Scan frames.")
+        if self.times is not None and self.valid is not None:
+            raise UsageError(
+                f"times is {self.times!r} and valid is {self.valid!r}; expected one of them, since "
+                "each says which samples were lost."
+            )
 
     def read(self, frame: Any, where: str) -> Scan:
         """Take a scan from its frame.
@@ -183,6 +138,14 @@ class ScanKeys:
         signal = _rows_of(samples, detectors, where, self.timestreams)
         n_samples = len(signal[0])
         dropped = dropped_of_all(samples)
+        moments, valid = self._moments(frame, n_samples, where), self._valid(frame, where)
+        places: Places | None = None
+        if moments is not None:
+            places = places_by_times(moments, where, str(self.times))
+        elif valid is not None and len(valid) != n_samples:
+            places = places_by_mask(valid, n_samples, where, str(self.valid))
+        elif valid is not None and not valid.all():
+            dropped = ~valid if dropped is None else dropped | ~valid
         parts: dict[str, Any] = {
             "signal": signal,
             "boresight": self._boresight(frame, n_samples, where),
@@ -192,21 +155,30 @@ class ScanKeys:
         boresight = parts["boresight"]
         fields = tuple(name for name, part in parts.items() if part is not None)
         flagged = _flag_dropped(parts, signal, dropped)
+        gappy = () if places is None else gappy_runs(places)
         header = ScanHeader(
             where,
             detectors,
             n_samples,
-            samples.start.time,
-            samples.stop.time,
+            samples.start.time if moments is None else int(moments[0]),
+            samples.stop.time if moments is None else int(moments[-1]),
             samples[detectors[0]].units.name,
             np.result_type(*{row.dtype for row in signal}),
             fields,
-            # Copies: what all ranks are told should not keep the samples.
-            (boresight[0].copy(), boresight[-1].copy())
-            if boresight is not None and n_samples
-            else None,
-            flagged,
+            flagged=flagged,
+            gappy=gappy,
+            digests={
+                name: hashlib.blake2b(parts[name], digest_size=16).digest()
+                for name in ("boresight", "flags")
+                if parts[name] is not None
+            },
         )
+        if boresight is not None and n_samples:
+            # Copies: what all ranks are told should not keep the samples.
+            borders = [n for r in header.runs for n in (r.first, r.first + r.n_samples - 1)]
+            header = header._replace(ends=tuple(boresight[n].copy() for n in borders))
+        if moments is not None and places is not None:
+            header = header._replace(offsets=offsets_of(moments, places, header.step))
         return Scan(header, **parts, dropped=dropped)
 
     def let_go_of_bytes(self, frame: Any) -> None:
@@ -215,9 +187,26 @@ class ScanKeys:
         One from a file would also keep the bytes that they were made from, as large as they are.
         What was read stays of use, and the frame is as it was.
         """
-        for key in (self.timestreams, self.boresight, self.flags, self.detector_flags):
+        for key in vars(self).values():
             if key is not None and key in frame:  # a scan without detectors may lack the others
                 frame[key] = frame.pop(key)
+
+    def _moments(self, frame: Any, n_samples: int, where: str) -> NDArray[np.int64] | None:
+        """The times of samples, if a key names them."""
+        if self.times is None:
+            return None
+        value = _get(frame, self.times, where, "times")
+        if not isinstance(value, core.G3VectorTime):
+            raise _unexpected(where, self.times, value, "a G3VectorTime")
+        _require_length(value, n_samples, where, self.times)
+        return np.array(value, np.int64) if n_samples else None
+
+    def _valid(self, frame: Any, where: str) -> NDArray[np.bool_] | None:
+        """Which samples came, if a key says so."""
+        if self.valid is None:
+            return None
+        value = _get(frame, self.valid, where, "valid")
+        return np.asarray(_as_flags(value, None, where, self.valid) != 0)
 
     def _boresight(self, frame: Any, n_samples: int, where: str) -> Array | None:
         if self.boresight is None:
@@ -264,7 +253,7 @@ class ScanExtractor:
 
     Parameters
     ----------
-    timestreams, boresight, flags, detector_flags : str or None
+    timestreams, boresight, flags, detector_flags, times, valid : str or None
         Keys of Scan frames; see `ScanKeys`.
 
     Examples
@@ -279,8 +268,10 @@ class ScanExtractor:
         boresight: str | None = "OnlineRaDecRotation",
         flags: str | None = None,
         detector_flags: str | None = None,
+        times: str | None = None,
+        valid: str | None = None,
     ):
-        self.keys = ScanKeys(timestreams, boresight, flags, detector_flags)
+        self.keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
         self._names = ObservationNames()
 
     def __call__(self, frame: Any) -> tuple[str, int, Scan] | None:
@@ -357,7 +348,7 @@ def _flag_dropped(
     return tuple(flagged)
 
 
-def _as_flags(value: Any, n_samples: int, where: str, key: str) -> Flags:
+def _as_flags(value: Any, n_samples: int | None, where: str, key: str) -> Flags:
     if isinstance(value, _BYTES) and len(value):
         # Their archives end with a byte for each; numpy would take them one by one.
         flags = np.frombuffer(value._cereal_dumps(), np.uint8)[-len(value) :]
@@ -365,7 +356,8 @@ def _as_flags(value: Any, n_samples: int, where: str, key: str) -> Flags:
         flags = np.asarray(value)
     if flags.ndim != 1 or flags.dtype.kind not in "biuf":
         raise _unexpected(where, key, value, "a vector of booleans or small integers")
-    _require_length(flags, n_samples, where, key)
+    if n_samples is not None:
+        _require_length(flags, n_samples, where, key)
     with np.errstate(invalid="ignore"):
         whole = flags.astype(np.uint8)
     if (whole != flags).any():

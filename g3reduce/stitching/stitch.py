@@ -18,10 +18,12 @@ from ..dropped import NANMASK
 from ..errors import InputError, UsageError
 from ..ledger import where_of
 from .filling import fill_in
+from .header import ScanHeader
 from .layout import DISTRIBUTIONS, Share, shares_of
+from .placed import PlacedScan
 from .restitch import Samples, restitch, scatter_back
-from .scans import Flags, Scan, ScanHeader, ScanKeys
-from .timeline import PlacedScan, Timeline, Times, check_choices, make_timeline
+from .scans import Flags, Scan, ScanKeys
+from .timeline import Timeline, Times, check_choices, make_timeline
 
 Array = NDArray[Any]
 
@@ -93,8 +95,11 @@ def stitch(
     boresight: str | None = "OnlineRaDecRotation",
     flags: str | None = None,
     detector_flags: str | None = None,
+    times: str | None = None,
+    valid: str | None = None,
     gaps: str = "keep",
     missing: str = "flag",
+    overlap: str = "refuse",
     root: int = 0,
     drop_input: bool = False,
 ) -> dict[Hashable, StitchedObservation]:
@@ -111,16 +116,19 @@ def stitch(
     distribution : {"detector", "time", "root"}
         Each rank gets some detectors at all times, or all detectors at some times; or `root` gets
         everything. Shares are as equal as can be, and may be empty.
-    timestreams, boresight, flags, detector_flags : str or None
+    timestreams, boresight, flags, detector_flags, times, valid : str or None
         Keys of Scan frames; see `ScanKeys`. They are of no use where the data come from a
         `ScanExtractor`, which has its own.
     gaps : {"keep", "fill", "refuse"}
-        What to do about times between scans without samples: they have no place in the arrays, and
-        `Timeline.gaps` says where they are; they are filled with samples that are 0 and flagged; or
-        an error.
+        What to do about times without samples, between scans or inside them: they have no place in
+        the arrays, and `Timeline.gaps` says where they are; they are filled with samples that are 0
+        and flagged; or an error.
     missing : {"flag", "refuse"}
         What to do about detectors that some scans do not have: there they are 0 and flagged; or an
         error.
+    overlap : {"refuse", "drop"}
+        What to do about a sample that is the last of one scan and the first of the next: an error,
+        or leave it out of the later one.
     root : int
     drop_input : bool
         Let go of the data in ``accumulator.fullobs`` as they are moved.
@@ -152,15 +160,15 @@ def stitch(
             raise UsageError(
                 f"distribution is {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}."
             )
-        check_choices(gaps, missing)
-        keys = ScanKeys(timestreams, boresight, flags, detector_flags)
+        check_choices(gaps, missing, overlap)
+        keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
         return keys, communicators.rank_of(root, comm)
 
     keys, root = communicators.collectively(comm, prepare)
-    told = (distribution, keys, gaps, missing, root, drop_input)
+    told = (distribution, keys, gaps, missing, overlap, root, drop_input)
     communicators.same_everywhere(comm, "The arguments of stitch", told)
     scans = communicators.collectively(comm, lambda: read_scans(accumulator, keys))
-    timelines = timelines_of(accumulator, scans, gaps=gaps, missing=missing)
+    timelines = timelines_of(accumulator, scans, gaps=gaps, missing=missing, overlap=overlap)
     stitched = {}
     for group, timeline in timelines.items():
         shares = shares_of(
@@ -229,7 +237,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
             scan.number: np.empty(
                 (len(scan.header.detectors), scan.header.n_samples), samples.dtype
             )
-            for scan in timeline.scans
+            for scan in timeline.returning
             if scan.rank == comm.rank
         }
 
@@ -240,7 +248,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
         scan.number: _timestreams(
             scan.header, arrays[scan.number], observation.dropped.get(scan.number)
         )
-        for scan in timeline.scans
+        for scan in timeline.returning
         if scan.number in arrays and scan.rank == comm.rank
     }
 
@@ -267,7 +275,7 @@ def read_scans(accumulator: MPIAccumulator, keys: ScanKeys) -> Scans:
 
 
 def timelines_of(
-    accumulator: MPIAccumulator, scans: Scans, *, gaps: str, missing: str
+    accumulator: MPIAccumulator, scans: Scans, *, gaps: str, missing: str, overlap: str = "refuse"
 ) -> dict[Hashable, Timeline]:
     """The timelines of all observations that have samples. Collective over the accumulator's ranks.
 
@@ -276,7 +284,7 @@ def timelines_of(
     accumulator : MPIAccumulator
     scans : dict of group to dict of int to Scan
         Those of this rank; see `read_scans`.
-    gaps, missing : str
+    gaps, missing, overlap : str
         See `make_timeline`.
     """
     comm = accumulator.comm
@@ -299,7 +307,7 @@ def timelines_of(
                 for rank, told in enumerate(everywhere)
                 for index, header in told.get(number, {}).items()
             ]
-            timeline = make_timeline(group, placed, gaps=gaps, missing=missing)
+            timeline = make_timeline(group, placed, gaps=gaps, missing=missing, overlap=overlap)
             if timeline is not None:
                 found[group] = timeline
         return found

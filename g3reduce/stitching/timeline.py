@@ -6,16 +6,20 @@ It is made from what all ranks tell of their scans, and is the same on all of th
 from __future__ import annotations
 
 import functools
+from bisect import bisect
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from spt3g import core
 
-from ..errors import DuplicateError, InputError, MismatchError, UsageError
-from .scans import ScanHeader
+from ..errors import InputError, MismatchError, UsageError
+from .header import Array
+from .placed import Gap, PlacedScan, named
+from .rates import step_of
+from .sequence import ScanSequence
+from .slots import OVERLAP, Slot, slots_of
 
 Times = NDArray[np.int64]
 
@@ -23,60 +27,8 @@ Times = NDArray[np.int64]
 GAPS = ("keep", "fill", "refuse")
 MISSING = ("flag", "refuse")
 
-# Rates of scans that differ by more are not those of one observation.
-_RATE_TOLERANCE = 1e-3
-
 # Filling more than so many times what was recorded is taken for a mistake.
 _MOST_FILLED = 10
-
-
-class PlacedScan(NamedTuple):
-    """A scan in its place.
-
-    Attributes
-    ----------
-    header : ScanHeader
-    rank : int
-        Where its samples were accumulated.
-    number : int
-        Its index in the list of its group in ``MPIAccumulator.fullobs``.
-    first, stop : int
-        Its samples in the observation: from the first to the one before `stop`.
-    """
-
-    header: ScanHeader
-    rank: int
-    number: int
-    first: int = 0
-    stop: int = 0
-
-
-class Gap(NamedTuple):
-    """A time without samples, between two scans.
-
-    Attributes
-    ----------
-    after : int
-        The number of the scan before it.
-    n_samples : int
-        How many samples there would have been.
-    first, stop : int
-        The samples that fill it; the same number twice if it was not filled.
-    start_time, stop_time : int
-        The times of the last sample before and of the first one after it.
-    """
-
-    after: int
-    n_samples: int
-    first: int
-    stop: int
-    start_time: int
-    stop_time: int
-
-    @property
-    def seconds(self) -> float:
-        """How long no sample came."""
-        return float((self.stop_time - self.start_time) / core.G3Units.s)
 
 
 @dataclass(frozen=True)
@@ -90,7 +42,14 @@ class Timeline:
     detectors : tuple of str
         All of them, in the order of the first scan, and then of the first that has more.
     scans : tuple of PlacedScan
-        In the order of time.
+        In the order of time. One in which samples were lost has an entry for each part.
+    in_common : tuple of PlacedScan
+        Those, or parts of them, that give what all detectors have in common: of scans at the same
+        time the first one.
+    returning : tuple of PlacedScan
+        The same as `scans`, with samples that an earlier one has given.
+    spans : tuple of (int, int)
+        From which sample to before which one samples are without a gap.
     gaps : tuple of Gap
     n_samples : int
         With those that fill gaps.
@@ -105,6 +64,9 @@ class Timeline:
     group: Hashable
     detectors: tuple[str, ...]
     scans: tuple[PlacedScan, ...]
+    in_common: tuple[PlacedScan, ...]
+    returning: tuple[PlacedScan, ...]
+    spans: tuple[tuple[int, int], ...]
     gaps: tuple[Gap, ...]
     n_samples: int
     units: str
@@ -124,7 +86,12 @@ class Timeline:
     @functools.cached_property
     def planes(self) -> frozenset[str]:
         """What there is of any scan: names of attributes of `Scan`."""
-        return frozenset().union(*(scan.header.planes for scan in self.scans))
+        return frozenset().union(*(scan.planes for scan in self.scans))
+
+    @property
+    def n_scans(self) -> int:
+        """How many scans there are; of one in several parts, one."""
+        return len({(scan.rank, scan.number) for scan in self.scans})
 
     @functools.cached_property
     def row_of(self) -> dict[str, int]:
@@ -139,14 +106,26 @@ class Timeline:
         """
         begin, end, _ = samples.indices(self.n_samples)
         times = np.empty(max(0, end - begin), np.int64)
-        for scan in self.scans:
+        for scan in self.in_common:
             header = scan.header
-            step = header.step if header.n_samples > 1 else 0.0
-            _put_times(times, begin, end, scan.first, scan.stop, header.start, step, 0)
+            step = header.step if header.n_places > 1 else 0.0
+            _put_times(times, begin, end, scan.first, scan.stop, header.start, step, scan.place)
+            low, high = max(scan.first, begin), min(scan.stop, end)
+            if header.offsets is not None and low < high:
+                skip = scan.begin - scan.first
+                times[low - begin : high - begin] += header.offsets[low + skip : high + skip]
         for gap in self.gaps:
             step = (gap.stop_time - gap.start_time) / (gap.stop - gap.first + 1)
             _put_times(times, begin, end, gap.first, gap.stop, gap.start_time, step, 1)
         return times
+
+    def boresight_around(self, gap: Gap) -> tuple[Array, Array] | None:
+        """The boresight before and after a gap; None if there is none."""
+        number = bisect(self.in_common, gap.first - 1, key=lambda scan: scan.first) - 1
+        before, after = self.in_common[number : number + 2]
+        if before.ends is None or after.ends is None:
+            return None
+        return before.ends[1], after.ends[0]
 
 
 def make_timeline(
@@ -155,6 +134,7 @@ def make_timeline(
     *,
     gaps: str = "keep",
     missing: str = "flag",
+    overlap: str = "refuse",
 ) -> Timeline | None:
     """Put the scans of an observation in order, whatever rank and order they came in.
 
@@ -168,6 +148,9 @@ def make_timeline(
         an error.
     missing : {"flag", "refuse"}
         What to do about detectors that are not in all scans: flag them there, or an error.
+    overlap : {"refuse", "drop"}
+        What to do about a sample that is the last of one scan and the first of the next: an error,
+        or leave it out of the later one.
 
     Returns
     -------
@@ -177,7 +160,8 @@ def make_timeline(
     Raises
     ------
     MismatchError
-        If scans differ in units or rate, or in detectors where that is refused.
+        If scans differ in units or rate, or in detectors where that is refused; if those of other
+        detectors at the same time have another boresight.
     DuplicateError, InputError
         If scans overlap in time, are the same, or leave a gap where that is refused.
     """
@@ -186,46 +170,46 @@ def make_timeline(
         return None
     # Ties by the source: the message about them should not depend on the number of ranks.
     scans.sort(key=lambda s: (s.header.start, s.header.last, s.header.where, s.rank, s.number))
-    step = _step_of(group, scans)
+    step = step_of(group, scans)
     _require_likeness(group, scans)
-    found: list[Gap] = []
-    placed: list[PlacedScan] = []
-    first = 0
+    # Equal lists of detectors are one object, so that nobody needs to compare them again.
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    for after, scan in enumerate(scans, -1):
-        if placed:
-            gap = _gap_between(group, placed[-1], scan, step, fill=gaps == "fill")
-            if gap is not None:
-                found.append(gap._replace(after=after))
-                first = gap.stop
-        # Equal lists of detectors are one object, so that nobody needs to compare them again.
+    for number, scan in enumerate(scans):
         names = known.setdefault(scan.header.detectors, scan.header.detectors)
-        header = scan.header._replace(detectors=names)
-        placed.append(scan._replace(header=header, first=first, stop=first + header.n_samples))
-        first = placed[-1].stop
-    if found and gaps == "refuse":
-        _refuse_gap(group, found, placed)
-    _limit_filling(group, found, first)
+        scans[number] = scan._replace(header=scan.header._replace(detectors=names))
+    built = ScanSequence(step, fill=gaps == "fill")
+    for slot in slots_of(group, scans, step, overlap):
+        built.add(slot)
+    if built.gaps and gaps == "refuse":
+        _refuse_gap(group, built.gaps, built.scans)
+    _limit_filling(group, built.gaps, built.stop)
     return Timeline(
         group,
-        _detectors_of(group, placed, known, missing),
-        tuple(placed),
-        tuple(found),
-        first,
+        _detectors_of(group, built.slots, known, missing),
+        tuple(built.scans),
+        tuple(built.in_common),
+        tuple(built.returning),
+        tuple(built.spans),
+        tuple(built.gaps),
+        built.stop,
         scans[0].header.units,
         np.result_type(*{scan.header.dtype for scan in scans}),
         step,
     )
 
 
-def check_choices(gaps: str, missing: str) -> None:
-    """Refuse what says nothing of gaps or of missing detectors.
+def check_choices(gaps: str, missing: str, overlap: str = "refuse") -> None:
+    """Refuse what says nothing of gaps, of missing detectors or of samples in two scans.
 
     Raises
     ------
     UsageError
     """
-    for name, value, choices in (("gaps", gaps, GAPS), ("missing", missing, MISSING)):
+    for name, value, choices in (
+        ("gaps", gaps, GAPS),
+        ("missing", missing, MISSING),
+        ("overlap", overlap, OVERLAP),
+    ):
         if value not in choices:
             raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 
@@ -240,83 +224,33 @@ def _put_times(
         times[low - begin : high - begin] = start + (number * step).astype(np.int64)
 
 
-def _step_of(group: Hashable, scans: Sequence[PlacedScan]) -> float:
-    """The time from sample to sample, which must be the same for all scans."""
-    for scan in scans:
-        header = scan.header
-        if header.n_samples > 1 and header.stop <= header.start:
-            raise InputError(
-                f"Observation {group!r}: {_named(scan)} has {header.n_samples} samples from "
-                f"{_time(header.start)} to {_time(header.stop)}; expected an end that is after the "
-                "start."
-            )
-    longest = max(scans, key=lambda scan: scan.header.n_samples)
-    step = longest.header.step
-    for scan in scans:
-        header = scan.header
-        if abs(header.step - step) > _RATE_TOLERANCE * step:
-            raise MismatchError(
-                f"Observation {group!r}: {_named(longest)} has {_rate(step)} samples a second, "
-                f"but {_named(scan)} has {_rate(header.step)}; scans of one observation must have "
-                "the same rate."
-            )
-    return step
-
-
 def _require_likeness(group: Hashable, scans: Sequence[PlacedScan]) -> None:
     """Refuse scans in other units, and some that lack what others have."""
     first = scans[0]
     for scan in scans:
         if scan.header.units != first.header.units:
             raise MismatchError(
-                f"Observation {group!r}: {_named(first)} is in {first.header.units}, but "
-                f"{_named(scan)} in {scan.header.units}; convert one of them first."
+                f"Observation {group!r}: {named(first)} is in {first.header.units}, but "
+                f"{named(scan)} in {scan.header.units}; convert one of them first."
             )
         # In an order that is the same on all ranks.
         for name in sorted(set(scan.header.fields) ^ set(first.header.fields)):
             has, lacks = (scan, first) if name in scan.header.fields else (first, scan)
             raise MismatchError(
-                f"Observation {group!r}: {_named(lacks)} has no {name}, but {_named(has)} has."
+                f"Observation {group!r}: {named(lacks)} has no {name}, but {named(has)} has."
             )
-
-
-def _gap_between(
-    group: Hashable, before: PlacedScan, after: PlacedScan, step: float, *, fill: bool
-) -> Gap | None:
-    """The gap between two scans, if there is one."""
-    earlier, header = before.header, after.header
-    if (earlier.start, earlier.last, earlier.n_samples) == (
-        header.start,
-        header.last,
-        header.n_samples,
-    ):
-        raise DuplicateError(
-            f"Observation {group!r}: {_named(before)} and {_named(after)} have the same samples, "
-            f"{earlier.n_samples} from {_time(earlier.start)} to {_time(earlier.last)}. Give each "
-            "scan once."
-        )
-    apart = header.start - earlier.last
-    if apart <= 0 or apart < step / 2:
-        raise InputError(
-            f"Observation {group!r}: {_named(after)} begins at {_time(header.start)}, before "
-            f"{_named(before)} has ended ({_time(earlier.last)}). Scans of one observation must "
-            "not overlap."
-        )
-    n_samples = 0 if np.isnan(step) else round(apart / step) - 1
-    if n_samples < 1:
-        return None
-    stop = before.stop + n_samples if fill else before.stop
-    return Gap(0, n_samples, before.stop, stop, earlier.last, header.start)
 
 
 def _refuse_gap(group: Hashable, gaps: Sequence[Gap], scans: Sequence[PlacedScan]) -> None:
     gap = gaps[0]
     before, after = scans[gap.after : gap.after + 2]
+    where = f"between {named(before)} and {named(after)}"
+    if before[:3] == after[:3]:
+        where = f"inside {named(before)}"
     more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
     raise InputError(
-        f"Observation {group!r} has a gap of {gap.seconds:.6g} s, {gap.n_samples} samples, between "
-        f"{_named(before)} and {_named(after)}{more}. Say gaps='keep' or gaps='fill' if that is as "
-        "it should be."
+        f"Observation {group!r} has a gap of {gap.seconds:.6g} s, {gap.n_samples} samples, {where}"
+        f"{more}. Say gaps='keep' or gaps='fill' if that is as it should be."
     )
 
 
@@ -332,33 +266,23 @@ def _limit_filling(group: Hashable, gaps: Sequence[Gap], n_samples: int) -> None
 
 def _detectors_of(
     group: Hashable,
-    scans: Sequence[PlacedScan],
+    slots: Sequence[Slot],
     different: Iterable[tuple[str, ...]],
     missing: str,
 ) -> tuple[str, ...]:
     """All detectors of all scans."""
     names = dict.fromkeys(name for some in different for name in some)
     if missing == "refuse":
-        for scan in scans:
-            lacking = names.keys() - set(scan.header.detectors)
+        scans = [scan for slot in slots for scan in slot.scans]
+        for slot in slots:
+            lacking = names.keys() - {name for scan in slot.scans for name in scan.header.detectors}
             if lacking:
                 example = next(name for name in names if name in lacking)
                 has = next(s for s in scans if example in s.header.detectors)
+                files = " and ".join(named(scan) for scan in slot.scans)
                 raise MismatchError(
-                    f"Observation {group!r}: {_named(scan)} lacks {len(lacking)} of "
-                    f"{len(names)} detectors, such as {example!r}, which {_named(has)} has. Say "
+                    f"Observation {group!r}: {files} lacks {len(lacking)} of "
+                    f"{len(names)} detectors, such as {example!r}, which {named(has)} has. Say "
                     "missing='flag' to flag them there."
                 )
     return tuple(names)
-
-
-def _named(scan: PlacedScan) -> str:
-    return f"{scan.header.where} (rank {scan.rank})"
-
-
-def _time(ticks: int) -> str:
-    return str(core.G3Time(int(ticks)))
-
-
-def _rate(step: float) -> str:
-    return f"{core.G3Units.s / step:.6g}"

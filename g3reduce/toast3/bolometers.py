@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,6 +68,18 @@ class Bolometers:
             )
         rows = [index[name] for name in wanted]
         return Bolometers(wanted, {name: column[rows] for name, column in self.columns.items()})
+
+
+def join_bolometers(parts: Sequence[Bolometers], names: Iterable[str], where: str) -> Bolometers:
+    """Those of several calibrations as one, in the order of `names`; each has other detectors."""
+    if len(parts) == 1:
+        return parts[0].select(names, where)
+    known = tuple(name for part in parts for name in part.names)
+    columns = {
+        column: np.concatenate([part.columns[column] for part in parts])
+        for column in parts[0].columns
+    }
+    return Bolometers(known, columns).select(names, where)
 
 
 def _listed(names: list[str], most: int = 5) -> str:

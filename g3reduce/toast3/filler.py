@@ -14,10 +14,11 @@ from .. import foreign
 from ..accumulate import MPIAccumulator
 from ..endmodule import at_the_end
 from ..errors import InputError, MismatchError, UsageError
+from ..stitching.placed import PlacedScan
 from ..stitching.scans import ScanExtractor
 from ..stitching.stitch import read_scans, timelines_of
 from ..stitching.timeline import Timeline, check_choices
-from .bolometers import Bolometers, BolometerWatch
+from .bolometers import Bolometers, BolometerWatch, join_bolometers
 from .exchange import bring_samples
 from .focalplane import make_focalplane, units_of
 from .importing import load_toast
@@ -75,11 +76,16 @@ class TOASTFiller:
     site : toast.instrument.Site or None
         Where it is. None: a site without a place, which is enough for pointing in equatorial
         coordinates.
+    times, valid : str or None
+        Keys of Scan frames that say where samples were lost inside scans; see `ScanKeys`.
     gaps : {"fill", "keep", "refuse"}
-        What to do about times without samples between scans: flagged samples that keep the rate,
+        What to do about times without samples, between scans or inside them: flagged samples that
+        keep the rate,
         as many of TOAST's operators expect it; nothing; or an error.
     missing : {"flag", "refuse"}
         What to do about detectors that are not in all scans of an observation.
+    overlap : {"refuse", "drop"}
+        What to do about a sample that is in two scans: an error, or leave it out of the later one.
 
     Raises
     ------
@@ -117,12 +123,16 @@ class TOASTFiller:
         toastcomm: Any = None,
         telescope: str = "telescope",
         site: Any = None,
+        times: str | None = None,
+        valid: str | None = None,
         gaps: str = "fill",
         missing: str = "flag",
+        overlap: str = "refuse",
     ):
         world, self._toastcomm = toast_ranks(mpicomm, toastcomm)
         self._comm = communicators.private(world)
-        self._distribution, self._gaps, self._missing = distribution, gaps, missing
+        self._distribution = distribution
+        self._choices = {"gaps": gaps, "missing": missing, "overlap": overlap}
         self._telescope, self._site = telescope, site
         keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
         communicators.collectively(self._comm, lambda: self._check_arguments(keys, nets))
@@ -140,11 +150,12 @@ class TOASTFiller:
                 "groups": self._toastcomm.ngroups,
                 "telescope": telescope,
                 "site": site and (type(site).__name__, site.name, site.uid),
-                "gaps": gaps,
-                "missing": missing,
+                "times": times,
+                "valid": valid,
+                **self._choices,
             },
         )
-        self._scans = ScanExtractor(timestreams, boresight, flags, detector_flags)
+        self._scans = ScanExtractor(timestreams, boresight, flags, detector_flags, times, valid)
         self._watch = BolometerWatch(bolometer_properties, nets)
         self._calibrations: dict[str, Bolometers] = {}
         self._accumulator = MPIAccumulator(world, self._extract)
@@ -211,14 +222,13 @@ class TOASTFiller:
         comm = self._comm
         keys = self._scans.keys
         scans = communicators.collectively(comm, lambda: read_scans(self._accumulator, keys))
-        timelines = timelines_of(self._accumulator, scans, gaps=self._gaps, missing=self._missing)
+        timelines = timelines_of(self._accumulator, scans, **self._choices)
         mine = communicators.collectively(comm, lambda: self._prepare(timelines))
         sizes = [each.n_samples * len(each.detectors) for each in timelines.values()]
         groups = deal(sizes, self._toastcomm.ngroups)
         data = load_toast().Data(self._toastcomm)
         for (name, timeline), group in zip(timelines.items(), groups, strict=True):
-            owner = timeline.scans[0].rank
-            bolometers = communicators.from_rank(comm, owner, partial(mine.pop, name))
+            bolometers = self._bolometers_of(timeline, mine)
             observation = self._observation(
                 timeline, bolometers, scans.pop(name, {}), here=group == self._toastcomm.group
             )
@@ -228,13 +238,13 @@ class TOASTFiller:
         self._calibrations.clear()
         self._data = data
 
-    def _prepare(self, timelines: dict[Hashable, Timeline]) -> dict[Hashable, Bolometers]:
+    def _prepare(self, timelines: dict[Hashable, Timeline]) -> dict[tuple[Any, str], Bolometers]:
         """See that all can be done, before anything moves.
 
         Returns
         -------
-        dict of group to Bolometers
-            For observations of which the first scan is on this rank.
+        dict of group and digest to Bolometers
+            What this rank tells of the detectors of an observation; see `_calibrations_of`.
         """
         owned = {}
         self._check_names(timelines)
@@ -242,11 +252,10 @@ class TOASTFiller:
             units_of(timeline.units)
             if self._distribution == "time":
                 require_samples(timeline, self._toastcomm.group_size)
-            digest = self._calibration_of(timeline)
-            first = timeline.scans[0]
-            if first.rank == self._comm.rank:
-                calibration = self._calibrations[digest]
-                owned[group] = calibration.select(timeline.detectors, f"observation {group!r}")
+            for digest, (owner, names) in self._calibrations_of(timeline).items():
+                if owner == self._comm.rank:
+                    known = self._calibrations[digest]
+                    owned[group, digest] = known.select(names, f"observation {group!r}")
         return owned
 
     def _check_names(self, groups: Iterable[Hashable]) -> None:
@@ -267,20 +276,48 @@ class TOASTFiller:
                     name,
                 )
 
-    def _calibration_of(self, timeline: Timeline) -> str:
-        """The digest of the calibration of an observation, of which there must be one."""
+    def _calibrations_of(self, timeline: Timeline) -> dict[str, tuple[int, list[str]]]:
+        """The digests of the calibrations of an observation: who has each, and for which detectors.
+
+        It is one, unless detectors came in files of their own with a calibration of their own.
+        """
         items = self._accumulator.fullobs[timeline.group]
-        digests = [items[scan.number][0] for scan in timeline.scans]
-        for scan, digest in zip(timeline.scans, digests, strict=True):
-            if digest != digests[0]:
-                first = timeline.scans[0]
-                raise MismatchError(
-                    f"Observation {timeline.group!r}: {scan.header.where} (rank {scan.rank}) came "
-                    f"with another calibration than {first.header.where} (rank {first.rank}). All "
-                    "scans of an observation must have the same one: read its calibration frame "
-                    "first, and on all ranks."
-                )
-        return str(digests[0])
+        first: dict[str, PlacedScan] = {}  # of each digest
+        digest_of: dict[str, str] = {}  # of each detector
+        seen: set[tuple[int, str]] = set()
+        for scan in timeline.scans:
+            digest, names = str(items[scan.number][0]), scan.header.detectors
+            first.setdefault(digest, scan)
+            if (id(names), digest) in seen:  # equal lists of detectors are one object
+                continue
+            seen.add((id(names), digest))
+            for name in names:
+                if digest_of.setdefault(name, digest) != digest:
+                    known = first[digest_of[name]]
+                    raise MismatchError(
+                        f"Observation {timeline.group!r}: {scan.header.where} (rank {scan.rank}) "
+                        f"came with another calibration of {name!r} than {known.header.where} "
+                        f"(rank {known.rank}). All scans of a detector in an observation must have "
+                        "the same one: read its calibration frame first, and on all ranks."
+                    )
+        of: dict[str, list[str]] = {digest: [] for digest in first}
+        for name, digest in digest_of.items():
+            of[digest].append(name)
+        return {digest: (first[digest].rank, names) for digest, names in of.items()}
+
+    def _bolometers_of(
+        self, timeline: Timeline, mine: dict[tuple[Any, str], Bolometers]
+    ) -> Bolometers:
+        """What is known of all detectors of an observation, from those who have it. Collective."""
+        parts = [
+            communicators.from_rank(
+                self._comm,
+                owner,
+                partial(mine.pop, (timeline.group, digest)),
+            )
+            for digest, (owner, _) in self._calibrations_of(timeline).items()
+        ]
+        return join_bolometers(parts, timeline.detectors, f"observation {timeline.group!r}")
 
     def _observation(
         self, timeline: Timeline, bolometers: Bolometers, scans: dict[int, Any], *, here: bool
@@ -324,7 +361,7 @@ class TOASTFiller:
         if self._distribution not in DISTRIBUTIONS:
             choices = ", ".join(DISTRIBUTIONS)
             raise UsageError(f"distribution is {self._distribution!r}; expected one of {choices}.")
-        check_choices(self._gaps, self._missing)
+        check_choices(**self._choices)
         if not isinstance(self._telescope, str):
             raise UsageError(f"telescope is {self._telescope!r}; expected its name.")
         if self._site is not None and not isinstance(self._site, Site):

@@ -174,9 +174,9 @@ class EmptyObservation:
             ob.shared[name].set(values, fromrank=0)
         local = self.share.samples
         spans = [
-            (max(scan.first, local.start) - local.start, min(scan.stop, local.stop) - local.start)
-            for scan in self._timeline.scans
-            if scan.first < local.stop and scan.stop > local.start
+            (max(first, local.start) - local.start, min(stop, local.stop) - local.start)
+            for first, stop in self._timeline.spans
+            if first < local.stop and stop > local.start
         ]
         ob.intervals[names.scanning_interval] = IntervalList(
             ob.shared[names.times], samplespans=spans
