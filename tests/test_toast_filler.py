@@ -150,7 +150,7 @@ def test_it_survives_hdf5_as_the_documentation_says(toast, tmp_path):
 def test_what_cannot_go_in_says_so():
     head, calibration, *scans = observation(1, DETECTORS)
     other = observation(2, DETECTORS)[1]
-    with pytest.raises(MismatchError, match="came with another calibration of .* than"):
+    with pytest.raises(MismatchError, match=r"came with another calibration of .* than"):
         fill([head, calibration, scans[0], other, *scans[1:]])
     with pytest.raises(
         InputError, match=r"Scan frame .* before any frame with 'BolometerProperties'"

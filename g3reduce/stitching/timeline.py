@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MismatchError, UsageError
-from .header import Array
+from .header import Array, ScanHeader
 from .placed import Gap, PlacedScan, named
 from .rates import step_of
 from .sequence import ScanSequence
@@ -168,8 +168,9 @@ def make_timeline(
     scans = [scan for scan in scans if scan.header.n_samples]
     if not scans:
         return None
-    # Ties by the source: the message about them should not depend on the number of ranks.
-    scans.sort(key=lambda s: (s.header.start, s.header.last, s.header.where, s.rank, s.number))
+    # Ties by the source, and of frames without one by their detectors: the order of detectors and
+    # the message about equal scans should not depend on the number of ranks.
+    scans.sort(key=lambda s: (*_order_of(s.header), s.rank, s.number))
     step = step_of(group, scans)
     _require_likeness(group, scans)
     # Equal lists of detectors are one object, so that nobody needs to compare them again.
@@ -196,6 +197,10 @@ def make_timeline(
         np.result_type(*{scan.header.dtype for scan in scans}),
         step,
     )
+
+
+def _order_of(header: ScanHeader) -> tuple[int, int, str, tuple[str, ...]]:
+    return header.start, header.last, header.where, header.detectors
 
 
 def check_choices(gaps: str, missing: str, overlap: str = "refuse") -> None:
