@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeAlias
 from spt3g import core
 
 from . import comm as communicators
+from .arguments import check_functions, frame_types
 from .endmodule import PipelinePlace, at_the_end
 from .errors import ReductionError, UsageError
 from .jobend import must_end
@@ -346,14 +347,6 @@ def _check_arguments(
     extractfunc: Any, sorter: Any, dataframes: Any, on_duplicate: str
 ) -> tuple[Any, ...]:
     """The types of `dataframes`, if all arguments can be used."""
-    for name, function in (("extractfunc", extractfunc), ("sorter", sorter)):
-        if function is not None and not callable(function):
-            raise UsageError(f"{name} is {function!r}; expected a function, or None.")
+    check_functions(extractfunc=extractfunc, sorter=sorter)
     check_on_duplicate(on_duplicate)
-    types = tuple(dataframes) if isinstance(dataframes, Iterable) else (None,)
-    if not all(isinstance(some, core.G3FrameType) for some in types):
-        raise UsageError(
-            f"dataframes is {dataframes!r}; expected types of frames, such as "
-            "[core.G3FrameType.Scan]."
-        )
-    return types
+    return frame_types("dataframes", dataframes)

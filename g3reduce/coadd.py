@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import logging
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from spt3g import core
 
 from . import comm as communicators
 from . import skymaps, strategies
+from .arguments import check_flags
 from .arithmetic import Exactness
 from .coaddframe import CoaddFrame
 from .endmodule import PipelinePlace, at_the_end
 from .errors import UsageError
+from .finite import check_nonfinite
 from .intake import Accepted, Intake
 from .jobend import must_end
 from .joining import join_coadds
@@ -26,6 +28,15 @@ from .shards import Shard
 from .subclassing import LikeCoaddMaps
 
 logger = logging.getLogger(__name__)
+
+
+class _Checked(NamedTuple):
+    """What the constructor makes of its arguments."""
+
+    members: Membership
+    pol_conv: Any
+    root: int
+    exactness: Exactness | None
 
 
 class MPIMapCoadder(LikeCoaddMaps):
@@ -100,6 +111,11 @@ class MPIMapCoadder(LikeCoaddMaps):
         With `reproducible`, the largest absolute value of any pixel of the input, for all maps,
         or by plane (``"Wpol.TT"``) or key (``"T"``, ``"Wpol"``). Where it is given the sums take
         twice the memory, not three times.
+    nonfinite : {"keep", "error", "skip"}
+        What to do about NaN and infinite pixels, of maps or weights: sum them as spt3g does, so
+        that the sum is not finite either; raise; or leave each out of all maps of its frame and
+        count it, in `skipped_pixels` and in ``SkippedPixels`` of the coadd. What is not kept is
+        looked for, which takes about as long as adding.
 
     Raises
     ------
@@ -146,39 +162,58 @@ class MPIMapCoadder(LikeCoaddMaps):
         pol_conv: Any = None,
         reproducible: bool = False,
         absmax: float | Mapping[str, float] | None = None,
+        nonfinite: str = "keep",
     ):
         self._comm = communicators.private(mpicomm)
-        self._members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
+        flags = {
+            "collate": collate,
+            "weighted": weighted,
+            "ignore_missing_weights": ignore_missing_weights,
+            "drop_input_frames": drop_input_frames,
+            "record_obs_id": record_obs_id,
+            "keep_outputs": keep_outputs,
+            "reproducible": reproducible,
+        }
+
+        def check() -> _Checked:
+            check_flags(**flags)
+            members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
+            members.check()
+            self._check_get_map_id(assign)
+            check_on_duplicate(on_duplicate)
+            check_nonfinite(nonfinite)
+            strategies.check(strategy, result)
+            return _Checked(
+                members,
+                skymaps.as_pol_conv(pol_conv),
+                communicators.rank_of(root, self._comm),
+                Exactness.of(reproducible, absmax, skymaps.MAP_KEYS),
+            )
+
+        self._members, pol_conv_of_sums, self._root, exactness = communicators.collectively(
+            self._comm, check
+        )
         self._ignore_missing_weights = ignore_missing_weights
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
         self._result = result
         self._once = on_duplicate == "error"
         self._strategy = strategy
-        pol_conv_of_sums, self._root = communicators.collectively(
-            self._comm, lambda: self._check_arguments(strategy, on_duplicate, pol_conv, root)
-        )
-        exactness = communicators.collectively(
-            self._comm, lambda: Exactness.of(reproducible, absmax, skymaps.MAP_KEYS)
-        )
         communicators.same_everywhere(
             self._comm,
             "The arguments of MPIMapCoadder",
             {
                 "map_ids": self._members.map_ids,
                 "output_map_id": output_map_id,
-                "collate": collate,
-                "weighted": weighted,
-                "ignore_missing_weights": ignore_missing_weights,
-                "record_obs_id": record_obs_id,
+                **{name: bool(value) for name, value in flags.items()},
                 "assign": "given" if assign else None,
                 "strategy": strategy,
                 "result": result,
                 "root": self._root,
                 "on_duplicate": on_duplicate,
                 "pol_conv": str(pol_conv),
-                "reproducible": reproducible,
                 "absmax": exactness and sorted(exactness.bounds.items()),
+                "nonfinite": nonfinite,
             },
         )
         self._intake = Intake(
@@ -194,6 +229,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             once=self._once,
             weighted=weighted,
             pol_conv=pol_conv_of_sums,
+            nonfinite=nonfinite,
             ignore_missing_weights=ignore_missing_weights,
             rank=communicators.describe_rank(self._comm),
         )
@@ -201,6 +237,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         self._outputs: dict[str, Any] = {}
         self._shards: dict[str, Shard] = {}
         self._statistics = strategies.Statistics()
+        self._skipped: dict[str, int] = {}
         self._ended = False
         if self._comm.size > 1:
             must_end(self)
@@ -220,6 +257,14 @@ class MPIMapCoadder(LikeCoaddMaps):
     def statistics(self) -> strategies.Statistics:
         """What this rank did to join its sums with those of others, after the end of processing."""
         return at_the_end(self._ended, self._statistics, "coadd")
+
+    @property
+    def skipped_pixels(self) -> dict[str, int]:
+        """How many pixels were left out of the frames of each coadd, by name, on all ranks.
+
+        With ``nonfinite="skip"``, after the end of processing.
+        """
+        return at_the_end(self._ended, self._skipped, "coadd")
 
     @property
     def unfinished(self) -> bool:
@@ -307,7 +352,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
         self._place.end_together(self._comm)
-        names, joined, self._statistics = join_coadds(
+        names, joined, self._statistics, self._skipped = join_coadds(
             self._comm,
             self._intake.coadds,
             self._strategy,
@@ -333,18 +378,12 @@ class MPIMapCoadder(LikeCoaddMaps):
         """Forget all that was added, after an error that all ranks know of."""
         self._intake.coadds.clear()
 
-    def _check_arguments(
-        self, strategy: str, on_duplicate: str, pol_conv: Any, root: int
-    ) -> tuple[Any, int]:
-        self._members.check()
-        if self._members.assign and type(self).get_map_id is not MPIMapCoadder.get_map_id:
+    def _check_get_map_id(self, assign: Assign | None) -> None:
+        if assign and type(self).get_map_id is not MPIMapCoadder.get_map_id:
             raise UsageError(
                 "assign says which coadd a frame goes to, and so does get_map_id of "
                 f"{type(self).__name__}: have one or the other."
             )
-        check_on_duplicate(on_duplicate)
-        strategies.check(strategy, self._result)
-        return skymaps.as_pol_conv(pol_conv), communicators.rank_of(root, self._comm)
 
     def _is_of_this_rank(self, frame: Any) -> bool:
         """Whether a frame is here because of the schedule, and nobody behind may want it."""

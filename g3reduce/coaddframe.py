@@ -51,6 +51,8 @@ class CoaddFrame:
         file.write(self.to_frame().__getstate__()[1])
 
     def _with_inputs(self, frame: Any) -> Any:
+        if skipped := self._total.summary.skipped:
+            frame["SkippedPixels"] = skipped
         if grids := self._total.summary.grids:
             frame["ExactLimbs"] = _by_plane({name: grid.limbs for name, grid in grids.items()})
             frame["ExactGrid"] = _by_plane({name: grid.top for name, grid in grids.items()})

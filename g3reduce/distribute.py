@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from . import comm as communicators
 from . import transfer, waiting
+from .arguments import frame_types
 from .blockhead import merged_leaders
 from .counter import SharedCounter
 from .errors import InputError, UsageError
@@ -90,10 +91,13 @@ class MPIFileReader:
     ):
         self._comm = communicators.private(mpicomm)
         self._schedule = schedule
-        self._data_types = None if leaders_of is None else tuple(leaders_of)
         # Called before this rank may have to wait for the others.
         self.before_waiting: Callable[[], object] = lambda: None
-        self._blocks = communicators.collectively(self._comm, lambda: _blocks_of(files, schedule))
+        self._blocks = communicators.collectively(self._comm, lambda: blocks_of(files, schedule))
+        self._data_types = communicators.collectively(
+            self._comm,
+            lambda: None if leaders_of is None else frame_types("leaders_of", leaders_of),
+        )
         communicators.same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
         communicators.collectively(self._comm, self._check_own_share)
         self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
@@ -236,23 +240,45 @@ class MPIFileReader:
             yield frame
 
 
-def _blocks_of(files: Files, schedule: str) -> tuple[_Block, ...]:
+def check_schedule(schedule: str) -> None:
+    """Refuse what is no way to share out files.
+
+    Raises
+    ------
+    UsageError
+    """
     if schedule not in SCHEDULES:
         raise UsageError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}.")
-    if isinstance(files, str | os.PathLike):
-        files = [files]
+
+
+def blocks_of(files: Files, schedule: str = SCHEDULES[0]) -> tuple[_Block, ...]:
+    """What is to be read by all ranks, and what is shared out.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used.
+    """
+    check_schedule(schedule)
+    entries: Any = [files] if isinstance(files, str | os.PathLike) else files
+    if isinstance(entries, bytes) or not isinstance(entries, Iterable):
+        raise UsageError(
+            f"files is {files!r}; expected a list of names of files, and of lists of names for "
+            "what is to be read in parallel."
+        )
     blocks: list[_Block] = []
     position = 0
-    for entry in files:
+    for entry in entries:
         shared = isinstance(entry, str | os.PathLike)
-        names = [entry] if shared else list(entry)  # type: ignore[arg-type]
+        listed = isinstance(entry, Iterable) and not isinstance(entry, bytes)
+        names: list[Any] = list(entry) if listed and not shared else [entry]
         for name in names:
             if not isinstance(name, str | os.PathLike):
                 raise UsageError(
                     f"files holds {name!r} ({type(name).__name__}); expected names of files, and "
                     "lists of names for what is to be read in parallel."
                 )
-        block = _Block(tuple(map(os.fspath, names)), shared, position)  # type: ignore[arg-type]
+        block = _Block(tuple(map(os.fspath, names)), shared, position)
         position += len(block.files)
         blocks.append(block)
     return tuple(blocks)

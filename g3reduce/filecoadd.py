@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spt3g import core
 
 from . import comm as communicators
+from .arguments import check_flags
 from .coadd import MPIMapCoadder
-from .distribute import MPIFileReader
+from .distribute import MPIFileReader, check_schedule
 from .errors import InputError, UsageError
 from .filenames import name_of_output, names_of_files
 from .framefile import note
@@ -49,6 +51,7 @@ def coadd_files(
     pol_conv: Any = None,
     reproducible: bool = False,
     absmax: float | Mapping[str, float] | None = None,
+    nonfinite: str = "keep",
     schedule: str = "dynamic",
     keep_maps: bool = True,
 ) -> Any:
@@ -67,7 +70,7 @@ def coadd_files(
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
-strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
+strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite
         As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
@@ -97,7 +100,8 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
     >>> coadd["T"], list(coadd["InputFiles"])  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
-    map_ids = as_list_of_ids(map_ids)
+    check_all = functools.partial(_check_arguments, output_file, result, schedule, keep_maps)
+    inputs = communicators.collectively(comm, lambda: check_all(files))
     coadder = MPIMapCoadder(
         comm,
         map_ids=map_ids,
@@ -115,14 +119,15 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
         pol_conv=pol_conv,
         reproducible=reproducible,
         absmax=absmax,
+        nonfinite=nonfinite,
     )
-    communicators.collectively(comm, lambda: _require_frames(output_file, result))
-    names = names_of_files(comm, files, once=on_duplicate == ON_DUPLICATE[0])
+    names = names_of_files(comm, inputs, once=on_duplicate == ON_DUPLICATE[0])
     output = name_of_output(comm, output_file, names, root)
     try:
         reader = MapReader(comm, [names], schedule=schedule)
         found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
-        communicators.collectively(comm, lambda: _require_maps(len(names), map_ids, found))
+        wanted = as_list_of_ids(map_ids)
+        communicators.collectively(comm, lambda: _require_maps(len(names), wanted, found))
         coadds = coadder.join()
     finally:
         coadder.discard()
@@ -138,12 +143,24 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax
     return made if collate or assign is not None else next(iter(made.values()), None)
 
 
-def _require_frames(output_file: object, result: str) -> None:
+def _check_arguments(
+    output_file: object, result: str, schedule: str, keep_maps: bool, files: Any
+) -> list[str | os.PathLike[str]]:
+    """The names of input files, if all arguments can be used."""
+    check_schedule(schedule)
+    check_flags(keep_maps=keep_maps)
+    several = isinstance(files, Iterable) and not isinstance(files, str | bytes | os.PathLike)
+    names: list[Any] = list(files) if several else [files]
+    if not all(isinstance(name, str | os.PathLike) for name in names):
+        raise UsageError(f"files is {files!r}; expected the name of a file, or a list of names.")
+    if output_file is not None and not isinstance(output_file, str | os.PathLike):
+        raise UsageError(f"output_file is {output_file!r}; expected the name of a file, or None.")
     if output_file is not None and result == "sharded":
         raise UsageError(
             'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
             'choose another result ("root", "all").'
         )
+    return names
 
 
 class MapReader(MPIFileReader):

@@ -42,7 +42,7 @@ class Intake:
         As in `Provenance`.
     once : bool
         Refuse a frame that comes a second time.
-    weighted, pol_conv
+    weighted, pol_conv, nonfinite
         As in `skymaps.read`.
     ignore_missing_weights : bool
         Do not warn of weighted maps without weights.
@@ -64,6 +64,7 @@ class Intake:
         once: bool,
         weighted: bool,
         pol_conv: Any,
+        nonfinite: str,
         ignore_missing_weights: bool,
         rank: str,
     ):
@@ -73,7 +74,7 @@ class Intake:
         self._provenance = Provenance(record_obs_id)
         self._once = once
         self.weighted = weighted
-        self._pol_conv = pol_conv
+        self._how: Any = {"pol_conv": pol_conv, "nonfinite": nonfinite}
         self.ignore_missing_weights = ignore_missing_weights
         self._warns = not ignore_missing_weights
         self._rank = rank
@@ -137,7 +138,7 @@ class Intake:
                 if name in self.coadds:
                     self.coadds[name].ledger.refuse_duplicate(entry)
         planes = mapfile.planes_of(frame, where)
-        maps = skymaps.read(planes, where, weighted=self.weighted, pol_conv=self._pol_conv)
+        maps = skymaps.read(planes, where, weighted=self.weighted, **self._how)
         self._warn_of_missing_weights(maps)
         coadds = {
             name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in shares

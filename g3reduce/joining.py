@@ -37,11 +37,14 @@ class Joined(NamedTuple):
         In that order, on the ranks that hold the result, or of which they hold a share; else empty.
     statistics : Statistics
         What this rank did to join them.
+    skipped : dict of str to int
+        How many pixels were left out of the frames of each. The same on all ranks.
     """
 
     names: list[str]
     coadds: dict[str, Coadd]
     statistics: strategies.Statistics
+    skipped: dict[str, int]
 
 
 # What ranks tell each other: by name of the coadd, its summary and its entries.
@@ -120,7 +123,8 @@ def join_coadds(
             coadd.total.settle()
             joined[name] = coadd
     whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
-    return Joined(list(prepared), joined, whole)
+    skipped = {name: coadd.total.summary.skipped for name, coadd in prepared.items()}
+    return Joined(list(prepared), joined, whole, skipped)
 
 
 def _common_layout(

@@ -122,6 +122,7 @@ class MapSum:
         """Take over what a frame says beside its pixels."""
         mine = self.summary
         mine.parts |= Parts.of(frame.planes)
+        mine.skipped += frame.skipped
         for name, plane in frame.planes.items():
             if name not in mine.stubs:  # weights or hits, which the first frame had not
                 self._add_plane(name, plane.stub)

@@ -51,7 +51,7 @@ class Membership:
     @property
     def several(self) -> bool:
         """Whether there may be several coadds."""
-        return self.collate or self.assign is not None
+        return bool(self.collate) or self.assign is not None
 
     def check(self) -> None:
         """Refuse rules that cannot be, or that contradict each other.

@@ -12,8 +12,9 @@ from spt3g.core.modconstruct import pipesegment_nodoc
 
 from . import comm as communicators
 from . import waiting
+from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
-from .distribute import Files, MPIFileReader
+from .distribute import Files, MPIFileReader, blocks_of
 from .errors import InputError, MismatchError, UsageError
 from .fileframe import FileFrame
 from .framefile import Span
@@ -103,7 +104,9 @@ class MPIFrameParallelizer:
         on_progress: OnProgress | None = None,
     ):
         self._comm = cast("MPI.Intracomm", communicators.duplicate(cpucomm))
-        self._types = tuple(dataframetype)
+        self._types = communicators.collectively(
+            self._comm, lambda: _checked_types(dataframetype, on_progress)
+        )
         communicators.same_everywhere(
             self._comm,
             "cpucomm_startrank and dataframetype",
@@ -315,6 +318,8 @@ def MPIIODistributor(
     """
     comm = communicators.duplicate(mpicomm)
     if isinstance(comm, communicators.OneProcess):
+        _number_of_readers(n_io, comm.size, files)
+        _checked_types(dataframetype, on_progress)
         pipe.Add(MPIFileReader(comm, files, leaders_of=dataframetype))
         if on_progress is not None:
             pipe.Add(_Alone(dataframetype, on_progress))
@@ -346,14 +351,22 @@ def MPIIODistributor(
     pipe.Add(parallelizer)
 
 
+def _checked_types(dataframetype: Any, on_progress: Any) -> tuple[Any, ...]:
+    check_functions(on_progress=on_progress)
+    return frame_types("dataframetype", dataframetype)
+
+
 def _number_of_readers(n_io: int | None, size: int, files: Files) -> int:
+    blocks = blocks_of(files)
     if n_io is None:
-        at_once = max((len(part) for part in files if isinstance(part, (list, tuple))), default=1)
+        at_once = max((len(block.files) for block in blocks if not block.shared), default=1)
         return max(1, min(size // _RANKS_PER_READER, at_once))
-    if not isinstance(n_io, int) or not 0 < n_io < size:
+    # One rank alone reads and works, whatever the script says of more of them.
+    most = size - 1 if size > 1 else n_io
+    if not isinstance(n_io, int) or isinstance(n_io, bool) or not 0 < n_io <= most:
         raise UsageError(
-            f"n_io is {n_io!r}; expected how many of the {size} ranks read, 1 to {size - 1}, or "
-            "None."
+            f"n_io is {n_io!r}; expected how many of the {size} ranks read, 1 to "
+            f"{max(size - 1, 1)}, or None."
         )
     return n_io
 

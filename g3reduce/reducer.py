@@ -11,6 +11,7 @@ from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its m
 
 from . import comm as communicators
 from . import strategies
+from .arguments import check_flags
 from .arithmetic import Grid
 from .elementjoin import join_elements
 from .elements import Elements, Whereabouts, in_common
@@ -133,7 +134,7 @@ class MPIReducer:
         self._result = result
         self._once = on_duplicate == ON_DUPLICATE[0]
         self._root = communicators.collectively(
-            self._comm, lambda: self._check_arguments(by, on_duplicate, root)
+            self._comm, lambda: self._check_arguments(by, on_duplicate, root, reproducible)
         )
         exactness = communicators.collectively(
             self._comm, lambda: exactness_of(reduction, reproducible, absmax)
@@ -370,7 +371,8 @@ class MPIReducer:
                 states[key] = call("finalize", self._reduction.finalize, where, state)
         return states if self._grouping.several else states.get(())
 
-    def _check_arguments(self, by: Any, on_duplicate: str, root: int) -> int:
+    def _check_arguments(self, by: Any, on_duplicate: str, root: int, reproducible: bool) -> int:
+        check_flags(reproducible=reproducible)
         if not isinstance(self._reduction, Reduction):
             raise UsageError(
                 f"reduction is {self._reduction!r}; expected a g3reduce.Reduction, such as "

@@ -17,6 +17,7 @@ from . import weighting
 from .agreement import is_odd_in_u, require_agreement_within, weights_key
 from .errors import InputError, MismatchError, UsageError
 from .fileframe import SPT3G_ERRORS, first_line
+from .finite import KEEP, finite
 from .pixels import Plane, is_flat
 from .weighting import STOKES
 
@@ -35,11 +36,14 @@ class MapFrame:
         Planes to be subtracted, because their polarization convention is converted.
     where : str
         How messages name the frame.
+    skipped : int
+        How many of its pixels were left out.
     """
 
     planes: dict[str, Plane]
     flipped: set[str]
     where: str
+    skipped: int = 0
 
     @property
     def stubs(self) -> dict[str, Any]:
@@ -63,7 +67,7 @@ def as_pol_conv(pol_conv: Any) -> Any:
         Unless it is None, ``"IAU"``, ``"COSMO"`` or one of these `spt3g.maps.MapPolConv`.
     """
     conventions = {"IAU": maps.MapPolConv.IAU, "COSMO": maps.MapPolConv.COSMO}
-    if pol_conv is None or pol_conv in conventions.values():
+    if pol_conv is None or any(pol_conv is one for one in conventions.values()):
         return pol_conv
     if isinstance(pol_conv, str) and pol_conv.upper() in conventions:
         return conventions[pol_conv.upper()]
@@ -71,7 +75,12 @@ def as_pol_conv(pol_conv: Any) -> Any:
 
 
 def read(
-    planes: dict[str, Plane], where: str, *, weighted: bool = True, pol_conv: Any = None
+    planes: dict[str, Plane],
+    where: str,
+    *,
+    weighted: bool = True,
+    pol_conv: Any = None,
+    nonfinite: str = KEEP,
 ) -> MapFrame:
     """Check the maps of a frame against each other, and weight them if need be.
 
@@ -85,11 +94,14 @@ def read(
         Multiply unweighted maps that come with weights by these, in a copy.
     pol_conv : spt3g.maps.MapPolConv or None
         Convert polarization to this convention.
+    nonfinite : str
+        What to do about pixels that are not finite, see `g3reduce.finite`.
 
     Raises
     ------
     InputError, MismatchError
-        If a map is missing, or does not agree with the others of the frame.
+        If a map is missing, or does not agree with the others of the frame, or if it must be
+        finite and is not.
     """
     _check_completeness(planes, where)
     planes = _with_known_weights(planes)
@@ -102,7 +114,8 @@ def read(
     flipped: set[str] = set()
     if pol_conv is not None and "U" in planes:
         planes, flipped = _converted(planes, where, pol_conv)
-    return MapFrame(planes, flipped, where)
+    planes, skipped = finite(planes, where, nonfinite)
+    return MapFrame(planes, flipped, where, skipped)
 
 
 def planes_of(frame: Any, where: str) -> dict[str, Plane]:

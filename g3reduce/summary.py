@@ -37,6 +37,8 @@ class Summary:
         How each plane is summed, where sums are exact; else empty.
     beyond : dict of str to list of float
         Then `overflow` is 0, and these are what it is to be the sum of, without zeros.
+    skipped : int
+        How many pixels of the frames were left out, because they are not finite.
     """
 
     stubs: dict[str, Any]
@@ -47,6 +49,7 @@ class Summary:
     where: str
     grids: dict[str, Grid] = field(default_factory=dict)
     beyond: dict[str, list[float]] = field(default_factory=dict)
+    skipped: int = 0
 
 
 def join(summaries: Sequence[Summary]) -> Summary:
@@ -64,6 +67,7 @@ def join(summaries: Sequence[Summary]) -> Summary:
         numbering=_common_numbering([summary.numbering for summary in summaries]),
         parts=functools.reduce(operator.or_, (summary.parts for summary in summaries)),
         where=summaries[0].where,
+        skipped=sum(summary.skipped for summary in summaries),
     )
     for name in sorted({name for summary in summaries for name in summary.stubs}):
         having = [summary for summary in summaries if name in summary.stubs]

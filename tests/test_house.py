@@ -20,7 +20,7 @@ PACKAGE = Path(g3reduce.__file__).parent
 ROWS = (
     ("errors.py", "buffers.py", "compiled.py", "temporary.py"),
     (
-        *("messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
+        *("arguments.py", "messages.py", "waiting.py", "interrupts.py", "stall.py", "jobend.py"),
         *(
             "outputfile.py",
             "transfer.py",
@@ -49,6 +49,7 @@ ROWS = (
     ),
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "agreement.py", "skymaps.py"),
+        "finite.py",
         *(
             "mapfile.py",
             "framefile.py",
@@ -99,6 +100,9 @@ NEIGHBOURS = {
     ("pixels.py", "stored.py"),
     ("agreement.py", "pixels.py"),
     ("agreement.py", "weighting.py"),
+    ("finite.py", "chunks.py"),
+    ("finite.py", "pixels.py"),
+    ("skymaps.py", "finite.py"),
     ("skymaps.py", "agreement.py"),
     ("skymaps.py", "pixels.py"),
     ("skymaps.py", "weighting.py"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from .exits import say
@@ -97,6 +98,13 @@ def add_parser(subparsers: Any) -> None:
         help="share out files on demand, or deal them out in order (default: %(default)s)",
     )
     parser.add_argument(
+        "--nonfinite",
+        choices=("keep", "error", "skip"),
+        default="keep",
+        help="NaN and infinite pixels: sum them, refuse them, or leave each out of all maps of its "
+        "frame and say how many (default: %(default)s)",
+    )
+    parser.add_argument(
         "--reproducible",
         action="store_true",
         help="the same bits on any number of ranks, in any order of files",
@@ -137,6 +145,7 @@ def run(options: argparse.Namespace) -> None:
         schedule=options.schedule,
         reproducible=options.reproducible,
         absmax=options.absmax,
+        nonfinite=options.nonfinite,
         keep_maps=False,
     )
     if comm.rank == 0:
@@ -145,8 +154,17 @@ def run(options: argparse.Namespace) -> None:
         ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
         say(
             *(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}" for frame in frames),
+            *_left_out(frames, options.nonfinite),
             f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.",
         )
+
+
+def _left_out(frames: Sequence[Any], nonfinite: str) -> list[str]:
+    """How many pixels are not in the coadds, if they were to be left out."""
+    if nonfinite != "skip":
+        return []
+    skipped = sum(frame.get("SkippedPixels", 0) for frame in frames)
+    return [f"Left out {skipped} pixels that are not finite."]
 
 
 def _n_files(frame: Any) -> str:

@@ -130,7 +130,7 @@ def check(strategy: str, result: str) -> None:
         raise UsageError(f"result is {result!r}; expected one of {', '.join(RESULTS)}.")
     if strategy == AUTO:
         return
-    if strategy not in _STRATEGIES:
+    if not isinstance(strategy, str) or strategy not in _STRATEGIES:
         known = ", ".join([AUTO, *_STRATEGIES])
         raise UsageError(f"strategy is {strategy!r}; expected one of {known}.")
     if result not in _STRATEGIES[strategy].results:
