@@ -18,7 +18,7 @@ COADD = [sys.executable, "-m", "g3reduce", "coadd"]
 
 @pytest.fixture
 def files(tmp_path):
-    return skies.write_files(tmp_path, 3, "flat sparse", "polarized")
+    return skies.write_files(tmp_path, 3, "flat sparse", "polarized", map_ids=("150GHz",))
 
 
 @pytest.fixture
