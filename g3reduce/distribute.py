@@ -16,6 +16,7 @@ from .errors import InputError, UsageError
 from .fileframe import SPT3G_ERRORS, FileFrame, first_line
 from .framefile import frames_of
 from .inputs import check_files
+from .interrupts import Progress
 from .ledger import Unit, attach
 from .sources import Keeper, await_source, note_source
 
@@ -103,6 +104,7 @@ class MPIFileReader:
         self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
         self._frames: Iterator[Any] = self._read()
         self._keeper = Keeper()
+        self._files_begun = 0
         self.begun = self.exhausted = False
         await_source(self)
 
@@ -131,6 +133,11 @@ class MPIFileReader:
             communicators.require_rank(self._comm)
             self.begun = True
             waiting.expect_to_end(self)
+
+    def progress(self) -> Progress:
+        """How many files this rank has begun, and how many there are for all ranks."""
+        total = sum(len(block.files) for block in self._blocks)
+        return Progress(self._files_begun, total, "files were begun")
 
     def stop(self) -> None:
         """Let no rank begin another file, because something went wrong on this one."""
@@ -196,6 +203,7 @@ class MPIFileReader:
     def _frames_of(self, block: _Block, number: int) -> Iterator[Any]:
         """The frames of one file, each with its unit."""
         index = 0
+        self._files_begun += 1
         try:
             for frame in self.open_file(block.files[number]):
                 attach(frame, _unit(block, number, index))

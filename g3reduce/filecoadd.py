@@ -19,6 +19,7 @@ from .filenames import name_of_output, names_of_files
 from .framefile import note
 from .inputs import is_stream
 from .intake import Accepted
+from .interrupts import Progress, progress_told
 from .ledger import ON_DUPLICATE
 from .mapfile import frames_of
 from .membership import Assign, as_list_of_ids
@@ -125,14 +126,17 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite
     output = name_of_output(comm, output_file, names, root)
     try:
         reader = MapReader(comm, [names], schedule=schedule)
-        found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
+        with progress_told(reader.progress):
+            found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
         wanted = as_list_of_ids(map_ids)
         communicators.collectively(comm, lambda: _require_maps(len(names), wanted, found))
-        coadds = coadder.join()
+        with progress_told(lambda: Progress.all_read(len(names), "their sums were being joined")):
+            coadds = coadder.join()
     finally:
         coadder.discard()
     if output is not None:
-        write_frames(output, coadds.values(), comm, root)
+        with progress_told(lambda: Progress.all_read(len(names), "the coadd was being written")):
+            write_frames(output, coadds.values(), comm, root)
     if result == "sharded":
         made: dict[str, Any] = coadder.shards
     else:

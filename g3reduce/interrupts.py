@@ -1,12 +1,14 @@
-"""SIGINT and SIGTERM, noted down instead of obeyed at once."""
+"""SIGINT and SIGTERM: noted down instead of obeyed at once, or told how far the work was."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -15,6 +17,33 @@ _SAME_S = 2.0
 
 # G3Pipeline puts a handler of its own in the place of ours each time it runs.
 _CATCH_AGAIN_S = 0.1
+
+
+class Progress(NamedTuple):
+    """How far the work of this rank was when it was interrupted."""
+
+    done: int
+    total: int
+    doing: str
+
+    def __str__(self) -> str:
+        return f"{self.done} of {self.total} {self.doing}"
+
+    @classmethod
+    def all_read(cls, n_files: int, doing: str) -> Progress:
+        """What comes after the last file."""
+        return cls(n_files, n_files, f"files were read, and {doing}")
+
+
+@contextlib.contextmanager
+def progress_told(progress: Callable[[], Progress]) -> Iterator[None]:
+    """Let a KeyboardInterrupt that passes say how far the work was: its text is the `Progress`."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not interrupt.args:
+            interrupt.args = (progress(),)
+        raise
 
 
 class Interrupts:

@@ -17,14 +17,13 @@ from typing import Any, NoReturn
 from ..comm import world_rank
 from ..errors import G3ReduceError, InterruptedByUser, UsageError
 from ..jobend import abort
-from . import exits
+from . import exits, interrupted
 from .flags import FlagFormatter, Flags
 from .words import files_last
 
 COMMANDS = ("coadd", "stitch", "digest", "demo")
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
-INTERRUPTED = 130  # as shells have it for a process that SIGINT ended
 
 # Seconds that rank 0 is given to say what is wrong with the arguments.
 _FIRST_WORD = 2.0
@@ -70,8 +69,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exits.prepare()
     try:
         code = _run(arguments)
-    except KeyboardInterrupt:
-        code = _interrupted()
+    except KeyboardInterrupt as interrupt:
+        code = interrupted.end(interrupt, "g3reduce")
     finally:
         exits.flush()
     if mine:
@@ -108,16 +107,13 @@ def _run(arguments: Sequence[str] | None) -> int:
         options.run(options)
     except G3ReduceError as error:
         return _report(error, options.command, flags)
+    except KeyboardInterrupt as interrupt:
+        writes = hasattr(options, "output_file")
+        outcome = "nothing was written" if writes else "the work is not complete"
+        return interrupted.end(interrupt, f"g3reduce {options.command}", outcome)
     except BrokenPipeError:  # of a command whose result is what it prints: nobody wants the rest
         return FAILED
     return DONE if exits.flush() else FAILED
-
-
-def _interrupted() -> int:
-    """End after Ctrl-C; `exits` lets it come only while no output has its name."""
-    exits.complain("g3reduce: interrupted; nothing was written.")
-    _end_others(INTERRUPTED)
-    return INTERRUPTED
 
 
 def _end_others(code: int) -> None:
@@ -134,5 +130,5 @@ def _report(error: G3ReduceError, command: str, flags: Flags) -> int:
     if alone:
         _end_others(FAILED)
     if isinstance(error, InterruptedByUser):
-        return INTERRUPTED
+        return interrupted.CODE
     return BAD_USAGE if isinstance(error, UsageError) else FAILED

@@ -6,6 +6,7 @@ import argparse
 import glob
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import G3ReduceError, OutputError, UsageError
+from ..interrupts import Progress, progress_told
 from ..launchers import several
 from .values import count, seed
 
@@ -27,6 +29,9 @@ EXAMPLE = """\
 example:
   g3reduce demo --ranks 4 --output-dir g3reduce-demo
 """
+
+# Seconds that ranks have to end after Ctrl-C.
+_LAST_WORDS_S = 5.0
 
 # Rounding of a sum in another order: a few units in the last place of the largest terms.
 TOLERANCE = 1e-13
@@ -71,9 +76,17 @@ def run(options: argparse.Namespace) -> None:
         f"Simulating {options.observations} observations of a {survey.width / _DEG:.0f} by "
         f"{survey.height / _DEG:.0f} degree field with {detectors} detectors:"
     )
-    simulation = simulate_observations(
-        folder, options.observations, survey=survey, progress=_show_progress
-    )
+    made = 0
+
+    def show(done: int, total: int) -> None:
+        nonlocal made
+        made = done
+        _show_progress(done, total)
+
+    with progress_told(lambda: Progress(made, options.observations, "observations were made")):
+        simulation = simulate_observations(
+            folder, options.observations, survey=survey, progress=show
+        )
     pictures = []
     for kind, files in (("flat", simulation.flat_files), ("healpix", simulation.healpix_files)):
         output = folder / f"coadd_{kind}.g3"
@@ -132,8 +145,23 @@ def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) ->
         shown = ["mpirun", "-n", str(options.ranks), "g3reduce", *arguments]
         command = mpirun_command(options.ranks, command)
     print(f"\n$ {shlex.join(shown)}", flush=True)
-    if subprocess.run(command, env=mpirun_environment()).returncode:
+    with subprocess.Popen(command, env=mpirun_environment()) as process:
+        try:
+            code = process.wait()
+        except KeyboardInterrupt:
+            _end(process)
+            raise
+    if code:
         raise G3ReduceError("the coadd failed; its message stands above")
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Let the ranks end by themselves, with a word; but not for long."""
+    process.send_signal(signal.SIGINT)
+    try:
+        process.wait(timeout=_LAST_WORDS_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
 
 
 def _compare(files: tuple[str, ...], output: Path) -> None:

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from ..comm import OneProcess, world_rank
+from ..interrupts import Progress, progress_told
 from ..ledger import unit_of
 
 DESCRIPTION = """\
@@ -39,8 +40,10 @@ def run(options: argparse.Namespace) -> None:
         return
     from ..digests import total
 
-    for file in options.files:
-        found = _digests(file)
+    for number, file in enumerate(options.files):
+        done = Progress(number, len(options.files), "files were done")
+        with progress_told(lambda done=done: done):  # type: ignore[misc]
+            found = _digests(file)
         if not options.total:
             for number, (map_id, planes) in enumerate(found):
                 for plane, one in planes.items():

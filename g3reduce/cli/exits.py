@@ -7,17 +7,15 @@ import contextlib
 import os
 import signal
 import sys
-from types import FrameType
 from typing import Any
 
-from .. import temporary
+from . import interrupted
 
 
 def prepare() -> None:
     """Make this process ready to be a command."""
     _open_standard_streams()
-    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-        signal.signal(signal.SIGINT, _interrupt)
+    interrupted.prepare()
 
 
 def say(*lines: str) -> None:
@@ -57,11 +55,6 @@ def stand_by(code: int) -> None:
     if code == 0:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    if not temporary.published:  # else it comes too late
-        raise KeyboardInterrupt
 
 
 def _open_standard_streams() -> None:

@@ -10,6 +10,7 @@ from spt3g import core
 from .. import comm as communicators
 from ..errors import InputError, UsageError
 from ..filenames import PathLike, name_of_output, names_of_files, refuse_repeated
+from ..interrupts import Progress, progress_told
 from ..output import publish
 from ..outputfile import OutputFile
 from .frames import FLAGS, StitchedScan, keys_beside
@@ -140,7 +141,8 @@ def stitch_files(
         ]
 
     whole = communicators.collectively(comm, arrange)
-    return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
+    with progress_told(lambda: Progress.all_read(len(names), "the output was being written")):
+        return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
 
 
 def _check_keys(timestreams: Sequence[str], keys: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from .. import comm as communicators
 from .. import waiting
 from ..accumulate import MPIAccumulator
 from ..distribute import MPIFileReader
+from ..interrupts import progress_told
 from ..ledger import unit_of, where_of
 from ..observations import ObservationNames
 from .preface import Origin, Prefaces
@@ -40,8 +41,9 @@ def read_files(
     reader = MPIFileReader(comm, [names], schedule=schedule)
     failure: Exception | None = None
     try:
-        for frame in reader:
-            take(frame)
+        with progress_told(reader.progress):
+            for frame in reader:
+                take(frame)
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()
