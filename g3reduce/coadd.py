@@ -351,7 +351,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        self._place.end_together(self._comm)
+        self._place.end_together(self._comm, self._intake.require_whole_frames)
         names, joined, self._statistics, self._skipped = join_coadds(
             self._comm,
             self._intake.coadds,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from spt3g import core
@@ -112,8 +112,16 @@ class PipelinePlace:
                 "would be a part taken for the whole."
             )
 
-    def end_together(self, comm: communicators.Comm) -> None:
+    def end_together(
+        self, comm: communicators.Comm, check: Callable[[], None] = lambda: None
+    ) -> None:
         """Come to the end of processing with all ranks. Collective over `comm`.
+
+        Parameters
+        ----------
+        comm : communicator
+        check : callable
+            Raises what the module has against its end on this rank.
 
         Raises
         ------
@@ -123,11 +131,16 @@ class PipelinePlace:
             If this process is no rank of `comm`.
         """
         communicators.require_rank(comm)
+
+        def require_all() -> None:
+            self.require_whole_input()
+            check()
+
         if waiting.open_guards():
             # The guard tells the others at once, where an agreement would take them to their end.
-            self.require_whole_input()
+            require_all()
             waiting.meet(comm, "the end of processing")
-        communicators.collectively(comm, self.require_whole_input)
+        communicators.collectively(comm, require_all)
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""

@@ -100,8 +100,10 @@ class RawFrame:
 class Checksum:
     """Compares the bytes of a frame, as they are read, with the checksum that it carries.
 
-    Whoever reads a part of the frame shows it here, in the order of the file. What nobody shows
-    is read here.
+    Whoever reads a part of the frame shows it here before it is used, or, if it is used before,
+    sees to it that `finish` is called. What nobody shows is read here. Parts are to be shown in the
+    order of the file: what comes a second time, or after what follows it in the file, makes the
+    whole frame be read and compared once more, because what was right may have changed meanwhile.
 
     Parameters
     ----------
@@ -110,37 +112,37 @@ class Checksum:
 
     def __init__(self, frame: RawFrame):
         self._frame = frame
+        self._begin()
+
+    def _begin(self) -> None:
         self._state = _START
-        self._extents: list[tuple[int, int]] = []
-        for blob in frame.blobs:
-            name = blob.name.encode("utf-8", "surrogateescape")
-            before = blob.offset - _LENGTH.size
-            self._extents.append((before - len(name), before))
-            # spt3g counts the bytes in 32 bits.
-            self._extents.append((blob.offset, blob.offset + (blob.size & 0xFFFFFFFF)))
-        self._extents.reverse()
+        self._left = list(reversed(self._frame.blobs))
+        self._named = False  # whether the name of the next blob was taken
         self._position = 0
+        self._finished = False
 
     def show(self, offset: int, part: ByteArray) -> None:
-        """Take a part that was read. What was seen before is passed over."""
-        if offset < self._position:
-            return
+        """Take a part that was read."""
+        if self._finished or offset < self._position:
+            self.finish()
+            self._begin()
         self._pass_to(offset)
-        if not self._extents:
+        if not self._left or offset < self._left[-1].offset:
             return
-        start, end = self._extents[-1]
-        if start <= offset and offset + len(part) <= end:
-            self._state = google_crc32c.extend(self._state, part)
-            self._position = offset + len(part)
+        covered = part[: max(0, _covered_end(self._left[-1]) - offset)]
+        self._state = google_crc32c.extend(self._state, covered)
+        self._position = offset + len(covered)
 
     def finish(self) -> None:
-        """Compare.
+        """Compare, unless nothing was shown since this was done.
 
         Raises
         ------
         InputError
             If the checksums differ.
         """
+        if self._finished:
+            return
         frame = self._frame
         self._pass_to(frame.end)
         last = bytearray(_CRC.size)
@@ -154,12 +156,17 @@ class Checksum:
                 f"(the content has the checksum {found:#010x}, but {stored:#010x} is stored). "
                 "`spt3g-verify` shows what can be read."
             )
+        self._finished = True
 
     def _pass_to(self, offset: int) -> None:
         """Read what was not shown before this place."""
-        while self._extents:
-            start, end = self._extents[-1]
-            start = max(start, self._position)
+        while self._left:
+            blob = self._left[-1]
+            if not self._named:  # by the name that was read: it is what the frame goes by
+                name = blob.name.encode("utf-8", "surrogateescape")
+                self._state = google_crc32c.extend(self._state, name)
+                self._named = True
+            start, end = max(blob.offset, self._position), _covered_end(blob)
             stop = min(end, offset)
             while start < stop:
                 part = buffer("checksum")[: stop - start]
@@ -169,7 +176,13 @@ class Checksum:
             self._position = max(self._position, start)
             if offset < end:
                 return
-            self._extents.pop()
+            self._left.pop()
+            self._named = False
+
+
+def _covered_end(blob: Blob) -> int:
+    """Where the part of a blob ends that the checksum covers: spt3g counts bytes in 32 bits."""
+    return blob.offset + (blob.size & 0xFFFFFFFF)
 
 
 def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from . import mapfile, skymaps
 from .adding import Addition, accept, add_frames
+from .errors import UsageError
 from .joining import Coadd
 from .ledger import Entry, Ledger, unit_of
 from .mapsum import MapSum
@@ -79,6 +80,7 @@ class Intake:
         self._warns = not ignore_missing_weights
         self._rank = rank
         self._not_added: list[Any] = []  # frames that were accepted
+        self._broken_off = ""  # the frames whose adding was
 
     @property
     def obs_id(self) -> str | Literal[False] | None:
@@ -103,6 +105,7 @@ class Intake:
         Accepted, None or False
             None if it belongs to no coadd, False if it is not even to go on.
         """
+        self.require_whole_frames()
         # What does not agree with a frame that is broken must not be blamed for it.
         with mapfile.verified_on_error(*self._not_added, frame):
             addition = self._accept(frame, map_id)
@@ -113,12 +116,34 @@ class Intake:
         return Accepted(frame, addition)
 
     def add(self, accepted: Sequence[Accepted]) -> None:
-        """Add frames that were accepted."""
+        """Add frames that were accepted.
+
+        If that fails, by a checksum that is found to be wrong for example, a part of them may be in
+        the sums. So these are not to be used any more.
+        """
+        self.require_whole_frames()
         frames = [frame for frame, _ in accepted]
+        # Until all is done, whatever ends it: an interrupt by the user, too.
+        self._broken_off = ", ".join(addition.frame.where for _, addition in accepted)
         with mapfile.verified_on_error(*frames):
             add_frames([addition for _, addition in accepted])
         mapfile.verify(*frames)
+        self._broken_off = ""
         self._not_added.clear()
+
+    def require_whole_frames(self) -> None:
+        """Refuse sums in which there may be a part of a frame.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self._broken_off:
+            raise UsageError(
+                f"{self._broken_off}: an error came while this was added, so a part of it is in "
+                "the coadds. They cannot be used any more: make a new coadder, and leave out what "
+                "is broken."
+            )
 
     def describe(self, frame: Any, entry: Entry | None = None) -> str:
         """How messages name a frame."""

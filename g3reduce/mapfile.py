@@ -6,6 +6,7 @@ import functools
 import io
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any, TypeAlias
 
 from spt3g import core
@@ -19,12 +20,13 @@ from .framefile import decoded, note, walked
 from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
 from .mapbytes import Content, MapExtent, filled, find_maps, hollow
 from .pixels import Plane
+from .readonce import KEPT, ReadOnce
 from .texts import string_in, strings_in
 
 _Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
 
 # Entries of a frame up to this size are taken along, others are read when they are asked for.
-_SMALL = 2**20
+_SMALL = KEPT
 
 
 class StoredFrame:
@@ -46,7 +48,8 @@ class StoredFrame:
 
     def __init__(self, raw: RawFrame):
         self.unit: Any = None
-        self._raw = raw
+        # What is read of it now is what its checksum is made of, though the file may change.
+        self._raw = raw = replace(raw, source=ReadOnce(raw.source))
         self._extents: dict[str, MapExtent] = {}
         self._maps: _Entries = ()
         self._checksum = Checksum(raw)

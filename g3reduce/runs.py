@@ -302,14 +302,16 @@ def learn(source: Bytes, lines: Lines, offset: int, end: int) -> tuple[RunLayout
 
 
 def _headers(source: Bytes, position: int, end: int, count: int) -> Iterator[tuple[int, int]]:
-    read, unpack, size = source.read, _HEADER.unpack_from, _HEADER.size
-    held, start, ahead = b"", position, _NEAR
+    unpack, size = _HEADER.unpack_from, _HEADER.size
+    held, start, ahead = bytearray(), position, _NEAR
     for _ in range(count):
         begin = position - start
         if begin + size > len(held):
-            held, start, begin = read(position, ahead), position, 0
-            if len(held) < size:
+            if end - position < size:
                 raise InputError("runs that are cut off")
+            # Not to be kept by whoever keeps what is read: it is compared when the values are.
+            held, start, begin = bytearray(min(ahead, end - position)), position, 0
+            source.read_into(position, memoryview(held))
         header = unpack(held, begin)
         nbytes = 8 * header[1]
         position += size + nbytes

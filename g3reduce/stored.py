@@ -52,21 +52,27 @@ class Stored:
 
     def _read(self, offset: int, into: NDArray[np.uint8]) -> NDArray[np.uint8]:
         self.source.read_into(offset, into.data)
-        if self.checksum is not None:
-            self.checksum.show(offset, into)
         return into
+
+    def _show(self, offset: int, part: NDArray[np.uint8]) -> None:
+        """Tell the checksum what is about to be used, and nothing else."""
+        if self.checksum is not None:
+            self.checksum.show(offset, part)
 
     def _dense(self) -> Iterator[Chunk]:
         extent = self.extent
         for start in dense_starts(extent.count):
-            raw = buffer("raw")[: 8 * (extent.count - start)]
-            yield DenseChunk(start, self._read(extent.begin + 8 * start, raw).view(np.float64))
+            raw = self._read(extent.begin + 8 * start, buffer("raw")[: 8 * (extent.count - start)])
+            self._show(extent.begin + 8 * start, raw)
+            yield DenseChunk(start, raw.view(np.float64))
 
     def _pairs(self) -> Iterator[Chunk]:
         extent = self.extent
         for start in range(0, extent.count, STEP // PAIR.itemsize):
-            raw = buffer("raw")[: PAIR.itemsize * (extent.count - start)]
-            pairs = self._read(extent.begin + PAIR.itemsize * start, raw).view(PAIR)
+            offset = extent.begin + PAIR.itemsize * start
+            raw = self._read(offset, buffer("raw")[: PAIR.itemsize * (extent.count - start)])
+            self._show(offset, raw)
+            pairs = raw.view(PAIR)
             highest = pairs["pixel"].max()
             if highest >= self.n_pixels:
                 self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
@@ -83,12 +89,14 @@ class Stored:
                 layout = self._true_layout(layout)
                 parts = layout.parts_from(part.first)
                 break
+            self._show(begin + part.begin, raw)
             yield RunsChunk(layout, part, values)
         for part in parts:
             raw = self._read(begin + part.begin, layout.raw_buffer(part))
             values = layout.unpack(part, raw)
             if values is None:
                 self._refuse("the file was changed while it was read")
+            self._show(begin + part.begin, raw)
             yield RunsChunk(layout, part, values)
 
     def _true_layout(self, expected: RunLayout) -> RunLayout:

@@ -28,6 +28,7 @@ ROWS = (
             "launchers.py",
             "memory.py",
             "filebytes.py",
+            "readonce.py",
             "compressed.py",
             "fileframe.py",
             "g3bytes.py",
@@ -76,6 +77,7 @@ ROWS = (
 # may import each other.
 NEIGHBOURS = {
     ("g3bytes.py", "filebytes.py"),
+    ("readonce.py", "filebytes.py"),
     ("compressed.py", "filebytes.py"),
     ("framefile.py", "skymaps.py"),
     ("mapfile.py", "framefile.py"),

@@ -23,7 +23,7 @@ from skies import (
 )
 from spt3g import core, maps
 
-from g3reduce import InputError, coadd_files, mapfile
+from g3reduce import InputError, coadd_files, framefile, mapfile
 from g3reduce.archive import DENSE, INDEXED
 from g3reduce.chunks import RunsChunk
 from g3reduce.filebytes import MemoryBytes
@@ -374,7 +374,7 @@ def whole_blob(value):
 
 
 def assert_read_by_spt3g(files, caplog, monkeypatch, reason):
-    monkeypatch.setattr(mapfile, "_noted", set())
+    monkeypatch.setattr(framefile, "_noted", set())
     with caplog.at_level(logging.INFO, "g3reduce.mapfile"):
         mine = coadd_files(files)
     assert_same_coadd(mine, maps.coadd_map_files(files))
