@@ -113,7 +113,10 @@ class MapSum:
         for name, grid in mine.grids.items():
             if name in frame.planes:
                 refuse_more(f"maps {name}", grid.addends + 1, frame.where)
-        require_agreement(frame.stubs, mine.stubs, frame.where, there)
+        stubs = frame.stubs
+        # Those of most files are the same objects: what agreed agrees.
+        if any(self._noted.get(name) is not stub for name, stub in stubs.items()):
+            require_agreement(stubs, mine.stubs, frame.where, there)
         require_same_parts(
             Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights
         )
@@ -126,7 +129,7 @@ class MapSum:
         for name, plane in frame.planes.items():
             if name not in mine.stubs:  # weights or hits, which the first frame had not
                 self._add_plane(name, plane.stub)
-            if self._noted.get(name) is not plane.stub:  # those of most files are the same object
+            if self._noted.get(name) is not plane.stub:
                 unset_differences(mine.stubs[name], plane.stub)
                 self._noted[name] = plane.stub
             mine.storage[name] = fuller(mine.storage[name], plane.storage)

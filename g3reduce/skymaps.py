@@ -14,12 +14,13 @@ from typing import Any
 from spt3g import core, maps
 
 from . import weighting
-from .agreement import is_odd_in_u, require_agreement_within, weights_key
+from .agreement import is_odd_in_u, weights_key
 from .errors import InputError, MismatchError, UsageError
 from .fileframe import SPT3G_ERRORS, first_line
 from .finite import KEEP, finite
-from .pixels import Plane, is_flat
+from .pixels import Plane
 from .weighting import STOKES
+from .words import of_one_mind, saying
 
 MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
 
@@ -104,10 +105,8 @@ def read(
         finite and is not.
     """
     _check_completeness(planes, where)
-    planes = _with_known_weights(planes)
-    stubs = {name: plane.stub for name, plane in planes.items()}
-    require_agreement_within(stubs, where)
-    planes = _of_one_mind(planes)
+    stubs = of_one_mind({name: plane.stub for name, plane in planes.items()}, where)
+    planes = {name: _with(plane, stubs[name]) for name, plane in planes.items()}
     key = weights_key(stubs)
     if weighted and key and "T" in stubs and not stubs["T"].weighted:
         planes = planes | weighting.apply(planes, key)
@@ -205,48 +204,8 @@ def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _with_known_weights(planes: dict[str, Plane]) -> dict[str, Plane]:
-    """Let weights that do not say what they are (of older files, or made from a map T) say it.
-
-    Their convention is that of U then, as in spt3g.
-    """
-    known = {}
-    for name, plane in planes.items():
-        key, _, component = name.partition(".")
-        if component and plane.stub.pol_type != (pol_type := maps.MapPolType.names[component]):
-            say = {"pol_type": pol_type}
-            if key == "Wpol" and "U" in planes:
-                say["pol_conv"] = planes["U"].stub.pol_conv
-            known[name] = _with(plane, **say)
-    return {**planes, **known}
-
-
-def _of_one_mind(planes: dict[str, Plane]) -> dict[str, Plane]:
-    """Let all maps of a polarized frame that agrees say what U says, also where it is no matter.
-
-    spt3g itself refuses, or takes for another thing, weights some of which say something else.
-    """
-    if "U" not in planes:
-        return planes
-    says: dict[str, Any] = {"pol_conv": planes["U"].stub.pol_conv}
-    if is_flat(planes["U"].stub):
-        says["flat_pol"] = planes["U"].stub.flat_pol
-    told = {
-        name: _with(plane, **says)
-        for name, plane in planes.items()
-        if name == "Q" or name.startswith("Wpol.")
-    }
-    return {**planes, **told}
-
-
-def _with(plane: Plane, **attributes: Any) -> Plane:
-    """The same plane with these attributes."""
-    if all(getattr(plane.stub, name) == value for name, value in attributes.items()):
-        return plane
-    stub = plane.stub.clone(False)
-    for name, value in attributes.items():
-        setattr(stub, name, value)
-    return replace(plane, stub=stub)
+def _with(plane: Plane, stub: Any) -> Plane:
+    return plane if stub is plane.stub else replace(plane, stub=stub)
 
 
 def _converted(
@@ -261,7 +220,7 @@ def _converted(
             "spt3g.maps.SetPolConv in front of the coadder."
         )
     converted = {
-        name: _with(plane, pol_conv=pol_conv) if plane.stub.polarized else plane
+        name: _with(plane, saying(plane.stub, pol_conv=pol_conv)) if plane.stub.polarized else plane
         for name, plane in planes.items()
     }
     return converted, {*filter(is_odd_in_u, planes)} if given != pol_conv else set()

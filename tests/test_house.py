@@ -51,6 +51,7 @@ ROWS = (
     (
         *("chunks.py", "stored.py", "pixels.py", "weighting.py", "agreement.py", "skymaps.py"),
         "finite.py",
+        "words.py",
         *(
             "mapfile.py",
             "framefile.py",
@@ -105,6 +106,9 @@ NEIGHBOURS = {
     ("finite.py", "chunks.py"),
     ("finite.py", "pixels.py"),
     ("skymaps.py", "finite.py"),
+    ("words.py", "agreement.py"),
+    ("words.py", "pixels.py"),
+    ("skymaps.py", "words.py"),
     ("skymaps.py", "agreement.py"),
     ("skymaps.py", "pixels.py"),
     ("skymaps.py", "weighting.py"),
