@@ -119,6 +119,34 @@ sys.exit(cli.main())
 """
 
 
+# The command, with Ctrl-C pressed on rank 1 when MPI has started, and before that is known.
+STARTING = """
+import os, signal, sys
+from importlib.machinery import ExtensionFileLoader
+from g3reduce import cli
+from g3reduce.comm import world_rank
+
+real = ExtensionFileLoader.exec_module
+
+def load(loader, module):
+    real(loader, module)
+    if module.__name__ == "mpi4py.MPI" and world_rank() == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+
+ExtensionFileLoader.exec_module = load
+sys.exit(cli.main())
+"""
+
+
+def test_ctrl_c_while_mpi_starts_does_not_hang(files, folder, tmp_path):
+    """MPI's end, at that of Python, would wait for the other ranks."""
+    script = tmp_path / "starting.py"
+    script.write_text(STARTING)
+    command = [sys.executable, str(script), "coadd", *files, "-o", str(folder / "out.g3")]
+    assert run(command, 2).returncode != 0
+    assert_old(folder)
+
+
 @pytest.mark.parametrize(
     ("call", "when", "ranks"),
     some_of(

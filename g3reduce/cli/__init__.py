@@ -69,7 +69,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         exits.prepare()
     try:
         code = _run(arguments)
-    except KeyboardInterrupt as interrupt:
+    except BaseException as error:
+        interrupt = interrupted.behind(error)
+        if interrupt is None:
+            raise
         code = interrupted.end(interrupt, "g3reduce")
     finally:
         exits.flush()
@@ -85,7 +88,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = Parser(
         prog="g3reduce",
         description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
-        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
     subparsers = parser.add_subparsers(metavar="command")

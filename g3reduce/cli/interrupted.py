@@ -15,6 +15,7 @@ from .. import temporary
 from ..comm import world_rank
 from ..interrupts import Progress
 from ..jobend import FORWARDING_S, abort
+from ..launchers import launched
 
 CODE = 130  # as shells have it for a process that SIGINT ended
 
@@ -75,6 +76,11 @@ def end(interrupt: KeyboardInterrupt, command: str, outcome: str = "nothing was 
     if world is None:
         if world_rank() == 0:  # of those that a launcher has started, and that have no MPI yet
             _say(command, how_far, outcome)
+        if _has_others():
+            # MPI may be in the midst of starting, and would wait for them at the end of Python.
+            temporary.discard_all()
+            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            signal.raise_signal(signal.SIGINT)
         return CODE
     by_launcher = _came_by_launcher()
     limit = _TOGETHER_BEFORE_KILL_S if by_launcher else _TOGETHER_S
@@ -95,6 +101,18 @@ def end(interrupt: KeyboardInterrupt, command: str, outcome: str = "nothing was 
         _hush()
         abort(CODE)
     os._exit(CODE)
+
+
+def behind(error: BaseException) -> KeyboardInterrupt | None:
+    """The Ctrl-C that is the reason of an exception, of which others may have made another one."""
+    if isinstance(error, KeyboardInterrupt):
+        return error
+    return KeyboardInterrupt() if _came else None
+
+
+def _has_others() -> bool:
+    told = launched()
+    return told is not None and told.size != 1
 
 
 def _world() -> Any:
