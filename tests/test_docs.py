@@ -181,8 +181,8 @@ def commands(page):
     """(line, arguments) of ``g3reduce coadd``, ``stitch`` and ``demo`` in the fences of a page."""
     for _, code, line in fences(page):
         for text in code.replace("\\\n", " ").splitlines():
-            found = re.search(r"(?:^|[\s/])g3reduce ((?:coadd|stitch|demo)\b.*)", text)
-            if found and ": error:" not in text and "..." not in text:  # a message, a synopsis
+            found = re.search(r"(?:^|[\s/])g3reduce ((?:coadd|stitch|demo)\b(?!:).*)", text)
+            if found and "..." not in text:  # a synopsis
                 yield line, found[1]
 
 
