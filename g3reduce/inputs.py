@@ -67,6 +67,11 @@ def check_file(file: str) -> None:
     """
     if is_stream(file):
         return  # nothing can be known before it is read
+    if not file:
+        raise InputError("The name of an input file is empty.")
+    if os.path.isdir(file):
+        pattern = os.path.join(file, "*.g3")
+        raise InputError(f"{file}: this is a folder. Name its files, as in {pattern!r}.")
     if not file.endswith(SUFFIXES):
         raise InputError(
             f"{file}: the name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
@@ -75,7 +80,7 @@ def check_file(file: str) -> None:
     try:
         file.encode()
         mode = os.stat(file).st_mode
-        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        if not stat.S_ISREG(mode):
             raise InputError(f"{file}: this is not a regular file, and would never end.")
         with open(file, "rb") as stream:
             head = stream.read(_HEADER.size)

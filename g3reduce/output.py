@@ -42,6 +42,8 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
         If the name is not one that spt3g writes, the folder is missing or read-only, or the file
         is one of the inputs, or no regular file.
     """
+    if not file:
+        raise OutputError("The name of the output is empty.")
     if (kind := _kind(file)) is not None:
         raise OutputError(
             f"{file}: this is {kind}; expected the name of a file, which is replaced when the new "

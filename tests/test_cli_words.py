@@ -3,6 +3,8 @@
 import argparse
 import itertools
 import os
+import subprocess
+import sys
 
 import pytest
 import skies
@@ -53,6 +55,7 @@ def test_files_may_stand_anywhere_among_the_flags(flags, cut):
         (["-m", "A", "tcp://host:1234"], ["tcp://host:1234"], ["A"]),
         (["obs.g3", "-m", "A", "./more"], ["obs.g3"], ["A", "./more"]),
         (["folder", "-m", "A"], ["folder"], ["A"]),
+        (["-m", "A", "a.g3", "-m", "B", "C", "b.g3"], ["a.g3", "b.g3"], ["A", "B", "C"]),
     ],
 )
 def test_a_list_of_ids_does_not_swallow_files(words, files, ids):
@@ -63,6 +66,13 @@ def test_a_list_of_ids_does_not_swallow_files(words, files, ids):
 def test_a_list_of_keys_does_not_swallow_files():
     options = options_of("stitch", "-o", "out.g3", "-t", "Left", "Right", "scans_*.g3")
     assert (options.files, options.timestreams) == (["scans_*.g3"], ["Left", "Right"])
+
+
+def test_lists_that_are_given_twice_are_one_list():
+    options = options_of("coadd", "--absmax", "T=3", "--absmax", "Q=4", "a.g3")
+    assert options.absmax == {"T": 3, "Q": 4}
+    options = options_of("stitch", "-t", "A", "-o", "out.g3", "-t", "B", "a.g3")
+    assert options.timestreams == ["A", "B"]
 
 
 def test_alone_it_shows_its_help(capsys):
@@ -86,6 +96,7 @@ def test_alone_it_shows_its_help(capsys):
         (["coadd", "--foo", "a.g3"], "g3reduce coadd: error: there is no option --foo"),
         (["coadd", "a.g3", "-m"], "-m/--map-ids: expected at least one argument"),
         (["stitch", "-o", "o.g3", "--detectors-per-frame", "0", "a.g3"], "'0' is no whole number"),
+        (["demo", "extra"], "what is 'extra' for?"),
         (["demo", "--ranks", "two"], "-n/--ranks: 'two' is no whole number of 1 or more"),
         (["demo", "--seed", "-1"], "--seed: '-1' is no whole number of 0 or more"),
         (["sum", "a.g3"], "invalid choice: 'sum'"),
@@ -109,6 +120,8 @@ def test_what_cannot_be_meant_is_told_before_any_work(words, text, capsys):
         ("obs/map_ids.g3: map_ids, pol_conv: no", "obs/map_ids.g3: --map-ids, --pol-conv: no"),
         ("It has 'map_ids' and map_ids=\"A\"", "It has 'map_ids' and --map-ids A"),
         ("Leave output_file out.", "Leave --output-file out."),
+        ("Name the key by gaps=.", "Name the key by --gaps."),
+        ("gaps is 3; expected A, or None for all.", "--gaps is 3; expected A."),
         ("files is empty", "IN is empty"),
     ],
 )
@@ -140,6 +153,42 @@ def test_errors_of_the_library_name_flags(words, text, tmp_path, monkeypatch, ca
     assert not os.path.exists("out.g3")
     for name in ("on_duplicate", "map_ids", "absmax is", "reproducible="):
         assert f" {name}" not in said
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["folder"], "folder: this is a folder. Name its files, as in 'folder/*.g3'."),
+        (["folder/"], "folder/: this is a folder. Name its files, as in 'folder/*.g3'."),
+        ([""], "The name of an input file is empty."),
+        (["obs_000.g3", "-o", ""], "The name of the output is empty."),
+    ],
+)
+def test_names_that_are_no_files_are_told(words, text, tmp_path, monkeypatch, capsys):
+    skies.write_files(tmp_path, 1, "flat sparse", "hits")
+    (tmp_path / "folder").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["coadd", *words]) == 1
+    assert text in capsys.readouterr().err
+
+
+def test_what_has_no_maps_has_no_digest(tmp_path, capsys):
+    file = str(tmp_path / "none.g3")
+    with core.G3Writer(file) as writer:
+        writer(core.G3Frame(core.G3FrameType.Scan))
+    assert cli.main(["digest", file]) == 1
+    assert f"There is no Map frame in {file}" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+def test_a_digest_that_cannot_be_printed_is_an_error(tmp_path):
+    (file,) = skies.write_files(tmp_path, 1, "flat sparse", "hits")
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "g3reduce", "digest", file]
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.count("standard output cannot be written (No space left on device)") == 1
+    assert "Traceback" not in done.stderr
 
 
 def test_the_demo_tells_where_it_cannot_write(tmp_path, capsys):

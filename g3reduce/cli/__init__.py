@@ -40,10 +40,13 @@ class Parser(argparse.ArgumentParser):
         """As argparse does it; but files may stand anywhere among the options of a command."""
         if args is None or self._subparsers is not None:
             return super().parse_known_args(args, namespace)
-        args = files_last(args, self._option_string_actions)
+        if any(action.dest == "files" for action in self._actions):
+            args = files_last(args, self._option_string_actions)
         options, unknown = super().parse_known_args(args, namespace)
-        if unknown:
-            self.error(f"there is no option {unknown[0]}")
+        for word in unknown:
+            self.error(
+                f"there is no option {word}" if word.startswith("-") else f"what is {word!r} for?"
+            )
         return options, unknown
 
     def _print_message(self, message: str, file: Any = None) -> None:

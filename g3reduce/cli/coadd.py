@@ -43,7 +43,12 @@ def add_parser(subparsers: Any) -> None:
         "is complete",
     )
     parser.add_argument(
-        "-m", "--map-ids", nargs="+", metavar="ID", help="Ids of maps to include (default: all)"
+        "-m",
+        "--map-ids",
+        nargs="+",
+        action="extend",
+        metavar="ID",
+        help="Ids of maps to include (default: all)",
     )
     parser.add_argument(
         "-c",

@@ -6,8 +6,10 @@ import argparse
 from typing import Any
 
 from ..comm import OneProcess, world_rank
+from ..errors import InputError
 from ..interrupts import Progress, progress_told
 from ..ledger import unit_of
+from .exits import result
 
 DESCRIPTION = """\
 Print a hash for each map of each Map frame, and one for each file. It is one of
@@ -40,18 +42,18 @@ def run(options: argparse.Namespace) -> None:
         return
     from ..digests import total
 
-    for number, file in enumerate(options.files):
-        done = Progress(number, len(options.files), "files were done")
+    for place, file in enumerate(options.files):
+        done = Progress(place, len(options.files), "files were done")
         with progress_told(lambda done=done: done):  # type: ignore[misc]
             found = _digests(file)
         if not options.total:
             for number, (map_id, planes) in enumerate(found):
                 for plane, one in planes.items():
-                    print(f"{one}  {file} {number} {map_id} {plane}")
+                    result(f"{one}  {file} {number} {map_id} {plane}")
         named = [
             {f"{map_id} {plane}": one for plane, one in planes.items()} for map_id, planes in found
         ]
-        print(f"{total(named)}  {file}")
+        result(f"{total(named)}  {file}")
 
 
 def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
@@ -61,8 +63,11 @@ def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
     from ..digests import digest
     from ..filecoadd import MapReader
 
-    return [
+    found = [
         (frame.get("Id", ""), digest(frame, str(unit_of(frame))))
         for frame in MapReader(OneProcess(), [[file]])
         if frame.type == core.G3FrameType.Map
     ]
+    if not found:
+        raise InputError(f"There is no Map frame in {file}, and so nothing to compare.")
+    return found

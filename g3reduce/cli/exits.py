@@ -9,6 +9,7 @@ import signal
 import sys
 from typing import Any
 
+from ..errors import OutputError
 from . import interrupted
 
 
@@ -28,6 +29,25 @@ def say(*lines: str) -> None:
         _silence(sys.stdout)
 
 
+def result(line: str) -> None:
+    """Print a line that is what the command is for.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be printed, as on a full disk.
+    BrokenPipeError
+        If nobody wants it.
+    """
+    try:
+        print(line)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _silence(sys.stdout)
+        raise OutputError(f"standard output cannot be written ({error.strerror}).") from error
+
+
 def complain(line: str) -> None:
     """Print a line to standard error, in one piece, so that those of several ranks do not mix."""
     with contextlib.suppress(OSError):
@@ -44,9 +64,11 @@ def flush() -> bool:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except OSError:
+        except OSError as error:
             heard = False
             _silence(stream)
+            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+                complain(f"g3reduce: standard output cannot be written ({error.strerror}).")
     return heard
 
 

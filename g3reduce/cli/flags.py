@@ -24,6 +24,7 @@ class Flags:
         # Other names are words of English, too: those count where a message begins with them.
         self._names = re.compile(
             rf"(?<![\w./'\"-])(?:(?P<set>{names})=(?P<value>\"[^\"]*\"|'[^']*'|\w+)"
+            rf"|(?P<open>{names})=(?=[\s.,;:)]|$)"
             rf"|(?P<plain>{unmistakable or '(?!)'})(?=[\s,;:)]|\.?$|\.\s)"
             rf"|(?P<first>(?:(?<=^)|(?<=\n))(?:{names}))(?= (?:is|has|holds|must|takes)\b))"
         )
@@ -31,10 +32,10 @@ class Flags:
     def translate(self, text: str) -> str:
         """A message with flags in it."""
         translated = self._names.sub(self._flag, text)
-        return translated if translated == text else translated.replace(", or None.", ".")
+        return text if translated == text else re.sub(r", or None\b[^.]*\.", ".", translated)
 
     def _flag(self, match: re.Match[str]) -> str:
-        action = self._actions[match["set"] or match["plain"] or match["first"]]
+        action = self._actions[match["set"] or match["open"] or match["plain"] or match["first"]]
         flag = next((name for name in action.option_strings if name.startswith("--")), None)
         flag = flag or next(iter(action.option_strings), None) or str(action.metavar)
         value = match["value"]

@@ -61,7 +61,7 @@ def add_parser(subparsers: Any) -> None:
         "-t",
         "--timestreams",
         nargs="+",
-        default=["CalTimestreams"],
+        action="extend",
         metavar="KEY",
         help="keys of the timestreams (default: CalTimestreams)",
     )
@@ -141,6 +141,9 @@ def run(options: argparse.Namespace) -> None:
         say(*map(_line, summaries), f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
 
 
+_TIMESTREAMS = ["CalTimestreams"]
+
+
 def _check(options: argparse.Namespace, to_toast: bool) -> None:
     output: str = options.output_file
     if not to_toast:
@@ -154,7 +157,7 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
         )
     if not options.boresight:
         raise UsageError("TOAST's files need a boresight: name its key")
-    if len(options.timestreams) > 1 or options.detectors_per_frame is not None:
+    if len(options.timestreams or _TIMESTREAMS) > 1 or options.detectors_per_frame is not None:
         raise UsageError("TOAST's files take one key of timestreams, and no --detectors-per-frame")
 
 
@@ -165,7 +168,7 @@ def _stitch(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:
         options.files,
         options.output_file,
         mpicomm=comm,
-        timestreams=options.timestreams,
+        timestreams=options.timestreams or _TIMESTREAMS,
         boresight=options.boresight or None,
         flags=options.flags,
         detector_flags=options.detector_flags,
@@ -191,7 +194,7 @@ def _stitch_to_toast(options: argparse.Namespace, comm: Comm) -> list[StitchedSu
         options.output_file,
         mpicomm=comm,
         schedule=options.schedule,
-        timestreams=options.timestreams[0],
+        timestreams=(options.timestreams or _TIMESTREAMS)[0],
         boresight=options.boresight,
         flags=options.flags,
         detector_flags=options.detector_flags,

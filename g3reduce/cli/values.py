@@ -38,7 +38,8 @@ class Bounds(argparse.Action):
     ) -> None:
         """Put the bounds in their place, or tell what is wrong with them."""
         words = [str(word) for word in words or ()]
-        bounds: dict[str, float] = {}
+        earlier = getattr(namespace, self.dest)
+        bounds: dict[str, float] = {"": earlier} if isinstance(earlier, float) else earlier or {}
         for word in words:
             name, _, number = word.rpartition("=")
             if name in bounds:
