@@ -1,13 +1,14 @@
 """From files of scans to a file of whole observations, on several ranks."""
 
-import errno
+import contextlib
 import os
+import resource
 
 import numpy as np
 import pytest
 import scans
 
-from g3reduce import OutputError, RemoteError, output, stitch_files
+from g3reduce import OutputError, RemoteError, stitch_files
 from g3reduce.comm import OneProcess
 
 
@@ -39,17 +40,27 @@ def test_any_number_of_ranks_writes_the_same_bytes(comm, shared_folder):
             assert many.read_bytes() == one.read_bytes()
 
 
+@contextlib.contextmanager
+def limit_of_the_size_of_files(n_bytes):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
 @pytest.mark.ranks(1, 3)
-def test_a_disk_that_is_full_is_told_on_all_ranks(comm, shared_folder, monkeypatch):
+@pytest.mark.parametrize("name", ["out.g3", "out.g3.gz"])
+def test_output_that_finds_no_room_is_told_on_all_ranks(comm, shared_folder, name):
     if comm.rank == 0:
         scans.write_files(shared_folder, scans.an_observation(rng(), detectors="abcdef"), 2)
+        (shared_folder / name).write_bytes(b"something old")
     comm.Barrier()
-
-    def full(self, data):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(output._Whole, "write", full)
-    with pytest.raises(OutputError if comm.rank == 0 else RemoteError, match="No space left"):
-        stitch_files(str(shared_folder / "obs_*.g3"), shared_folder / "out.g3", mpicomm=comm)
+    error = OutputError if comm.rank == 0 else RemoteError
+    limited = limit_of_the_size_of_files(1000) if comm.rank == 0 else contextlib.nullcontext()
+    with limited, pytest.raises(error, match=rf"{name}: writing failed \(File too large\)"):
+        stitch_files(str(shared_folder / "obs_*.g3"), shared_folder / name, mpicomm=comm)
     comm.Barrier()
-    assert not [name for name in os.listdir(shared_folder) if "out" in name]
+    assert [each for each in os.listdir(shared_folder) if "out" in each] == [name]
+    assert (shared_folder / name).read_bytes() == b"something old"
