@@ -107,8 +107,10 @@ class FileBytes:
         """These bytes, or as many of them as there were when the file was opened."""
         size = max(0, min(size, self.size - offset))
         if size < _MOST_AT_ONCE:
-            with self._named(offset):
+            try:
                 data = os.pread(self._file, size, offset)
+            except OSError as error:
+                raise self._failed(offset, error) from error
             if len(data) == size:
                 return data
         whole = bytearray(size)
@@ -118,8 +120,10 @@ class FileBytes:
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
         while len(buffer):
-            with self._named(offset):
+            try:
                 count = os.preadv(self._file, [buffer], offset)
+            except OSError as error:
+                raise self._failed(offset, error) from error
             if not count:
                 raise InputError(f"{self.name}, byte {offset}: the file was cut off while read.")
             offset, buffer = offset + count, buffer[count:]
@@ -148,7 +152,68 @@ class FileBytes:
         try:
             yield
         except OSError as error:
-            raise InputError(f"{self.name}, byte {offset}: {error.strerror or error}.") from error
+            raise self._failed(offset, error) from error
+
+    def _failed(self, offset: int, error: OSError) -> InputError:
+        return InputError(f"{self.name}, byte {offset}: {error.strerror or error}.")
+
+
+class Ahead:
+    """A file of which a stretch was read ahead: there, small frames lie in memory.
+
+    Parameters
+    ----------
+    file : FileBytes
+    begin : int
+        Where the stretch begins.
+
+    Attributes
+    ----------
+    begin, end : int
+        Its extent.
+    data : bytes
+        What it holds.
+
+    Raises
+    ------
+    InputError
+        If the file was changed since it was opened.
+    """
+
+    STRETCH = 2**20
+
+    def __init__(self, file: FileBytes, begin: int):
+        self.name = file.name
+        self.size = file.size
+        self.begin = begin
+        self.data = file.read(begin, self.STRETCH)
+        self.end = begin + len(self.data)
+        self._file = file
+        file.require_unchanged()
+
+    def reaches(self, offset: int) -> bool:
+        """Whether there are so many bytes."""
+        return offset <= self.size
+
+    def read(self, offset: int, size: int) -> bytes:
+        """These bytes, or as many of them as there are."""
+        if self.begin <= offset and offset + size <= self.end:
+            return self.data[offset - self.begin : offset - self.begin + size]
+        return self._file.read(offset, size)
+
+    def read_into(self, offset: int, buffer: memoryview) -> None:
+        """Fill a buffer of bytes from there on."""
+        if self.begin <= offset and offset + len(buffer) <= self.end:
+            buffer[:] = self.data[offset - self.begin : offset - self.begin + len(buffer)]
+        else:
+            self._file.read_into(offset, buffer)
+
+    def part(self, start: int, end: int) -> Ahead | FileBytes:
+        """These bytes where they are in memory, else the file."""
+        return self if self.begin <= start and end <= self.end else self._file
+
+    def require_unchanged(self) -> None:
+        """What is in memory stays as it is."""
 
 
 class MemoryBytes:

@@ -31,6 +31,7 @@ READ_WITH, SPT3G = "G3REDUCE_READ_WITH", "spt3g"
 
 # Frames that are added together at most: with more, little is gained.
 _AT_ONCE = 4
+_SMALL_AT_ONCE = 64  # of those that are in memory anyway
 
 
 def coadd_files(
@@ -212,7 +213,10 @@ def _feed(
                 taken += 1
                 accepted.append(one)
             # What is not in its file any more would be held several times.
-            if len(accepted) == at_once or (accepted and not accepted[-1].in_file):
+            if accepted and (
+                len(accepted) >= (_SMALL_AT_ONCE if accepted[-1].small else at_once)
+                or not accepted[-1].in_file
+            ):
                 coadder.add_accepted(accepted)
                 accepted.clear()
         coadder.add_accepted(accepted)

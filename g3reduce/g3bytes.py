@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .buffers import STEP, buffer
 from .errors import InputError
-from .filebytes import Bytes, MemoryBytes
+from .filebytes import Ahead, Bytes, FileBytes, MemoryBytes
 
 ByteArray: TypeAlias = "NDArray[np.uint8]"
 
@@ -33,6 +33,10 @@ _START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is
 # message.
 _LONGEST_NAME = 2**20
 _SHOWN = 80
+
+
+# Files of frames up to this size are read ahead.
+_SMALL = 2**17
 
 
 class Unrecognised(Exception):
@@ -92,6 +96,11 @@ class RawFrame:
         source = MemoryBytes(self.read(), self.source.name, self.start)
         return replace(self, source=source)
 
+    @property
+    def small(self) -> bool:
+        """Whether all of it is in memory already."""
+        return isinstance(self.source, Ahead | MemoryBytes) and self.end - self.start <= _SMALL
+
     def content(self, blob: Blob) -> bytes:
         """The content of one of its entries."""
         return self.source.read(blob.offset, blob.size)
@@ -144,10 +153,11 @@ class Checksum:
         if self._finished:
             return
         frame = self._frame
+        if frame.small and not self._position and not self._named:
+            self._take_all()
         self._pass_to(frame.end)
-        last = bytearray(_CRC.size)
-        frame.source.read_into(frame.end - _CRC.size, memoryview(last))
-        (stored,) = _CRC.unpack(last)
+        last = frame.source.read(frame.end - _CRC.size, _CRC.size)
+        (stored,) = _CRC.unpack(last.ljust(_CRC.size))
         found = self._state ^ 0xFFFFFFFF
         frame.source.require_unchanged()
         if found != stored:
@@ -157,6 +167,14 @@ class Checksum:
                 "`spt3g-verify` shows what can be read."
             )
         self._finished = True
+
+    def _take_all(self) -> None:
+        frame, state = self._frame, self._state
+        data, begin = frame.read(), frame.start
+        for blob in frame.blobs:
+            state = google_crc32c.extend(state, blob.name.encode("utf-8", "surrogateescape"))
+            state = google_crc32c.extend(state, data[blob.offset - begin : blob.end - begin])
+        self._state, self._left = state, []
 
     def _pass_to(self, offset: int) -> None:
         """Read what was not shown before this place."""
@@ -201,9 +219,16 @@ def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
     Unrecognised
         At a frame that was written in a newer version.
     """
+    size = _SMALL + 1  # of the last frame: small ones come in numbers
+    near = source
     while source.reaches(start + 1):
-        frame = _frame_at(source, start, index)
+        if size > _SMALL or not isinstance(source, FileBytes):
+            near = source
+        elif not isinstance(near, Ahead) or start + size > near.end:
+            near = Ahead(source, start)
+        frame = _frame_at(near, start, index)
         yield frame
+        size = frame.end - start
         start, index = frame.end, index + 1
 
 
@@ -251,7 +276,10 @@ class _Window:
         self.lengths: Literal["little", "big"] = "little"
         self._source = source
         self._index = index
-        self._start, self._held = start, b""
+        if isinstance(source, Ahead):
+            self._start, self._held = source.begin, source.data
+        else:
+            self._start, self._held = start, b""
 
     def take(self, offset: int, size: int, what: str) -> bytes:
         if not self._source.reaches(offset + size):

@@ -29,6 +29,11 @@ class Accepted(NamedTuple):
         """Whether the pixels stay in a file until they are added."""
         return all(plane.in_file for plane in self.addition.frame.planes.values())
 
+    @property
+    def small(self) -> bool:
+        """Whether there may be many like it."""
+        return bool(getattr(self.frame, "small", False))
+
 
 class Intake:
     """The coadds of one rank, and all that happens to a frame until it is in them.

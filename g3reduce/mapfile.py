@@ -18,12 +18,15 @@ from .filebytes import MemoryBytes
 from .fileframe import SPT3G_ERRORS, undecodable
 from .framefile import decoded, note, walked
 from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
-from .mapbytes import Content, MapExtent, filled, find_maps, hollow
+from .mapbytes import Content, MapExtent, Outline, filled, find_maps
 from .pixels import Plane
 from .readonce import KEPT, ReadOnce
 from .texts import string_in, strings_in
 
 _Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
+Outlines: TypeAlias = "dict[str, Outline]"
+
+_MAP = int(core.G3FrameType.Map)
 
 # Entries of a frame up to this size are taken along, others are read when they are asked for.
 _SMALL = KEPT
@@ -37,6 +40,9 @@ class StoredFrame:
     Parameters
     ----------
     raw : RawFrame
+    outlines : dict of str to Outline, optional
+        What the maps of the last frame of the file were like, by key; those of this one from now
+        on.
 
     Raises
     ------
@@ -46,15 +52,21 @@ class StoredFrame:
 
     type = core.G3FrameType.Map
 
-    def __init__(self, raw: RawFrame):
+    def __init__(self, raw: RawFrame, outlines: Outlines | None = None):
         self.unit: Any = None
-        # What is read of it now is what its checksum is made of, though the file may change.
-        self._raw = raw = replace(raw, source=ReadOnce(raw.source))
+        if not raw.small:
+            # What is read of it now is what its checksum is made of, though the file may change.
+            raw = replace(raw, source=ReadOnce(raw.source))
+        self._raw = raw
         self._extents: dict[str, MapExtent] = {}
         self._maps: _Entries = ()
-        self._checksum = Checksum(raw)
-        self._outline = self._read_outline()
+        self._texts: dict[str, Any] = {}
+        self._checksum: Checksum | None = Checksum(raw)
+        if raw.small:  # it is in memory, and stays as it is
+            self._checksum.finish()
+            self._checksum = None
         self._names = [blob.name for blob in raw.blobs]
+        self._find_all({} if outlines is None else outlines)
 
     def __contains__(self, key: str) -> bool:
         return key in self._names
@@ -99,6 +111,11 @@ class StoredFrame:
             for name, extent in sorted(self._extents.items(), key=lambda item: item[1].begin)
         }
 
+    @property
+    def small(self) -> bool:
+        """Whether it is in memory already, as small frames are."""
+        return self._raw.small
+
     def verify(self) -> None:
         """Compare what was read with the checksum; what was not read so far is read now.
 
@@ -107,10 +124,16 @@ class StoredFrame:
         InputError
             If they differ.
         """
-        self._checksum.finish()
+        if self._checksum is not None:
+            self._checksum.finish()
 
     def _text(self, key: str) -> Any:
         """A string, or several, that can be read at once; None if this is something else."""
+        if key not in self._texts:
+            self._texts[key] = self._read_text(key)
+        return self._texts[key]
+
+    def _read_text(self, key: str) -> Any:
         blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
         if blob is None or blob.size > _SMALL:
             return None
@@ -134,19 +157,67 @@ class StoredFrame:
                 "though its checksum is right."
             ) from error
 
-    def _read_outline(self) -> Any:
-        """The frame without its maps, and its maps without their pixels."""
-        raw, entries = self._raw, []
+    def _find_all(self, outlines: Outlines) -> None:
+        raw = self._raw
         for blob in raw.blobs:
-            if blob.name in skymaps.MAP_KEYS:
+            if blob.name not in skymaps.MAP_KEYS:
+                continue
+            outline = outlines.get(blob.name) if raw.small else None
+            if outline is not None and outline.fits(raw.source, blob.offset, blob.size):
+                found = outline.at(blob.offset)
+            else:
                 found = self._find_maps(blob)
-                for name, extent in found.items():
-                    self._extents[f"{blob.name}.{name}" if name else blob.name] = extent
-                empty = hollow(raw.source, blob.offset, blob.end, found)
-                self._maps += ((blob.name, empty),)
-            elif blob.size <= _SMALL:
-                entries.append((blob.name, raw.content(blob)))
-        return _frame_with(entries)
+                outline = Outline.of(raw.source, blob.offset, blob.end, found)
+                outlines[blob.name] = outline
+            for name, extent in found.items():
+                self._extents[f"{blob.name}.{name}" if name else blob.name] = extent
+            self._maps += ((blob.name, outline.empty),)
+
+    @functools.cached_property
+    def _outline(self) -> Any:
+        """The frame without its maps, and its maps without their pixels."""
+        raw = self._raw
+        return _frame_with(
+            (blob.name, raw.content(blob))
+            for blob in raw.blobs
+            if blob.name not in skymaps.MAP_KEYS and blob.size <= _SMALL
+        )
+
+
+class PassedFrame:
+    """A frame of another type, of which only the keys are looked at, as a rule.
+
+    Parameters
+    ----------
+    raw : RawFrame
+
+    Raises
+    ------
+    InputError
+        If its checksum is wrong.
+    """
+
+    __slots__ = ("__weakref__", "_frame", "_keys", "_raw", "type", "unit")
+
+    def __init__(self, raw: RawFrame):
+        Checksum(raw).finish()
+        self.type = core.G3FrameType.values[raw.type]
+        self.unit: Any = None
+        self._keys = [blob.name for blob in raw.blobs]
+        self._raw = raw
+        self._frame: Any = None
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._keys
+
+    def __getitem__(self, key: str) -> Any:
+        if self._frame is None:
+            self._frame = decoded(self._raw)
+        return self._frame[key]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An entry, or `default` if there is none."""
+        return self[key] if key in self._keys else default
 
 
 def _empty_planes(maps: _Entries, where: str) -> dict[str, Plane]:
@@ -201,16 +272,16 @@ def frames_of(file: str) -> Iterator[Any]:
     InputError, RuntimeError
         If the file is broken.
     """
-    return walked(open_bytes(file), _best_of)
+    return walked(open_bytes(file), functools.partial(_best_of, {}))
 
 
-def _best_of(raw: RawFrame) -> Any:
-    if raw.type != int(core.G3FrameType.Map):
-        return decoded(raw)
+def _best_of(outlines: Outlines, raw: RawFrame) -> Any:
+    if raw.type != _MAP:
+        return PassedFrame(raw) if raw.native else decoded(raw)
     try:
         if not raw.native:
             raise Unrecognised("a frame in another byte order or version")
-        return StoredFrame(raw)
+        return StoredFrame(raw, outlines)
     except Unrecognised as reason:
         note(str(raw), str(reason))
         return decoded(raw)

@@ -19,6 +19,7 @@ from .memory import PRIVATE, Memory
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .reductions import SUM
+from .runplaces import RunPlaces
 from .runs import RunLayout
 from .shards import Shard
 from .skymaps import MapFrame
@@ -75,6 +76,7 @@ class MapSum:
         self._in_maps = in_maps and exactness is None
         self._maps: dict[str, Any] = {}
         self._noted: dict[str, Any] = {}
+        self._places = RunPlaces()
         self._require_weights = require_weights
         self._numbering: Numbering | None = None
         self.blocks = Blocks(0, 1, {}, fill=SUM.identity, memory=memory)
@@ -316,19 +318,16 @@ class MapSum:
         return numbering
 
     def _add_runs(self, name: str, chunk: RunsChunk, numbering: Numbering, how: Any) -> None:
-        """Add runs one by one, each to its place."""
+        """Add runs, each to its place."""
         add = np.subtract if how["subtract"] else np.add
-        part, (first, lengths, of_run) = chunk.part, chunk.layout.stretches
-        begin, end = of_run[part.first], of_run[part.last]
-        first, lengths = first[begin:end], lengths[begin:end]
-        held = lengths > 0
-        first, lengths = first[held], lengths[held]
-        self.blocks.insert(numbering.rows_of_stretches(first, lengths))
-        places, step = numbering.places(self.blocks, first).tolist(), numbering.step
+        places, lengths, pixels = self._places.of(chunk, numbering, self.blocks)
         for flat, values in self._arithmetic.terms(self.blocks, name, chunk.values, **how):
+            if pixels is not None:
+                flat[pixels] = add(flat[pixels], values)
+                continue
             start = 0
-            for place, length in zip(places, lengths.tolist(), strict=True):
-                stretch = flat[place : place + step * length : step]
+            for place, length in zip(places.tolist(), lengths.tolist(), strict=True):
+                stretch = flat[place : place + numbering.step * length : numbering.step]
                 add(stretch, values[start : start + length], out=stretch)
                 start += length
 

@@ -64,7 +64,9 @@ class Plane:
             skymap.clone(False), storage_of(skymap), skymap.overflow, partial(decode, skymap)
         )
 
-    def stored(self, source: Bytes, extent: MapExtent, checksum: Checksum, where: str) -> Plane:
+    def stored(
+        self, source: Bytes, extent: MapExtent, checksum: Checksum | None, where: str
+    ) -> Plane:
         """The same map with the pixels that a file has for it."""
         found = Stored(source, extent, self.stub.size, where, checksum).pixels
         empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)

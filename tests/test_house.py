@@ -63,7 +63,7 @@ ROWS = (
         "blockhead.py",
     ),
     (
-        *("mapsum.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
+        *("mapsum.py", "runplaces.py", "adding.py", "coaddframe.py", "membership.py", "digests.py"),
         *("held.py", "elements.py", "wholes.py", "grouping.py"),
         *("distribute.py", "parallelize.py", "endmodule.py"),
     ),
@@ -117,6 +117,7 @@ NEIGHBOURS = {
     ("mapfile.py", "skymaps.py"),
     ("coaddframe.py", "mapsum.py"),
     ("adding.py", "mapsum.py"),
+    ("mapsum.py", "runplaces.py"),
     ("summary.py", "arithmetic.py"),
     ("summary.py", "pixels.py"),
     ("summary.py", "agreement.py"),

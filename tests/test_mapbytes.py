@@ -23,7 +23,7 @@ from skies import (
 )
 from spt3g import core, maps
 
-from g3reduce import InputError, coadd_files, framefile, mapfile
+from g3reduce import InputError, coadd_files, framefile
 from g3reduce.archive import DENSE, INDEXED
 from g3reduce.chunks import RunsChunk
 from g3reduce.filebytes import MemoryBytes
@@ -375,10 +375,10 @@ def whole_blob(value):
 
 def assert_read_by_spt3g(files, caplog, monkeypatch, reason):
     monkeypatch.setattr(framefile, "_noted", set())
-    with caplog.at_level(logging.INFO, "g3reduce.mapfile"):
+    with caplog.at_level(logging.INFO, "g3reduce.framefile"):
         mine = coadd_files(files)
     assert_same_coadd(mine, maps.coadd_map_files(files))
-    records = [record for record in caplog.records if record.name == mapfile.__name__]
+    records = [record for record in caplog.records if record.name == framefile.__name__]
     (text,) = (record.getMessage() for record in records)
     assert text.startswith(f"{files[0]}, frame 0 is read by spt3g, which takes longer: ")
     assert reason in text
