@@ -159,9 +159,12 @@ def require_agreement_within(stubs: Mapping[str, Any], where: str) -> None:
         if different:
             raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
     _same_within(stubs, STOKES, "weighted", where)
-    # Q is the same in both conventions, but one that says another than U makes that doubtful.
+    # Q is the same in both conventions, but one that says another than U makes that doubtful. What
+    # says nothing is in the convention of U.
     telling = [
-        name for name in stubs if is_odd_in_u(name) or (name == "Q" and stubs["Q"].polarized)
+        name
+        for name, stub in stubs.items()
+        if name == "U" or ((name == "Q" or is_odd_in_u(name)) and stub.polarized)
     ]
     _same_within(stubs, telling, "pol_conv", where)
     if pixels.is_flat(stubs[first]):

@@ -6,12 +6,25 @@ import functools
 
 import numpy as np
 import pytest
-from skies import bits, map_frame, maps_by_plane, pixels, planes, storage
+from choices import ALL
+from hypothesis import given, reject, settings
+from hypothesis import strategies as st
+from skies import (
+    KINDS,
+    MAP_KEYS,
+    WEIGHTINGS,
+    bits,
+    map_frame,
+    maps_by_plane,
+    pixels,
+    planes,
+    storage,
+)
 from spt3g import core, maps
 from test_coadder import run
 
 import g3reduce
-from g3reduce import MismatchError, MPIMapCoadder
+from g3reduce import InputError, MismatchError, MPIMapCoadder
 
 IAU, COSMO = maps.MapPolConv.IAU, maps.MapPolConv.COSMO
 UNSET, NO_TYPE = maps.MapPolConv.names["none"], maps.MapPolType.names["none"]
@@ -61,11 +74,22 @@ def with_odd_words_where_they_are_no_matter(frame):
         changed(frame, key, mislead)
 
 
-def with_nothing_said_by_q(frame):
+def with_nothing_said_but_by_u(frame):
     def forget(_, skymap):
         skymap.pol_conv = UNSET
 
-    changed(frame, "Q", forget)
+    for key in ("T", "Q"):
+        changed(frame, key, forget)
+
+
+def with_weights_that_say_less(frame):
+    """QU does not say what spt3g asks TU only."""
+
+    def forget(name, skymap):
+        if name != "TU":
+            skymap.pol_conv = UNSET
+
+    changed(frame, "Wpol", forget)
 
 
 def by(module, **options):
@@ -94,7 +118,8 @@ MADE = {
     "weights of a T": (with_weights_of_a_temperature_map, "polarized"),
     "weights of a T, not applied": (with_weights_of_a_temperature_map, "unweighted"),
     "odd words": (with_odd_words_where_they_are_no_matter, "polarized"),
-    "a silent Q": (with_nothing_said_by_q, "polarized"),
+    "a silent Q": (with_nothing_said_but_by_u, "polarized"),
+    "weights that say less": (with_weights_that_say_less, "polarized"),
 }
 ONLY_FLAT = ("FlattenPol", "FlattenPol inverse", "RebinMaps", "CropMaps")
 
@@ -242,3 +267,73 @@ def test_a_key_may_be_long(tmp_path):
     files = written(frames, tmp_path)
     theirs = maps.coadd_map_files(files)
     assert_same_words(theirs, g3reduce.coadd_files(files))
+
+
+def relabelled(frame, random):
+    """Something else is said of some map."""
+    key = random.choice([key for key in MAP_KEYS if key in frame])
+    wanted = random.choice(POLARIZED)
+
+    def relabel(name, skymap):
+        if len(name) == 1 or name == wanted:
+            skymap.pol_conv = random.choice([IAU, COSMO, UNSET])
+            skymap.pol_type = random.choice([skymap.pol_type, NO_TYPE, maps.MapPolType.T])
+
+    changed(frame, key, relabel)
+
+
+def with_one_map_less(frame, random):
+    del frame[random.choice([key for key in MAP_KEYS if key in frame])]
+
+
+# What may become of a frame, one after the other.
+STEPS = {
+    **{name: lambda frame, _, module=module: module(frame) for name, (module, _) in MADE.items()},
+    "relabelled": relabelled,
+    "one map less": with_one_map_less,
+}
+STEPS = {name: step for name, step in STEPS.items() if name not in ("RemoveWeights", "RebinMaps")}
+
+
+def outcome(coadder, frames):
+    """The coadd, or None if it is refused."""
+    try:
+        for frame in frames:
+            coadder(frame)
+        if isinstance(coadder, MPIMapCoadder):
+            coadder.finish()
+    except (RuntimeError, KeyError, InputError):
+        return None
+    return coadder.coadd_frame
+
+
+@settings(max_examples=400 if ALL else 25, deadline=None)
+@given(
+    kind=st.sampled_from(KINDS),
+    weighting=st.sampled_from(WEIGHTINGS),
+    steps=st.lists(st.sampled_from(sorted(STEPS)), max_size=3),
+    every=st.booleans(),
+    ignore_missing_weights=st.booleans(),
+    random=st.randoms(use_true_random=False),
+)
+def test_whatever_becomes_of_frames_the_coadd_is_that_of_spt3g_or_none(
+    kind, weighting, steps, every, ignore_missing_weights, random
+):
+    frames = [map_frame(kind, weighting, 0 if "CropMaps" in steps else i) for i in range(2)]
+    for frame in frames if every else frames[:1]:
+        for name in steps:
+            try:
+                STEPS[name](frame, random)
+            except (RuntimeError, KeyError, IndexError, TypeError):  # not of such a frame
+                reject()
+    options = {"ignore_missing_weights": ignore_missing_weights}
+    mine = outcome(MPIMapCoadder(**options), frames)  # first: spt3g changes frames
+    theirs = outcome(maps.CoaddMaps(keep_outputs=True, **options), frames)
+    if mine is None or theirs is None:  # such as TU that does not say what U says
+        return
+    found, expected = maps_by_plane(mine), maps_by_plane(theirs)
+    assert sorted(found) == sorted(expected)
+    for name, skymap in found.items():
+        np.testing.assert_allclose(
+            pixels(skymap), pixels(expected[name]), rtol=1e-12, atol=1e-9, err_msg=name
+        )

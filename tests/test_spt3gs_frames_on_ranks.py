@@ -3,7 +3,7 @@
 import pytest
 from skies import map_frame
 from spt3g import maps
-from test_spt3gs_frames import assert_same_sums, made, with_nothing_said_by_q, written
+from test_spt3gs_frames import assert_same_sums, made, with_nothing_said_but_by_u, written
 
 import g3reduce
 
@@ -33,7 +33,7 @@ def test_what_spt3g_makes_is_coadded_on_any_number_of_ranks(comm, shared_folder)
 def test_ranks_whose_maps_say_different_things_of_no_matter(comm, shared_folder):
     def write():
         frames = [map_frame("flat sparse", "polarized", number) for number in range(4)]
-        with_nothing_said_by_q(frames[0])
+        with_nothing_said_but_by_u(frames[0])
         maps.FlattenPol(frames[1])
         maps.FlattenPol(frames[1], invert=True)
         skymap = frames[2].pop("T")
