@@ -31,6 +31,9 @@ Item: TypeAlias = "tuple[Any, int, Any]"
 
 _SCANS = (core.G3FrameType.Scan, core.G3FrameType.Timepoint)
 
+# Of these a frame belongs to one rank; others are metadata, which all ranks get.
+_DATA = (*_SCANS, core.G3FrameType.Map)
+
 
 class _Kept(NamedTuple):
     """What is kept of a frame on this rank."""
@@ -39,6 +42,7 @@ class _Kept(NamedTuple):
     data: Any
     where: str
     entry: Entry
+    once: bool
 
 
 class _Told(NamedTuple):
@@ -50,11 +54,14 @@ class _Told(NamedTuple):
     key : object
         What the sorter says of it.
     entry : Entry
+    once : bool
+        Whether no other rank may have the same frame: it is no metadata, which all have.
     """
 
     metadata: Any
     key: Any
     entry: Entry
+    once: bool
 
 
 class MPIAccumulator:
@@ -87,7 +94,8 @@ class MPIAccumulator:
         For the default `extractfunc`.
     on_duplicate : {"error", "sum"}
         What to do about a frame of input that was kept twice, on one rank or on two: an error, or
-        keep both.
+        keep both. Metadata frames, such as Calibration, reach all ranks anyway: of what is
+        extracted from one there is an entry for each rank.
 
     Raises
     ------
@@ -206,7 +214,9 @@ class MPIAccumulator:
         if self._once:
             self._ledger.refuse_duplicate(entry)
         self._ledger.record(entry)
-        self._groups.setdefault(group, []).append(_Kept(metadata, data, where, entry))
+        self._groups.setdefault(group, []).append(
+            _Kept(metadata, data, where, entry, self._once and frame.type in _DATA)
+        )
         return True
 
     def finish(self) -> dict[Hashable, list[Item]]:
@@ -265,6 +275,7 @@ class MPIAccumulator:
                         "sorter", self._sorter, kept.where, (kept.metadata, rank, kept.data)
                     ),
                     kept.entry,
+                    kept.once,
                 )
                 for kept in items
             ]
@@ -273,8 +284,11 @@ class MPIAccumulator:
 
     def _join(self, everywhere: list[dict[Hashable, list[_Told]]]) -> dict[Hashable, list[Item]]:
         """The groups of all ranks, in order. All ranks come to the same conclusion."""
-        entries = [[told.entry for group in told.values() for told in group] for told in everywhere]
-        merge([Ledger(some) for some in entries], once=self._once)
+        entries = [
+            [told.entry for group in groups.values() for told in group if told.once]
+            for groups in everywhere
+        ]
+        merge([Ledger(some) for some in entries], once=True)
         joined: dict[Hashable, list[tuple[_Told, Item]]] = {}
         for rank, groups in enumerate(everywhere):
             for group, items in groups.items():

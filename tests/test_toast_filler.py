@@ -177,3 +177,15 @@ def test_what_cannot_go_in_says_so():
 def test_arguments_that_cannot_be_used_say_so(options, text):
     with pytest.raises(UsageError, match=text):
         g3reduce.TOASTFiller(**options)
+
+
+def test_arguments_and_results_of_the_filler_for_toast_2_say_what_replaces_them():
+    for arguments, options in (
+        ((OneProcess(), "B", "T", "W"), {}),
+        ((OneProcess(),), {"wiring": "W"}),
+    ):
+        with pytest.raises(UsageError, match=r"for TOAST 2.*bolometer_properties=.*\.data"):
+            g3reduce.TOASTFiller(*arguments, **options)
+    filler = g3reduce.TOASTFiller(OneProcess())
+    with pytest.raises(UsageError, match=r"no toastobses for TOAST 3.* data\.obs"):
+        filler.toastobses  # noqa: B018

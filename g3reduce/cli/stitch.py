@@ -22,7 +22,7 @@ detectors in the order of time, whatever files the scans are in.
 
 Alone it runs in one process; under mpirun, mpiexec or srun the files are shared
 out over all ranks, and so are the samples. An observation is known by
-SourceName and ObservationID.
+SourceName and ObservationID, or by other keys of Observation or Scan frames.
 
 OUT is a .g3 file, with a Scan frame for each observation; or else a folder, new
 or empty, or a name that ends in .h5, for files that TOAST 3 reads.
@@ -110,6 +110,17 @@ def add_parser(subparsers: Any) -> None:
         help="write a Scan frame for N detectors each (default: one for each observation)",
     )
     parser.add_argument(
+        "--observation-keys",
+        type=lambda keys: keys.split(","),
+        metavar="KEY[,KEY]",
+        help="keys whose values name an observation (default: SourceName,ObservationID)",
+    )
+    parser.add_argument(
+        "--metadata-lasts",
+        action="store_true",
+        help="metadata count for the files after theirs, too, in the order of the names",
+    )
+    parser.add_argument(
         "--nets",
         metavar="KEY",
         help="for TOAST: key of noise-equivalent temperatures, in the Calibration frames",
@@ -155,6 +166,8 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
             f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}, or, for TOAST's "
             f"files, a folder ({output}{os.sep}) or a name that ends in .h5"
         )
+    if options.metadata_lasts:
+        raise UsageError("for TOAST's files metadata have to be in each file: no --metadata-lasts")
     if not options.boresight:
         raise UsageError("TOAST's files need a boresight: name its key")
     if len(options.timestreams or _TIMESTREAMS) > 1 or options.detectors_per_frame is not None:
@@ -178,6 +191,8 @@ def _stitch(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:
         times=options.times,
         valid=options.valid,
         detectors_per_frame=options.detectors_per_frame,
+        observation_keys=options.observation_keys,
+        metadata_lasts=options.metadata_lasts,
         schedule=options.schedule,
     )
 
@@ -199,6 +214,7 @@ def _stitch_to_toast(options: argparse.Namespace, comm: Comm) -> list[StitchedSu
         flags=options.flags,
         detector_flags=options.detector_flags,
         nets=options.nets,
+        observation_keys=options.observation_keys,
         gaps=options.gaps or "fill",
         missing=options.missing,
         overlap=options.overlap,

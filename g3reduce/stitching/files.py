@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import numpy as np
 from spt3g import core
 
 from .. import comm as communicators
-from ..errors import InputError, UsageError
+from ..errors import InputError, MismatchError, UsageError
 from ..filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..interrupts import Progress, progress_told
+from ..observations import keys_of_observations
 from ..output import publish
 from ..outputfile import OutputFile
 from .frames import FLAGS, StitchedScan, keys_beside
@@ -37,6 +39,8 @@ def stitch_files(
     missing: str = "flag",
     overlap: str = "refuse",
     detectors_per_frame: int | None = None,
+    observation_keys: str | Sequence[str] | None = None,
+    metadata_lasts: bool = False,
     schedule: str = "dynamic",
 ) -> list[StitchedSummary]:
     """Put observations together from the scans of .g3 files. Collective over `mpicomm`.
@@ -66,6 +70,12 @@ def stitch_files(
         As in `stitch`.
     detectors_per_frame : int or None
         A Scan frame for so many detectors each; None: one for each observation.
+    observation_keys : str, sequence of str, or None
+        Keys of Observation or Scan frames whose values name an observation. None: ``SourceName``
+        and ``ObservationID``.
+    metadata_lasts : bool
+        Whether metadata count for the files after theirs, too, in the order in which files are
+        named: Observation frames until another one comes, the others from then on.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
 
@@ -103,18 +113,19 @@ def stitch_files(
 
     def check() -> None:
         check_choices(gaps, missing, overlap)
-        _check_keys(names_of_maps, keys_beside(boresight, sample_flags, names_of_maps))
+        named_by = keys_of_observations(observation_keys)
+        _check_keys(names_of_maps, keys_beside(named_by, boresight, sample_flags, names_of_maps))
         number = detectors_per_frame
         if number is not None and not (isinstance(number, int) and number >= 1):
             raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
 
     communicators.collectively(comm, check)
-    told = (keys, gaps, missing, overlap, detectors_per_frame)
+    told = (keys, gaps, missing, overlap, detectors_per_frame, observation_keys, metadata_lasts)
     communicators.same_everywhere(comm, "The arguments of stitch_files", told)
     names = names_of_files(comm, files, once=False)
     communicators.from_rank(comm, 0, lambda: refuse_repeated(names))
     output = name_of_output(comm, output_file, names) or ""
-    scans = ScanFiles(comm, keys)
+    scans = ScanFiles(comm, keys, observation_keys, metadata_lasts)
     scans.read(names, schedule)
     stitched: dict[str, dict[Hashable, StitchedObservation]] = {}
     origins: dict[Hashable, list[Origin]] = {}
@@ -125,6 +136,7 @@ def stitch_files(
         for group, part in stitched[name].items():
             items = accumulator.fullobs[group]
             origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
+            communicators.collectively(comm, partial(_require_one_observation, origins[group]))
 
     def arrange() -> list[StitchedScan]:
         if not origins:
@@ -143,6 +155,17 @@ def stitch_files(
     whole = communicators.collectively(comm, arrange)
     with progress_told(lambda: Progress.all_read(len(names), "the output was being written")):
         return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
+
+
+def _require_one_observation(origins: Sequence[Origin]) -> None:
+    """Refuse other values that make the same name."""
+    for origin in origins:
+        if origin.names != origins[0].names:
+            raise MismatchError(
+                f"{origin.unit} and {origins[0].unit} belong to {dict(origin.names)} and to "
+                f"{dict(origins[0].names)}, which would both be {origin.group!r}. Give one of them "
+                "another name."
+            )
 
 
 def _check_keys(timestreams: Sequence[str], keys: Sequence[str]) -> None:
@@ -202,7 +225,8 @@ def _write(
 def _observation_frame(origin: Origin) -> bytes:
     """The Observation frame of scans that came without one."""
     frame = core.G3Frame(core.G3FrameType.Observation)
-    frame["SourceName"], frame["ObservationID"] = origin.source, origin.number
+    for key, value in origin.names:
+        frame[key] = value
     return bytes(frame.__getstate__()[1])
 
 

@@ -147,8 +147,7 @@ class StitchedScan:
         part, timeline, origins = self._first, self._first.timeline, self.origins
         scans, gaps = timeline.scans, timeline.gaps
         values = {
-            "SourceName": origins[0].source,
-            "ObservationID": origins[0].number,
+            **dict(origins[0].names),
             TIMES: core.G3VectorTime(part.times),
             RATE: timeline.sample_rate,
             self.flags: core.G3VectorInt(part.flags.astype(np.int32)),
@@ -165,10 +164,13 @@ class StitchedScan:
         return [(key, len(blob), [blob]) for key, blob in blobs.items()]
 
 
-def keys_beside(boresight: str | None, flags: str, timestreams: Sequence[str]) -> list[str]:
+def keys_beside(
+    observation: Sequence[str], boresight: str | None, flags: str, timestreams: Sequence[str]
+) -> list[str]:
     """All keys of a frame."""
     return [
-        *("SourceName", "ObservationID", TIMES, RATE, flags, "ScanFirstSample", "ScanStopSample"),
+        *observation,
+        *(TIMES, RATE, flags, "ScanFirstSample", "ScanStopSample"),
         *("ScanInputFiles", "ScanInputFrames", "GapAfterScan", "GapSamples"),
         *([] if boresight is None else [boresight]),
         *timestreams,

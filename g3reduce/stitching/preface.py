@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -12,6 +13,7 @@ from .. import comm as communicators
 from .. import transfer
 from ..blockhead import digests_of, join
 from ..ledger import Unit, unit_of
+from ..observations import name_of_observation
 
 _TYPES = core.G3FrameType
 _KINDS = (_TYPES.Observation, _TYPES.Wiring, _TYPES.Calibration, _TYPES.PipelineInfo)
@@ -27,20 +29,17 @@ class Origin(NamedTuple):
     Attributes
     ----------
     unit : Unit
-    source : str
-        The ``SourceName``.
-    number : int or str
-        The ``ObservationID``.
+    names : tuple of (str, object)
+        The keys that name the observation, and their values.
     """
 
     unit: Unit
-    source: Any
-    number: Any
+    names: tuple[tuple[str, Any], ...]
 
     @property
     def group(self) -> str:
         """The name of the observation."""
-        return f"{self.source}-{self.number}"
+        return name_of_observation([value for _, value in self.names])
 
 
 class Place(NamedTuple):
@@ -80,10 +79,16 @@ class Prefaces:
     Parameters
     ----------
     comm : communicator
+    lasting : bool
+        Whether they count for the files after theirs, too: Observation frames until another one
+        comes, the others from then on.
     """
 
-    def __init__(self, comm: communicators.Comm):
+    def __init__(self, comm: communicators.Comm, *, lasting: bool = False):
         self._comm = comm
+        self._lasting = lasting
+        # The files that have scans of an observation, and whether they name it themselves.
+        self._files: dict[Hashable, set[tuple[int, bool]]] = {}
         self._contents: dict[_Identity, bytes] = {}
         self._by_file: dict[int, list[Place]] = {}
         self._by_group: dict[Hashable, set[Place]] = {}
@@ -102,26 +107,38 @@ class Prefaces:
         place = Place(unit.position, unit.index, self._comm.rank, len(content), identity)
         self._by_file.setdefault(unit.position, []).append(place)
 
-    def precede(self, scan: Origin) -> None:
-        """Say that this scan comes now."""
+    def seen(self, unit: Unit) -> int:
+        """How many metadata frames of its file came before the frame that comes now."""
+        return len(self._by_file.get(unit.position, ()))
+
+    def precede(self, scan: Origin, seen: int) -> None:
+        """Say that so many metadata frames of its file came before this scan."""
         position = scan.unit.position
+        before = self._by_file.get(position, [])[:seen]
         self._with_scans.add(position)
-        self._by_group.setdefault(scan.group, set()).update(self._by_file.get(position, ()))
+        self._by_group.setdefault(scan.group, set()).update(before)
+        named = any(place.kind == _OBSERVATION for place in before)
+        self._files.setdefault(scan.group, set()).add((position, named))
 
     def merge(self) -> None:
         """Come to know what all ranks have. Collective over the communicator."""
-        everywhere = self._comm.allgather((self._by_file, self._by_group, self._with_scans))
-        with_scans = set().union(*(scans for _, _, scans in everywhere))
-        places = [place for files, _, _ in everywhere for some in files.values() for place in some]
+        everywhere = self._comm.allgather(
+            (self._by_file, self._by_group, self._with_scans, self._files)
+        )
+        with_scans = set().union(*(scans for _, _, scans, _ in everywhere))
+        places = sorted(p for files, *_ in everywhere for some in files.values() for p in some)
         for_all = {
             place
             for place in places
             if place.position not in with_scans and place.kind != _OBSERVATION
         }
         found: dict[Hashable, set[Place]] = {}
-        for _, groups, _ in everywhere:
+        for _, groups, _, files in everywhere:
             for group, some in groups.items():
                 found.setdefault(group, set(for_all)).update(some)
+                if self._lasting:
+                    for position, named in files[group]:
+                        found[group].update(_lasting(places, position, named))
         self._merged = {group: _once(some) for group, some in found.items()}
         self._infos = [place for place in _once(set(places)) if place.kind == _JOINED]
 
@@ -161,6 +178,14 @@ class Prefaces:
         came = np.empty(place.size, np.uint8)
         transfer.receive(self._comm, came, place.rank)  # type: ignore[arg-type]
         return came.tobytes()
+
+
+def _lasting(places: Sequence[Place], position: int, named: bool) -> list[Place]:
+    """The metadata of earlier files that count for one that names its observation, or does not."""
+    earlier = places[: bisect(places, position - 1, key=lambda place: place.position)]
+    observations = [place for place in earlier if place.kind == _OBSERVATION]
+    others = [place for place in earlier if place.kind not in (_OBSERVATION, _JOINED)]
+    return others if named else [*observations[-1:], *others]
 
 
 def _once(places: set[Place]) -> list[Place]:

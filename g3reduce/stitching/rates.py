@@ -51,8 +51,8 @@ def step_of(group: Hashable, scans: Sequence[PlacedScan]) -> float:
                 f"{named(model)} has {_rate(model)}. So by its start and stop the first has "
                 f"{header.n_samples} samples, {number} {wrong}; half a sample over a scan is the "
                 "limit. If samples were lost, name the vector of their times in the frames "
-                "(times=) or the mask of those that came (valid=); if start or stop is wrong, mend "
-                "it; scans of another rate are another observation."
+                "(times='KEY'), or the mask of those that came (valid='KEY'); if start or stop is "
+                "wrong, mend it; scans of another rate are another observation."
             )
     return longest.header.step
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from spt3g import core
 
@@ -12,7 +13,7 @@ from .. import waiting
 from ..accumulate import MPIAccumulator
 from ..distribute import MPIFileReader
 from ..interrupts import progress_told
-from ..ledger import unit_of, where_of
+from ..ledger import Unit, attach, unit_of, where_of
 from ..observations import ObservationNames
 from .preface import Origin, Prefaces
 from .scans import Scan, ScanKeys
@@ -53,6 +54,15 @@ def read_files(
     communicators.agree(comm, failure if first == comm.rank else None)
 
 
+class _Waiting(NamedTuple):
+    """A scan whose observation is not known before all files were read."""
+
+    unit: Unit
+    names: tuple[Any, ...]
+    seen: int
+    scans: list[Scan]
+
+
 class ScanFiles:
     """What is kept of files of scans: samples, and the metadata before them.
 
@@ -60,6 +70,11 @@ class ScanFiles:
     ----------
     comm : communicator
     keys : sequence of ScanKeys
+    observation_keys : str, sequence of str, or None
+        As in `ObservationNames`.
+    metadata_lasts : bool
+        Whether metadata count for the files after theirs, too, in the order of their names. Which
+        rank reads which file, and when, plays no role: what is not known is asked for at the end.
 
     Attributes
     ----------
@@ -68,12 +83,22 @@ class ScanFiles:
         One for each of the keys. Metadata are `Origin`, data `Scan`.
     """
 
-    def __init__(self, comm: communicators.Comm, keys: Sequence[ScanKeys]):
+    def __init__(
+        self,
+        comm: communicators.Comm,
+        keys: Sequence[ScanKeys],
+        observation_keys: str | Sequence[str] | None = None,
+        metadata_lasts: bool = False,
+    ):
         self._comm = comm
-        self._names = ObservationNames()
-        self._origin: Origin | None = None
-        self.prefaces = Prefaces(comm)
-        self.accumulators = [MPIAccumulator(comm, self._extractor(one)) for one in keys]
+        self._keys = keys
+        self._names = ObservationNames(observation_keys)
+        self._lasts = metadata_lasts
+        self._next: tuple[Origin, Scan] | None = None
+        self._waiting: list[_Waiting] = []
+        self._at_end: dict[int, dict[str, Any]] = {}  # by the position of the file
+        self.prefaces = Prefaces(comm, lasting=metadata_lasts)
+        self.accumulators = [MPIAccumulator(comm, self._extract) for _ in keys]
 
     def read(self, names: Sequence[str], schedule: str) -> None:
         """Read all files. Collective over the communicator.
@@ -85,6 +110,10 @@ class ScanFiles:
         """
         try:
             read_files(self._comm, names, schedule, self._take)
+            if self._lasts:
+                everywhere = self._comm.allgather(self._at_end)
+                at_end = {position: end for ends in everywhere for position, end in ends.items()}
+                communicators.collectively(self._comm, lambda: self._name_waiting(at_end))
             for accumulator in self.accumulators:
                 accumulator.finish()
         finally:
@@ -96,18 +125,51 @@ class ScanFiles:
         unit = unit_of(frame)
         self._names.look_at(frame)
         self.prefaces.take(frame)
-        if unit is None or frame.type != core.G3FrameType.Scan:
+        if unit is None:
             return
-        self._origin = Origin(unit, *self._names.values_of(frame, where_of(frame)))
-        self.prefaces.precede(self._origin)
-        for accumulator in self.accumulators:
-            accumulator.add(frame)
+        if frame.type == core.G3FrameType.Observation:
+            self._at_end[unit.position] = self._names.latest_of(unit.file)
+        if frame.type != core.G3FrameType.Scan:
+            return
+        where = where_of(frame)
+        names = self._names.known_of(frame)
+        if None in names and not (self._lasts and unit.position not in self._at_end):
+            raise self._names.unknown(names, where)
+        scans = [keys.read(frame, where).detached() for keys in self._keys]
+        waiting = _Waiting(unit, names, self.prefaces.seen(unit), scans)
+        if None in names:
+            self._waiting.append(waiting)
+        else:
+            self._keep(waiting)
 
-    def _extractor(self, keys: ScanKeys) -> Any:
-        def extract(frame: Any) -> tuple[str, Origin, Scan] | None:
-            if self._origin is None:
-                return None
-            scan = keys.read(frame, where_of(frame))
-            return self._origin.group, self._origin, scan.detached()
+    def _name_waiting(self, at_end: dict[int, dict[str, Any]]) -> None:
+        """Keep the scans whose observation earlier files name."""
+        positions = sorted(at_end)
+        for scan in self._waiting:
+            number = bisect(positions, scan.unit.position) - 1
+            before = at_end[positions[number]] if number >= 0 else {}
+            names = tuple(
+                before.get(key) if name is None else name
+                for key, name in zip(self._names.keys, scan.names, strict=True)
+            )
+            if None in names:
+                raise self._names.unknown(names, str(scan.unit))
+            self._keep(scan._replace(names=names))
+        self._waiting.clear()
 
-        return extract
+    def _keep(self, waiting: _Waiting) -> None:
+        names = zip(self._names.keys, waiting.names, strict=True)
+        origin = Origin(waiting.unit, tuple(names))
+        self.prefaces.precede(origin, waiting.seen)
+        stub = core.G3Frame(core.G3FrameType.Scan)
+        attach(stub, waiting.unit)
+        for accumulator, scan in zip(self.accumulators, waiting.scans, strict=True):
+            self._next = origin, scan
+            accumulator.add(stub)
+        self._next = None
+
+    def _extract(self, _: Any) -> tuple[str, Origin, Scan] | None:
+        if self._next is None:
+            return None
+        origin, scan = self._next
+        return origin.group, origin, scan

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -255,6 +256,9 @@ class ScanExtractor:
     ----------
     timestreams, boresight, flags, detector_flags, times, valid : str or None
         Keys of Scan frames; see `ScanKeys`.
+    observation_keys : str, sequence of str, or None
+        Keys of Scan frames, or of the Observation frame before them, that name the observation.
+        None: ``SourceName`` and ``ObservationID``.
 
     Examples
     --------
@@ -270,9 +274,10 @@ class ScanExtractor:
         detector_flags: str | None = None,
         times: str | None = None,
         valid: str | None = None,
+        observation_keys: str | Sequence[str] | None = None,
     ):
         self.keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
-        self._names = ObservationNames()
+        self._names = ObservationNames(observation_keys)
 
     def __call__(self, frame: Any) -> tuple[str, int, Scan] | None:
         """The group, the start and the samples of a Scan frame; None for others."""

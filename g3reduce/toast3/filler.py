@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -13,12 +13,12 @@ from .. import comm as communicators
 from .. import foreign
 from ..accumulate import MPIAccumulator
 from ..endmodule import at_the_end
-from ..errors import InputError, MismatchError, UsageError
-from ..stitching.placed import PlacedScan
+from ..errors import InputError, UsageError
 from ..stitching.scans import ScanExtractor
 from ..stitching.stitch import read_scans, timelines_of
 from ..stitching.timeline import Timeline, check_choices
 from .bolometers import Bolometers, BolometerWatch, join_bolometers
+from .calibrations import owners_of
 from .exchange import bring_samples
 from .focalplane import make_focalplane, units_of
 from .importing import load_toast
@@ -57,6 +57,9 @@ class TOASTFiller:
         `G3TimestreamQuat`.
     timestreams : str
         Key of Scan frames: a `G3TimestreamMap`.
+    wiring : None
+        Of no use: an argument of the `TOASTFiller` for TOAST 2, which took the names of detectors
+        from a wiring map. It is here to say so.
     bolometer_properties : str
         Key of the frame, before the scans, that has the `BolometerPropertiesMap`.
     flags, detector_flags : str or None
@@ -76,6 +79,8 @@ class TOASTFiller:
     site : toast.instrument.Site or None
         Where it is. None: a site without a place, which is enough for pointing in equatorial
         coordinates.
+    observation_keys : str, sequence of str, or None
+        Keys that name an observation; see `ScanExtractor`.
     times, valid : str or None
         Keys of Scan frames that say where samples were lost inside scans; see `ScanKeys`.
     gaps : {"fill", "keep", "refuse"}
@@ -114,6 +119,7 @@ class TOASTFiller:
         mpicomm: communicators.Comm | None = None,
         boresight: str = "OnlineRaDecRotation",
         timestreams: str = "CalTimestreams",
+        wiring: Any = None,
         *,
         bolometer_properties: str = "BolometerProperties",
         flags: str | None = None,
@@ -123,6 +129,7 @@ class TOASTFiller:
         toastcomm: Any = None,
         telescope: str = "telescope",
         site: Any = None,
+        observation_keys: str | Sequence[str] | None = None,
         times: str | None = None,
         valid: str | None = None,
         gaps: str = "fill",
@@ -135,7 +142,7 @@ class TOASTFiller:
         self._choices = {"gaps": gaps, "missing": missing, "overlap": overlap}
         self._telescope, self._site = telescope, site
         keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
-        communicators.collectively(self._comm, lambda: self._check_arguments(keys, nets))
+        communicators.collectively(self._comm, lambda: self._check_arguments(keys, nets, wiring))
         communicators.same_everywhere(
             self._comm,
             "The arguments of TOASTFiller",
@@ -150,12 +157,15 @@ class TOASTFiller:
                 "groups": self._toastcomm.ngroups,
                 "telescope": telescope,
                 "site": site and (type(site).__name__, site.name, site.uid),
+                "observation_keys": observation_keys,
                 "times": times,
                 "valid": valid,
                 **self._choices,
             },
         )
-        self._scans = ScanExtractor(timestreams, boresight, flags, detector_flags, times, valid)
+        self._scans = ScanExtractor(
+            timestreams, boresight, flags, detector_flags, times, valid, observation_keys
+        )
         self._watch = BolometerWatch(bolometer_properties, nets)
         self._calibrations: dict[str, Bolometers] = {}
         self._accumulator = MPIAccumulator(world, self._extract)
@@ -173,6 +183,20 @@ class TOASTFiller:
             Before the end of processing.
         """
         return at_the_end(self._data is not None, self._data, "data")
+
+    @property
+    def toastobses(self) -> Any:
+        """What there was for TOAST 2.
+
+        Raises
+        ------
+        UsageError
+            Always.
+        """
+        raise UsageError(
+            "There is no toastobses for TOAST 3: the observations are data.obs, of the toast.Data "
+            "that this module leaves; each has its name and what a TOD held."
+        )
 
     def __call__(self, frame: Any) -> None:
         """Take the next frame of the pipeline (spt3g calls this)."""
@@ -244,7 +268,7 @@ class TOASTFiller:
         Returns
         -------
         dict of group and digest to Bolometers
-            What this rank tells of the detectors of an observation; see `_calibrations_of`.
+            What this rank tells of the detectors of an observation; see `owners_of`.
         """
         owned = {}
         self._check_names(timelines)
@@ -252,7 +276,7 @@ class TOASTFiller:
             units_of(timeline.units)
             if self._distribution == "time":
                 require_samples(timeline, self._toastcomm.group_size)
-            for digest, (owner, names) in self._calibrations_of(timeline).items():
+            for digest, (owner, names) in self._owners_of(timeline).items():
                 if owner == self._comm.rank:
                     known = self._calibrations[digest]
                     owned[group, digest] = known.select(names, f"observation {group!r}")
@@ -276,34 +300,9 @@ class TOASTFiller:
                     name,
                 )
 
-    def _calibrations_of(self, timeline: Timeline) -> dict[str, tuple[int, list[str]]]:
-        """The digests of the calibrations of an observation: who has each, and for which detectors.
-
-        It is one, unless detectors came in files of their own with a calibration of their own.
-        """
+    def _owners_of(self, timeline: Timeline) -> dict[str, tuple[int, list[str]]]:
         items = self._accumulator.fullobs[timeline.group]
-        first: dict[str, PlacedScan] = {}  # of each digest
-        digest_of: dict[str, str] = {}  # of each detector
-        seen: set[tuple[int, str]] = set()
-        for scan in timeline.scans:
-            digest, names = str(items[scan.number][0]), scan.header.detectors
-            first.setdefault(digest, scan)
-            if (id(names), digest) in seen:  # equal lists of detectors are one object
-                continue
-            seen.add((id(names), digest))
-            for name in names:
-                if digest_of.setdefault(name, digest) != digest:
-                    known = first[digest_of[name]]
-                    raise MismatchError(
-                        f"Observation {timeline.group!r}: {scan.header.where} (rank {scan.rank}) "
-                        f"came with another calibration of {name!r} than {known.header.where} "
-                        f"(rank {known.rank}). All scans of a detector in an observation must have "
-                        "the same one: read its calibration frame first, and on all ranks."
-                    )
-        of: dict[str, list[str]] = {digest: [] for digest in first}
-        for name, digest in digest_of.items():
-            of[digest].append(name)
-        return {digest: (first[digest].rank, names) for digest, names in of.items()}
+        return owners_of(timeline, [str(items[scan.number][0]) for scan in timeline.scans])
 
     def _bolometers_of(
         self, timeline: Timeline, mine: dict[tuple[Any, str], Bolometers]
@@ -315,7 +314,7 @@ class TOASTFiller:
                 owner,
                 partial(mine.pop, (timeline.group, digest)),
             )
-            for digest, (owner, _) in self._calibrations_of(timeline).items()
+            for digest, (owner, _) in self._owners_of(timeline).items()
         ]
         return join_bolometers(parts, timeline.detectors, f"observation {timeline.group!r}")
 
@@ -352,9 +351,16 @@ class TOASTFiller:
         site = SpaceSite("unknown") if self._site is None else self._site
         return Telescope(self._telescope, focalplane=focalplane, site=site), unusable
 
-    def _check_arguments(self, keys: dict[str, Any], nets: Any) -> None:
+    def _check_arguments(self, keys: dict[str, Any], nets: Any, wiring: Any) -> None:
         from toast.instrument import Site
 
+        if wiring is not None:
+            raise UsageError(
+                f"wiring is {wiring!r}, an argument of the TOASTFiller that comes with spt3g, for "
+                "TOAST 2. For TOAST 3 leave it out: detectors are those of the timestreams, and "
+                "their properties those of the Calibration frame (bolometer_properties=). The "
+                "result is .data, a toast.Data, in place of .toastobses."
+            )
         for name, key in (keys if nets is None else keys | {"nets": nets}).items():
             if not isinstance(key, str):
                 raise UsageError(f"{name} is {key!r}; expected the name of a key of frames.")
