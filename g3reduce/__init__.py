@@ -9,6 +9,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from . import launchers as _launchers
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -114,6 +116,11 @@ __all__ = [
     "unit_of",
     "unstitch",
 ]
+
+
+# An error before the first module is made must end the job, too. This does not touch MPI.
+if _launchers.may_be_several():
+    importlib.import_module(".jobend", __name__).end_job_on_exception()
 
 
 def __getattr__(name: str) -> Any:

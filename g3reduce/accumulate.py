@@ -11,7 +11,7 @@ from spt3g import core
 from . import comm as communicators
 from .arguments import check_functions, frame_types
 from .endmodule import PipelinePlace, at_the_end
-from .errors import ReductionError, UsageError
+from .errors import ReductionError, UsageError, text_of
 from .jobend import must_end
 from .ledger import (
     ON_DUPLICATE,
@@ -314,7 +314,7 @@ class MPIAccumulator:
         except Exception as error:
             raise ReductionError(
                 f"The group {group!r} cannot be put in order: what the sorter returns cannot be "
-                f"compared ({error}). It should be of one kind for all frames of a group, such as "
+                f"compared ({text_of(error)}). It should be of one kind for all frames of a group, such as "
                 "the time of the first sample."
             ) from error
 
@@ -346,7 +346,7 @@ def _packed(told: dict[Hashable, list[_Told]]) -> bytes:
         except Exception as error:
             raise ReductionError(
                 f"The group {group!r}, its metadata, or the keys of its sorter cannot be sent to "
-                f"other ranks: {error}"
+                f"other ranks: {text_of(error)}"
             ) from error
         if not same:
             raise ReductionError(

@@ -14,8 +14,8 @@ from collections.abc import Callable
 from operator import index
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
-from . import launchers, ownership, waiting
-from .errors import G3ReduceError, RemoteError, UsageError
+from . import launchers, meetings, ownership, waiting
+from .errors import G3ReduceError, RemoteError, UsageError, text_of
 from .jobend import end_job_on_exception
 
 if TYPE_CHECKING:
@@ -148,7 +148,9 @@ def private(mpicomm: Comm | None) -> Comm:
     kept: Any = comm.Get_attr(_keyval())
     if kept is None:
         waiting.meet(comm, "the making of a communicator")
-        kept = Kept(comm.Dup())
+        with meetings.first_meeting(comm):
+            kept = Kept(comm.Dup())
+        meetings.begin(kept.comm)
         comm.Set_attr(_keyval(), kept)
         # What works on the private communicator finds itself.
         kept.comm.Set_attr(_keyval(), kept)
@@ -165,7 +167,8 @@ def duplicate(mpicomm: Comm | None) -> Comm:
     comm = resolve(mpicomm)
     if isinstance(comm, OneProcess) or comm.size == 1:
         return OneProcess()
-    end_job_on_exception()
+    # The user's communicator is not one on which ranks could say where they are.
+    meetings.come_together(private(comm), "the making of a reader, a distributor or a guard")
     waiting.meet(comm, "the making of a communicator")
     mine: Comm = ownership.own(comm.Dup())
     waiting.made(mine.key)  # type: ignore[union-attr]
@@ -215,6 +218,7 @@ def _keyval() -> int:
             return
         for release in reversed(kept.on_free):
             release()
+        meetings.end(kept.comm)
         kept.comm.Free()
 
     return MPI.Comm.Create_keyval(delete_fn=free)
@@ -239,12 +243,11 @@ def agree(comm: Comm, error: BaseException | None = None) -> None:
     RemoteError
         On the ranks that have none.
     """
-    waiting.meet(comm, "an agreement")
+    if not any(meetings.come_together(comm, "an agreement", failed=error is not None)):
+        return
     mine = None if error is None else (world_rank(), describe_error(error))
     told = comm.allgather(mine)
     failures = {rank: said[1] for rank, said in enumerate(told) if said is not None}
-    if not failures:
-        return
     reporters: dict[str, int] = {}
     for said in told:
         if said is not None:
@@ -277,8 +280,8 @@ def from_rank(comm: Comm, root: int, work: Callable[[], T]) -> T:
 
 def same_everywhere(comm: Comm, what: str, value: object) -> None:
     """Raise `UsageError` on all ranks unless `value` is the same on all. Collective over `comm`."""
-    text = repr(value)
-    waiting.meet(comm, "a comparison")
+    text = _repr(value)
+    meetings.come_together(comm, what[:1].lower() + what[1:])
     # A digest: lists of files may be long, and ranks many.
     digests = comm.allgather(hashlib.sha256(text.encode()).digest())
     rank = next((rank for rank, other in enumerate(digests) if other != digests[0]), None)
@@ -292,6 +295,13 @@ def same_everywhere(comm: Comm, what: str, value: object) -> None:
             f"{texts[rank]} on rank {rank}."
         ),
     )
+
+
+def _repr(value: object) -> str:
+    try:
+        return repr(value)
+    except Exception as error:  # of somebody else's __repr__; the others must not wait
+        return f"({type(value).__name__}: its __repr__ failed with {type(error).__name__})"
 
 
 def _shortened(text: str, length: int = 500) -> str:
@@ -310,7 +320,7 @@ def world_rank() -> int:
 
 def describe_error(error: BaseException) -> str:
     """How an error is told to other ranks."""
-    text = str(error)
+    text = text_of(error)
     return text if isinstance(error, G3ReduceError) else f"{type(error).__name__}: {text}"
 
 

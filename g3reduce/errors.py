@@ -16,6 +16,14 @@ __all__ = [
 ]
 
 
+def text_of(error: BaseException) -> str:
+    """What an error says, also where its class cannot say it."""
+    try:
+        return str(error)
+    except Exception as failure:  # of somebody else's __str__
+        return f"(no text: its __str__ failed with {type(failure).__name__})"
+
+
 class G3ReduceError(Exception):
     """Base class of every error that g3reduce raises on purpose.
 

@@ -78,8 +78,6 @@ def _wait_for_others(
 
 
 def _end_job(comm: Any, what: str, failure: BaseException, clear_up: Callable[[], object]) -> None:
-    from mpi4py import MPI
-
     try:
         sys.stdout.flush()
         # In one piece, so that the output of other ranks does not come in between.
@@ -91,4 +89,4 @@ def _end_job(comm: Any, what: str, failure: BaseException, clear_up: Callable[[]
         time.sleep(jobend.FORWARDING_S)
         clear_up()
     finally:
-        MPI.COMM_WORLD.Abort(1)
+        jobend.abort()

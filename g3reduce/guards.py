@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from . import comm as communicators
 from . import jobend, ownership, waiting
-from .errors import G3ReduceError, InputError, InterruptedByUser, RemoteError, StallError
+from .errors import (
+    G3ReduceError,
+    InputError,
+    InterruptedByUser,
+    RemoteError,
+    StallError,
+    text_of,
+)
 from .interrupts import Interrupts
 from .messages import Failure, Messages
 from .stall import StallWatch, print_stack
@@ -285,10 +292,14 @@ class Guard:
             error.reporter = world[min(told or well)]
             return
         mine = failures.get(self._rank)
-        with contextlib.suppress(AttributeError):  # there are exceptions with slots
+        with contextlib.suppress(Exception):  # there are exceptions with slots, and worse
             same = [rank for rank, text in failures.items() if text == mine]
             error.reporter = world[min(same, default=self._rank)]  # type: ignore[attr-defined]
-        if hasattr(error, "add_note") and self._at is not None and str(self._at) not in str(error):
+        if (
+            hasattr(error, "add_note")
+            and self._at is not None
+            and str(self._at) not in text_of(error)
+        ):
             rank = f" on rank {self._rank}" if self._messages else ""
             error.add_note(f"g3reduce: the latest frame{rank} was {self._at}.")
 

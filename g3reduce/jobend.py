@@ -26,7 +26,8 @@ def end_job_on_exception() -> None:
     Without it, the other ranks wait for the lost one until the queue's time is up. Ranks whose
     error was already told by another one leave the printing to that one. A rank that just ends,
     by ``sys.exit`` for example, while a module has not (see `must_end`), ends the job, too.
-    Installing it twice does nothing. Exceptions in threads do not pass here, and those in processes
+    Installing it twice does nothing. It does not touch MPI, and does nothing without: it may be
+    installed before MPI has started. Exceptions in threads do not pass here, and those in processes
     that are forked off concern nobody else.
     """
     if getattr(sys.excepthook, "ends_job", False):
@@ -37,15 +38,13 @@ def end_job_on_exception() -> None:
     def hook(
         kind: type[BaseException], error: BaseException, traceback: TracebackType | None
     ) -> None:
-        from mpi4py import MPI
-
-        if MPI.Is_finalized() or os.getpid() != pid:
+        MPI = _running_mpi()
+        if MPI is None or MPI.COMM_WORLD.size == 1 or os.getpid() != pid:
             previous(kind, error, traceback)
             return
         world = MPI.COMM_WORLD
         try:
-            reporter = getattr(error, "reporter", None)
-            if reporter is not None and reporter != world.rank:
+            if _another_tells(error, world.rank):
                 time.sleep(_GRACE_S)
             else:
                 sys.stdout.flush()
@@ -65,9 +64,24 @@ def end_job_on_exception() -> None:
     sys.excepthook = hook
 
 
+def _running_mpi() -> Any:
+    """The module `mpi4py.MPI`, if this process has started MPI and not ended it; else None."""
+    module: Any = sys.modules.get("mpi4py.MPI")
+    running = module is not None and module.Is_initialized() and not module.Is_finalized()
+    return module if running else None
+
+
+def _another_tells(error: BaseException, rank: int) -> bool:
+    try:
+        return getattr(error, "reporter", None) not in (None, rank)
+    except Exception:  # of somebody else's class
+        return False
+
+
 # Modules of which other ranks may be waiting for this one, as long as they are `unfinished`.
 _modules: weakref.WeakSet[Any] = weakref.WeakSet()
 _releases: list[Callable[[], None]] = []
+_farewells: list[Callable[[], None]] = []
 
 
 def must_end(module: Any) -> None:
@@ -83,21 +97,31 @@ def settle() -> None:
     _modules.clear()
 
 
-def at_end(release: Callable[[], None]) -> None:
-    """Do something at the end of the process, together with all ranks, once it is sure that
-    none of them is waited for."""
-    _releases.append(release)
+def at_end(release: Callable[[], None], *, first: bool = False) -> None:
+    """Do something at the end of the process, together with all ranks, once it is sure that no
+    module is waited for: the last that was named is done first, but for `first`."""
+    if first:
+        _farewells.append(release)
+    else:
+        _releases.append(release)
+
+
+def part() -> None:
+    """Do what was asked for `at_end`. Once: a script may end MPI itself, before it ends."""
+    releases = [*_farewells, *reversed(_releases)]
+    _farewells.clear()
+    _releases.clear()
+    for release in releases:
+        release()
 
 
 def _end(pid: int) -> None:
-    from mpi4py import MPI
-
-    if MPI.Is_finalized() or os.getpid() != pid:
+    MPI = _running_mpi()
+    if MPI is None or os.getpid() != pid:
         return
     left = {type(module).__name__ for module in _modules if module.unfinished}
     if not left:
-        for release in reversed(_releases):
-            release()
+        part()
         return
     sys.stderr.write(
         f"g3reduce: rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} ends before its "

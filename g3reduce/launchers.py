@@ -112,6 +112,14 @@ def several(environment: Mapping[str, str] = os.environ) -> bool:
     return any(size is None or size > 1 for size in sizes)
 
 
+def may_be_several(environment: Mapping[str, str] = os.environ) -> bool:
+    """As `several`, but without an error."""
+    try:
+        return several(environment)
+    except UsageError:
+        return False
+
+
 def check_world(size: int, library: str, environment: Mapping[str, str] = os.environ) -> None:
     """See that MPI's world is what a launcher has made.
 

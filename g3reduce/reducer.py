@@ -16,7 +16,7 @@ from .arithmetic import Grid
 from .elementjoin import join_elements
 from .elements import Elements, Whereabouts, in_common
 from .endmodule import PipelinePlace, at_the_end
-from .errors import ReductionError, UsageError
+from .errors import ReductionError, UsageError, text_of
 from .grouping import Grouping, check_by
 from .held import Manner, exactness_of
 from .jobend import must_end
@@ -292,7 +292,7 @@ class MPIReducer:
             except Exception as error:
                 raise ReductionError(
                     f"The keys of the groups of the reduction {self._reduction.name!r}, or the "
-                    f"classes of its states, cannot be sent to other ranks: {error}"
+                    f"classes of its states, cannot be sent to other ranks: {text_of(error)}"
                 ) from error
 
         everywhere = self._comm.allgather(communicators.collectively(self._comm, packed))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from .errors import G3ReduceError, ReductionError
+from .errors import G3ReduceError, ReductionError, text_of
 
 
 class UserFunctions:
@@ -45,7 +45,7 @@ class UserFunctions:
         except G3ReduceError:  # it names what is wrong
             raise
         except Exception as error:
-            self.fail(name, where, f"failed: {type(error).__name__}: {error}", error)
+            self.fail(name, where, f"failed: {type(error).__name__}: {text_of(error)}", error)
 
     def fail(self, name: str, where: str, text: str, cause: Exception | None = None) -> NoReturn:
         """Say that a function is not as it should be, or returned what it should not."""

@@ -39,7 +39,7 @@ ROWS = (
         ),
     ),
     (
-        *("ownership.py", "comm.py", "counter.py", "guards.py", "foreign.py"),
+        *("ownership.py", "comm.py", "counter.py", "guards.py", "foreign.py", "meetings.py"),
         *("inputs.py", "output.py", "ledger.py", "runs.py", "exact.py"),
         *("observations.py", "originals.py", "overlap.py", "units.py"),
     ),
@@ -85,6 +85,8 @@ NEIGHBOURS = {
     ("comm.py", "ownership.py"),
     ("counter.py", "comm.py"),
     ("foreign.py", "comm.py"),
+    ("comm.py", "meetings.py"),
+    ("meetings.py", "ownership.py"),
     ("guards.py", "comm.py"),
     ("guards.py", "ownership.py"),
     ("output.py", "comm.py"),
