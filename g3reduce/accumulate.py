@@ -314,8 +314,8 @@ class MPIAccumulator:
         except Exception as error:
             raise ReductionError(
                 f"The group {group!r} cannot be put in order: what the sorter returns cannot be "
-                f"compared ({text_of(error)}). It should be of one kind for all frames of a group, such as "
-                "the time of the first sample."
+                f"compared ({text_of(error)}). It should be of one kind for all frames of a group, "
+                "such as the time of the first sample."
             ) from error
 
 

@@ -1,4 +1,4 @@
-"""Collective work of other libraries, in which no rank can be woken.
+"""Collective work in which no rank can be woken: that of other libraries, or of some ranks only.
 
 `comm.collectively` is for work that each rank does by itself. Work in which ranks wait for each
 other, as TOAST's does, belongs here: a rank that fails in it leaves the others waiting for ever.

@@ -11,7 +11,7 @@ from spt3g import core
 from spt3g.core.modconstruct import pipesegment_nodoc
 
 from . import comm as communicators
-from . import waiting
+from . import foreign, waiting
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
 from .distribute import Files, MPIFileReader, blocks_of
@@ -336,8 +336,9 @@ def MPIIODistributor(
             readers if reads else None, comm, n_readers, dataframetype, on_progress=on_progress
         )
         # Workers, too, hear of files that cannot be read.
-        reader = communicators.collectively(
+        reader = foreign.together(
             comm,
+            "the making of the readers",
             lambda: MPIFileReader(readers, files, leaders_of=dataframetype) if reads else None,
         )
     finally:

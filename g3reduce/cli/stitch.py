@@ -144,7 +144,7 @@ def run(options: argparse.Namespace) -> None:
     output: str = options.output_file
     to_toast = not output.endswith(SUFFIXES)
     comm = communicators.resolve(None)
-    communicators.collectively(comm, lambda: _check(options, to_toast))
+    communicators.collectively(communicators.private(comm), lambda: _check(options, to_toast))
     summaries = (_stitch_to_toast if to_toast else _stitch)(options, comm)
     if comm.rank == 0:
         seconds = time.perf_counter() - start
