@@ -15,6 +15,7 @@ from spt3g import core
 
 from . import comm as communicators
 from . import transfer, waiting
+from .fileframe import FileFrame
 from .leaders import Leader, merge
 
 # Frames of one file, given its number in the block. They have units.
@@ -41,7 +42,7 @@ def merged_leaders(
     everywhere = [leader for part in comm.allgather(found) for leader in part]
     plan = communicators.collectively(comm, lambda: merge(everywhere))
     for same in plan:
-        frame = core.G3Frame()
+        frame = FileFrame()
         for leader in same:
             content = _from_rank(comm, leader.position % comm.size, contents.get(leader.digests))
             if leader is same[0]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -19,6 +20,8 @@ from .inputs import check_files
 from .interrupts import Progress
 from .ledger import Unit, attach
 from .sources import Keeper, await_source, note_source
+
+logger = logging.getLogger(__name__)
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
@@ -105,6 +108,7 @@ class MPIFileReader:
         self._frames: Iterator[Any] = self._read()
         self._keeper = Keeper()
         self._files_begun = 0
+        self._warned_of: set[int] = set()  # files, by their positions
         self.begun = self.exhausted = False
         await_source(self)
 
@@ -207,6 +211,7 @@ class MPIFileReader:
         try:
             for frame in self.open_file(block.files[number]):
                 attach(frame, _unit(block, number, index))
+                self._warn_of_maps(frame)
                 yield frame
                 index += 1
             if not index:  # what spt3g makes of a compressed file that is broken
@@ -219,6 +224,17 @@ class MPIFileReader:
                 f"broken or cut off here ({first_line(error)}). `spt3g-verify` shows what can be "
                 "read."
             ) from error
+
+    def _warn_of_maps(self, frame: Any) -> None:
+        """Tell of maps in a frame of another type, once a file."""
+        keys = getattr(frame, "maps_inside", ())
+        if keys and frame.unit.position not in self._warned_of:
+            self._warned_of.add(frame.unit.position)
+            logger.warning(
+                "%s: this is a frame of type %s, so it is not counted as a map, but it has maps "
+                "(%s). No checksum covers the type of a frame: was it changed?",
+                *(frame.unit, frame.type, ", ".join(keys)),
+            )
 
     def _is_data(self, frame: Any) -> bool:
         return self._data_types is None or frame.type in self._data_types

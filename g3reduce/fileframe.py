@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from spt3g import core
 
 from .errors import InputError
 
-# What spt3g raises over bytes that are not what they should be.
-SPT3G_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError)
+# What spt3g raises over bytes that are not what they should be: also that a key is not there.
+SPT3G_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError, KeyError)
 
 
 def first_line(error: Exception) -> str:
@@ -37,6 +39,10 @@ class FileFrame(core.G3Frame):  # type: ignore[misc]
 
     span: Any = None
     unit: Any = None
+    # Of a frame that is no Map frame: the keys that are a map's, and hold maps.
+    maps_inside: Sequence[str] = ()
+    # Keys whose values must not be decoded, and why.
+    broken: Mapping[str, str] = MappingProxyType({})
     # As spt3g's reader, which alone can say it to a G3Frame.
     _filename: str | None = None
     _index = 0
@@ -47,7 +53,11 @@ class FileFrame(core.G3Frame):  # type: ignore[misc]
         return self
 
     def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
         try:
+            if key in self.broken:
+                raise ValueError(self.broken[key])
             return super().__getitem__(key)
         except SPT3G_ERRORS as error:
             where = self.unit or f"{self._filename}, frame {self._index}"

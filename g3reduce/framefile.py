@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from spt3g import core
 
+from .claims import broken_values
 from .compressed import open_bytes
 from .errors import InputError
 from .filebytes import Bytes, FileBytes, Stamp
@@ -82,7 +83,7 @@ def walked(source: Bytes, make: Callable[[RawFrame], Any]) -> Iterator[Any]:
         If the file is broken, was changed meanwhile, or has a frame of a type that does not exist.
     """
     frames = walk(source)
-    start, warned = 0, False
+    start = 0
     while True:
         try:
             raw = next(frames, None)
@@ -92,13 +93,6 @@ def walked(source: Bytes, make: Callable[[RawFrame], Any]) -> Iterator[Any]:
         if raw is None:
             break
         _refuse_unknown_type(raw)
-        if not warned and raw.type != _MAP and (keys := _maps_in(raw)):
-            warned = True
-            logger.warning(
-                "%s: this is a frame of type %s, so it is not counted as a map, but it has maps "
-                "(%s). No checksum covers the type of a frame: was it changed?",
-                *(raw, core.G3FrameType.values[raw.type], ", ".join(keys)),
-            )
         start = raw.end
         yield make(raw)
     source.require_unchanged()
@@ -117,7 +111,7 @@ def decoded(raw: RawFrame) -> FileFrame:
         frame._cereal_loads(raw.read())
     except SPT3G_ERRORS as error:
         raise _unreadable(raw, error) from error
-    return frame.of(raw.source.name, raw.index)
+    return _told(frame, raw)
 
 
 class _Follower:
@@ -138,7 +132,7 @@ class _Follower:
             source.require_unchanged()
             self._require_the_same()
             raise InputError(f"{raw}, byte {raw.start}: spt3g reads another frame here.")
-        frame = FileFrame(frames[0]).of(source.name, raw.index)
+        frame = _told(FileFrame(frames[0]), raw)
         frame.span = Span(raw.start, raw.end, source.stamp)
         return frame
 
@@ -151,6 +145,15 @@ class _Follower:
             raise InputError(f"{name}: {error.strerror or error}.") from error
         if stamp != self._source.stamp:
             raise InputError(f"{name}: the file was replaced or changed while it was opened.")
+
+
+def _told(frame: FileFrame, raw: RawFrame) -> FileFrame:
+    """A frame that knows where it came from, and what of it must not be decoded."""
+    if broken := broken_values(raw):
+        frame.broken = broken
+    if raw.type != _MAP and (found := _maps_in(raw)):
+        frame.maps_inside = found
+    return frame.of(raw.source.name, raw.index)
 
 
 def _unreadable(raw: RawFrame, error: Exception) -> InputError:

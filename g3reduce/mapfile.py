@@ -12,6 +12,7 @@ from typing import Any, TypeAlias
 from spt3g import core
 
 from . import skymaps
+from .claims import broken_values
 from .compressed import open_bytes
 from .errors import InputError
 from .filebytes import MemoryBytes
@@ -74,10 +75,13 @@ class StoredFrame:
     def __getitem__(self, key: str) -> Any:
         if (text := self._text(key)) is not None:
             return text
+        if key not in self._names:
+            raise KeyError(key)
         self.verify()  # before anything is decoded: it may be broken
-        frame = self._outline if key in self._outline else self._whole
         try:
-            return frame[key]
+            if problem := broken_values(self._raw).get(key):
+                raise ValueError(problem)
+            return self._outline[key] if key in self._outline else self._whole[key]
         except SPT3G_ERRORS as error:
             raise undecodable(self._raw, key, error) from error
 

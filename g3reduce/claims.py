@@ -1,0 +1,66 @@
+"""Lengths in the archives of values, looked at before spt3g takes memory on their word.
+
+An archive begins with the length and the name of its class. In strings, vectors and maps of spt3g
+the number of their items follows. Either may be any number in bytes that are broken under a right
+checksum, and spt3g would take so much memory. Lengths that stand deeper in an archive are left to
+it.
+"""
+
+from __future__ import annotations
+
+import struct
+
+from .filebytes import MemoryBytes
+from .g3bytes import RawFrame
+
+# Byte order, number of the class (its high bit: a name follows), length of that name; behind it
+# the number of the object and two class versions, and then the number of items.
+_HEAD, _REST, _COUNT = struct.Struct("<BIQ"), 12, struct.Struct("<Q")
+_NEW, _LONGEST = 0x80000000, 256
+_BEGINNING, _AHEAD = 96, 1024
+_COUNTED = (b"G3String", b"G3Vector", b"G3Map")
+
+
+def problem_of(head: bytes, size: int) -> str:
+    """What cannot be in an archive of this size; empty if nothing is known against it.
+
+    Parameters
+    ----------
+    head : bytes
+        How it begins.
+    size : int
+    """
+    if len(head) < _HEAD.size:
+        return f"{size} bytes are no archive"
+    order, number, length = _HEAD.unpack_from(head)
+    if order != 1:  # another byte order
+        return ""
+    if not number & _NEW:
+        return "its class has no name"
+    if length > min(_LONGEST, size):
+        return f"the name of its class has {length} bytes"
+    name = head[_HEAD.size : _HEAD.size + length]
+    count_at = _HEAD.size + length + _REST
+    if not name.startswith(_COUNTED) or len(head) < count_at + _COUNT.size:
+        return ""
+    (count,) = _COUNT.unpack_from(head, count_at)
+    left = size - count_at - _COUNT.size
+    if count <= left:
+        return ""
+    return f"{count} items of a {name.decode('ascii', 'replace')} in {left} bytes"
+
+
+def broken_values(raw: RawFrame) -> dict[str, str]:
+    """The keys of a frame whose values would make spt3g take memory on a claim, and why."""
+    if not raw.native:
+        return {}
+    found = {}
+    held = MemoryBytes(b"")
+    for blob in raw.blobs:
+        size = min(blob.size, _BEGINNING)
+        if blob.offset + size > held.size:  # small values lie close to each other
+            data = raw.source.read(blob.offset, min(raw.end - blob.offset, _AHEAD))
+            held = MemoryBytes(data, begin=blob.offset)
+        if problem := problem_of(held.read(blob.offset, size), blob.size):
+            found[blob.name] = problem
+    return found
