@@ -35,7 +35,7 @@ def _measure(files: list[str], output: str | None, rounds: int) -> Row:
     seconds = in_turn(
         {
             "g3reduce": timed(lambda: g3reduce.coadd_files(files, output)),
-            "spt3g": timed(lambda: _by_spt3g(files, output)),
+            "spt3g": timed(lambda: by_spt3g(files, output)),
             "floor": timed(lambda: floor.add_and_write(output) if output else floor.add()),
         },
         rounds,
@@ -50,7 +50,8 @@ def _measure(files: list[str], output: str | None, rounds: int) -> Row:
     }
 
 
-def _by_spt3g(files: list[str], output: str | None) -> Any:
+def by_spt3g(files: list[str], output: str | None) -> Any:
+    """The coadd of spt3g."""
     from spt3g import maps
 
     return maps.coadd_map_files(files, output_file=output)

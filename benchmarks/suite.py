@@ -13,6 +13,7 @@ from typing import Any
 from . import (
     coadding,
     command,
+    compressed,
     custom,
     distributor,
     exactness,
@@ -27,6 +28,7 @@ from .settings import Benchmark, Settings
 BENCHMARKS: dict[str, Benchmark] = {
     "coadding": coadding.BENCHMARK,
     "command": command.BENCHMARK,
+    "compressed": compressed.BENCHMARK,
     "memory": memory.BENCHMARK,
     "scaling": scaling.BENCHMARK,
     "distributor": distributor.BENCHMARK,

@@ -14,11 +14,21 @@ from .filebytes import MemoryBytes
 from .g3bytes import RawFrame
 
 # Byte order, number of the class (its high bit: a name follows), length of that name; behind it
-# the number of the object and two class versions, and then the number of items.
-_HEAD, _REST, _COUNT = struct.Struct("<BIQ"), 12, struct.Struct("<Q")
-_NEW, _LONGEST = 0x80000000, 256
+# the number of the object and the versions of its class and of G3FrameObject; the number of items.
+_HEAD, _REST, _COUNT = struct.Struct("<BIQ"), struct.Struct("<III"), struct.Struct("<Q")
+_NEW, _VERSIONS = 0x80000000, (1, 1)
 _BEGINNING, _AHEAD = 96, 1024
-_COUNTED = (b"G3String", b"G3Vector", b"G3Map")
+# Those of which each item takes a byte at least. Others, of integers, say first how wide these are.
+_COUNTED = frozenset(
+    name.encode()
+    for name in (
+        *("G3String", "G3VectorString", "G3VectorVectorString", "G3VectorDouble", "G3VectorBool"),
+        *("G3VectorUnsignedChar", "G3VectorComplexDouble", "G3VectorTime", "G3VectorQuat"),
+        *("G3VectorFrameObject", "G3MapString", "G3MapDouble", "G3MapTime", "G3MapQuat"),
+        *("G3MapVectorString", "G3MapVectorVectorString", "G3MapVectorDouble", "G3MapVectorBool"),
+        *("G3MapVectorComplexDouble", "G3MapVectorTime", "G3MapVectorQuat", "G3MapMapDouble"),
+    )
+)
 
 
 def problem_of(head: bytes, size: int) -> str:
@@ -31,23 +41,22 @@ def problem_of(head: bytes, size: int) -> str:
     size : int
     """
     if len(head) < _HEAD.size:
-        return f"{size} bytes are no archive"
-    order, number, length = _HEAD.unpack_from(head)
-    if order != 1:  # another byte order
         return ""
-    if not number & _NEW:
-        return "its class has no name"
-    if length > min(_LONGEST, size):
-        return f"the name of its class has {length} bytes"
+    order, number, length = _HEAD.unpack_from(head)
+    if order != 1 or not number & _NEW:
+        return ""
+    if length > size - _HEAD.size:
+        return f"the name of its class should have {length} bytes"
     name = head[_HEAD.size : _HEAD.size + length]
-    count_at = _HEAD.size + length + _REST
-    if not name.startswith(_COUNTED) or len(head) < count_at + _COUNT.size:
+    rest_at = _HEAD.size + length
+    count_at = rest_at + _REST.size
+    if name not in _COUNTED or len(head) < count_at + _COUNT.size:
+        return ""
+    if _REST.unpack_from(head, rest_at)[1:] != _VERSIONS:
         return ""
     (count,) = _COUNT.unpack_from(head, count_at)
     left = size - count_at - _COUNT.size
-    if count <= left:
-        return ""
-    return f"{count} items of a {name.decode('ascii', 'replace')} in {left} bytes"
+    return f"{count} items of a {name.decode()} in {left} bytes" if count > left else ""
 
 
 def broken_values(raw: RawFrame) -> dict[str, str]:

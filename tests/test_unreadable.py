@@ -16,6 +16,7 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, MismatchError, MPIFileReader, coadd_files
+from g3reduce.claims import _COUNTED, problem_of
 from g3reduce.filebytes import FileBytes, MemoryBytes
 from g3reduce.g3bytes import walk, write_frame
 
@@ -299,3 +300,40 @@ def test_files_are_read_to_their_end_though_their_names_are_gone(tmp_path):
     found = planes(coadder.finish()[0])
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name])
+
+
+def values_of_all_kinds():
+    """One of each class of strings, vectors and maps that spt3g has, with a few items and none."""
+    contents = ([], "abc", [1, 2, 3], [1.0, 2.0], ["a", "b"], [True, False], [[1.0]], [["a"]])
+    contents += tuple({"a": item, "b": item} for item in (1, 2.0, "x", True, [1], [1.0], ["x"]))
+    for name in sorted(dir(core)):
+        kind = getattr(core, name)
+        if not (isinstance(kind, type) and name.startswith(("G3Vector", "G3Map", "G3String"))):
+            continue
+        for content in contents:
+            try:
+                yield blob_of(kind(content))
+            except Exception:
+                continue  # nothing for this class
+
+
+def test_no_good_value_is_taken_for_broken():
+    blobs = list(values_of_all_kinds())
+    assert len({blob[13:40] for blob in blobs}) > 30
+    for blob in blobs:
+        assert problem_of(blob[:96], len(blob)) == ""
+
+
+def test_counts_that_cannot_be_are_found_in_all_classes_that_begin_with_them():
+    found = set()
+    for blob in values_of_all_kinds():
+        (length,) = struct.unpack_from("<Q", blob, 5)
+        changed = bytearray(blob)
+        if len(blob) >= 33 + length:
+            struct.pack_into("<Q", changed, 25 + length, 2**33)
+            if problem_of(bytes(changed[:96]), len(blob)):
+                found.add(blob[13 : 13 + length])
+        struct.pack_into("<Q", changed, 5, 2**33)
+        assert "the name of its class" in problem_of(bytes(changed[:96]), len(blob))
+    assert len(found) > 12
+    assert found <= _COUNTED
