@@ -125,7 +125,9 @@ class FileBytes:
             except OSError as error:
                 raise self._failed(offset, error) from error
             if not count:
-                raise InputError(f"{self.name}, byte {offset}: the file was cut off while read.")
+                raise InputError(
+                    f"{self.name}, byte {offset}: the file was cut off while it was read."
+                )
             offset, buffer = offset + count, buffer[count:]
 
     def part(self, start: int, end: int) -> FileBytes:

@@ -81,7 +81,7 @@ def check_file(file: str) -> None:
         file.encode()
         mode = os.stat(file).st_mode
         if not stat.S_ISREG(mode):
-            raise InputError(f"{file}: this is not a regular file, and would never end.")
+            raise InputError(f"{file}: this is a pipe, a socket or a device; expected a file.")
         with open(file, "rb") as stream:
             head = stream.read(_HEADER.size)
     except OSError as error:

@@ -64,5 +64,5 @@ def _load() -> tuple[Any, str]:
         why = f"{type(error).__name__}: {error}".splitlines()[0]
         logger.info("Exact sums are added by numpy; numba cannot be used: %s", why)
         return None, why
-    logger.info("Exact sums are added by what numba compiled.")
+    logger.info("Exact sums are added by loops that numba compiled.")
     return module, ""

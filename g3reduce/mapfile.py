@@ -157,7 +157,7 @@ class StoredFrame:
         except InputError as error:
             self.verify()
             raise InputError(
-                f"{self._raw}, byte {blob.offset}: {blob.name} is no map that can be ({error}), "
+                f"{self._raw}, byte {blob.offset}: {blob.name} cannot be a map ({error}), "
                 "though its checksum is right."
             ) from error
 

@@ -68,8 +68,8 @@ def plot_coadd(frame: Any, path: str | os.PathLike[str], *, title: str | None = 
     if "T" not in frame:
         found = ", ".join(frame.keys()) or "nothing"
         raise UsageError(
-            f"a map frame to plot needs a T map; this {frame.type} frame has: {found}. "
-            "Give a Map frame as coaddition leaves it"
+            f"A map frame to plot needs a T map; this {frame.type} frame has: {found}. "
+            "Give a Map frame such as a coadd."
         )
     patch = _observed_patch(frame)
     panels = _panels(patch)
@@ -152,7 +152,7 @@ def _observed_pixels(footprint: Any) -> NDArray[np.uint64]:
     # Maps without weights are NaN where they were not observed.
     pixels: NDArray[np.uint64] = np.asarray(indices, dtype=np.uint64)[np.isfinite(values)]
     if not pixels.size:
-        raise UsageError("no pixel of the map was observed: there is nothing to plot")
+        raise UsageError("No pixel of the map was observed, so there is nothing to plot.")
     return pixels
 
 

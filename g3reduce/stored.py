@@ -114,5 +114,5 @@ class Stored:
 
     def _refuse(self, problem: str) -> NoReturn:
         raise InputError(
-            f"{self.where}, byte {self.extent.begin}: this is no map that can be ({problem})."
+            f"{self.where}, byte {self.extent.begin}: this cannot be a map ({problem})."
         )

@@ -345,7 +345,7 @@ def test_compressed_files_that_are_broken_are_not_taken_for_empty(folder):
 
 def test_a_pipe_is_refused_instead_of_waited_for(folder):
     os.mkfifo(folder / "pipe.g3")
-    with pytest.raises(InputError, match=r"pipe\.g3: this is not a regular file"):
+    with pytest.raises(InputError, match=r"pipe\.g3: this is a pipe"):
         coadd_files(str(folder / "pipe.g3"))
 
 

@@ -142,7 +142,7 @@ def test_numba_is_loaded_when_many_values_were_added(fresh, monkeypatch):
     assert not messages(fresh)
     monkeypatch.setattr(kernels, "_WORTHWHILE", 2 * kernels._added)
     assert coadded() == by_numpy
-    assert messages(fresh) == ["Exact sums are added by what numba compiled."]
+    assert messages(fresh) == ["Exact sums are added by loops that numba compiled."]
 
 
 def test_numpy_is_used_where_there_is_no_numba(fresh, monkeypatch):
@@ -198,7 +198,7 @@ def told(process):
 @pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts processes itself")
 def test_processes_compile_at_once_and_broken_files_of_theirs_do_no_harm(tmp_path):
     outcomes = [told(process) for process in [started(tmp_path) for _ in range(2)]]
-    assert all("by what numba compiled" in log for _, log in outcomes)
+    assert all("by loops that numba compiled" in log for _, log in outcomes)
     kept = [file for file in tmp_path.rglob("*") if re.search(r"\.nb[ci]$", file.name)]
     assert kept
     for file in kept:

@@ -111,7 +111,7 @@ def test_names_that_no_file_can_have(toast, comm, shared_folder, caplog):
     assert {ob.session.name for ob in data.values()} == data.keys()
     files = {name for name in os.listdir(volume) if "index" not in name}
     assert {f"{name}.h5" for name in data} == files
-    warned = [text for text in caplog.messages if "has to be one of a file" in text]
+    warned = [text for text in caplog.messages if "have to be names of files" in text]
     assert len(warned) == (len(names - data.keys()) if comm.rank == 0 else 0)
 
 

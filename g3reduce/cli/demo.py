@@ -103,7 +103,7 @@ _DEG = 3.141592653589793 / 180  # in G3Units, which count radians
 
 def _check(options: argparse.Namespace) -> None:
     if several():
-        raise UsageError("the demo starts its ranks itself: run it without mpirun")
+        raise UsageError("The demo starts its ranks itself: run it without mpirun.")
     # Files that this run does not make would go into its coadd.
     made = {f"obs_{number:04d}.g3" for number in range(1, options.observations + 1)}
     folder: Path = options.output_dir
@@ -139,7 +139,9 @@ def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) ->
     command = [sys.executable, "-m", "g3reduce", *arguments]
     mpirun = find_mpirun()
     if mpirun is None:
-        print("\nThere is no mpirun here, so one process does it all. (An MPI: pip install mpich.)")
+        print(
+            "\nThere is no mpirun here, so one process does it all. (pip install mpich brings one.)"
+        )
         shown = ["g3reduce", *arguments]
     else:
         shown = ["mpirun", "-n", str(options.ranks), "g3reduce", *arguments]
@@ -152,7 +154,7 @@ def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) ->
             _end(process)
             raise
     if code:
-        raise G3ReduceError("the coadd failed; its message stands above")
+        raise G3ReduceError("The coadd failed; its message stands above.")
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

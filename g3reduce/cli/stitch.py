@@ -159,7 +159,7 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
     output: str = options.output_file
     if not to_toast:
         if options.nets is not None:
-            raise UsageError("--nets is of use only where OUT is a folder of TOAST's files")
+            raise UsageError("--nets is of use only where OUT is a folder of TOAST's files.")
         return
     if not (output.endswith((os.sep, ".h5")) or os.path.isdir(output)):
         raise UsageError(
@@ -169,9 +169,11 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
     if options.metadata_lasts:
         raise UsageError("for TOAST's files metadata have to be in each file: no --metadata-lasts")
     if not options.boresight:
-        raise UsageError("TOAST's files need a boresight: name its key")
+        raise UsageError("TOAST's files need a boresight: name its key with --boresight.")
     if len(options.timestreams or _TIMESTREAMS) > 1 or options.detectors_per_frame is not None:
-        raise UsageError("TOAST's files take one key of timestreams, and no --detectors-per-frame")
+        raise UsageError(
+            "TOAST's files take one key of timestreams (-t), and no --detectors-per-frame."
+        )
 
 
 def _stitch(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:

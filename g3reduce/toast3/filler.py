@@ -295,7 +295,8 @@ class TOASTFiller:
             known[name] = group
             if name != str(group) and self._comm.rank == 0:
                 logger.warning(
-                    "The observation %.200r is %r in TOAST, where its name has to be one of a file",
+                    "The observation %.200r is called %r in TOAST, where names have to be names of "
+                    "files.",
                     group,
                     name,
                 )
