@@ -17,6 +17,30 @@ from .memory import PRIVATE, Memory
 Rows = NDArray[np.int64]
 
 
+def _table_pays(n: int) -> int:
+    """How long a table may be that is made for the sake of so many numbers.
+
+    The rows of a few pixels are few, also where those of the whole map are more than fit in memory.
+    """
+    return max(2**16, 16 * n)
+
+
+def distinct(numbers: Rows, end: int) -> Rows:
+    """The numbers that come, each once, in rising order.
+
+    Parameters
+    ----------
+    numbers : int64 array
+        From 0 to `end`, which may be large.
+    end : int
+    """
+    if end > _table_pays(len(numbers)):
+        return np.unique(numbers)
+    come = np.zeros(end, bool)
+    come[numbers] = True
+    return np.flatnonzero(come)
+
+
 class Blocks:
     """Rows ``0 <= number < n_rows`` of one or several planes, of which some are held.
 
@@ -99,6 +123,11 @@ class Blocks:
         """Where rows stand in the planes; -1 for those that are not held."""
         if self.complete:
             return rows
+        if self.n_rows > _table_pays(len(self.rows)):
+            if not len(self.rows):
+                return np.full(len(rows), -1)
+            places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+            return np.where(self.rows[places] == rows, places, -1)
         if self._place is None:
             self._place = np.full(self.n_rows, -1, np.int64)
             self._place[self.rows] = np.arange(len(self.rows))
@@ -113,9 +142,7 @@ class Blocks:
             raise IndexError(f"rows {rows.min()} to {rows.max()}, but there are {self.n_rows}")
         if self.complete or not np.any(self.locate(rows) < 0):
             return
-        held = np.zeros(self.n_rows, bool)
-        held[self.rows] = held[rows] = True
-        union = np.flatnonzero(held)
+        union = distinct(np.concatenate([self.rows, rows]), self.n_rows)
         kept = np.searchsorted(union, self.rows)
         for name, old in self.planes.items():
             new = self._new_plane(len(union), old.dtype)

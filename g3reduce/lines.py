@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
@@ -94,18 +93,18 @@ class Rings:
 
     def lengths(self, first: int, count: int) -> Index:
         """Places on each of these lines, as far as they are there."""
-        return _ring_lengths(self.nside)[first : first + count]
+        return _ring_lengths(self.nside, np.arange(first, min(first + count, 4 * self.nside)))
 
     def begins(self, first: int, last: int) -> Index:
         """The first pixel of each line ``first <= line < last``; one past the end may follow."""
-        begins = _ring_begins(self.nside)[first:last]
+        begins = _ring_begins(self.nside, np.arange(first, min(last, 4 * self.nside)))
         past = last > 4 * self.nside
         return np.append(begins, 12 * self.nside**2) if past else begins
 
     def stretches(self, lines: Index, starts: Index, lengths: Index) -> Stretches:
         """Where runs lie among the pixels."""
-        around = _ring_lengths(self.nside)[lines]
-        begin = _ring_begins(self.nside)[lines]
+        around = _ring_lengths(self.nside, lines)
+        begin = _ring_begins(self.nside, lines)
         if not self.shifted:
             return Stretches(begin + starts, lengths, np.arange(len(lines) + 1))
         # A run that passes the place where the numbers of its ring begin is cut there.
@@ -120,11 +119,11 @@ class Rings:
 
     def locate(self, pixels: Index) -> tuple[Index, Index]:
         """Line and place of pixels."""
-        begin, around = _ring_begins(self.nside), _ring_lengths(self.nside)
-        lines = np.searchsorted(begin, pixels, side="right") - 1
-        places = pixels - begin[lines]
+        lines = _ring_of(self.nside, pixels)
+        places = pixels - _ring_begins(self.nside, lines)
         if self.shifted:
-            places = (places + around[lines] // 2) % around[lines]
+            around = _ring_lengths(self.nside, lines)
+            places = (places + around // 2) % around
         return lines, places
 
     def as_mapped(self, pixels: Index) -> Index:
@@ -135,16 +134,38 @@ class Rings:
 Lines: TypeAlias = "Columns | Rings"
 
 
-@functools.lru_cache(maxsize=4)
-def _ring_lengths(nside: int) -> Index:
-    ring = np.arange(4 * nside)
-    to_pole = np.minimum(ring, 4 * nside - ring)
-    lengths: Index = 4 * np.minimum(to_pole, nside)
+def _ring_lengths(nside: int, rings: Index) -> Index:
+    lengths: Index = 4 * np.minimum(np.minimum(rings, 4 * nside - rings), nside)
     return lengths
 
 
-@functools.lru_cache(maxsize=4)
-def _ring_begins(nside: int) -> Index:
-    lengths = _ring_lengths(nside)
-    begins: Index = np.cumsum(lengths) - lengths
-    return begins
+def _ring_begins(nside: int, rings: Index) -> Index:
+    """The first pixel of rings. The belt between the caps begins behind ring `nside`."""
+    to_south = np.minimum(4 * nside - rings, nside)
+    return np.where(
+        rings <= nside,
+        2 * rings * (rings - 1),
+        np.where(
+            rings <= 3 * nside,
+            2 * nside * (nside - 1) + 4 * nside * (rings - nside),
+            12 * nside**2 - 2 * to_south * (to_south + 1),
+        ),
+    )
+
+
+def _ring_of(nside: int, pixels: Index) -> Index:
+    """The rings of pixels."""
+    south = 12 * nside**2 - 1 - pixels
+    rings = nside + (pixels - 2 * nside * (nside - 1)) // (4 * nside)
+    cap = 2 * nside * (nside + 1)
+    rings = np.where(pixels < cap, _ring_of_cap(np.minimum(pixels, cap)), rings)
+    return np.where(south < cap, 4 * nside - _ring_of_cap(np.minimum(south, cap)), rings)
+
+
+def _ring_of_cap(pixels: Index) -> Index:
+    """The rings of pixels of the northern cap: `r` for ``2 r (r - 1) <= pixel < 2 r (r + 1)``."""
+    rings = ((1 + np.sqrt(1 + 2 * pixels.astype(np.float64))) / 2).astype(np.int64)
+    # Floats do not hold large numbers to the last digit.
+    rings -= 2 * rings * (rings - 1) > pixels
+    rings += 2 * rings * (rings + 1) <= pixels
+    return rings

@@ -43,7 +43,7 @@ PAIR = np.dtype([("pixel", "<u8"), ("value", "<f8")])
 
 _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
 
-_MOST_PIXELS = 2**48
+_MOST_PIXELS = 2**62
 
 
 @dataclass(frozen=True)

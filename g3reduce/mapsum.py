@@ -247,11 +247,7 @@ class MapSum:
 
     def outlines(self) -> dict[str, Any]:
         """The same maps, but empty."""
-        outlines = {}
-        for name, stub in self.summary.stubs.items():
-            outlines[name] = stub.clone(False)
-            outlines[name].overflow = self.summary.overflow[name]
-        return outlines
+        return {name: self._outline(name) for name in self.summary.stubs}
 
     def shard(self) -> Shard:
         """What of the sums is held here. Each stub has the overflow of the whole."""
@@ -347,8 +343,13 @@ class MapSum:
             return Content(storage, self._flat(name)[: layout.size], layout)
         return content_of(stub, storage, *self._nonzero(name))
 
+    def _outline(self, name: str) -> Any:
+        outline = self.summary.stubs[name].clone(False)
+        outline.overflow = self.summary.overflow[name]
+        return outline
+
     def _to_map(self, name: str, scratch: bytearray) -> Any:
-        stub, storage = self.outlines()[name], self.summary.storage[name]
+        stub, storage = self._outline(name), self.summary.storage[name]
         if storage == RING and stub.nested:
             return encode(stub, storage, *self._nonzero(name))
         content = self._content(name)

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
 
-from .blocks import Blocks
+from .blocks import Blocks, distinct
 from .lines import Index
 from .pixels import lines_of
 from .runs import RunLayout, Values
@@ -19,6 +19,10 @@ from .runs import RunLayout, Values
 Key: TypeAlias = "tuple[str, bytes]"
 
 _RUNS = "runs"
+
+# Of a map of more pixels only a small part can be held, and what a submap has besides costs most.
+_NEVER_HELD = 2**36
+_SHORTEST = 64
 
 
 class Numbering(Protocol):
@@ -131,18 +135,19 @@ class ByPixel:
 
     def rows_of(self, pixels: Index) -> Index:
         """The rows in which pixels are, each once."""
-        hit = np.zeros(self.n_rows, bool)
-        hit[pixels // self.row_length] = True
-        return np.flatnonzero(hit)
+        return distinct(pixels // self.row_length, self.n_rows)
 
     def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
         """The rows in which stretches of pixels are, each once."""
         held = lengths > 0
         first, lengths = first[held], lengths[held]
-        change = np.zeros(self.n_rows + 1, np.int64)
-        np.add.at(change, first // self.row_length, 1)
-        np.add.at(change, (first + lengths - 1) // self.row_length + 1, -1)
-        return np.flatnonzero(np.cumsum(change))
+        begin = first // self.row_length
+        counts = (first + lengths - 1) // self.row_length + 1 - begin
+        # The rows of one stretch after those of another: one more than in the row before, and where
+        # a stretch begins, its first.
+        before = np.cumsum(counts) - counts
+        rows = np.repeat(begin - before, counts) + np.arange(counts.sum())
+        return distinct(rows, self.n_rows)
 
     def places(self, blocks: Blocks, pixels: Index) -> Index:
         """Where pixels stand in a plane. Their rows must be held."""
@@ -213,6 +218,9 @@ def submap_length(npix: int) -> int:
     """Pixels in a submap of a map of `npix` pixels.
 
     Short enough that the submaps of a patch are mostly full, long enough that they are few: a
-    power of two from 64 to 1024, about 4096 of them where that allows.
+    power of two from 64 to 1024, about 4096 of them where that allows. Where the pixels are more
+    than could ever be held, those that are may lie far apart.
     """
+    if npix > _NEVER_HELD:
+        return _SHORTEST
     return int(2 ** min(10, max(6, round(math.log2(npix / 4096)))))

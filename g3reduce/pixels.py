@@ -162,19 +162,23 @@ def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any
     scratch : bytearray, optional
         Memory to be used; to be given again for the next map of the kind.
     """
-    empty = stub.clone(False)
-    empty.overflow = stub.overflow
+    empty = stub
+    if stub.npix_allocated:  # else it need not be copied: spt3g has tables of all rings in each
+        empty = stub.clone(False)
+        empty.overflow = stub.overflow
     try:
         size, pieces = filled(empty._cereal_dumps(), {"": content}, type(stub).__name__)
     except Unrecognised:  # a newer spt3g
-        return _set_one_by_one(empty, content)
+        return _set_one_by_one(stub, content)
     skymap = type(stub)()
     skymap._cereal_loads(joined(pieces, size, scratch))
     return skymap
 
 
-def _set_one_by_one(empty: Any, content: Content) -> Any:
+def _set_one_by_one(stub: Any, content: Content) -> Any:
     """What `to_map` does, by spt3g's own means, which are slow."""
+    empty = stub.clone(False)
+    empty.overflow = stub.overflow
     if content.layout is not None:
         numbers, values = lines_of(empty).as_mapped(content.layout.pixels()), content.values
     else:

@@ -28,6 +28,9 @@ _HEADER = struct.Struct("<iQ")  # where the run starts on its line, its length
 _HEADERS = np.dtype([("start", "<i4"), ("length", "<u8")])
 _RANGE = struct.Struct("<QQQQ")  # lines and places there are, the first line, number of lines
 
+# For parts of more runs, what takes more memory than the runs themselves is not kept.
+_MANY_RUNS = 4096
+
 # How far the header of the next run may be, and still be read with this one's.
 _NEAR = 4096
 
@@ -206,15 +209,23 @@ class _Copier:
         self._begins = self._ends - sizes
         # In the archive, each run has its header and those of all before it in front.
         self._shifts = _HEADER.size * np.arange(1, len(sizes) + 1)
-        starts = self._begins + self._shifts - _HEADER.size
-        self._places = np.add.outer(starts, np.arange(_HEADER.size))
+        self._kept_places = self._header_places() if len(sizes) < _MANY_RUNS else None
         self._used = False
 
     def has_these_runs(self) -> bool:
-        return bool(np.array_equal(self.raw[self._places], self._expected))
+        return bool(np.array_equal(self.raw[self._places()], self._expected))
 
     def headers_to_raw(self) -> None:
-        self.raw[self._places] = self._expected
+        self.raw[self._places()] = self._expected
+
+    def _places(self) -> Index:
+        """Where the bytes of the headers stand, for each run."""
+        return self._header_places() if self._kept_places is None else self._kept_places
+
+    def _header_places(self) -> Index:
+        starts = self._begins + self._shifts - _HEADER.size
+        places: Index = np.add.outer(starts, np.arange(_HEADER.size))
+        return places
 
     def to_values(self) -> None:
         pairs = self._pairs if self._used else self._views()
@@ -233,7 +244,9 @@ class _Copier:
     def _views(self) -> Iterator[tuple[memoryview, memoryview]]:
         """Of each run, where it lies together with the others, and where in the archive."""
         aligned, raw = self._aligned, self.raw.data
-        places = zip(self._begins.tolist(), self._ends.tolist(), self._shifts.tolist(), strict=True)
+        held = np.flatnonzero(self._ends > self._begins)  # some maps have a run on each line
+        begins, ends, shifts = self._begins[held], self._ends[held], self._shifts[held]
+        places = zip(begins.tolist(), ends.tolist(), shifts.tolist(), strict=True)
         for begin, end, shift in places:
             yield aligned[begin:end], raw[begin + shift : end + shift]
 

@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 
 from .. import comm as communicators
 from .. import memory
-from ..blocks import Blocks, Rows
+from ..blocks import Blocks, Rows, distinct
 from ..errors import G3ReduceError
 from ..memory import Stretch
 from ..nodes import SHARED_MEMORY, Nodes
 from ..reductions import Reduction
-from .rows import Scratch, bits_of, combine_into, cuts, rows_of
+from .rows import Scratch, combine_into, cuts, rows_on_each
 from .shares import bounds_of
 
 if TYPE_CHECKING:
@@ -59,23 +59,20 @@ class OnNode:
         self._blocks = blocks
         self._leader = leader
         self.bytes_mapped = 0
-        mine = bits_of(blocks)
-        bits = np.empty((self._node.size, len(mine)), np.uint8)
-        self._node.Allgather(mine, bits)
-        self.union: Rows = rows_of(np.bitwise_or.reduce(bits, axis=0), blocks.n_rows)
+        everyone = rows_on_each(self._node, blocks)
+        self.union: Rows = distinct(np.concatenate(everyone), blocks.n_rows)
         self._slice = self._slice_of(self.union)
         rows = self.union[self._slice]
         # For each rank: where rows of this slice stand in its planes, and where in the slice.
         self._there: list[slice] = []
         self._here: list[Rows] = []
-        for theirs in bits:
-            held = rows_of(theirs, blocks.n_rows)
+        for held in everyone:
             begin = int(np.searchsorted(held, rows[0])) if len(rows) else 0
             end = int(np.searchsorted(held, rows[-1], side="right")) if len(rows) else 0
             self._there.append(slice(begin, end))
             self._here.append(np.searchsorted(rows, held[begin:end]))
         # Then its planes take the sum; else it needs new ones.
-        self.leader_has_all = len(rows_of(bits[leader], blocks.n_rows)) == len(self.union)
+        self.leader_has_all = len(everyone[leader]) == len(self.union)
 
     def sum_up(self, reduction: Reduction, *, keep: bool) -> Blocks | None:
         """Join the sums of the node at its leader.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,8 +13,14 @@ from ..blocks import Blocks, Rows
 from ..reductions import Reduction
 from .traffic import Traffic
 
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
 # What a strategy may use of memory besides the planes, in bytes, all its buffers together.
 SCRATCH = 64 * 2**20
+
+# Ranks tell each other by bits which rows they hold, unless there could be more rows than this.
+_MOST_BITS = 2**24
 
 Array = NDArray[np.generic]
 
@@ -88,18 +94,45 @@ def combine_into(
 
 def union_of_rows(traffic: Traffic, blocks: Blocks) -> Rows:
     """The rows that any rank holds, in rising order. Collective."""
-    bits = bits_of(blocks)
-    traffic.allreduce(bits, "BOR")
-    return rows_of(bits, blocks.n_rows)
-
-
-def bits_of(blocks: Blocks) -> NDArray[np.uint8]:
-    """The rows that are held, as bits."""
+    if blocks.n_rows > _MOST_BITS:
+        return _union_by_pairs(traffic, blocks.rows)
     held = np.zeros(blocks.n_rows, bool)
     held[blocks.rows] = True
-    return np.packbits(held)
+    bits = np.packbits(held)
+    traffic.allreduce(bits, "BOR")
+    return np.flatnonzero(np.unpackbits(bits, count=blocks.n_rows))
 
 
-def rows_of(bits: NDArray[np.uint8], n_rows: int) -> Rows:
-    """The rows that bits stand for."""
-    return np.flatnonzero(np.unpackbits(bits, count=n_rows))
+def _union_by_pairs(traffic: Traffic, rows: Rows) -> Rows:
+    """The same without a bit for each row that there could be."""
+    count = np.empty(1, np.int64)
+    step = 1
+    while step < traffic.size:
+        if traffic.rank % (2 * step) == step:
+            count[0] = len(rows)
+            traffic.send(count, traffic.rank - step)
+            traffic.send(rows, traffic.rank - step)
+            break
+        if traffic.rank + step < traffic.size:
+            traffic.receive(count, traffic.rank + step)
+            theirs = np.empty(int(count[0]), np.int64)
+            traffic.receive(theirs, traffic.rank + step)
+            rows = np.union1d(rows, theirs)
+        step *= 2
+    count[0] = len(rows)
+    traffic.broadcast(count)
+    union = rows if traffic.rank == 0 else np.empty(int(count[0]), np.int64)
+    traffic.broadcast(union)
+    return union
+
+
+def rows_on_each(node: MPI.Intracomm, blocks: Blocks) -> list[Rows]:
+    """The rows that each rank of a node holds. Collective over `node`."""
+    if blocks.n_rows > _MOST_BITS:
+        return node.allgather(blocks.rows)
+    held = np.zeros(blocks.n_rows, bool)
+    held[blocks.rows] = True
+    mine = np.packbits(held)
+    bits = np.empty((node.size, len(mine)), np.uint8)
+    node.Allgather(mine, bits)
+    return [np.flatnonzero(np.unpackbits(theirs, count=blocks.n_rows)) for theirs in bits]
