@@ -116,6 +116,8 @@ class MPIMapCoadder(LikeCoaddMaps):
         that the sum is not finite either; raise; or leave each out of all maps of its frame and
         count it, in `skipped_pixels` and in ``SkippedPixels`` of the coadd. What is not kept is
         looked for, which takes about as long as adding.
+    metadata_lasts : bool
+        With `record_obs_id`, let the observation of a file count for those after it without one.
 
     Raises
     ------
@@ -163,6 +165,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         reproducible: bool = False,
         absmax: float | Mapping[str, float] | None = None,
         nonfinite: str = "keep",
+        metadata_lasts: bool = False,
     ):
         self._comm = communicators.private(mpicomm)
         flags = {
@@ -171,6 +174,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             "ignore_missing_weights": ignore_missing_weights,
             "drop_input_frames": drop_input_frames,
             "record_obs_id": record_obs_id,
+            "metadata_lasts": metadata_lasts,
             "keep_outputs": keep_outputs,
             "reproducible": reproducible,
         }
@@ -226,6 +230,7 @@ class MPIMapCoadder(LikeCoaddMaps):
                 exactness=exactness,
             ),
             record_obs_id=record_obs_id,
+            metadata_lasts=metadata_lasts,
             once=self._once,
             weighted=weighted,
             pol_conv=pol_conv_of_sums,
@@ -352,6 +357,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
         self._place.end_together(self._comm, self._intake.require_whole_frames)
+        self._intake.complete_provenance(self._comm)
         names, joined, self._statistics, self._skipped = join_coadds(
             self._comm,
             self._intake.coadds,

@@ -54,6 +54,7 @@ def coadd_files(
     reproducible: bool = False,
     absmax: float | Mapping[str, float] | None = None,
     nonfinite: str = "keep",
+    metadata_lasts: bool = False,
     schedule: str = "dynamic",
     keep_maps: bool = True,
 ) -> Any:
@@ -72,7 +73,7 @@ def coadd_files(
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
-strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite
+strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite, metadata_lasts
         As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
@@ -122,6 +123,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite
         reproducible=reproducible,
         absmax=absmax,
         nonfinite=nonfinite,
+        metadata_lasts=metadata_lasts,
     )
     names = names_of_files(comm, inputs, once=on_duplicate == ON_DUPLICATE[0])
     output = name_of_output(comm, output_file, names, root)

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from . import comm as communicators
 from . import mapfile, skymaps
 from .adding import Addition, accept, add_frames
 from .errors import UsageError
@@ -67,6 +68,7 @@ class Intake:
         new_sum: Callable[[skymaps.MapFrame], MapSum],
         *,
         record_obs_id: bool,
+        metadata_lasts: bool,
         once: bool,
         weighted: bool,
         pol_conv: Any,
@@ -77,7 +79,7 @@ class Intake:
         self.coadds: dict[str, Coadd] = {}
         self._members = members
         self._new_sum = new_sum
-        self._provenance = Provenance(record_obs_id)
+        self._provenance = Provenance(record_obs_id, metadata_lasts)
         self._once = once
         self.weighted = weighted
         self._how: Any = {"pol_conv": pol_conv, "nonfinite": nonfinite}
@@ -95,6 +97,10 @@ class Intake:
     def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._provenance.look_at(frame)
+
+    def complete_provenance(self, comm: communicators.Comm) -> None:
+        """Learn from other ranks what files that these have read say of its own. Collective."""
+        self._provenance.complete(comm, (coadd.ledger for coadd in self.coadds.values()))
 
     def accept(self, frame: Any, map_id: Callable[[], Any]) -> Accepted | Literal[False] | None:
         """Take a Map frame that `add` is to add.

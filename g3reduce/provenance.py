@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect
+from collections.abc import Iterable
 from typing import Any, Literal
 
+from . import comm as communicators
 from .errors import InputError
-from .ledger import Entry, Unit, unit_of
+from .ledger import Entry, Ledger, Unit, unit_of
 from .originals import KnownFiles
 
 
@@ -16,9 +19,13 @@ class Provenance:
     ----------
     record_obs_id : bool
         Whether Ids are to be preceded by ``SourceName/ObservationID/``.
+    metadata_lasts : bool
+        Whether the observation of a file counts for those after it that name none.
     """
 
-    def __init__(self, record_obs_id: bool):
+    def __init__(self, record_obs_id: bool, metadata_lasts: bool = False):
+        self._lasts = record_obs_id and metadata_lasts
+        self._unnamed: set[Unit] = set()
         self._observation = ObservationId() if record_obs_id else None
         self._arrived: dict[str, int] = {}
         self._latest: Unit | None = None
@@ -47,6 +54,8 @@ class Provenance:
             map_ids = tuple(frame["InputMapIds"])
         else:
             prefix = self._observation.prefix(unit) if self._observation else ""
+            if self._lasts and unit is not None and not prefix:
+                self._unnamed.add(unit)
             map_ids = (prefix + frame["Id"],) if frame.get("Id", None) else ()
         inputs = None
         if "InputFiles" in frame:
@@ -54,6 +63,24 @@ class Provenance:
         elif "InputMapIds" in frame:
             inputs = ()
         return Entry.of(unit, map_ids, inputs, self._known)
+
+    def complete(self, comm: communicators.Comm, ledgers: Iterable[Ledger]) -> None:
+        """Learn from all ranks which observation lasts over each file, once all were read.
+
+        Collective over `comm` if metadata last.
+        """
+        if not self._lasts or self._observation is None:
+            return
+        everywhere = comm.allgather(self._observation.at_end)
+        at_end = {position: end for ends in everywhere for position, end in ends.items()}
+        positions = sorted(at_end)
+        for ledger in ledgers:
+            for number, entry in enumerate(ledger.entries):
+                if entry.unit in self._unnamed and entry.unit is not None:
+                    earlier = bisect(positions, entry.unit.position) - 1
+                    prefix = at_end[positions[earlier]] if earlier >= 0 else ""
+                    names = tuple(prefix + name for name in entry.map_ids)
+                    ledger.entries[number] = entry._replace(map_ids=names)
 
     def _unit_of(self, frame: Any) -> Unit | None:
         """The unit of a frame, also of one that comes from spt3g's own reader."""
@@ -72,6 +99,7 @@ class ObservationId:
 
     def __init__(self) -> None:
         self._of_file: dict[str, str] = {}
+        self.at_end: dict[int, str] = {}  # by the position of the file
         self._of_all = self._latest = ""
 
     def look_at(self, frame: Any) -> None:
@@ -94,7 +122,7 @@ class ObservationId:
         if unit is None or unit.shared:
             self._of_all = self._latest
         else:
-            self._of_file[unit.file] = self._latest
+            self._of_file[unit.file] = self.at_end[unit.position] = self._latest
 
     def prefix(self, unit: Unit | None) -> str:
         """``SourceName/ObservationID/`` of a frame; empty if none was named.

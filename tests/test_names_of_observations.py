@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import scans
-from spt3g import core
+from spt3g import core, maps
 
 import g3reduce
-from g3reduce import InputError, MismatchError, UsageError, cli, stitch_files
+from g3reduce import InputError, MismatchError, UsageError, cli, coadd_files, stitch_files
 from g3reduce.comm import OneProcess
 
 
@@ -235,3 +235,29 @@ def test_what_is_kept_of_calibration_frames_has_an_entry_for_each_rank(comm, sha
         g3reduce.DuplicateError, match="frame 0 was counted on rank 0 and on rank 1"
     ):
         accumulated(files[1], files[2:])
+
+
+def map_frame():
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = "90GHz"
+    frame["T"] = maps.FlatSkyMap(np.ones((4, 4)), 1.0, weighted=False)
+    return frame
+
+
+@pytest.mark.ranks(1, 2, 3)
+def test_coadds_list_an_observation_under_one_name_if_metadata_last(comm, shared_folder):
+    if comm.rank == 0:
+        written(shared_folder / "a.g3", scans.observation_frame(7), map_frame())
+        written(shared_folder / "b.g3", map_frame())
+        written(shared_folder / "c.g3", scans.observation_frame(8))
+        written(shared_folder / "d.g3", map_frame())
+    comm.Barrier()
+    pattern = str(shared_folder / "?.g3")
+    options = {"record_obs_id": True, "mpicomm": comm, "result": "all"}
+    listed = list(coadd_files(pattern, **options)["InputMapIds"])
+    assert listed == ["field/7/90GHz", "90GHz"]
+    coadd = coadd_files(pattern, metadata_lasts=True, **options)
+    files = sorted(str(path) for path in shared_folder.glob("?.g3"))
+    expected = maps.coadd_map_files(files, record_obs_id=True)
+    assert list(coadd["InputMapIds"]) == list(expected["InputMapIds"])
+    assert list(coadd["InputMapIds"]) == ["field/7/90GHz", "field/8/90GHz"]

@@ -80,6 +80,12 @@ def add_parser(subparsers: Any) -> None:
         help="list inputs as SourceName/ObservationID/Id in InputMapIds",
     )
     parser.add_argument(
+        "--metadata-lasts",
+        action="store_true",
+        help="with --record-obs-id, the observation of a file counts for those after it, too, that "
+        "name none, in the order of the names",
+    )
+    parser.add_argument(
         "--pol-conv",
         choices=("IAU", "COSMO"),
         help="convert polarization to this convention (default: those that differ are an error)",
@@ -144,6 +150,7 @@ def run(options: argparse.Namespace) -> None:
         weighted=options.weighted,
         ignore_missing_weights=options.ignore_missing_weights,
         record_obs_id=options.record_obs_id,
+        metadata_lasts=options.metadata_lasts,
         pol_conv=options.pol_conv,
         on_duplicate=options.on_duplicate,
         strategy=options.strategy,
