@@ -56,7 +56,7 @@ def complain(line: str) -> None:
 
 
 def flush() -> bool:
-    """Bring out what was printed; whether that was possible.
+    """Bring out what was printed; whether standard output has taken it.
 
     Python would try it again at its end, and complain with an exit code of its own.
     """
@@ -65,9 +65,11 @@ def flush() -> bool:
         try:
             stream.flush()
         except OSError as error:
-            heard = False
             _silence(stream)
-            if stream is sys.stdout and not isinstance(error, BrokenPipeError):
+            if stream is sys.stderr:
+                continue
+            heard = False
+            if not isinstance(error, BrokenPipeError):
                 complain(f"g3reduce: standard output cannot be written ({error.strerror}).")
     return heard
 
