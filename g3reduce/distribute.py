@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
@@ -30,7 +31,7 @@ SCHEDULES = ("dynamic", "static")
 
 
 @dataclass(frozen=True)
-class _Block:
+class Block:
     """Files that are read together: one that every rank sees, or several that are shared out."""
 
     files: tuple[str, ...]
@@ -169,15 +170,27 @@ class MPIFileReader:
                 yield from self._leaders_of(block)
             counter = next(counters)
             if self._schedule == "static":
-                for number in range(self._comm.rank, len(block.files), self._comm.size):
+                for number in self._dealt_to_me(block):
                     if not counter.stopped:
-                        yield from self._data_of(block, number)
+                        yield from self._share_of(block, number)
             else:
-                while (number := counter.next()) < len(block.files):
-                    yield from self._data_of(block, number)
+                while (number := counter.next()) < self._n_shares(block):
+                    yield from self._share_of(block, number)
         self.before_waiting()
 
-    def _leaders_of(self, block: _Block) -> Iterator[Any]:
+    def _n_shares(self, block: Block) -> int:
+        """In how many shares a parallel block is handed out: here, a file is one."""
+        return len(block.files)
+
+    def _dealt_to_me(self, block: Block) -> Sequence[int]:
+        """Which of them are for this rank, where they are dealt out in order."""
+        return range(self._comm.rank, len(block.files), self._comm.size)
+
+    def _share_of(self, block: Block, number: int) -> Iterator[Any]:
+        """The frames of a share."""
+        yield from self._data_of(block, number)
+
+    def _leaders_of(self, block: Block) -> Iterator[Any]:
         """The metadata at the head of the files of a parallel block, merged, for all ranks."""
         for leader, frame in merged_leaders(
             self._comm,
@@ -185,10 +198,10 @@ class MPIFileReader:
             lambda number: self._frames_of(block, number),
             self._is_data,
         ):
-            attach(frame, replace(_unit(block, leader.position, leader.index), shared=True))
+            attach(frame, replace(unit_in(block, leader.position, leader.index), shared=True))
             yield frame
 
-    def _data_of(self, block: _Block, number: int) -> Iterator[Any]:
+    def _data_of(self, block: Block, number: int) -> Iterator[Any]:
         """The frames of a file of a parallel block, without its leaders if those were merged."""
         data_came = self._data_types is None
         for frame in self._frames_of(block, number):
@@ -204,13 +217,13 @@ class MPIFileReader:
             if data_came:
                 yield frame
 
-    def _frames_of(self, block: _Block, number: int) -> Iterator[Any]:
+    def _frames_of(self, block: Block, number: int) -> Iterator[Any]:
         """The frames of one file, each with its unit."""
         index = 0
         self._files_begun += 1
-        try:
+        with naming(block.files[number], lambda: index):
             for frame in self.open_file(block.files[number]):
-                attach(frame, _unit(block, number, index))
+                attach(frame, unit_in(block, number, index))
                 self._warn_of_maps(frame)
                 yield frame
                 index += 1
@@ -218,12 +231,6 @@ class MPIFileReader:
                 raise RuntimeError(
                     "there is no frame in it, or it is not compressed as its name says"
                 )
-        except SPT3G_ERRORS as error:
-            raise InputError(
-                f"{block.files[number]}, frame {index}: this frame cannot be read, the file is "
-                f"broken or cut off here ({first_line(error)}). `spt3g-verify` shows what can be "
-                "read."
-            ) from error
 
     def _warn_of_maps(self, frame: Any) -> None:
         """Tell of maps in a frame of another type, once a file."""
@@ -239,7 +246,7 @@ class MPIFileReader:
     def _is_data(self, frame: Any) -> bool:
         return self._data_types is None or frame.type in self._data_types
 
-    def _read_for_all(self, block: _Block) -> Iterator[Any]:
+    def _read_for_all(self, block: Block) -> Iterator[Any]:
         if isinstance(self._comm, communicators.OneProcess):
             yield from self._frames_of(block, 0)
             return
@@ -259,9 +266,21 @@ class MPIFileReader:
             if frame is None:
                 frame = FileFrame()
                 frame._cereal_loads(data)
-                attach(frame, _unit(block, 0, index))
+                attach(frame, unit_in(block, 0, index))
             index += 1
             yield frame
+
+
+@contextmanager
+def naming(file: str, index: Callable[[], int]) -> Iterator[None]:
+    """Let errors of spt3g say which file it was, and which frame."""
+    try:
+        yield
+    except SPT3G_ERRORS as error:
+        raise InputError(
+            f"{file}, frame {index()}: this frame cannot be read, the file is broken or cut off "
+            f"here ({first_line(error)}). `spt3g-verify` shows what can be read."
+        ) from error
 
 
 def check_schedule(schedule: str) -> None:
@@ -275,7 +294,7 @@ def check_schedule(schedule: str) -> None:
         raise UsageError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}.")
 
 
-def blocks_of(files: Files, schedule: str = SCHEDULES[0]) -> tuple[_Block, ...]:
+def blocks_of(files: Files, schedule: str = SCHEDULES[0]) -> tuple[Block, ...]:
     """What is to be read by all ranks, and what is shared out.
 
     Raises
@@ -290,7 +309,7 @@ def blocks_of(files: Files, schedule: str = SCHEDULES[0]) -> tuple[_Block, ...]:
             f"files is {files!r}; expected a list of names of files, and of lists of names for "
             "what is to be read in parallel."
         )
-    blocks: list[_Block] = []
+    blocks: list[Block] = []
     position = 0
     for entry in entries:
         shared = isinstance(entry, str | os.PathLike)
@@ -302,11 +321,12 @@ def blocks_of(files: Files, schedule: str = SCHEDULES[0]) -> tuple[_Block, ...]:
                     f"files holds {name!r} ({type(name).__name__}); expected names of files, and "
                     "lists of names for what is to be read in parallel."
                 )
-        block = _Block(tuple(map(os.fspath, names)), shared, position)
+        block = Block(tuple(map(os.fspath, names)), shared, position)
         position += len(block.files)
         blocks.append(block)
     return tuple(blocks)
 
 
-def _unit(block: _Block, number: int, index: int) -> Unit:
+def unit_in(block: Block, number: int, index: int) -> Unit:
+    """The name of a frame of one of the files of a block."""
     return Unit(block.files[number], index, block.first_position + number, block.shared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from spt3g import core
@@ -16,18 +16,13 @@ from .coadd import MPIMapCoadder
 from .distribute import MPIFileReader, check_schedule
 from .errors import InputError, UsageError
 from .filenames import name_of_output, names_of_files
-from .framefile import note
-from .inputs import is_stream
 from .intake import Accepted
 from .interrupts import Progress, progress_told
 from .ledger import ON_DUPLICATE
-from .mapfile import frames_of
+from .mapreader import READ_WITH as READ_WITH
+from .mapreader import MapReader as MapReader
 from .membership import Assign, as_list_of_ids
 from .output import write_frames
-
-# What this variable of the environment names (spt3g) reads all files, also those whose maps could
-# be added without it.
-READ_WITH, SPT3G = "G3REDUCE_READ_WITH", "spt3g"
 
 # Frames that are added together at most: with more, little is gained.
 _AT_ONCE = 4
@@ -61,7 +56,8 @@ def coadd_files(
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
 
     Each file is read by one rank, each rank sums what it read, and the sums are joined: like
-    `spt3g.maps.coadd_map_files` on any number of ranks.
+    `spt3g.maps.coadd_map_files` on any number of ranks. Where there are few files for the ranks,
+    large ones that are not compressed are read by several, each frame by one of them.
 
     Parameters
     ----------
@@ -168,21 +164,6 @@ def _check_arguments(
             'choose another result ("root", "all").'
         )
     return names
-
-
-class MapReader(MPIFileReader):
-    """Reads files whose maps are only to be added: their pixels stay in the file until then."""
-
-    @staticmethod
-    def open_file(file: str) -> Iterator[Any]:
-        """Map frames as `StoredFrame` where that can be, others as spt3g has them."""
-        if is_stream(file):
-            note(file, "a stream")
-        elif os.environ.get(READ_WITH) == SPT3G:
-            note(file, f"by {READ_WITH}={SPT3G}, what there is")
-        else:
-            return frames_of(file)
-        return MPIFileReader.open_file(file)
 
 
 class _Found(NamedTuple):

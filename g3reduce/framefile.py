@@ -151,7 +151,7 @@ def _told(frame: FileFrame, raw: RawFrame) -> FileFrame:
     """A frame that knows where it came from, and what of it must not be decoded."""
     if broken := broken_values(raw):
         frame.broken = broken
-    if raw.type != _MAP and (found := _maps_in(raw)):
+    if raw.type != _MAP and (found := maps_in(raw)):
         frame.maps_inside = found
     return frame.of(raw.source.name, raw.index)
 
@@ -177,7 +177,7 @@ def _refuse_unknown_type(raw: RawFrame) -> None:
     )
 
 
-def _maps_in(raw: RawFrame) -> list[str]:
+def maps_in(raw: RawFrame) -> list[str]:
     """The keys of a frame that are a map's, and hold maps."""
     return [
         blob.name

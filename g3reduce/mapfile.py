@@ -17,7 +17,7 @@ from .compressed import open_bytes
 from .errors import InputError
 from .filebytes import MemoryBytes
 from .fileframe import SPT3G_ERRORS, undecodable
-from .framefile import decoded, note, walked
+from .framefile import decoded, maps_in, note, walked
 from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
 from .mapbytes import Content, MapExtent, Outline, filled, find_maps
 from .pixels import Plane
@@ -201,12 +201,13 @@ class PassedFrame:
         If its checksum is wrong.
     """
 
-    __slots__ = ("__weakref__", "_frame", "_keys", "_raw", "type", "unit")
+    __slots__ = ("__weakref__", "_frame", "_keys", "_raw", "maps_inside", "type", "unit")
 
     def __init__(self, raw: RawFrame):
         Checksum(raw).finish()
         self.type = core.G3FrameType.values[raw.type]
         self.unit: Any = None
+        self.maps_inside = maps_in(raw)
         self._keys = [blob.name for blob in raw.blobs]
         self._raw = raw
         self._frame: Any = None
@@ -276,10 +277,11 @@ def frames_of(file: str) -> Iterator[Any]:
     InputError, RuntimeError
         If the file is broken.
     """
-    return walked(open_bytes(file), functools.partial(_best_of, {}))
+    return walked(open_bytes(file), functools.partial(best_of, {}))
 
 
-def _best_of(outlines: Outlines, raw: RawFrame) -> Any:
+def best_of(outlines: Outlines, raw: RawFrame) -> Any:
+    """A frame as `frames_of` has it, after others of its file that had these outlines."""
     if raw.type != _MAP:
         return PassedFrame(raw) if raw.native else decoded(raw)
     try:

@@ -11,6 +11,9 @@ from .errors import InputError
 from .ledger import Entry, Ledger, Unit, unit_of
 from .originals import KnownFiles
 
+# Frames that have this key say to which observation those after them belong.
+OBSERVED = "SourceName"
+
 
 class Provenance:
     """Keeps track of the frames that come, to say of each where it comes from.
@@ -110,7 +113,7 @@ class ObservationId:
         InputError
             If it names the source only.
         """
-        if "SourceName" not in frame:
+        if OBSERVED not in frame:
             return
         unit = unit_of(frame)
         if "ObservationID" not in frame:

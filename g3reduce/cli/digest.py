@@ -61,7 +61,7 @@ def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
     from spt3g import core
 
     from ..digests import digest
-    from ..filecoadd import MapReader
+    from ..mapreader import MapReader
 
     found = [
         (frame.get("Id", ""), digest(frame, str(unit_of(frame))))
