@@ -115,6 +115,7 @@ class CompressedBytes:
         self._streams = 0  # that have ended
         self._begun = self._ended = False
         self._held, self._begin = bytearray(), 0
+        self._parts = 0  # that were given
 
     def reaches(self, offset: int) -> bool:
         """Whether there is so much content. It is decompressed up to there.
@@ -154,6 +155,7 @@ class CompressedBytes:
             given = MemoryBytes(self._held[first:behind], self.name, start)
             del self._held[:behind]
         self._begin = end
+        self._parts += 1
         return given
 
     def require_unchanged(self) -> None:
@@ -201,6 +203,6 @@ class CompressedBytes:
         if not self.size:
             problem += ", or it is not compressed as its name says"
         raise InputError(
-            f"{self.name}, behind {self.size} bytes of its content: {problem}. "
+            f"{self.name}, after {self._parts} frames, {self.size} bytes of content: {problem}. "
             f"`{self._kind} -t` tests such a file."
         )

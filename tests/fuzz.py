@@ -101,7 +101,7 @@ class Case:
         # Lengths deep inside of values, under a right checksum, are left to spt3g.
         if "bad_alloc" in text and "in a value" not in self.of_content.__name__:
             return f"memory was taken on a claim: {text}"
-        places = (", frame ", " bytes of its content", "the file was", ": this is not a .g3 file")
+        places = (", frame ", " bytes of content", "the file was", ": this is not a .g3 file")
         if any(place in text for place in places) or "No such file" in text:
             return ""
         return f"no place is named: {text}"

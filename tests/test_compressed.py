@@ -120,7 +120,8 @@ def test_anything_else_behind_the_last_stream_is_an_error(ending, behind, conten
     file.write_bytes(COMPRESS[ending](content) + behind)
     with pytest.raises(InputError) as caught:
         coadd_files(str(file))
-    assert str(caught.value).startswith(f"{file}, behind {len(content)} bytes of its content: ")
+    assert str(caught.value).startswith(f"{file}, after ")
+    assert f" frames, {len(content)} bytes of content: the " in str(caught.value)
 
 
 @each_kind

@@ -338,7 +338,7 @@ def test_compressed_files_that_are_broken_are_not_taken_for_empty(folder):
     for name, content in (("bad.g3.gz", b"hello, not gzip"), ("bad.g3.bz2", b"BZh9 but no more")):
         (folder / name).write_bytes(content)
         with pytest.raises(
-            InputError, match=f"{name}, behind 0 bytes.*not compressed as its name says"
+            InputError, match=f"{name}, after 0 frames.*not compressed as its name says"
         ):
             coadd_files([*files, str(folder / name)])
 
