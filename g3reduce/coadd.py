@@ -172,15 +172,13 @@ class MPIMapCoadder(LikeCoaddMaps):
             "collate": collate,
             "weighted": weighted,
             "ignore_missing_weights": ignore_missing_weights,
-            "drop_input_frames": drop_input_frames,
             "record_obs_id": record_obs_id,
             "metadata_lasts": metadata_lasts,
-            "keep_outputs": keep_outputs,
             "reproducible": reproducible,
         }
 
         def check() -> _Checked:
-            check_flags(**flags)
+            check_flags(**flags, drop_input_frames=drop_input_frames, keep_outputs=keep_outputs)
             members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
             members.check()
             self._check_get_map_id(assign)

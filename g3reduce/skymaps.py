@@ -68,7 +68,8 @@ def as_pol_conv(pol_conv: Any) -> Any:
         Unless it is None, ``"IAU"``, ``"COSMO"`` or one of these `spt3g.maps.MapPolConv`.
     """
     conventions = {"IAU": maps.MapPolConv.IAU, "COSMO": maps.MapPolConv.COSMO}
-    if pol_conv is None or any(pol_conv is one for one in conventions.values()):
+    known = isinstance(pol_conv, maps.MapPolConv) and pol_conv in conventions.values()
+    if pol_conv is None or known:
         return pol_conv
     if isinstance(pol_conv, str) and pol_conv.upper() in conventions:
         return conventions[pol_conv.upper()]

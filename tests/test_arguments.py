@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from skies import write_files
-from spt3g import core
+from spt3g import core, maps
 
 import g3reduce
 from g3reduce import UsageError
@@ -138,6 +138,13 @@ def test_what_cannot_be_used_is_refused_by_name(tmp_path, monkeypatch, name, arg
 @pytest.mark.parametrize("value", [0, 1, np.True_, np.bool_(0)])
 def test_numbers_and_numpys_booleans_will_do(value):
     assert g3reduce.MPIMapCoadder(collate=value).collate == bool(value)
+
+
+def test_the_convention_of_a_map_will_do():
+    stub = maps.FlatSkyMap(4, 4, 1.0, pol_conv=maps.MapPolConv.COSMO)
+    g3reduce.MPIMapCoadder(pol_conv=stub.pol_conv)
+    with pytest.raises(UsageError, match="pol_conv is"):
+        g3reduce.MPIMapCoadder(pol_conv=maps.FlatSkyMap(4, 4, 1.0).pol_conv)
 
 
 def test_what_can_be_used_is_used(tmp_path):
