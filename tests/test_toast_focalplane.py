@@ -4,6 +4,7 @@ import logging
 import signal
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -251,3 +252,15 @@ g3reduce.toast3.importing.load_toast()
     assert "UsageError: TOAST cannot be imported any more" in run.stderr
     assert "spt3g.gcp" in run.stderr
     assert "put 'import toast' at the top of the script, before spt3g" in run.stderr
+
+
+def test_what_is_called_toast_but_is_not_toast_3(monkeypatch):
+    """A folder of that name, for example, where TOAST is not installed; or TOAST 2."""
+    other = types.ModuleType("toast")
+    other.__path__ = ["/home/me/toast"]
+    monkeypatch.setitem(sys.modules, "toast", other)
+    with pytest.raises(UsageError, match=r"it is not installed; what was found .* /home/me/toast:"):
+        toastimport.load_toast()
+    other.__version__ = "2.3"
+    with pytest.raises(UsageError, match=r"TOAST 3 is needed, but toast 2\.3 is installed: pip"):
+        toastimport.load_toast()

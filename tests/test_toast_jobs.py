@@ -28,7 +28,7 @@ from mpi4py import MPI
 import g3reduce
 from g3reduce import foreign
 from g3reduce.comm import private
-from g3reduce.toast3.signals import take_over
+from g3reduce.toast3 import signals
 
 comm = MPI.COMM_WORLD
 files, folder = sys.argv[1:-1], sys.argv[-1]
@@ -79,13 +79,15 @@ sys.stdout.write("went on")
 WAITS = """
 import pshmem
 
+signals._PATIENCE_S = signals._PATIENCE_IN_GUARDS_S = 0.5
+
 def wait():
     if comm.rank == 0:
         comm.recv(source=0)
     comm.Barrier()
 
 with g3reduce.guard(comm) if guarded else open(os.devnull):
-    take_over()
+    signals.take_over()
     open(os.path.join(folder, f"ready{comm.rank}"), "w")
     foreign.together(private(comm), "a test", wait)
 """
