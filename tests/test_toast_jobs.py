@@ -63,6 +63,19 @@ except ValueError as error:
     sys.stdout.write(f"{error}, told by rank {comm.rank}\\n")
 """
 
+# Rank 0 is busy, and the others wait for it in MPI.
+SLOW = """
+import h5py
+
+def slow(self, *arguments, **options):
+    open(os.path.join(folder, "writing"), "w")
+    time.sleep(100)
+
+if comm.rank == 0:
+    h5py.Group.create_dataset = slow
+g3reduce.stitch_to_toast(files, folder + "/new", mpicomm=comm, nets="NET")
+"""
+
 # The same as above, and quicker.
 ONE_FAILS = """
 def fail():
@@ -133,6 +146,13 @@ def end_of(process, seconds=40):
         pytest.fail(f"the job hangs\n{out}\n{err[-5000:]}")
 
 
+def wait_for(path, seconds=40):
+    end = time.monotonic() + seconds
+    while not path.exists():
+        assert time.monotonic() < end, f"there is no {path}"
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("n_ranks", RANKS)
 def test_a_rank_that_fails_where_others_wait_ends_the_job(job, n_ranks):
     process = job(n_ranks, ONE_FAILS)
@@ -156,6 +176,23 @@ def test_a_file_that_rank_0_cannot_write_leaves_nothing(job, tmp_path, n_ranks):
     assert not [name for name in os.listdir(tmp_path) if "partial" in name or "new" in name]
 
 
+@pytest.mark.skipif(not ALL, reason="imports TOAST on all ranks")
+@pytest.mark.parametrize("n_ranks", RANKS)
+@pytest.mark.parametrize("whom", ["the launcher", "a rank that waits", "a rank that writes"])
+def test_sigterm_while_toast_writes_leaves_nothing(job, tmp_path, n_ranks, whom):
+    toast_or_skip()
+    process = job(n_ranks, SLOW)
+    wait_for(tmp_path / "writing", 120)
+    rank = {"the launcher": None, "a rank that waits": 1, "a rank that writes": 0}[whom]
+    number = process.pid if rank is None else int((tmp_path / f"pid{rank}").read_text())
+    os.kill(number, signal.SIGTERM)
+    end_of(process, 30)
+    assert process.returncode != 0
+    assert not (tmp_path / "new").exists()
+    if whom == "a rank that writes":
+        assert not [name for name in os.listdir(tmp_path) if "partial" in name]
+
+
 @pytest.mark.parametrize("n_ranks", RANKS)
 def test_what_fails_on_all_ranks_is_raised_on_all(job, n_ranks):
     process = job(n_ranks, ALIKE)
@@ -172,10 +209,7 @@ def test_sigterm_ends_a_rank_that_waits_in_others_work(job, tmp_path, n_ranks, g
     process = job(n_ranks, f"guarded = {guarded}\n" + WAITS)
     pids = []
     for rank in range(n_ranks):
-        end = time.monotonic() + 40
-        while not (tmp_path / f"ready{rank}").exists():
-            assert time.monotonic() < end, "the ranks do not start"
-            time.sleep(0.05)
+        wait_for(tmp_path / f"ready{rank}")
         pids.append(int((tmp_path / f"pid{rank}").read_text()))
     time.sleep(0.5)
     os.kill(pids[0], signal.SIGTERM)

@@ -19,7 +19,7 @@ from types import FrameType
 from typing import Any
 
 from .. import comm as communicators
-from .. import interrupts
+from .. import interrupts, temporary
 
 # Those for which pshmem, TOAST's shared memory, installs a handler.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
@@ -50,7 +50,7 @@ def _handler_of_toast() -> Any:
 
 def _end(number: int, frame: FrameType | None) -> None:
     """Tidy up, and die by the signal."""
-    _remove_shared_memory()
+    _tidy_up()
     signal.signal(number, signal.SIG_DFL)
     signal.raise_signal(number)
 
@@ -103,12 +103,14 @@ def _end_from_aside(number: int) -> None:
             "waits in TOAST or MPI, does not hear it, and is ended.\n"
         )
         sys.stderr.flush()
-        _remove_shared_memory()
+        _tidy_up()
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _remove_shared_memory() -> None:
-    """Remove the names of TOAST's shared memory, of which the last user lets go by its end."""
+def _tidy_up() -> None:
+    """Remove outputs that are not whole, and the names of TOAST's shared memory, of which the last
+    user lets go by its end."""
+    temporary.discard_all()
     registry: Any = sys.modules.get("pshmem.registry")
     for buffer, node_rank in list(registry.registry.reg.values()) if registry else []:
         if node_rank == 0:
