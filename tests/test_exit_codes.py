@@ -109,6 +109,30 @@ def test_an_error_that_nobody_hears_is_an_error(folder):
     assert_old(folder)
 
 
+ABORTS = """
+import sys
+from mpi4py import MPI
+import g3reduce.comm
+from g3reduce.outputfile import OutputFile
+
+comm = g3reduce.comm.private(MPI.COMM_WORLD)
+if comm.rank == 0:
+    output = OutputFile(sys.argv[1])
+    output.write(b"a part")
+    raise ValueError("the user's own error")
+comm.Barrier()
+"""
+
+
+@among_all
+def test_a_rank_that_ends_the_job_removes_what_it_has_written(folder, tmp_path):
+    script = tmp_path / "aborts.py"
+    script.write_text(ABORTS)
+    done = run([sys.executable, str(script), str(folder / "out.g3")], 2)
+    assert "the user's own error" in done.stderr
+    assert_old(folder)
+
+
 # The command, with one call to the system in which Ctrl-C is pressed: before it is done, or after.
 PRESSED = """
 import os, signal, sys

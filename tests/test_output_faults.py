@@ -6,6 +6,7 @@ And the rights, links and names of what is written.
 from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import gzip
 import logging
@@ -23,7 +24,7 @@ import pytest
 from skies import map_frame
 from spt3g import core
 
-from g3reduce import OutputError, temporary
+from g3reduce import InterruptedByUser, OutputError, guard, temporary
 from g3reduce.output import check_output, write_frames
 from g3reduce.outputfile import OutputFile, OutputFolder
 
@@ -334,6 +335,30 @@ def test_long_names_leave_room_for_ours(tmp_path):
     check_output(str(tmp_path / name))
     write_frames(str(tmp_path / name), [map_frame("flat sparse", "hits", 1)])
     assert os.listdir(tmp_path) == [name]
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+@pytest.mark.parametrize("call", ["fsync", "replace"])
+def test_ctrl_c_in_a_script_comes_before_the_name_is_given_or_after(
+    tmp_path, monkeypatch, guarded, call
+):
+    output = tmp_path / "out.g3"
+    output.write_bytes(b"something old")
+    real = getattr(os, call)
+
+    def press(*arguments):
+        signal.raise_signal(signal.SIGINT)
+        return real(*arguments)
+
+    monkeypatch.setattr(os, call, press)
+    context = guard() if guarded else contextlib.nullcontext()
+    before = signal.getsignal(signal.SIGINT)
+    late = call == "replace" and not guarded
+    with pytest.raises(KeyboardInterrupt if late else InterruptedByUser), context:
+        write_frames(str(output), [map_frame("flat sparse", "hits", 1)])
+    assert signal.getsignal(signal.SIGINT) is before
+    assert (output.read_bytes() != b"something old") == (call == "replace")
+    assert os.listdir(tmp_path) == ["out.g3"]
 
 
 HOLD = """
