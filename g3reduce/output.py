@@ -82,8 +82,8 @@ def tell_of_others(name: str, target: str) -> None:
     for path, in_use in others(target):
         if in_use:
             logger.warning(
-                "%s: another job is about to write the same output (%s); that of the one which ends "
-                "last will stay.",
+                "%s: another job is about to write the same output (%s); that of the job which "
+                "ends last will stay.",
                 *(name, path),
             )
         else:
