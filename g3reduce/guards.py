@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import threading
 import time
 import weakref
 from traceback import format_exception
@@ -19,6 +20,7 @@ from .errors import (
     InterruptedByUser,
     RemoteError,
     StallError,
+    UsageError,
     text_of,
 )
 from .interrupts import Interrupts
@@ -353,6 +355,9 @@ def guard(
     A script may catch that and go on with the same communicator. SIGINT (Ctrl-C) and SIGTERM
     become such an error, too: there is never a partial result that looks like the whole.
 
+    It covers the thread that opens it, so open it where the pipeline runs. In other threads than
+    the main one signals do not come to it: Python hands them to the main thread.
+
     Parameters
     ----------
     mpicomm : mpi4py.MPI.Intracomm or None
@@ -372,10 +377,19 @@ def guard(
         On the ranks that were well.
     InterruptedByUser, StallError
         On the ranks that noticed.
+    UsageError
+        If `stall` is asked for in another thread than the main one: there is one watch in a
+        process, which ends all of it.
 
     Examples
     --------
     >>> with guard(comm):  # doctest: +SKIP
     ...     pipe.Run()
     """
+    if stall is not None and threading.current_thread() is not threading.main_thread():
+        raise UsageError(
+            "guard(stall=...) was called in another thread than the main one; there is one watch "
+            "in a process, which ends all of it. Leave stall out, or run this pipeline in the main "
+            "thread, or in a process of its own."
+        )
     return Guard(mpicomm, stall, patience)
