@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spt3g import core
 from stitching_oracle import accumulate
 
-from g3reduce import reductions, stitch, stitch_files, unstitch
+from g3reduce import InputError, reductions, stitch, stitch_files, unstitch
 from g3reduce.comm import OneProcess
 
 COMM = OneProcess()
@@ -155,3 +155,38 @@ def test_real_files_of_so_have_two_detectors_and_flags(tmp_path):
         np.testing.assert_array_equal(found.signal[:, ~dropped], expected[:, ~dropped])
         seen.append(key)
     assert seen == ["int32", "int64", "float32", "float64"]
+
+
+def real_frames(folder):
+    path = folder / "super.g3"
+    path.write_bytes(zlib.decompress(base64.b64decode(SUPERTIMESTREAMS)))
+    return [(frame, *frame.keys()) for frame in core.G3File(str(path))]
+
+
+@pytest.mark.parametrize("number", range(4))
+def test_vectors_of_the_samples_that_came_are_put_beside_them(tmp_path, number):
+    frame, key = real_frames(tmp_path)[number]
+    samples = frame[key]
+    came = ~np.isin(np.arange(12), (5, 6, 7))
+    moments = scans.times_of(samples.start.time, samples.stop.time, 12)[came]
+    quats = np.random.default_rng(1).normal(size=(9, 4))
+    frame["T"], frame["B"] = core.G3VectorTime(moments), core.G3VectorQuat(quats)
+    frame["F"] = core.G3VectorInt(list(range(2, 11)))
+    frame["SourceName"], frame["ObservationID"] = "so", number
+    options = {"timestreams": key, "times": "T", "boresight": "B", "flags": "F"}
+    (found,) = stitch(accumulate(COMM, [frame], [0]), **options).values()
+    np.testing.assert_array_equal(found.times[came], moments)
+    assert (np.diff(found.times) > 0).all()
+    np.testing.assert_array_equal(found.boresight[came], quats)
+    np.testing.assert_array_equal(found.flags[came], np.arange(2, 11))
+    assert (found.flags[~came] & 1 == 1).all()
+    assert found.signal.shape == (2, 12)
+    for wrong, text in (
+        (core.G3VectorTime(moments[:-1]), "has 8 samples, but the timestreams have 12, of which 9"),
+        (core.G3VectorTime(np.delete(moments, 4)[[0, 0, *range(1, 8)]]), "expected times that go"),
+        (core.G3VectorTime(np.arange(9)), "other samples were lost than those"),
+    ):
+        del frame["T"]
+        frame["T"] = wrong
+        with pytest.raises(InputError, match=text):
+            stitch(accumulate(COMM, [frame], [0]), **options)

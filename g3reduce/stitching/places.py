@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +13,64 @@ from ..errors import InputError
 from .header import Run
 
 Places = NDArray[np.int64]
+
+
+class Came(NamedTuple):
+    """Which samples of a scan came, of those that its timestreams have.
+
+    Attributes
+    ----------
+    n_samples : int
+        Of the timestreams.
+    which : bool array, shape (n_samples,), or None
+        Those that came of any detector; None: all.
+    """
+
+    n_samples: int
+    which: NDArray[np.bool_] | None
+
+    def spread(self, values: NDArray[Any], where: str, key: str) -> NDArray[Any]:
+        """A value for each sample, of a vector that has one for each, or one for those that came.
+
+        Samples that did not come get the value of the one before.
+
+        Raises
+        ------
+        InputError
+            If it has another length.
+        """
+        if len(values) == self.n_samples:
+            return values
+        number = self.n_samples if self.which is None else int(self.which.sum())
+        if self.which is None or len(values) != number:
+            some = "" if number == self.n_samples else f", of which {number} came"
+            raise InputError(
+                f"{where}: {key!r} has {len(values)} samples, but the timestreams have "
+                f"{self.n_samples}{some}."
+            )
+        return np.asarray(values[np.maximum(np.cumsum(self.which) - 1, 0)])
+
+    def all_times(self, times: NDArray[np.int64], where: str, key: str) -> NDArray[np.int64] | None:
+        """The time of each sample, of all of them or of those that came; None without samples.
+
+        Raises
+        ------
+        InputError
+            If there are others, or they say that other samples came.
+        """
+        if not self.n_samples:
+            return None
+        if self.which is None or len(times) in (0, self.n_samples):
+            return self.spread(times, where, key)
+        self.spread(times, where, key)  # has it the right length?
+        there = np.flatnonzero(self.which)
+        if not np.array_equal(places_by_times(times, where, key), there - there[0]):
+            raise InputError(
+                f"{where}: by {key!r} other samples were lost than those that the timestreams "
+                "leave out."
+            )
+        between = np.interp(np.arange(self.n_samples), there, times - times[0])
+        return np.asarray(times[0] + np.rint(between).astype(np.int64))
 
 
 def places_by_times(times: NDArray[np.int64], where: str, key: str) -> Places:

@@ -15,17 +15,15 @@ from ..dropped import detectors_of, dropped_of_all
 from ..errors import InputError, UsageError
 from ..ledger import where_of
 from ..observations import ObservationNames
+from .flags import INVALID as INVALID
+from .flags import Flags as Flags
+from .flags import as_flags, flag_missing, missing_samples, unexpected
 from .header import ScanHeader
-from .places import Places, gappy_runs, offsets_of, places_by_mask, places_by_times
+from .places import Came, Places, gappy_runs, offsets_of, places_by_mask, places_by_times
 
 Array = NDArray[Any]
-Flags = NDArray[np.uint8]
-
-# What a flag says where a scan has no sample: the bit that TOAST takes for "invalid", too.
-INVALID = 1
 
 _REASONS = (core.G3MapVectorString, core.G3MapString)
-_BYTES = (core.G3VectorBool, core.G3VectorUnsignedChar)
 
 
 @dataclass
@@ -132,14 +130,16 @@ class ScanKeys:
         """
         samples = _get(frame, self.timestreams, where, "timestreams")
         if not isinstance(samples, core.G3TimestreamMap):
-            raise _unexpected(where, self.timestreams, samples, "a G3TimestreamMap")
+            raise unexpected(where, self.timestreams, samples, "a G3TimestreamMap")
         detectors = detectors_of(samples)
         if not detectors:  # spt3g's binners, too, pass such frames by
             return Scan(ScanHeader(where, (), 0, 0, 0, "", np.dtype(float)), [])
         signal = _rows_of(samples, detectors, where, self.timestreams)
         n_samples = len(signal[0])
         dropped = dropped_of_all(samples)
-        moments, valid = self._moments(frame, n_samples, where), self._valid(frame, where)
+        missing = missing_samples(signal, dropped)
+        came = Came(n_samples, None if missing is None else np.logical_not(missing.all(axis=0)))
+        moments, valid = self._moments(frame, came, where), self._valid(frame, where)
         places: Places | None = None
         if moments is not None:
             places = places_by_times(moments, where, str(self.times))
@@ -147,15 +147,16 @@ class ScanKeys:
             places = places_by_mask(valid, n_samples, where, str(self.valid))
         elif valid is not None and not valid.all():
             dropped = ~valid if dropped is None else dropped | ~valid
+            missing = missing_samples(signal, dropped)
         parts: dict[str, Any] = {
             "signal": signal,
-            "boresight": self._boresight(frame, n_samples, where),
-            "flags": self._flags(frame, n_samples, where),
-            "detector_flags": self._detector_flags(frame, detectors, n_samples, where),
+            "boresight": self._boresight(frame, came, where),
+            "flags": self._flags(frame, came, where),
+            "detector_flags": self._detector_flags(frame, detectors, came, where),
         }
         boresight = parts["boresight"]
         fields = tuple(name for name, part in parts.items() if part is not None)
-        flagged = _flag_dropped(parts, signal, dropped)
+        flagged = flag_missing(parts, missing)
         gappy = () if places is None else gappy_runs(places)
         header = ScanHeader(
             where,
@@ -192,46 +193,44 @@ class ScanKeys:
             if key is not None and key in frame:  # a scan without detectors may lack the others
                 frame[key] = frame.pop(key)
 
-    def _moments(self, frame: Any, n_samples: int, where: str) -> NDArray[np.int64] | None:
+    def _moments(self, frame: Any, came: Came, where: str) -> NDArray[np.int64] | None:
         """The times of samples, if a key names them."""
         if self.times is None:
             return None
         value = _get(frame, self.times, where, "times")
         if not isinstance(value, core.G3VectorTime):
-            raise _unexpected(where, self.times, value, "a G3VectorTime")
-        _require_length(value, n_samples, where, self.times)
-        return np.array(value, np.int64) if n_samples else None
+            raise unexpected(where, self.times, value, "a G3VectorTime")
+        return came.all_times(np.array(value, np.int64), where, self.times)
 
     def _valid(self, frame: Any, where: str) -> NDArray[np.bool_] | None:
         """Which samples came, if a key says so."""
         if self.valid is None:
             return None
         value = _get(frame, self.valid, where, "valid")
-        return np.asarray(_as_flags(value, None, where, self.valid) != 0)
+        return np.asarray(as_flags(value, where, self.valid) != 0)
 
-    def _boresight(self, frame: Any, n_samples: int, where: str) -> Array | None:
+    def _boresight(self, frame: Any, came: Came, where: str) -> Array | None:
         if self.boresight is None:
             return None
         value = _get(frame, self.boresight, where, "boresight")
         if not isinstance(value, core.G3VectorQuat):
-            raise _unexpected(where, self.boresight, value, "a G3VectorQuat or a G3TimestreamQuat")
-        _require_length(value, n_samples, where, self.boresight)
-        return np.asarray(value).reshape(n_samples, 4)
+            raise unexpected(where, self.boresight, value, "a G3VectorQuat or a G3TimestreamQuat")
+        return came.spread(np.asarray(value).reshape(-1, 4), where, self.boresight)
 
-    def _flags(self, frame: Any, n_samples: int, where: str) -> Flags | None:
+    def _flags(self, frame: Any, came: Came, where: str) -> Flags | None:
         if self.flags is None:
             return None
         value = _get(frame, self.flags, where, "flags")
-        return _as_flags(value, n_samples, where, self.flags)
+        return came.spread(as_flags(value, where, self.flags), where, self.flags)
 
     def _detector_flags(
-        self, frame: Any, detectors: tuple[str, ...], n_samples: int, where: str
+        self, frame: Any, detectors: tuple[str, ...], came: Came, where: str
     ) -> Flags | None:
         key = self.detector_flags
         if key is None:
             return None
         value = _get(frame, key, where, "detector_flags")
-        flags = np.zeros((len(detectors), n_samples), np.uint8)
+        flags = np.zeros((len(detectors), came.n_samples), np.uint8)
         if isinstance(value, core.G3VectorString):
             flags[np.isin(detectors, list(value))] = INVALID
         elif isinstance(value, _REASONS):
@@ -239,9 +238,10 @@ class ScanKeys:
         elif hasattr(value, "keys"):
             for row, name in zip(flags, detectors, strict=True):
                 if name in value:
-                    row[:] = _as_flags(value[name], n_samples, where, f"{key}[{name!r}]")
+                    named = f"{key}[{name!r}]"
+                    row[:] = came.spread(as_flags(value[name], where, named), where, named)
         else:
-            raise _unexpected(where, key, value, "a map by detector, or a G3VectorString of names")
+            raise unexpected(where, key, value, "a map by detector, or a G3VectorString of names")
         return flags
 
 
@@ -298,17 +298,6 @@ def _get(frame: Any, key: str, where: str, argument: str) -> Any:
     return frame[key]
 
 
-def _unexpected(where: str, key: str, value: Any, expected: str) -> InputError:
-    return InputError(f"{where}: {key!r} is a {type(value).__name__}; expected {expected}.")
-
-
-def _require_length(value: Any, n_samples: int, where: str, key: str) -> None:
-    if len(value) != n_samples:
-        raise InputError(
-            f"{where}: {key!r} has {len(value)} samples, but the timestreams have {n_samples}."
-        )
-
-
 def _rows_of(samples: Any, detectors: tuple[str, ...], where: str, key: str) -> list[Array]:
     """The samples of each detector.
 
@@ -322,52 +311,3 @@ def _rows_of(samples: Any, detectors: tuple[str, ...], where: str, key: str) -> 
             "or units; expected the same for all detectors of a scan."
         )
     return [np.asarray(samples[name]) for name in detectors]
-
-
-def _flag_dropped(
-    parts: dict[str, Any], signal: list[Array], dropped: NDArray[np.bool_] | None
-) -> tuple[str, ...]:
-    """Flag the samples that did not come: masked ones, and those that are NaN.
-
-    Returns
-    -------
-    tuple of str
-        Which flags there are now because of that: those of all detectors for samples that none of
-        them has, those by detector for others.
-    """
-    if dropped is None and not any(samples.dtype.kind == "f" for samples in signal):
-        return ()
-    missing = np.zeros((len(signal), len(signal[0])), bool)
-    for row, samples in zip(missing, signal, strict=True):
-        if samples.dtype.kind == "f":
-            np.isnan(samples, out=row)
-        if dropped is not None:
-            row |= dropped
-    of_all = missing.all(axis=0)
-    flagged = []
-    for name, flags in (("flags", of_all), ("detector_flags", missing & ~of_all)):
-        if flags.any():
-            flags = flags * np.uint8(INVALID)
-            parts[name] = flags if parts[name] is None else parts[name] | flags
-            flagged.append(name)
-    return tuple(flagged)
-
-
-def _as_flags(value: Any, n_samples: int | None, where: str, key: str) -> Flags:
-    if isinstance(value, _BYTES) and len(value):
-        # Their archives end with a byte for each; numpy would take them one by one.
-        flags = np.frombuffer(value._cereal_dumps(), np.uint8)[-len(value) :]
-    else:
-        flags = np.asarray(value)
-    if flags.ndim != 1 or flags.dtype.kind not in "biuf":
-        raise _unexpected(where, key, value, "a vector of booleans or small integers")
-    if n_samples is not None:
-        _require_length(flags, n_samples, where, key)
-    with np.errstate(invalid="ignore"):
-        whole = flags.astype(np.uint8)
-    if (whole != flags).any():
-        raise InputError(
-            f"{where}: {key!r} has flags from {flags.min()} to {flags.max()}; expected integers "
-            "from 0 to 255."
-        )
-    return whole

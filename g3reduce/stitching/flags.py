@@ -1,0 +1,97 @@
+"""Flags of samples: those that frames have, and those of samples that did not come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from spt3g import core
+
+from ..errors import InputError
+
+Flags = NDArray[np.uint8]
+
+# What a flag says where a scan has no sample: the bit that TOAST takes for "invalid", too.
+INVALID = 1
+
+_BYTES = (core.G3VectorBool, core.G3VectorUnsignedChar)
+
+
+def missing_samples(
+    signal: Sequence[NDArray[Any]], dropped: NDArray[np.bool_] | None
+) -> NDArray[np.bool_] | None:
+    """Which samples of each detector did not come: those of a mask, and those that are NaN.
+
+    Returns
+    -------
+    bool array, shape (n_detectors, n_samples), or None
+        None if there may be none.
+    """
+    if dropped is None and not any(samples.dtype.kind == "f" for samples in signal):
+        return None
+    missing = np.zeros((len(signal), len(signal[0])), bool)
+    for row, samples in zip(missing, signal, strict=True):
+        if samples.dtype.kind == "f":
+            np.isnan(samples, out=row)
+        if dropped is not None:
+            row |= dropped
+    return missing
+
+
+def flag_missing(parts: dict[str, Any], missing: NDArray[np.bool_] | None) -> tuple[str, ...]:
+    """Flag the samples that did not come.
+
+    Parameters
+    ----------
+    parts : dict of str to array or None
+        The ``"flags"`` and ``"detector_flags"`` of a scan, which are replaced.
+    missing : bool array, shape (n_detectors, n_samples), or None
+
+    Returns
+    -------
+    tuple of str
+        Which flags there are now because of that: those of all detectors for samples that none of
+        them has, those by detector for others.
+    """
+    if missing is None:
+        return ()
+    of_all = missing.all(axis=0)
+    flagged = []
+    for name, flags in (("flags", of_all), ("detector_flags", missing & ~of_all)):
+        if flags.any():
+            flags = flags * np.uint8(INVALID)
+            parts[name] = flags if parts[name] is None else parts[name] | flags
+            flagged.append(name)
+    return tuple(flagged)
+
+
+def as_flags(value: Any, where: str, key: str) -> Flags:
+    """The flags of a vector of booleans or small integers.
+
+    Raises
+    ------
+    InputError
+        If it is something else.
+    """
+    if isinstance(value, _BYTES) and len(value):
+        # Their archives end with a byte for each; numpy would take them one by one.
+        flags = np.frombuffer(value._cereal_dumps(), np.uint8)[-len(value) :]
+    else:
+        flags = np.asarray(value)
+    if flags.ndim != 1 or flags.dtype.kind not in "biuf":
+        raise unexpected(where, key, value, "a vector of booleans or small integers")
+    with np.errstate(invalid="ignore"):
+        whole = flags.astype(np.uint8)
+    if (whole != flags).any():
+        raise InputError(
+            f"{where}: {key!r} has flags from {flags.min()} to {flags.max()}; expected integers "
+            "from 0 to 255."
+        )
+    return whole
+
+
+def unexpected(where: str, key: str, value: Any, expected: str) -> InputError:
+    """The error about a key that is of another type than it should be."""
+    return InputError(f"{where}: {key!r} is a {type(value).__name__}; expected {expected}.")
