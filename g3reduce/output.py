@@ -68,6 +68,10 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
                 f"{file}: the output is also an input ({same}), so an earlier result would go "
                 "into the new one. Name another output, or take it out of the inputs."
             )
+    if _is_held(folder, target):
+        raise OutputError(
+            f"{file}: this file is another user's, who alone may replace it in the folder {folder}."
+        )
     try:  # a server may refuse what the modes allow
         TemporaryFile(target).discard()
     except OSError as error:
@@ -219,6 +223,15 @@ def _kind(file: str) -> str | None:
         stat.S_IFBLK: "a device",
     }
     return kinds.get(stat.S_IFMT(mode))
+
+
+def _is_held(folder: str, target: str) -> bool:
+    """Whether a sticky folder, such as /tmp, keeps a file from being replaced by this user."""
+    if not os.path.exists(target):
+        return False
+    there = os.stat(folder)
+    may = (0, there.st_uid, os.stat(target).st_uid)
+    return bool(there.st_mode & stat.S_ISVTX) and os.geteuid() not in may
 
 
 def _target(file: str) -> str:

@@ -241,6 +241,26 @@ def test_rights_of_a_group_are_not_given_to_another_one():
         assert mode(output) == 0o644
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_users_file_in_a_sticky_folder_is_told_before_the_work():
+    code = (
+        "import os, sys; from g3reduce.output import check_output; os.setgid(99); os.setuid(99)\n"
+        "check_output(sys.argv[1])\n"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o1777)
+        output = os.path.join(folder, "out.g3")
+        with open(output, "wb"):
+            pass
+        for user, code_expected in ((0, 1), (99, 0)):
+            os.chown(output, user, -1)
+            done = subprocess.run(
+                [sys.executable, "-c", code, output], capture_output=True, text=True
+            )
+            assert done.returncode == code_expected, done.stderr
+            assert ("this file is another user's, who alone" in done.stderr) == (user == 0)
+
+
 def test_of_a_link_the_target_is_replaced_from_the_folder_of_the_target(tmp_path):
     (tmp_path / "links").mkdir()
     (tmp_path / "real").mkdir()
