@@ -33,6 +33,7 @@ COADDING = {
     "weighted": [None, "yes"],
     "ignore_missing_weights": [None, "no"],
     "record_obs_id": [None, "obs"],
+    "metadata_lasts": [None, "yes"],
     "assign": ["90GHz", {"90GHz": 1}, 0],
     "strategy": [None, "ring", 3, ["tree"]],
     "result": [None, "everywhere", 0, ["root"]],
