@@ -1,5 +1,6 @@
 """Ctrl-C ends a command with one line that says how far the work was, on any number of ranks."""
 
+import importlib.util
 import os
 import pty
 import re
@@ -144,6 +145,31 @@ def test_one_of_several_ranks(work, rank):
     assert process.returncode == 130, said
     assert f"were begun on rank {rank}; nothing was written." in said
     check(work, "coadd", said.replace(f" on rank {rank}", ""))
+
+
+IMPORTING = """
+import os, signal, sys
+from g3reduce import cli
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("toast.") and "pshmem.registry" in sys.modules:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("toast"), reason="TOAST is not installed")
+def test_while_toast_is_imported(work):
+    """It installs handlers that end the process with 0."""
+    process = start(work, [sys.executable, "-c", IMPORTING, "stitch", "scans_*.g3", "-o", "out/"])
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert said == "g3reduce stitch: interrupted; nothing was written.\n"
+    assert not (work / "out").exists()
 
 
 @among_all

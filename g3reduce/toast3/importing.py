@@ -36,6 +36,7 @@ def load_toast() -> Any:
     """
     if "toast" not in sys.modules:
         _require_its_own_hdf5()
+        _import_what_catches_signals()
     try:
         with _keeping_handlers():
             toast = importlib.import_module("toast")
@@ -57,6 +58,22 @@ def _what(module: Any) -> str:
         return f"toast {version} is installed"
     places = [module.__file__] if getattr(module, "__file__", None) else list(module.__path__)
     return f"it is not installed; what was found as 'toast' is {', '.join(map(str, places))}"
+
+
+def _import_what_catches_signals() -> None:
+    """Import the part of TOAST that installs handlers, before the rest, which takes seconds.
+
+    A signal that came meanwhile would end the process with 0, as if all were well. Here those that
+    come are held back until the handlers are again those that were there before.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        with _keeping_handlers(), contextlib.suppress(ImportError):
+            importlib.import_module("pshmem.registry")
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
 
 
 @contextlib.contextmanager
