@@ -93,6 +93,7 @@ def walked(source: Bytes, make: Callable[[RawFrame], Any]) -> Iterator[Any]:
         if raw is None:
             break
         _refuse_unknown_type(raw)
+        _refuse_odd_keys(raw)
         start = raw.end
         yield make(raw)
     source.require_unchanged()
@@ -164,6 +165,15 @@ def _unreadable(raw: RawFrame, error: Exception) -> InputError:
         f"{raw}, byte {raw.start}: this frame cannot be read, the file is broken here "
         f"({first_line(error)}). `spt3g-verify` shows what can be read."
     )
+
+
+def _refuse_odd_keys(raw: RawFrame) -> None:
+    """Refuse keys that Python cannot ask for: spt3g could not even list them."""
+    for name, *_ in raw.blobs:
+        if not name.isascii() and any("\udc80" <= letter <= "\udcff" for letter in name):
+            raise InputError(
+                f"{raw}, byte {raw.start}: the key {name!r} is not UTF-8, so it cannot be read."
+            )
 
 
 def _refuse_unknown_type(raw: RawFrame) -> None:

@@ -91,8 +91,14 @@ class ObservationNames:
             If neither says.
         """
         values = self.known_of(frame)
-        if None in values:
-            raise self.unknown(values, where)
+        for key, value in zip(self.keys, values, strict=True):
+            if value is None:
+                raise self.unknown(values, where)
+            if not isinstance(value, str | int | float):
+                raise InputError(
+                    f"{where}: the {key} is a {type(value).__name__}; expected a string or a "
+                    "number that names the observation."
+                )
         return values
 
     def known_of(self, frame: Any) -> tuple[Any, ...]:

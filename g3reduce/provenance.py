@@ -6,9 +6,11 @@ from bisect import bisect
 from collections.abc import Iterable
 from typing import Any, Literal
 
+from spt3g import core
+
 from . import comm as communicators
 from .errors import InputError
-from .ledger import Entry, Ledger, Unit, unit_of
+from .ledger import Entry, Ledger, Unit, unit_of, where_of
 from .originals import KnownFiles
 
 # Frames that have this key say to which observation those after them belong.
@@ -54,15 +56,18 @@ class Provenance:
         """What a ledger has to say of a map frame. To be asked once for each frame."""
         unit = self._unit_of(frame)
         if "InputMapIds" in frame:  # a coadd itself
-            map_ids = tuple(frame["InputMapIds"])
+            map_ids = _strings(frame, "InputMapIds")
         else:
             prefix = self._observation.prefix(unit) if self._observation else ""
             if self._lasts and unit is not None and not prefix:
                 self._unnamed.add(unit)
-            map_ids = (prefix + frame["Id"],) if frame.get("Id", None) else ()
+            map_id = frame.get("Id", None)
+            if not isinstance(map_id, str | None):
+                raise _unexpected(frame, "Id", map_id, "a string")
+            map_ids = (prefix + map_id,) if map_id else ()
         inputs = None
         if "InputFiles" in frame:
-            inputs = tuple(frame["InputFiles"])
+            inputs = _strings(frame, "InputFiles")
         elif "InputMapIds" in frame:
             inputs = ()
         return Entry.of(unit, map_ids, inputs, self._known)
@@ -97,6 +102,18 @@ class Provenance:
         return Unit(file, -1 - arrived)
 
 
+def _strings(frame: Any, key: str) -> tuple[str, ...]:
+    value = frame[key]
+    if not isinstance(value, core.G3VectorString):
+        raise _unexpected(frame, key, value, "a G3VectorString")
+    return tuple(value)
+
+
+def _unexpected(frame: Any, key: str, value: Any, expected: str) -> InputError:
+    where = where_of(frame)
+    return InputError(f"{where}: the {key} is a {type(value).__name__}; expected {expected}.")
+
+
 class ObservationId:
     """The observations to which frames belong."""
 
@@ -121,6 +138,9 @@ class ObservationId:
                 f"{unit or 'A frame'}: a SourceName, but no ObservationID; record_obs_id needs "
                 "both."
             )
+        for key in (OBSERVED, "ObservationID"):
+            if not isinstance(frame[key], str | int):
+                raise _unexpected(frame, key, frame[key], "a string or an integer")
         self._latest = f"{frame['SourceName']}/{frame['ObservationID']}/"
         if unit is None or unit.shared:
             self._of_all = self._latest

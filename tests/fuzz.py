@@ -101,7 +101,13 @@ class Case:
         # Lengths deep inside of values, under a right checksum, are left to spt3g.
         if "bad_alloc" in text and "in a value" not in self.of_content.__name__:
             return f"memory was taken on a claim: {text}"
-        places = (", frame ", " bytes of content", "the file was", ": this is not a .g3 file")
+        places = (
+            ", frame ",
+            " bytes of content",
+            "the file was",
+            "the file is empty",
+            ": this is not a .g3 file",
+        )
         if any(place in text for place in places) or "No such file" in text:
             return ""
         return f"no place is named: {text}"
@@ -128,7 +134,8 @@ class Case:
 
         def assign(frame):
             meanwhile()
-            return {str(frame.get("Id", None)): 1}
+            name = frame.get("Id", None)
+            return {name: 1} if isinstance(name, str) else None
 
         found = coadd_files([*self.others, file], assign=assign, on_duplicate="sum")
         return {name: skies.planes(frame) for name, frame in found.items()}
@@ -136,12 +143,13 @@ class Case:
     def coadd_by_spt3g(self, file):
         """The same."""
         frames = [frame for name in [*self.others, file] for frame in core.G3File(name)]
-        ids = dict.fromkeys(str(f.get("Id", None)) for f in frames if f.type.name == "Map")
+        frames = [f for f in frames if f.type.name == "Map" and isinstance(f.get("Id"), str)]
+        ids = dict.fromkeys(frame["Id"] for frame in frames)
         found = {}
         for name in ids:
             coadder = maps.CoaddMaps(ignore_missing_weights=True)
             for frame in frames:
-                if frame.type.name == "Map" and str(frame.get("Id", None)) == name:
+                if frame["Id"] == name:
                     coadder(frame)
             found[name] = skies.planes(coadder.coadd_frame)
         return found

@@ -188,6 +188,28 @@ def _with_blob(data, rng, change):
     return bytes(whole)
 
 
+def rename(data, rng):
+    """A key has another name, and the checksum of its frame is right."""
+    frames = list(walk(MemoryBytes(data)))
+    chosen = frames[rng.integers(len(frames))]
+    number = rng.integers(len(chosen.blobs))
+    whole = _Part()
+    for raw in frames:
+        entries = []
+        for i, blob in enumerate(raw.blobs):
+            name = blob.name
+            if raw is chosen and i == number:
+                name = _NAMES[rng.integers(len(_NAMES))] or flip(name.encode(), rng)
+                name = name if isinstance(name, str) else name.decode(errors="surrogateescape")
+            content = raw.content(blob)
+            entries.append((name, len(content), [content]))
+        write_frame(whole, raw.type, entries)
+    return bytes(whole)
+
+
+_NAMES = ("", "", "T", "Id", "InputFiles", "SourceName", "\udcff", "\udcc3(", "ä", "\0", "x" * 5000)
+
+
 class _Part(bytearray):
     def write(self, data):
         self.extend(data)
@@ -201,6 +223,7 @@ OF_CONTENT = (
     write_over,
     put_number,
     cut_off,
+    rename,
     *map(_without_checksum, (flip, write_over, put_number, cut_off, insert)),
 )
 OF_FILES = (nothing, nothing, flip, cut_off, write_over, leave_out, insert, append)

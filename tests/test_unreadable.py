@@ -254,7 +254,7 @@ def test_a_file_that_is_cut_while_it_is_read_is_told(tmp_path):
     frames = walk(source)
     end = next(frames).end
     os.truncate(file, end + 6)
-    with pytest.raises(InputError, match=r"obs_000\.g3, byte \d+: the file was cut off while read"):
+    with pytest.raises(InputError, match=r"obs_000\.g3, byte \d+: the file was cut off while"):
         next(frames)
 
 
@@ -337,3 +337,35 @@ def test_counts_that_cannot_be_are_found_in_all_classes_that_begin_with_them():
         assert "the name of its class" in problem_of(bytes(changed[:96]), len(blob))
     assert len(found) > 12
     assert found <= _COUNTED
+
+
+@pytest.mark.parametrize("read", READ)
+def test_a_key_that_is_not_utf8_is_told(read, tmp_path):
+    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    data = Path(file).read_bytes()
+    with open(file, "wb") as stream:
+        for raw in walk(MemoryBytes(data)):
+            entries = [(blob.name, blob.size, [raw.content(blob)]) for blob in raw.blobs]
+            write_frame(stream, raw.type, [("\udcff", *entries[0][1:]), *entries])
+    with pytest.raises(
+        InputError, match=r"frame 0, byte 0: the key '\\udcff' is not UTF-8"
+    ) as told:
+        READ[read](file)
+    str(told.value).encode()
+
+
+@pytest.mark.parametrize("key", ["Id", "InputMapIds", "InputFiles"])
+def test_names_that_are_none_are_told(key, tmp_path):
+    frame = map_frame("flat sparse", "hits", 1)
+    for name, value in (("InputMapIds", ["a"]), ("InputFiles", ["a.g3"])):
+        frame[name] = core.G3VectorString(value)
+    del frame[key]
+    frame[key] = core.G3VectorDouble([1.0, 2.0])
+    file = str(tmp_path / "odd.g3")
+    with core.G3Writer(file) as writer:
+        writer(frame)
+    with pytest.raises(InputError, match=rf"odd\.g3, frame 0.*: the {key} is a G3VectorDou"):
+        coadd_files(file)
+    if key != "Id":
+        with pytest.raises(InputError, match=f"the {key} is a G3VectorDouble"):
+            coadd_files(file, assign=lambda frame: {"all": 1})
