@@ -27,9 +27,9 @@ def missing_samples(
     Returns
     -------
     bool array, shape (n_detectors, n_samples), or None
-        None if there may be none.
+        None if there are none.
     """
-    if dropped is None and not any(samples.dtype.kind == "f" for samples in signal):
+    if dropped is None and not any(map(_has_nan, signal)):
         return None
     missing = np.zeros((len(signal), len(signal[0])), bool)
     for row, samples in zip(missing, signal, strict=True):
@@ -38,6 +38,14 @@ def missing_samples(
         if dropped is not None:
             row |= dropped
     return missing
+
+
+def _has_nan(samples: NDArray[Any]) -> bool:
+    if samples.dtype.kind != "f":
+        return False
+    # Their sum is NaN if any is, and is made faster than a mask; that of infinities may be, too.
+    with np.errstate(invalid="ignore", over="ignore"):
+        return bool(np.isnan(samples.sum())) and bool(np.isnan(samples).any())
 
 
 def flag_missing(parts: dict[str, Any], missing: NDArray[np.bool_] | None) -> tuple[str, ...]:
