@@ -4,6 +4,7 @@ import lostscans
 import numpy as np
 import pytest
 import scans
+from choices import ALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lostscans import TIMES
@@ -15,7 +16,7 @@ from g3reduce import stitch, stitch_files, unstitch
 from g3reduce.comm import OneProcess
 
 COMM = OneProcess()
-relaxed = settings(deadline=None, max_examples=40)
+relaxed = settings(deadline=None, max_examples=300 if ALL else 20)
 
 
 @st.composite

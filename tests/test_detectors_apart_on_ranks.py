@@ -105,3 +105,32 @@ def test_toast_gets_detectors_of_files_with_calibrations_of_their_own(comm):
             signal = np.asarray(frame[SIGNAL][name]) / core.G3Units.K
             np.testing.assert_allclose(ob.detdata["signal"][name][span.first : span.last], signal)
             assert not ob.detdata["flags"][name].any()
+
+
+@pytest.mark.ranks(5)
+@pytest.mark.parametrize("distribution", ["detector", "time"])
+def test_toast_gets_lost_samples_and_shared_ones_as_arrays_do(comm, distribution):
+    toast_or_skip()
+    frames = list(lossy_wafers())
+    keys = {"flags": scans.FLAGS, "times": TIMES}
+    alone = accumulate(OneProcess(), frames, [0] * len(frames), keys=keys)
+    (expected,) = stitch(alone, **OPTIONS).values()
+    filler = g3reduce.TOASTFiller(comm, distribution=distribution, **keys, overlap="drop")
+    filler.add(calibration_frame(expected.detectors, 1))
+    for number, frame in enumerate(frames):
+        if number % comm.size == comm.rank:
+            filler.add(frame)
+    (ob,) = filler.finish().obs
+    assert ob.n_all_samples == 37
+    here = slice(ob.local_index_offset, ob.local_index_offset + ob.n_local_samples)
+    np.testing.assert_array_equal(ob.shared["flags"], expected.flags[here])
+    moments = expected.times[here] / core.G3Units.s
+    np.testing.assert_allclose(ob.shared["times"], moments, rtol=0, atol=1e-6)
+    for name in ob.local_detectors:
+        row = expected.detectors.index(name)
+        signal = expected.signal[row, here] / core.G3Units.K
+        np.testing.assert_allclose(ob.detdata["signal"][name], signal)
+        np.testing.assert_array_equal(ob.detdata["flags"][name], expected.detector_flags[row, here])
+    spans = [(s.first, s.last) for s in ob.intervals["scanning"]]
+    if distribution == "detector":
+        assert spans == list(expected.timeline.spans)

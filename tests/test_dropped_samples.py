@@ -6,6 +6,7 @@ import zlib
 import numpy as np
 import pytest
 import scans
+from choices import ALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spt3g import core
@@ -15,7 +16,7 @@ from g3reduce import InputError, reductions, stitch, stitch_files, unstitch
 from g3reduce.comm import OneProcess
 
 COMM = OneProcess()
-relaxed = settings(deadline=None, max_examples=40)
+relaxed = settings(deadline=None, max_examples=300 if ALL else 20)
 
 
 @st.composite
@@ -70,7 +71,7 @@ def test_scans_get_their_dropped_samples_back_as_spt3g_says_them(made):
             np.testing.assert_array_equal(np.isnan(np.asarray(timestreams)), [mask] * len(names))
 
 
-@settings(deadline=None, max_examples=15)
+@settings(deadline=None, max_examples=100 if ALL else 8)
 @given(gappy_scans())
 def test_files_say_which_samples_were_dropped(tmp_path_factory, made):
     frames, signal, dropped = made
