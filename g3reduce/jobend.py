@@ -92,6 +92,15 @@ def must_end(module: Any) -> None:
     _modules.add(module)
 
 
+def _forget() -> None:
+    """Nobody waits for a process that was forked off."""
+    for held in (_modules, _releases, _farewells):
+        held.clear()
+
+
+os.register_at_fork(after_in_child=_forget)
+
+
 def settle() -> None:
     """All ranks know of what has failed, so that none waits for this one."""
     _modules.clear()

@@ -314,7 +314,7 @@ def _let_go_of_signals() -> None:
         if signal.getsignal(number) is _end:
             with contextlib.suppress(ValueError):
                 signal.signal(number, signal.SIG_DFL)
-        del _previous[number]
+        _previous.pop(number, None)  # another thread may do the same
 
 
 def _end(number: int, frame: FrameType | None) -> None:

@@ -40,31 +40,35 @@ def run(files, *modules, guarded=True):
 
 @pytest.mark.parametrize("guarded", [True, False])
 def test_what_other_threads_do_meanwhile_is_their_business(files, guarded):
-    """One pipeline stands still in the middle, while another one runs, fails, and runs again."""
+    """One pipeline begins in the middle of another one, and stands still until that has ended."""
     expected = maps.coadd_map_files(files)
     waits, goes_on = threading.Event(), threading.Event()
+    pending = []
 
     def stand_still(frame):
         if frame.type == MAP:
             waits.set()
             assert goes_on.wait(SOON)
 
+    def begin_other(frame):
+        if frame.type == MAP and not pending:
+            pending.append(pool.submit(run, files, stand_still, second, guarded=guarded))
+            assert waits.wait(SOON)
+
     def fail(frame):
         raise ValueError("this pipeline fails")
 
-    outer, inner = MPIMapCoadder(), MPIMapCoadder()
+    first, second = MPIMapCoadder(), MPIMapCoadder()
     with ThreadPoolExecutor(1) as pool:
-        pending = pool.submit(run, files, stand_still, outer, guarded=guarded)
         try:
-            assert waits.wait(SOON)
+            run(files, begin_other, first, guarded=guarded)
             with pytest.raises(ValueError, match="this pipeline fails"):
                 run(files, fail, MPIMapCoadder(), guarded=guarded)
-            run(files, inner, guarded=guarded)
         finally:
             goes_on.set()
-        pending.result(SOON)
-    assert_same_coadd(inner.coadd_frame, expected)
-    assert_same_coadd(outer.coadd_frame, expected)
+        pending[0].result(SOON)
+    assert_same_coadd(first.coadd_frame, expected)
+    assert_same_coadd(second.coadd_frame, expected)
 
 
 def test_modules_may_be_made_in_one_thread_and_run_in_another(files):
