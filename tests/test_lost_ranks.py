@@ -21,10 +21,10 @@ ALL = "G3REDUCE_TEST_ALL" in os.environ
 starts_ranks = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
 SCRIPT = """
-import os, sys
+import os, sys, time
 from mpi4py import MPI
 from spt3g import core
-import g3reduce
+import g3reduce, g3reduce.meetings
 
 comm = MPI.COMM_WORLD
 case, files = sys.argv[1], sys.argv[2:]
@@ -34,6 +34,9 @@ class Mute(Exception):
     def __str__(self):
         raise KeyError("no text")
 
+if case == "late":
+    g3reduce.meetings._WORD_AFTER_S = 0.3
+    time.sleep(1.5 if chosen else 0)
 if chosen and case == "an error before the first module":
     raise ValueError("the user's own error")
 if chosen and case == "another module":
@@ -108,6 +111,15 @@ def test_jobs_that_end_well(tmp_path, case):
     done, _ = start(tmp_path, case)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"
+
+
+@starts_ranks
+@pytest.mark.skipif(not ALL, reason="one more job")
+def test_whoever_waits_for_the_first_module_of_others_says_so(tmp_path):
+    done, _ = start(tmp_path, "late")
+    assert done.returncode == 0, done.stderr
+    assert "g3reduce: rank 0 of 2 has waited 0.3 s for the others to make" in done.stderr
+    assert "rank 1" not in done.stderr
 
 
 @starts_ranks
