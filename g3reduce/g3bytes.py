@@ -226,10 +226,39 @@ def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
             near = source
         elif not isinstance(near, Ahead) or start + size > near.end:
             near = Ahead(source, start)
-        frame = _frame_at(near, start, index)
+        quick = _quickly(near, start, index) if isinstance(near, Ahead) else None
+        frame = quick or _frame_at(near, start, index)
         yield frame
         size = frame.end - start
         start, index = frame.end, index + 1
+
+
+def _quickly(ahead: Ahead, start: int, index: int) -> RawFrame | None:
+    """A frame that is as most are, and lies in memory; None for all others, broken ones too."""
+    data, before, length_at = ahead.data, ahead.begin, _LENGTH.unpack_from
+    try:
+        order, version, count, kind = _HEAD.unpack_from(data, start - before)
+        if order != _LITTLE or version != _VERSION or count <= 0:
+            return None
+        at = start - before + _HEAD.size
+        blobs = []
+        for _ in range(count):
+            begin = at + _LENGTH.size
+            at = begin + length_at(data, at)[0]
+            if at - begin > _LONGEST_NAME:
+                return None
+            name = data[begin:at].decode("utf-8", "surrogateescape")
+            size = length_at(data, at)[0]
+            at += _LENGTH.size
+            blobs.append(Blob(name, before + at, size))
+            at += size
+    except (struct.error, OverflowError):  # not all of it is here
+        return None
+    at += _CRC.size
+    if at > len(data):
+        return None
+    native = len({blob.name for blob in blobs}) == count
+    return RawFrame(ahead, index, kind, start, before + at, tuple(blobs), native)
 
 
 def _frame_at(source: Bytes, start: int, index: int) -> RawFrame:

@@ -28,6 +28,7 @@ _Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
 Outlines: TypeAlias = "dict[str, Outline]"
 
 _MAP = int(core.G3FrameType.Map)
+_TYPES = dict(core.G3FrameType.values)
 
 # Entries of a frame up to this size are taken along, others are read when they are asked for.
 _SMALL = KEPT
@@ -205,7 +206,7 @@ class PassedFrame:
 
     def __init__(self, raw: RawFrame):
         Checksum(raw).finish()
-        self.type = core.G3FrameType.values[raw.type]
+        self.type = _TYPES[raw.type]
         self.unit: Any = None
         self.maps_inside = maps_in(raw)
         self._keys = [blob.name for blob in raw.blobs]

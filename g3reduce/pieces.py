@@ -17,7 +17,7 @@ from .framefile import walked
 from .g3bytes import RawFrame
 
 # Smaller pieces than this are not worth the walk to them.
-SMALLEST = 2**22
+SMALLEST = 2**20
 
 # With so many files for each rank, these are enough to keep all ranks busy to the end; and into
 # so many pieces for each rank a file is cut.

@@ -22,7 +22,7 @@ from skies import (
 )
 from spt3g import core, maps
 
-from g3reduce import InputError, adding, archive, coadd_files, filecoadd, skymaps
+from g3reduce import InputError, MismatchError, adding, archive, coadd_files, filecoadd, skymaps
 from g3reduce.filebytes import FileBytes, MemoryBytes
 from g3reduce.g3bytes import Unrecognised, walk
 from g3reduce.mapfile import (
@@ -352,3 +352,43 @@ def test_a_newer_spt3g_writes_and_makes_maps_itself(tmp_path, monkeypatch):
     expected = maps.coadd_map_files(files)
     assert_same_coadd(coadd, expected)
     assert_same_coadd(next(iter(core.G3File(output))), expected)
+
+
+@pytest.mark.parametrize("kind", ["flat dense", "flat sparse", "healpix ring", "healpix indexed"])
+def test_small_frames_that_differ_in_little_are_told_apart(tmp_path, kind):
+    """What the frame before was like is only taken where every byte but the pixels says so."""
+    file, frames = str(tmp_path / "many.g3"), []
+    for number in range(40):
+        frame = map_frame(kind, "polarized", number % 3, map_id=f"{number % 2}0GHz")
+        skymap = frame.pop("T")
+        skymap.overflow = float(number % 5)
+        frame["T"] = skymap
+        if number % 7 == 0:
+            frame["Note"] = "x" * number
+        frames.append(frame)
+    with core.G3Writer(file) as writer:
+        for number, frame in enumerate(frames):
+            writer(frame)
+            if number % 9 == 0:
+                writer(core.G3Frame(core.G3FrameType.Housekeeping))
+    coadds, theirs = coadd_files(file, collate=True), maps.coadd_map_files([file], collate=True)
+    assert list(coadds) == list(theirs)
+    for name, coadd in coadds.items():
+        skymap = coadd.pop("T")
+        assert skymap.overflow == sum(n % 5 for n in range(40) if f"{n % 2}0GHz" == name)
+        skymap.overflow = 0  # spt3g does not sum it
+        coadd["T"] = skymap
+        assert_same_coadd(coadd, theirs[name])
+    with core.G3Writer(file) as writer:
+        for number, frame in enumerate(frames):
+            writer(changed(frame) if number == 19 else frame)
+    with pytest.raises(MismatchError, match=r"many.g3, frame 19 .*[Uu]nits"):
+        coadd_files(file)
+
+
+def changed(frame):
+    for key in "TQU":
+        skymap = frame.pop(key)
+        skymap.units = core.G3TimestreamUnits.Power
+        frame[key] = skymap
+    return frame
