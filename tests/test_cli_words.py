@@ -121,6 +121,8 @@ def test_what_cannot_be_meant_is_told_before_any_work(words, text, capsys):
         ("It has 'map_ids' and map_ids=\"A\"", "It has 'map_ids' and --map-ids A"),
         ("Leave output_file out.", "Leave --output-file out."),
         ("Name the key by gaps=.", "Name the key by --gaps."),
+        ("gaps is 'x' and map_ids is 'y'.", "--gaps is 'x' and --map-ids is 'y'."),
+        ("pol_conv is 'x' and gaps is 'y'.", "--pol-conv is 'x' and --gaps is 'y'."),
         ("gaps is 3; expected A, or None for all.", "--gaps is 3; expected A."),
         ("files is empty", "IN is empty"),
     ],

@@ -7,6 +7,9 @@ import logging
 import re
 from collections.abc import Iterable
 
+# The groups of the expression below of which one holds the argument's name.
+_NAMED = ("set", "open", "plain", "second", "first")
+
 
 class Flags:
     """Knows the flag that stands for each argument of the functions behind a command.
@@ -26,6 +29,7 @@ class Flags:
             rf"(?<![\w./'\"-])(?:(?P<set>{names})=(?P<value>\"[^\"]*\"|'[^']*'|\w+)"
             rf"|(?P<open>{names})=(?=[\s.,;:)]|$)"
             rf"|(?P<plain>{unmistakable or '(?!)'})(?=[\s,;:)]|\.?$|\.\s)"
+            rf"|(?P<second>(?<= and )(?:{names}))(?= is ['\"\d])"
             rf"|(?P<first>(?:(?<=^)|(?<=\n))(?:{names}))(?= (?:is|has|holds|must|takes)\b))"
         )
 
@@ -35,7 +39,7 @@ class Flags:
         return text if translated == text else re.sub(r", or None\b[^.]*\.", ".", translated)
 
     def _flag(self, match: re.Match[str]) -> str:
-        action = self._actions[match["set"] or match["open"] or match["plain"] or match["first"]]
+        action = self._actions[next(filter(None, map(match.groupdict().get, _NAMED)))]
         flag = next((name for name in action.option_strings if name.startswith("--")), None)
         flag = flag or next(iter(action.option_strings), None) or str(action.metavar)
         value = match["value"]
