@@ -189,3 +189,32 @@ def test_arguments_and_results_of_the_filler_for_toast_2_say_what_replaces_them(
     filler = g3reduce.TOASTFiller(OneProcess())
     with pytest.raises(UsageError, match=r"no toastobses for TOAST 3.* data\.obs"):
         filler.toastobses  # noqa: B018
+
+
+def test_a_calibration_counts_for_its_own_file_whichever_this_rank_reads_next(tmp_path):
+    """On several ranks, that one is chance; one that all ranks read counts for all."""
+    head, calibration, *scans = observation(1, DETECTORS)
+    *other_head, scan = observation(2, DETECTORS, 1)
+
+    def file(name, *frames):
+        with core.G3Writer(str(tmp_path / name)) as writer:
+            for frame in frames:
+                writer(frame)
+        return str(tmp_path / name)
+
+    first = file("a.g3", head, calibration, *scans)
+    second = file("b.g3", other_head[0], scan)
+
+    def filled(*files):
+        filler = g3reduce.TOASTFiller(OneProcess(), nets=NETS)
+        for frame in g3reduce.MPIFileReader(OneProcess(), [*files]):
+            filler.add(frame)
+        return filler.finish().obs
+
+    with pytest.raises(InputError, match=r"b\.g3, frame 1 came before any frame with 'Bolo"):
+        filled([first, second])
+    obs = filled(file("c.g3", other_head[1]), [first, second])
+    nets = [ob.telescope.focalplane.detector_data["psd_net"][0].value for ob in obs]
+    expected = [some[NETS][DETECTORS[0]] for some in (calibration, other_head[1])]
+    assert nets[0] != nets[1]
+    np.testing.assert_allclose(np.array(nets) * 1000 * U.s**0.5, expected)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from spt3g import calibration as _calibration  # noqa: F401  # without it frames do not give them
 
 from ..errors import InputError
+from ..ledger import Unit, unit_of
 
 Column = NDArray[Any]
 
@@ -87,8 +88,33 @@ def _listed(names: list[str], most: int = 5) -> str:
     return ", ".join(names[:most]) + more
 
 
+class _Latest:
+    """What came last under a key: in the file of a frame, or else in one that all ranks read.
+
+    A file that one rank read says nothing of the next one of this rank: which that is, is chance.
+    """
+
+    def __init__(self) -> None:
+        self._latest: Any = None
+        self._of_all: Any = None
+        self._file: str | None = None  # of the latest, if it is for that file only
+
+    def put(self, value: Any, unit: Unit | None) -> None:
+        for_all = unit is None or unit.shared
+        self._latest, self._file = value, None if for_all or unit is None else unit.file
+        if for_all:
+            self._of_all = value
+
+    def get(self, unit: Unit | None) -> Any:
+        if self._file is None or unit is None or unit.shared or unit.file == self._file:
+            return self._latest
+        return self._of_all
+
+
 class BolometerWatch:
     """Keeps what the latest frames with calibration said, as modules of spt3g do.
+
+    Those of a file that is not read by all ranks count for the scans of that file.
 
     Parameters
     ----------
@@ -101,9 +127,8 @@ class BolometerWatch:
 
     def __init__(self, properties: str, nets: str | None = None):
         self._keys = (properties, nets)
-        self._properties: tuple[tuple[str, ...], dict[str, Column]] | None = None
-        self._nets: dict[str, float] | None = None
-        self._latest: Bolometers | None = None
+        self._properties, self._nets = _Latest(), _Latest()
+        self._made: tuple[Any, Any, Bolometers] | None = None
 
     def look_at(self, frame: Any) -> None:
         """Take note of a frame that has one of the keys.
@@ -115,34 +140,40 @@ class BolometerWatch:
         """
         properties, nets = self._keys
         if properties in frame:
-            self._properties = _arrays(_checked(frame, properties, "BolometerPropertiesMap"))
-            self._latest = None
+            found = _arrays(_checked(frame, properties, "BolometerPropertiesMap"))
+            self._properties.put(found, unit_of(frame))
         if nets is not None and nets in frame:
-            self._nets = dict(_checked(frame, nets, "G3MapDouble").items())
-            self._latest = None
+            self._nets.put(dict(_checked(frame, nets, "G3MapDouble").items()), unit_of(frame))
 
-    def latest(self, where: str) -> Bolometers:
-        """What is known now.
+    def latest(self, where: str, unit: Unit | None = None) -> Bolometers:
+        """What is known now of the detectors of a scan.
+
+        Parameters
+        ----------
+        where : str
+            How messages name it.
+        unit : Unit or None
 
         Raises
         ------
         InputError
             If no frame had the keys before the scan that `where` names.
         """
-        properties, nets = self._keys
-        if self._properties is None or (nets is not None and self._nets is None):
-            key = properties if self._properties is None else nets
+        key_of_properties, key_of_nets = self._keys
+        properties, nets = self._properties.get(unit), self._nets.get(unit)
+        if properties is None or (key_of_nets is not None and nets is None):
+            key = key_of_properties if properties is None else key_of_nets
             raise InputError(
                 f"{where} came before any frame with {key!r}. Read the calibration frames first, "
-                "or name the key under which they are."
+                "in a file that all ranks read or at the head of each file, or name the key under "
+                "which they are."
             )
-        if self._latest is None:
-            names, columns = self._properties
-            if self._nets is not None:
-                of = self._nets
-                columns = columns | {"net": np.array([of.get(name, np.nan) for name in names])}
-            self._latest = Bolometers(names, columns)
-        return self._latest
+        if self._made is None or self._made[0] is not properties or self._made[1] is not nets:
+            names, columns = properties
+            if nets is not None:
+                columns = columns | {"net": np.array([nets.get(name, np.nan) for name in names])}
+            self._made = properties, nets, Bolometers(names, columns)
+        return self._made[2]
 
 
 def _checked(frame: Any, key: str, kind: str) -> Any:

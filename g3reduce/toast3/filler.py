@@ -14,6 +14,7 @@ from .. import foreign
 from ..accumulate import MPIAccumulator
 from ..endmodule import at_the_end
 from ..errors import InputError, UsageError
+from ..ledger import unit_of
 from ..stitching.scans import ScanExtractor
 from ..stitching.stitch import read_scans, timelines_of
 from ..stitching.timeline import Timeline, check_choices
@@ -237,7 +238,7 @@ class TOASTFiller:
         if extracted is None:
             return None
         group, _, scan = extracted
-        known = self._watch.latest(scan.header.where)
+        known = self._watch.latest(scan.header.where, unit_of(frame))
         self._calibrations.setdefault(known.digest, known)
         return group, known.digest, scan
 
