@@ -178,6 +178,14 @@ def _at_once(n_files: int, n_ranks: int) -> int:
     return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
 
 
+def _most(frame: Accepted, at_once: int) -> int:
+    """How many frames like this one are added together."""
+    if frame.small:
+        return _SMALL_AT_ONCE
+    # What is not in its file any more would be held several times.
+    return at_once if frame.in_file else 1
+
+
 def _feed(
     comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReader, at_once: int
 ) -> _Found:
@@ -195,11 +203,7 @@ def _feed(
             if one := coadder.accept(frame):
                 taken += 1
                 accepted.append(one)
-            # What is not in its file any more would be held several times.
-            if accepted and (
-                len(accepted) >= (_SMALL_AT_ONCE if accepted[-1].small else at_once)
-                or not accepted[-1].in_file
-            ):
+            if accepted and len(accepted) >= _most(accepted[-1], at_once):
                 coadder.add_accepted(accepted)
                 accepted.clear()
         coadder.add_accepted(accepted)

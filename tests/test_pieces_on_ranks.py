@@ -110,8 +110,16 @@ def serial_by_file(files):
 
 
 @pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("what", ["cut", "flipped", "header", "twice", "type"])
-@pytest.mark.parametrize("schedule", ["dynamic", "static"])
+@pytest.mark.parametrize(
+    ("what", "schedule"),
+    [
+        ("cut", "dynamic"),
+        ("flipped", "static"),
+        ("header", "dynamic"),
+        ("twice", "static"),
+        ("type", "dynamic"),
+    ],
+)
 def test_what_is_wrong_is_found_wherever_it_is(comm, shared_folder, small_pieces, what, schedule):
     def make():
         (file,) = write_files(shared_folder, [13], observed=False)
