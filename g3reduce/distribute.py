@@ -248,7 +248,11 @@ class MPIFileReader:
 
     def _read_for_all(self, block: Block) -> Iterator[Any]:
         if isinstance(self._comm, communicators.OneProcess):
-            yield from self._frames_of(block, 0)
+            for frame in self._frames_of(block, 0):
+                if self._data_types is not None and self._is_data(frame):
+                    # Where there are several ranks, it would come to one of them.
+                    attach(frame, replace(frame.unit, shared=False))
+                yield frame
             return
         frames = self._frames_of(block, 0)
         index = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from spt3g import core
@@ -157,7 +157,7 @@ class MPIFrameParallelizer:
         # Frames of a file that all readers see: one of them sends the data.
         elif self._first or unit is None or not unit.shared:
             content = _from_file(frame, unit) if self._straight_from_files else None
-            sender.data(content or _serialized(frame), unit)
+            sender.data(content or _serialized(frame), unit and replace(unit, shared=False))
             self.progress.sent += 1
         self._report()
 

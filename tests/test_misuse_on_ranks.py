@@ -155,6 +155,21 @@ def test_what_rank_0_writes_does_not_depend_on_the_schedule(comm, files, shared_
     assert len(came) == (comm.rank == 0)
 
 
+@pytest.mark.ranks(1, 2, 3)
+def test_what_a_distributor_gave_to_a_worker_does_not_go_on_either(comm, files):
+    came = []
+    coadder = g3reduce.MPIMapCoadder(comm, map_ids="150GHz", drop_input_frames=True)
+    types = [core.G3FrameType.Map]
+    pipe = core.G3Pipeline()
+    pipe.Add(g3reduce.MPIIODistributor, mpicomm=comm, n_io=1, files=files, dataframetype=types)
+    pipe.Add(coadder)
+    pipe.Add(lambda frame: came.append(frame) if frame.type in types else None)
+    pipe.Run()
+    assert [frame["Id"] for frame in came] == ["Coadd"] * (comm.rank == 0)
+    if comm.rank == 0:
+        skies.assert_same_coadd(coadder.coadd_frame, maps.coadd_map_files(files, map_ids="150GHz"))
+
+
 @pytest.mark.ranks(2, 3)
 def test_maps_of_several_ids_in_one_coadd_are_warned_of_once(comm, shared_folder, caplog):
     """Though each rank has met but one of them."""
