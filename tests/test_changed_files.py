@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from pathlib import Path
 
@@ -50,6 +51,7 @@ def test_a_file_that_changes_after_it_was_checked(tmp_path, monkeypatch, kind, s
     file = write(tmp_path / "a.g3", map_frame(kind, "polarized", 0))
     expected = maps.coadd_map_files([file])
     if not small:
+        monkeypatch.setattr("g3reduce.g3bytes._SMALL", 0)
         monkeypatch.setattr("g3reduce.readonce.KEPT", 128)  # less than what lies between two maps
 
     def look(frame):
@@ -57,11 +59,14 @@ def test_a_file_that_changes_after_it_was_checked(tmp_path, monkeypatch, kind, s
         change_silently(file, with_other_pixels(file))
         return {"Coadd": 1}
 
-    if small:
-        assert_same_coadd(coadd_files(file, assign=look)["Coadd"], expected)
-        return
-    with pytest.raises(InputError, match=r"frame 0, byte 0: .*checksum"):
-        coadd_files(file, assign=look)
+    try:
+        coadds = coadd_files(file, assign=look)
+    except InputError as error:
+        assert not small
+        assert re.search(r"frame 0, byte 0: .*checksum", str(error))
+    else:  # the bytes that changed were in memory already; those of the flat maps lie farther away
+        assert small or kind.startswith("healpix")
+        assert_same_coadd(coadds["Coadd"], expected)
 
 
 def test_a_file_that_is_looked_at_and_stays_the_same_is_added_once(tmp_path):
@@ -71,8 +76,9 @@ def test_a_file_that_is_looked_at_and_stays_the_same_is_added_once(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_of_one_map_never_go_with_the_attributes_of_another(tmp_path, kind):
+def test_pixels_of_one_map_never_go_with_the_attributes_of_another(tmp_path, monkeypatch, kind):
     """Both files are right, and of one size; but what is read first is of the first one."""
+    monkeypatch.setattr("g3reduce.g3bytes._SMALL", 0)  # a small one would be in memory as a whole
     first, second = map_frame(kind, "hits", 0), map_frame(kind, "hits", 0)
     second["Other"] = second.pop("Id")
     second["Id"] = first["Id"].replace("150", "090")
@@ -111,6 +117,7 @@ def test_a_coadd_with_a_part_of_a_broken_frame_cannot_go_on(tmp_path):
 def test_others_cannot_write_to_what_was_checked(tmp_path, monkeypatch, kind):
     """Another thread, and a process that is forked off, use all their scratch memory each time
     that something was checked."""
+    monkeypatch.setattr("g3reduce.g3bytes._SMALL", 0)
     files = write_files(tmp_path, 3, kind, "polarized", map_ids=("90GHz",))
     expected = maps.coadd_map_files(files)
     extend = g3bytes.google_crc32c.extend

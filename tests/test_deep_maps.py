@@ -6,13 +6,13 @@ maps of few pixels on runs that go over the whole sky.
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from choices import ALL
 from deepmaps import sky, values
 from spt3g import core
 
@@ -25,7 +25,7 @@ from g3reduce.reductions import SUM
 from g3reduce.strategies import reduce, registry
 
 SKIES = [("indexed", 2**17, 1.5)]
-if os.environ.get("G3REDUCE_TEST_ALL"):
+if ALL:
     SKIES += [
         ("indexed nested", 2**17, 1.5),
         ("ring", 2**17, 1.5),

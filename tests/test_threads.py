@@ -7,19 +7,19 @@ from __future__ import annotations
 
 import functools
 import multiprocessing
-import os
 import signal
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from choices import ALL
 from skies import write_files
 from spt3g import maps
 
 from g3reduce import coadd_files, digest
 
-SECONDS = 10 if os.environ.get("G3REDUCE_TEST_ALL") else 0.6
+SECONDS = 10 if ALL else 0.6
 
 # What a test process does upon SIGTERM, pools must not do when they are ended.
 MORTAL = signal.signal, (signal.SIGTERM, signal.SIG_DFL)
