@@ -83,18 +83,18 @@ def walked(source: Bytes, make: Callable[[RawFrame], Any]) -> Iterator[Any]:
         If the file is broken, was changed meanwhile, or has a frame of a type that does not exist.
     """
     frames = walk(source)
-    start = 0
+    start = index = 0
     while True:
         try:
             raw = next(frames, None)
         except Unrecognised as reason:
-            yield from _rest_of(source, start, reason)
+            yield from _rest_of(source, start, index, reason)
             return
         if raw is None:
             break
         _refuse_unknown_type(raw)
         _refuse_odd_keys(raw)
-        start = raw.end
+        start, index = raw.end, raw.index + 1
         yield make(raw)
     source.require_unchanged()
 
@@ -200,12 +200,12 @@ def maps_in(raw: RawFrame) -> list[str]:
     ]
 
 
-def _rest_of(source: Bytes, start: int, reason: Unrecognised) -> Iterator[FileFrame]:
+def _rest_of(source: Bytes, start: int, index: int, reason: Unrecognised) -> Iterator[FileFrame]:
     """What is left of a file, read by spt3g alone."""
     if not isinstance(source, FileBytes):
         raise InputError(
-            f"{source.name}, byte {start} of its content: {reason} is not known here. Decompress "
-            "the file, so that spt3g can read it."
+            f"{source.name}, frame {index}, byte {start} of its content: {reason} is not known "
+            "here. If the file is not broken, decompress it, so that spt3g can read it."
         )
     note(source.name, str(reason))
     reader = core.G3Reader(source.name, track_filename=True)

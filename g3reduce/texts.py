@@ -47,5 +47,8 @@ def _strings(data: bytes, count: int) -> list[str] | None:
         if begin > len(data):
             return None
         position = begin + _LENGTH.unpack_from(data, position)[0]
-        texts.append(data[begin:position].decode("utf-8", "replace"))
+        try:
+            texts.append(data[begin:position].decode())
+        except UnicodeDecodeError:  # which spt3g will tell
+            return None
     return texts if position == len(data) else None

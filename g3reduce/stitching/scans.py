@@ -304,6 +304,9 @@ def _rows_of(samples: Any, detectors: tuple[str, ...], where: str, key: str) -> 
     Not those of the map as a whole: that would have spt3g move all of them into one block, and
     give back the memory of arrays that somebody may hold.
     """
+    lacking = [name for name in detectors if samples[name] is None]
+    if lacking:
+        raise InputError(f"{where}: in {key!r} there are no samples of {', '.join(lacking[:5])}.")
     units = {samples[name].units.name for name in detectors}
     if not samples.CheckAlignment() or len(units) > 1:
         raise InputError(
