@@ -13,9 +13,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import G3ReduceError, OutputError, UsageError
+from ..errors import G3ReduceError, InterruptedByUser, OutputError, UsageError
 from ..interrupts import Progress, progress_told
 from ..launchers import several
+from .interrupted import expect_many_outputs
 from .values import count, seed
 
 DESCRIPTION = """\
@@ -83,10 +84,14 @@ def run(options: argparse.Namespace) -> None:
         made = done
         _show_progress(done, total)
 
+    expect_many_outputs("demo")
     with progress_told(lambda: Progress(made, options.observations, "observations were made")):
-        simulation = simulate_observations(
-            folder, options.observations, survey=survey, progress=show
-        )
+        try:
+            simulation = simulate_observations(
+                folder, options.observations, survey=survey, progress=show
+            )
+        except InterruptedByUser as error:  # while one of the files was written
+            raise KeyboardInterrupt from error
     pictures = []
     for kind, files in (("flat", simulation.flat_files), ("healpix", simulation.healpix_files)):
         output = folder / f"coadd_{kind}.g3"

@@ -31,6 +31,7 @@ _TOGETHER_BEFORE_KILL_S = 0.1
 _SAME_S = 2.0
 
 _came: list[tuple[int, float]] = []
+_many_outputs: list[str] = []  # the command that has them, if it is one
 
 
 def prepare() -> None:
@@ -42,9 +43,14 @@ def prepare() -> None:
         signal.signal(signal.SIGTERM, _interrupt)
 
 
+def expect_many_outputs(command: str) -> None:
+    """Let Ctrl-C end the command also after one of its outputs has its name."""
+    _many_outputs.append(command)
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     now = time.monotonic()
-    if temporary.published:  # it comes too late
+    if temporary.published and not _many_outputs:  # it comes too late
         return
     if not _came:
         _came.append((number, now))
