@@ -68,12 +68,14 @@ def _agreeing(stubs: Mapping[str, Any], where: str) -> dict[str, Any]:
 def _with_known_weights(stubs: Mapping[str, Any]) -> dict[str, Any]:
     """Let weights that do not say what they are (of older files, or made from a map T) say it.
 
-    Their convention is that of U then, as in spt3g.
+    Their convention is that of U then. As in spt3g, their TT tells whether they say it.
     """
     known = dict(stubs)
     for name, stub in stubs.items():
         key, _, component = name.partition(".")
-        if component and stub.pol_type != _POL_TYPES[component]:
+        if not component or stubs.get(f"{key}.TT", stub).pol_type == _POL_TYPES["TT"]:
+            continue
+        if stub.pol_type != _POL_TYPES[component]:
             say = {"pol_type": _POL_TYPES[component]}
             if key == "Wpol" and "U" in stubs:
                 say["pol_conv"] = stubs["U"].pol_conv

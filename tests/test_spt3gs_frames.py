@@ -193,6 +193,28 @@ def test_the_words_of_a_coadd_do_not_depend_on_which_frame_came_first(tmp_path):
     assert words[0]["Wpol.QQ"] == ("IAU", False, "QQ")
 
 
+@pytest.mark.parametrize("told_by_tt", [False, True])
+@pytest.mark.parametrize("in_file", [False, True])
+def test_the_types_of_weights_are_those_of_spt3g(tmp_path, told_by_tt, in_file):
+    """TT alone tells whether weights say what they are."""
+
+    def confuse(name, skymap):
+        if (name == "TT") != told_by_tt:
+            skymap.pol_type = maps.MapPolType.T
+
+    frames = [map_frame("flat sparse", "polarized", seed) for seed in range(2)]
+    for frame in frames:
+        changed(frame, "Wpol", confuse)
+    files = written(frames, tmp_path)
+    mine = MPIMapCoadder()
+    run(frames, mine)
+    coadd = g3reduce.coadd_files(files) if in_file else mine.coadd_frame
+    found, expected = maps_by_plane(coadd), maps_by_plane(maps.coadd_map_files(files))
+    says = {name: str(skymap.pol_type) for name, skymap in found.items()}
+    assert says == {name: str(skymap.pol_type) for name, skymap in expected.items()}
+    assert says["Wpol.QQ"] == ("T" if told_by_tt else "QQ")
+
+
 @pytest.mark.parametrize("component", ["TU", "QU"])
 def test_the_convention_of_what_depends_on_it_must_agree(component):
     def mislead(name, skymap):
