@@ -88,6 +88,10 @@ class Interrupts:
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
 
+    def catches(self, number: int) -> bool:
+        """Whether a signal would be noted down here, and by nobody else."""
+        return signal.getsignal(number) == self._catch
+
     def pass_on(self) -> None:
         """Let the signal that came have its usual effect."""
         signal.raise_signal(self.number or 0)

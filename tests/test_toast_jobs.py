@@ -105,6 +105,29 @@ with g3reduce.guard(comm) if guarded else open(os.devnull):
     foreign.together(private(comm), "a test", wait)
 """
 
+# Signals that are heard: by a guard, which is left soon after, and by the script's own handler.
+HEARD = """
+import os, signal, sys, time
+import g3reduce, pshmem
+from g3reduce import waiting
+from g3reduce.toast3 import signals
+
+signals._PATIENCE_S = signals._PATIENCE_IN_GUARDS_S = 0.2
+signals.take_over()
+signal.signal(signal.SIGUSR1, lambda number, frame: sys.stdout.write("the script's own; "))
+try:
+    with g3reduce.guard():
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        time.sleep(0)
+        if sys.argv[1] == "SIGUSR1":
+            time.sleep(0.6)
+        waiting.check()
+except g3reduce.InterruptedByUser:
+    sys.stdout.write("an error; ")
+time.sleep(0.6)
+sys.stdout.write("went on")
+"""
+
 
 @pytest.fixture
 def job(tmp_path):
@@ -216,3 +239,14 @@ def test_sigterm_ends_a_rank_that_waits_in_others_work(job, tmp_path, n_ranks, g
     _, err = end_of(process, 20)
     assert process.returncode != 0
     assert "SIGTERM came; rank 0 waits in TOAST or MPI" in err
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [("SIGTERM", "an error; went on"), ("SIGUSR1", "the script's own; went on")],
+)
+def test_a_process_that_hears_a_signal_is_left_alone(name, said):
+    pytest.importorskip("pshmem")
+    command = [sys.executable, "-c", HEARD, name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, said), done.stderr

@@ -90,10 +90,12 @@ def _is_heard(number: int) -> bool:
     if signal.getsignal(number) in (_end, _handler_of_toast()):
         time.sleep(_PATIENCE_S)  # it ends before that, if it hears
         return False
-    if number == signal.SIGINT or not interrupts.catching():
+    # Who catches it now may be closed when we look again.
+    by = [one for one in interrupts.catching() if one.catches(number)]
+    if number == signal.SIGINT or not by:
         return True
     time.sleep(_PATIENCE_IN_GUARDS_S)
-    return any(one.number is not None for one in interrupts.catching())
+    return any(one.number is not None for one in by)
 
 
 def _end_from_aside(number: int) -> None:
