@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import threading
 import weakref
@@ -35,7 +36,7 @@ class PipelinePlace:
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self.begun = self._has_seen_input = False
-        self._left = False
+        self._left = self._tidied = False
         self._made_at = now()
         self._made_in = _here.open
         _here.open.add(self)
@@ -90,6 +91,14 @@ class PipelinePlace:
 
         Another one that has not seen a frame yet may.
         """
+        if not self._seems_last() and not self._tidied:
+            # Modules of pipelines that have failed may be there still, in cycles of references: the
+            # answer must not depend on when Python finds them.
+            self._tidied = True
+            gc.collect()
+        return self._seems_last()
+
+    def _seems_last(self) -> bool:
         return all(other.begun and self not in other._upstream for other in self._others())
 
     def require_whole_input(self) -> None:
