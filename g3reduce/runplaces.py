@@ -45,18 +45,23 @@ class RunPlaces:
 
     def of(self, chunk: RunsChunk, numbering: Numbering, blocks: Blocks) -> Places:
         """The places of the runs of a chunk; the rows that they need are made."""
-        if self._rows is not blocks.rows or self._numbering is not numbering:
-            self._known.clear()
+        self._forget_moved(numbering, blocks)
         key = id(chunk.layout), chunk.part.first
         if key in self._known:
             return self._known[key][0]
         found = _find(chunk, numbering, blocks)
-        self._rows, self._numbering = blocks.rows, numbering
+        self._forget_moved(numbering, blocks)  # new rows may stand before the others
         if chunk.values.size < _LITTLE:
             if len(self._known) == _MOST:
                 self._known.clear()
             self._known[key] = found, chunk.layout  # so that no other layout has this id
         return found
+
+    def _forget_moved(self, numbering: Numbering, blocks: Blocks) -> None:
+        """Forget all places if the rows are not where they were."""
+        if self._rows is not blocks.rows or self._numbering is not numbering:
+            self._known.clear()
+            self._rows, self._numbering = blocks.rows, numbering
 
 
 def _find(chunk: RunsChunk, numbering: Numbering, blocks: Blocks) -> Places:

@@ -1,0 +1,68 @@
+"""Maps whose footprints come and come back in any order, on a sky of many submaps."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from skies import pixels
+from spt3g import core, maps
+
+import g3reduce
+from g3reduce import MPIMapCoadder
+
+SIDE, NSIDE, LONG = 300, 64, 250
+
+orders = st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, -1])), min_size=1, max_size=12)
+
+
+def flat(footprint, value):
+    """Patches of 15 by 15 pixels; of two footprints long ones."""
+    skymap = maps.FlatSkyMap(SIDE, SIDE, 1.0, pol_type=maps.MapPolType.T)
+    skymap.sparse = True
+    height = LONG if footprint % 3 == 2 else 15
+    values = np.zeros((SIDE, SIDE))
+    begin = 40 * (5 - footprint)
+    values[20 : 20 + height, begin : begin + 15] = value
+    for y, x in zip(*np.nonzero(values), strict=True):
+        skymap[int(y), int(x)] = value
+    return skymap
+
+
+def rings(footprint, value):
+    skymap = maps.HealpixSkyMap(NSIDE, pol_type=maps.MapPolType.T)
+    skymap.ringsparse = True
+    begin = 7000 * (5 - footprint)
+    for pixel in range(begin, begin + 300):
+        skymap[pixel] = value
+    return skymap
+
+
+def frame_of(skymap, number):
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"], frame["T"] = str(number), skymap
+    return frame
+
+
+@pytest.mark.parametrize("reproducible", [False, True])
+@pytest.mark.parametrize("make", [flat, rings])
+@settings(deadline=None, max_examples=6)
+@given(order=orders)
+@example(order=[(one, 1) for one in (0, 1, 0, 3, 0, 1)])
+def test_footprints_may_come_again_after_others(tmp_path_factory, make, reproducible, order):
+    expected = sum(sign * pixels(make(footprint, 1 + footprint)) for footprint, sign in order)
+    options = {"assign": lambda frame: {"sum": order[int(frame["Id"])][1]}}
+    options["reproducible"] = reproducible
+    frames = [frame_of(make(one, 1 + one), number) for number, (one, _) in enumerate(order)]
+    coadder = MPIMapCoadder(**options)
+    for frame in frames:
+        coadder.add(frame)
+    file = str(tmp_path_factory.mktemp("footprints") / "all.g3")
+    with core.G3Writer(file) as writer:
+        for frame in frames:
+            writer(frame)
+    (coadd,) = coadder.finish()
+    np.testing.assert_array_equal(pixels(coadd["T"]), expected)
+    read = g3reduce.coadd_files(file, **options)
+    np.testing.assert_array_equal(pixels(read["sum"]["T"]), expected)
