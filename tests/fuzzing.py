@@ -12,6 +12,7 @@ import lzma
 import os
 import struct
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,6 @@ COMPRESS = {
     ".bz2": bz2.compress,
     ".xz": functools.partial(lzma.compress, preset=0),
 }
-DECOMPRESS = {"": bytes, ".gz": gzip.decompress, ".bz2": bz2.decompress, ".xz": lzma.decompress}
 
 # Numbers that are lengths, counts and codes gone wrong.
 _NUMBERS = (0, 1, 2, 3, 127, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**33, 2**40, 2**63 - 1, 2**64 - 1)
@@ -78,26 +78,30 @@ def packed(content, ending, rng):
 
 
 def unpacked(data, ending):
-    """The content of a file, as Python's own programs have it; None if they refuse it."""
-    if ending == ".xz":
-        data = data.rstrip(b"\0")  # of which there should be a multiple of four
+    """The content of a file, as Python's own decompressors have it; None if they refuse it.
+
+    Their functions for whole files pass over what is behind a stream, if it is no other one.
+    """
+    if ending not in _STREAMS:
+        return data
+    content, rest = b"", data
     try:
-        content = DECOMPRESS[ending](data)
-        if ending == ".bz2":  # of which Python passes over what is behind the last stream
-            stream, rest = bz2.BZ2Decompressor(), data
-            while rest:
-                stream.decompress(rest)
-                if not stream.eof:
-                    return None
-                rest = stream.unused_data.lstrip(b"\0")
-                stream = bz2.BZ2Decompressor()
-    except (OSError, EOFError, ValueError, lzma.LZMAError):
-        return None
-    except Exception as error:  # zlib.error
-        if type(error).__name__ != "error":
-            raise
+        while rest:
+            stream = _STREAMS[ending]()
+            content += stream.decompress(rest)
+            if not stream.eof:
+                return None
+            rest = stream.unused_data.lstrip(b"\0")
+    except (OSError, EOFError, ValueError, lzma.LZMAError, zlib.error):
         return None
     return content
+
+
+_STREAMS = {
+    ".gz": lambda: zlib.decompressobj(31),
+    ".bz2": bz2.BZ2Decompressor,
+    ".xz": lzma.LZMADecompressor,
+}
 
 
 def nothing(data, rng):
