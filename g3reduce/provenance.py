@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Any, Literal
 
@@ -79,14 +79,17 @@ class Provenance:
         """
         if not self._lasts or self._observation is None:
             return
-        everywhere = comm.allgather(self._observation.at_end)
-        at_end = {position: end for ends in everywhere for position, end in ends.items()}
+        # Of a file that is read in pieces, each rank knows the end of its own last one.
+        at_end: dict[int, tuple[int, str]] = {}
+        for ends in comm.allgather(self._observation.at_end):
+            for position, end in ends.items():
+                at_end[position] = max(end, at_end.get(position, end))
         positions = sorted(at_end)
         for ledger in ledgers:
             for number, entry in enumerate(ledger.entries):
                 if entry.unit in self._unnamed and entry.unit is not None:
-                    earlier = bisect(positions, entry.unit.position) - 1
-                    prefix = at_end[positions[earlier]] if earlier >= 0 else ""
+                    earlier = bisect_left(positions, entry.unit.position) - 1
+                    prefix = at_end[positions[earlier]][1] if earlier >= 0 else ""
                     names = tuple(prefix + name for name in entry.map_ids)
                     ledger.entries[number] = entry._replace(map_ids=names)
 
@@ -119,7 +122,8 @@ class ObservationId:
 
     def __init__(self) -> None:
         self._of_file: dict[str, str] = {}
-        self.at_end: dict[int, str] = {}  # by the position of the file
+        # By the position of the file, with the number of the frame that says it.
+        self.at_end: dict[int, tuple[int, str]] = {}
         self._of_all = self._latest = ""
 
     def look_at(self, frame: Any) -> None:
@@ -145,7 +149,8 @@ class ObservationId:
         if unit is None or unit.shared:
             self._of_all = self._latest
         else:
-            self._of_file[unit.file] = self.at_end[unit.position] = self._latest
+            self._of_file[unit.file] = self._latest
+            self.at_end[unit.position] = unit.index, self._latest
 
     def prefix(self, unit: Unit | None) -> str:
         """``SourceName/ObservationID/`` of a frame; empty if none was named.

@@ -109,6 +109,35 @@ def serial_by_file(files):
     return total.coadd_frames
 
 
+@pytest.mark.ranks(1, 2, 3)
+def test_observations_last_over_files_that_are_read_in_pieces(comm, shared_folder, monkeypatch):
+    """As for spt3g: also where a file begins with maps, and where one ends that several read."""
+    monkeypatch.setattr(pieces, "SMALLEST", 1)
+    monkeypatch.setattr(pieces, "PER_RANK", 4 // comm.size)
+
+    def make():
+        letters, names = itertools.count(), []
+        for number, frames in enumerate(("1mm", "m2mmmmmmmmm3m", "mm")):
+            names.append(str(shared_folder / f"{number}.g3"))
+            with core.G3Writer(names[-1]) as writer:
+                for word in frames:
+                    if word == "m":
+                        map_id = str(next(letters))
+                        frame = skies.map_frame("flat dense", "unpolarized", 0, map_id)
+                    else:
+                        frame = core.G3Frame(core.G3FrameType.Observation)
+                        frame["SourceName"], frame["ObservationID"] = "field", int(word)
+                    writer(frame)
+        return names
+
+    files = on_first(comm, make)
+    options = {"record_obs_id": True, "metadata_lasts": True, "schedule": "static"}
+    coadd, said = outcome_of(comm, files, map_ids=list(map(str, range(15))), **options)
+    assert not said
+    serial = maps.coadd_map_files(files, record_obs_id=True)
+    assert list(coadd["InputMapIds"]) == list(serial["InputMapIds"])
+
+
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize(
     ("what", "schedule"),
