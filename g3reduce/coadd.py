@@ -354,7 +354,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        self._place.end_together(self._comm, self._intake.require_whole_frames)
+        self._place.end_together(self._comm, self._intake.require_all_added)
         self._intake.complete_provenance(self._comm)
         names, joined, self._statistics, self._skipped = join_coadds(
             self._comm,

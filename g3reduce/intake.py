@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from . import comm as communicators
 from . import mapfile, skymaps
 from .adding import Addition, accept, add_frames
-from .errors import UsageError
+from .errors import InputError, UsageError
 from .joining import Coadd
 from .ledger import Entry, Ledger, unit_of
 from .mapsum import MapSum
@@ -123,7 +123,6 @@ class Intake:
         if not addition:
             mapfile.verify(frame)
             return addition
-        self._not_added.append(frame)
         return Accepted(frame, addition)
 
     def add(self, accepted: Sequence[Accepted]) -> None:
@@ -140,7 +139,8 @@ class Intake:
             add_frames([addition for _, addition in accepted])
         mapfile.verify(*frames)
         self._broken_off = ""
-        self._not_added.clear()
+        added = {id(frame) for frame in frames}
+        self._not_added = [frame for frame in self._not_added if id(frame) not in added]
 
     def require_whole_frames(self) -> None:
         """Refuse sums in which there may be a part of a frame.
@@ -154,6 +154,20 @@ class Intake:
                 f"{self._broken_off}: an error came while this was added, so a part of it is in "
                 "the coadds. They cannot be used any more: make a new coadder, and leave out what "
                 "is broken."
+            )
+
+    def require_all_added(self) -> None:
+        """Refuse sums that lack a frame which they count.
+
+        Raises
+        ------
+        UsageError
+        """
+        self.require_whole_frames()
+        if self._not_added:
+            raise UsageError(
+                f"{self.describe(self._not_added[0])}: this was accepted, but not added, so the "
+                "coadds would lack it. Was the coadder interrupted? Make a new one."
             )
 
     def describe(self, frame: Any, entry: Entry | None = None) -> str:
@@ -180,7 +194,12 @@ class Intake:
             name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in shares
         }
         addition = Addition(maps, [(coadds[name].total, sign) for name, sign in shares.items()])
-        accept(addition)
+        self._not_added.append(frame)  # from here on it counts, whatever comes
+        try:
+            accept(addition)
+        except InputError:  # before anything was changed
+            self._not_added.pop()
+            raise
         for name, coadd in coadds.items():
             coadd.ledger.record(entry)
             self.coadds[name] = coadd
