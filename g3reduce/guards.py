@@ -323,13 +323,10 @@ class Guard:
         missing = sorted(set(range(self._comm.size)) - messages.here.keys() - {self._rank})
         who = f"rank {', '.join(map(str, missing))}" if self._rank == 0 else "some other rank"
         sys.stdout.flush()
-        sys.stderr.write(
+        jobend.end_job(
             f"g3reduce: {who} did not come to its next frame within {self._patience:g} s of an "
-            f"error ({why}); rank {self._rank} ends the job.\n"
+            f"error ({why}); rank {self._rank} ends the job."
         )
-        sys.stderr.flush()
-        time.sleep(jobend.FORWARDING_S)
-        jobend.abort()
 
 
 def _halted(begun: list[Any]) -> InputError | None:

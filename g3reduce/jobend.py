@@ -10,7 +10,7 @@ import weakref
 from collections.abc import Callable
 from traceback import format_exception
 from types import TracebackType
-from typing import Any
+from typing import Any, NoReturn
 
 from . import temporary
 
@@ -132,19 +132,24 @@ def _end(pid: int) -> None:
     if not left:
         part()
         return
-    sys.stderr.write(
+    end_job(
         f"g3reduce: rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} ends before its "
-        f"{' and '.join(sorted(left))} has joined its sums with the other ranks, and ends the "
-        "job.\n"
+        f"{' and '.join(sorted(left))} has joined its sums with the other ranks, and ends the job."
     )
+
+
+def end_job(why: str) -> NoReturn:
+    """Say why, and end the whole job."""
+    sys.stderr.write(f"{why}\n")
     sys.stderr.flush()
     time.sleep(FORWARDING_S)
     abort()
 
 
-def abort(code: int = 1) -> None:
+def abort(code: int = 1) -> NoReturn:
     """End the whole job; what this rank has written in part is removed before."""
     from mpi4py import MPI
 
     temporary.discard_all()
     MPI.COMM_WORLD.Abort(code)
+    os._exit(code)  # that of MPICH may come back, and this rank would go on until it is killed

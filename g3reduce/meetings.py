@@ -11,6 +11,7 @@ import functools
 import hashlib
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
@@ -21,6 +22,9 @@ from .errors import UsageError
 
 # What a rank says at the end of its script, where others say their place.
 _THE_END = 0
+
+# How long a rank that has left a meeting waits at its end for the others to come to theirs.
+_PATIENCE_S = 5.0
 
 # After so long a rank that waits for the first meeting of all says so.
 _WORD_AFTER_S = 30.0
@@ -34,24 +38,26 @@ class _Exchange(NamedTuple):
     everywhere: Any
 
 
-# Communicators on which others may wait for this process, by their handles; those on which a rank
-# has come to its end; and exchanges that were left by an exception.
+# Communicators on which others may wait for this process, by their handles; those on which nobody
+# is met any more, and why; of these the ones on which a meeting was left by an exception; and what
+# is under way there.
 _met: dict[int, Any] = {}
 _over: dict[int, str] = {}
-_left: list[_Exchange] = []
+_left: dict[int, Any] = {}
+_under_way: list[_Exchange] = []
 
 
 def begin(comm: Any) -> None:
     """Take note of a communicator of our own: others may wait on it until this process ends."""
     _answer_at_end()
-    _over.pop(comm.handle, None)
+    end(comm)  # handles come again
     _met[comm.handle] = comm
 
 
 def end(comm: Any) -> None:
     """Forget a communicator, which is being freed."""
-    _met.pop(comm.handle, None)
-    _over.pop(comm.handle, None)
+    for known in (_met, _over, _left):
+        known.pop(comm.handle, None)
 
 
 def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
@@ -83,7 +89,8 @@ def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
     try:
         _wait(exchange)
     except BaseException:  # a signal, for example; what was said cannot be taken back
-        _left.append(exchange)
+        _under_way.append(exchange)
+        _left[comm.handle] = comm
         _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
         raise
     places = exchange.everywhere[:, 0].tolist()
@@ -170,6 +177,16 @@ def _answer() -> None:
     """Say that this process has come to its end, and wait until all have heard of it. Collective,
     but others may be anywhere."""
     exchanges = [_say(comm, _THE_END, False) for comm in _met.values()]
+    doubtful = [(_say(comm, _THE_END, False), _over[handle]) for handle, comm in _left.items()]
     _met.clear()
+    _left.clear()
     for exchange in exchanges:
         _wait(exchange)
+    end = time.monotonic() + _PATIENCE_S
+    for exchange, why in doubtful:
+        pause = waiting.pauses()
+        while not exchange.request.Test():
+            # They may be at work in which they cannot hear of it, and wait for this rank.
+            if time.monotonic() > end:
+                jobend.end_job(f"g3reduce: {why} It has come to its end, and ends the job.")
+            pause()
