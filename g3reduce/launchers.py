@@ -139,15 +139,20 @@ def check_world(size: int, library: str, environment: Mapping[str, str] = os.env
         return
     told, _ = _read(environment)
     started = [each for each in told if each.size is not None and each.size > 1]
-    if not started or (size > 1 and any(each.size == size for each in started)):
+    beyond = next((each for each in told if each.size is None and each.rank >= size), None)
+    if started and (size == 1 or all(each.size != size for each in started)):
+        said = f"started {started[0].size} processes ({started[0].name})"
+    elif beyond is not None:
+        said = f"made this process rank {beyond.rank} of several ({beyond.name})"
+    else:
         return
     alone = f"each is alone in the world of the MPI library that mpi4py found ({library})"
     seen = alone if size == 1 else f"the world of MPI has {size} ranks ({library})"
     raise UsageError(
-        f"The launcher started {started[0].size} processes ({started[0].name}), but {seen}. Start "
-        "them with the mpirun of that library, or point mpi4py at the launcher's (MPI4PY_LIBMPI). "
-        f"If it is meant so, say it in the environment: with {CHOICE}=0 this process works alone, "
-        f"with {CHOICE}=1 in the world that MPI sees, whatever launchers say."
+        f"The launcher {said}, but {seen}. Start them with the mpirun of that library, or point "
+        "mpi4py at the launcher's (MPI4PY_LIBMPI). If it is meant so, say it in the environment: "
+        f"with {CHOICE}=0 this process works alone, with {CHOICE}=1 in the world that MPI sees, "
+        "whatever launchers say."
     )
 
 
