@@ -124,3 +124,18 @@ def test_what_fails_leaves_no_folder(toast, comm, folder):
         stitch_to_toast(pattern, folder, mpicomm=comm)
     comm.Barrier()
     assert not [name for name in os.listdir(folder) if "new" in name]
+
+
+@pytest.mark.ranks(5)
+def test_nothing_is_done_that_may_fail_when_the_folder_has_its_name(
+    toast, comm, folder, monkeypatch
+):
+    def no_memory(ob):
+        raise MemoryError
+
+    if comm.rank == 1:
+        monkeypatch.setattr("g3reduce.toast3.volume._summary_of_part", no_memory)
+    with pytest.raises((MemoryError, RemoteError)):
+        stitch_to_toast(str(folder / "obs_*.g3"), folder / "new", mpicomm=comm)
+    comm.Barrier()
+    assert not [name for name in os.listdir(folder) if "new" in name]

@@ -93,11 +93,13 @@ def stitch_to_toast(
     try:
         path = communicators.from_rank(comm, 0, make)
         _save(comm, data, path)
+        # When the folder has its name, nothing may fail any more.
+        summaries = _summaries(comm, data)
         publish(comm, made[0] if made else None)
     finally:
         for output in made:
             output.discard()
-    return _summaries(comm, data)
+    return summaries
 
 
 def _check_volume(folder: str) -> None:
