@@ -15,6 +15,7 @@ import secrets
 import shutil
 import signal
 import stat
+import time
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -24,6 +25,9 @@ _LONGEST = 255 - len(_BEGIN) - _DIGITS - 1 - len(_END)  # bytes of the name that
 
 # More than a few tries mean that something else is wrong.
 _TRIES = 100
+
+# Within so many seconds what is made is locked, too.
+_LOCKED_AFTER_S = 0.05
 
 # Those which end a process that does not ask to be told; KeyboardInterrupt is Python's own way.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
@@ -67,8 +71,7 @@ class TemporaryFile:
         except BaseException:
             self.discard()
             raise
-        with contextlib.suppress(OSError):  # not every file system can; see `others`
-            fcntl.flock(self.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        _lock(self.fd)
 
     def write(self, data: bytes | memoryview) -> None:
         """Write all of it, where the system may take less at a time.
@@ -86,7 +89,7 @@ class TemporaryFile:
             rest = rest[taken:]
 
     def complete(self) -> None:
-        """See to it that everything is on the disk, and close it.
+        """See to it that everything is on the disk.
 
         Systems that write later, or elsewhere, tell of what failed only here.
 
@@ -99,7 +102,12 @@ class TemporaryFile:
             raise OSError(errno.EIO, f"{size} of {self.written} bytes have arrived")
         self._set_rights()
         os.fsync(self.fd)
-        self._close()
+        # Systems may tell of what failed when a file is closed; the lock stays with the other one.
+        kept = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
+        try:
+            self._close()
+        finally:
+            self.fd = kept
 
     def publish(self) -> None:
         """Give it its name. What had that name is replaced.
@@ -178,7 +186,6 @@ class TemporaryFolder(TemporaryFile):
                     os.close(fd)
             _sync_folder(folder)
         self._set_rights()
-        self._close()
 
     def _create(self) -> int:
         for path in _new_paths(self.target):
@@ -220,7 +227,11 @@ def others(target: str) -> list[Other]:
         return []
     mine = {one.path for one in _alive}
     paths = [os.path.join(folder, name) for name in sorted(names)]
-    return [Other(path, _in_use(path)) for path in paths if path not in mine]
+    found = [Other(path, _in_use(path)) for path in paths if path not in mine]
+    if any(one.in_use is False for one in found):
+        time.sleep(_LOCKED_AFTER_S)
+        found = [Other(one.path, _in_use(one.path)) for one in found]
+    return [one for one in found if os.path.lexists(one.path)]
 
 
 def discard_all() -> None:
@@ -275,6 +286,17 @@ def _sync_folder(folder: str) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
+
+
+def _lock(fd: int) -> None:
+    """Let others see that this process is alive; not every file system can. See `others`."""
+    for _ in range(_TRIES):
+        try:
+            return fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # somebody looks whether it is locked
+            time.sleep(_LOCKED_AFTER_S / _TRIES)
+        except OSError:
+            return None
 
 
 def _in_use(path: str) -> bool | None:

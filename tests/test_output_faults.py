@@ -428,6 +428,25 @@ def test_a_later_job_names_what_a_killed_one_left(tmp_path, other_job, caplog):
     assert not caplog.records
 
 
+def test_a_job_is_alive_until_its_output_has_its_name(tmp_path):
+    code = (
+        "import sys; from g3reduce.temporary import TemporaryFile, TemporaryFolder\n"
+        "made = [TemporaryFile(sys.argv[1] + '.g3'), TemporaryFolder(sys.argv[1])]\n"
+        "for one in made: one.complete()\n"
+        "print(flush=True); sys.stdin.read()\n"
+        "for one in made: one.publish()\n"
+    )
+    targets = [str(tmp_path / "out.g3"), str(tmp_path / "out")]
+    command = [sys.executable, "-c", code, targets[1]]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        told = [one.in_use for target in targets for one in temporary.others(target)]
+        process.stdin.close()
+    assert process.returncode == 0
+    assert told == [True, True]
+    assert [one for target in targets for one in temporary.others(target)] == []
+
+
 def test_a_child_process_does_not_remove_what_its_parent_writes(tmp_path):
     code = (
         "import os, sys; from g3reduce.temporary import TemporaryFile\n"
