@@ -43,16 +43,18 @@ if chosen and case == "an error before the first module":
 if chosen and case == "another module":
     g3reduce.MPIMapCoadder(comm)
 if case.startswith("interrupted"):
-    g3reduce.meetings._PATIENCE_S = 0.5
     ours = private(comm)
     if chosen:
+        if "in a transfer" in case:
+            g3reduce.meetings._PATIENCE_S = 0.5
         signal.signal(signal.SIGALRM, signal.default_int_handler)
-        signal.setitimer(signal.ITIMER_REAL, 0.2)
         try:
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
             agree(ours)
         except KeyboardInterrupt:
+            comm.send("I am off", dest=0)
             sys.exit(0)
-    time.sleep(0.5)
+    comm.recv(source=comm.size - 1)
     agree(ours)
     if "in a transfer" in case:
         ours.bcast(0, root=comm.size - 1)
