@@ -322,7 +322,6 @@ class Guard:
             return
         missing = sorted(set(range(self._comm.size)) - messages.here.keys() - {self._rank})
         who = f"rank {', '.join(map(str, missing))}" if self._rank == 0 else "some other rank"
-        sys.stdout.flush()
         jobend.end_job(
             f"g3reduce: {who} did not come to its next frame within {self._patience:g} s of an "
             f"error ({why}); rank {self._rank} ends the job."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import sys
 import time
@@ -140,10 +141,14 @@ def _end(pid: int) -> None:
 
 def end_job(why: str) -> NoReturn:
     """Say why, and end the whole job."""
-    sys.stderr.write(f"{why}\n")
-    sys.stderr.flush()
-    time.sleep(FORWARDING_S)
-    abort()
+    try:
+        with contextlib.suppress(Exception):  # what was printed before
+            sys.stdout.flush()
+        sys.stderr.write(f"{why}\n")
+        sys.stderr.flush()
+        time.sleep(FORWARDING_S)
+    finally:  # also where nothing can be printed
+        abort()
 
 
 def abort(code: int = 1) -> NoReturn:

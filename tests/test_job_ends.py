@@ -181,7 +181,10 @@ coadder = g3reduce.MPIMapCoadder(comm)
 
 def leave(frame):
     if frame.type == core.G3FrameType.Map and comm.rank == 1 and coadder.unfinished:
-        if how == "sys.exit":
+        sys.stdout.write("the last word")
+        if how == "with nobody to tell":
+            sys.stderr.close()
+        if how != "catch":
             sys.exit(3)
         raise g3reduce.InputError("caught on one rank only")
 
@@ -196,12 +199,16 @@ except g3reduce.InputError:
 """
 
 
-@pytest.mark.parametrize("how", some_of(["sys.exit", "catch"], fewer=["sys.exit"]))
+@pytest.mark.parametrize(
+    "how", some_of(["sys.exit", "catch", "with nobody to tell"], fewer=["sys.exit"])
+)
 def test_a_rank_that_just_leaves_ends_the_job(tmp_path, how):
     files = skies.write_files(tmp_path, 4, "flat sparse", "polarized")
     script = tmp_path / "leaves.py"
     script.write_text(LEAVES)
     done, seconds = start(2, [str(script), how, *files])
     assert done.returncode != 0
-    assert "rank 1 of 2 ends before its MPIMapCoadder has joined its sums" in done.stderr
+    assert done.stdout == "the last word"
+    if how != "with nobody to tell":
+        assert "rank 1 of 2 ends before its MPIMapCoadder has joined its sums" in done.stderr
     assert seconds < 30
