@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 Index: TypeAlias = "NDArray[np.int64]"
 
+# For an empty map of a larger nside spt3g needs much memory: it has tables of all rings in each.
+_DEEP = 2**13
+
 
 class Stretches(NamedTuple):
     """Runs of pixels, cut so that the numbers of the pixels of each are consecutive.
@@ -52,6 +55,7 @@ class Columns:
         return np.full(max(0, min(count, self.n_x - first)), self.n_y)
 
     shifted = False
+    deep = False
 
     def begins(self, first: int, last: int) -> Index:
         """The first pixel of each line ``first <= line < last``; one past the end may follow."""
@@ -90,6 +94,11 @@ class Rings:
     def shape(self) -> tuple[int, int]:
         """Lines and places, as spt3g writes them into the map."""
         return 4 * self.nside, 4 * self.nside  # it counts from 1 and keeps an empty ring 0
+
+    @property
+    def deep(self) -> bool:
+        """Whether empty maps should not be kept without need."""
+        return self.nside > _DEEP
 
     def lengths(self, first: int, count: int) -> Index:
         """Places on each of these lines, as far as they are there."""

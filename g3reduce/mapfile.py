@@ -19,7 +19,6 @@ from .filebytes import MemoryBytes
 from .fileframe import SPT3G_ERRORS, undecodable
 from .framefile import decoded, maps_in, note, walked
 from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
-from .lines import Rings
 from .mapbytes import Content, MapExtent, Outline, filled, find_maps
 from .pixels import Plane
 from .readonce import KEPT, ReadOnce
@@ -33,9 +32,6 @@ _TYPES = dict(core.G3FrameType.values)
 
 # Entries of a frame up to this size are taken along, others are read when they are asked for.
 _SMALL = KEPT
-
-# Empty maps of a larger nside are not kept.
-_DEEP = 2**13
 
 
 class StoredFrame:
@@ -114,7 +110,7 @@ class StoredFrame:
 
     def planes(self, where: str) -> dict[str, Plane]:
         """Its maps, in the order of the file; see `g3reduce.skymaps.planes_of`."""
-        deep = any(_is_deep(extent) for extent in self._extents.values())
+        deep = any(extent.lines.deep for extent in self._extents.values())
         planes = _empty_planes(self._maps, where, keep=not deep)
         return {
             name: planes[name].stored(self._raw.source, extent, self._checksum, str(self._raw))
@@ -229,11 +225,6 @@ class PassedFrame:
     def get(self, key: str, default: Any = None) -> Any:
         """An entry, or `default` if there is none."""
         return self[key] if key in self._keys else default
-
-
-def _is_deep(extent: MapExtent) -> bool:
-    """Whether spt3g needs much memory for an empty map: it has tables of all rings in each."""
-    return isinstance(extent.lines, Rings) and extent.lines.nside > _DEEP
 
 
 def _empty_planes(maps: _Entries, where: str, *, keep: bool) -> dict[str, Plane]:

@@ -13,7 +13,7 @@ from spt3g import maps
 
 from .agreement import require_agreement_within
 from .errors import MismatchError
-from .pixels import is_flat
+from .pixels import is_flat, lines_of
 
 # By the name of the plane; to ask spt3g takes long.
 _POL_TYPES = dict(maps.MapPolType.names)
@@ -47,6 +47,8 @@ def of_one_mind(stubs: Mapping[str, Any], where: str) -> dict[str, Any]:
     MismatchError
         If they do not fit each other.
     """
+    if lines_of(next(iter(stubs.values()))).deep:  # what is looked at once would be kept
+        return _with_what_is_no_matter(_agreeing(stubs, where))
     try:
         return _of_one_mind(_Stubs(stubs.items()))
     except MismatchError:

@@ -23,6 +23,7 @@ from g3reduce.lines import Rings
 from g3reduce.nodes import SHARED_MEMORY
 from g3reduce.reductions import SUM
 from g3reduce.strategies import reduce, registry
+from g3reduce.words import of_one_mind
 
 SKIES = [("indexed", 2**17, 1.5)]
 if ALL:
@@ -75,6 +76,15 @@ def test_rings_of_the_deepest_sky():
         assert rings.begins(ring, ring + 1).tolist() == [begin]
         lines, places = rings.locate(np.array([begin, begin + length - 1]))
         assert (lines.tolist(), places.tolist()) == ([ring, ring], [0, length - 1])
+
+
+@pytest.mark.parametrize("nside", [2**4, 2**14])
+def test_what_maps_of_a_deep_sky_say_is_not_kept(nside):
+    """Empty maps of it are large, and those of a pipeline never come again."""
+    skymap = sky(nside, "indexed")
+    before = sys.getrefcount(skymap)
+    assert of_one_mind({"T": skymap}, "a frame")["T"] is skymap
+    assert (sys.getrefcount(skymap) > before) == (nside == 2**4)
 
 
 @pytest.mark.parametrize("n_rows", [300, 2**17, 2**60])
