@@ -20,6 +20,10 @@ _GRACE_S = 2.0
 # How long the launcher may take to pass on what was printed, before it ends the job.
 FORWARDING_S = 0.25
 
+# The exit code after Ctrl-C: as shells have it for a process that SIGINT ended. With 1 the work has
+# failed; here an output may have got its name before.
+INTERRUPTED = 130
+
 
 def end_job_on_exception() -> None:
     """Let an exception that nobody catches end the whole MPI job, with its traceback.
@@ -59,7 +63,7 @@ def end_job_on_exception() -> None:
                 sys.stderr.flush()
                 time.sleep(FORWARDING_S)
         finally:  # also where nothing can be printed
-            abort()
+            abort(INTERRUPTED if issubclass(kind, KeyboardInterrupt) else 1)
 
     hook.ends_job = True  # type: ignore[attr-defined]
     sys.excepthook = hook

@@ -207,3 +207,31 @@ def test_ctrl_c_while_it_is_written(files, folder, tmp_path, call, when, ranks):
         assert_old(folder)
         assert "Wrote " not in done.stdout
         assert "Traceback" not in done.stderr
+
+
+# A script with ranks, with Ctrl-C pressed when its output has got its name.
+LATE = """
+import os, signal, sys
+from mpi4py import MPI
+import g3reduce
+
+real = os.replace
+
+def replace(*names):
+    real(*names)
+    os.kill(os.getpid(), signal.SIGINT)
+
+if MPI.COMM_WORLD.rank == 0:
+    os.replace = replace
+g3reduce.coadd_files(sys.argv[2:], sys.argv[1], mpicomm=MPI.COMM_WORLD)
+"""
+
+
+@among_all
+def test_ctrl_c_in_a_script_is_not_told_as_failed_work(files, folder, tmp_path):
+    script = tmp_path / "late.py"
+    script.write_text(LATE)
+    done = run([sys.executable, str(script), str(folder / "out.g3"), *files], 2)
+    assert "KeyboardInterrupt" in done.stderr
+    assert done.returncode == 130
+    assert_new(folder)

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 
 from ..comm import world_rank
 from ..errors import G3ReduceError, InterruptedByUser, UsageError
-from ..jobend import abort
+from ..jobend import INTERRUPTED, abort
 from . import exits, interrupted
 from .flags import FlagFormatter, Flags
 from .words import files_last
@@ -136,5 +136,5 @@ def _report(error: G3ReduceError, command: str, flags: Flags) -> int:
     if alone:
         _end_others(FAILED)
     if isinstance(error, InterruptedByUser):
-        return interrupted.CODE
+        return INTERRUPTED
     return BAD_USAGE if isinstance(error, UsageError) else FAILED

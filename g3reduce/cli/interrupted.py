@@ -14,10 +14,8 @@ from typing import Any
 from .. import temporary
 from ..comm import world_rank
 from ..interrupts import Progress
-from ..jobend import FORWARDING_S, abort
+from ..jobend import FORWARDING_S, INTERRUPTED, abort
 from ..launchers import launched
-
-CODE = 130  # as shells have it for a process that SIGINT ended
 
 # Seconds within which all ranks hear of a Ctrl-C that a launcher passes on to all of them.
 _TOGETHER_S = 1.0
@@ -87,7 +85,7 @@ def end(interrupt: KeyboardInterrupt, command: str, outcome: str = "nothing was 
             temporary.discard_all()
             signal.signal(signal.SIGINT, signal.SIG_DFL)
             signal.raise_signal(signal.SIGINT)
-        return CODE
+        return INTERRUPTED
     by_launcher = _came_by_launcher()
     limit = _TOGETHER_BEFORE_KILL_S if by_launcher else _TOGETHER_S
     if world.rank != 0 and not by_launcher:  # rank 0 is to speak first, and then ends all
@@ -105,8 +103,8 @@ def end(interrupt: KeyboardInterrupt, command: str, outcome: str = "nothing was 
         time.sleep(_TOGETHER_S)  # until rank 0 ends all
     if not by_launcher:
         _hush()
-        abort(CODE)
-    os._exit(CODE)
+        abort(INTERRUPTED)
+    os._exit(INTERRUPTED)
 
 
 def behind(error: BaseException) -> KeyboardInterrupt | None:
