@@ -1,4 +1,7 @@
-"""Each benchmark runs, on its smallest case, and says what it should. Times are not looked at."""
+"""Each benchmark runs, on its smallest case, and says what it should. Times are not looked at.
+
+By default only a few of them, and the report; all with ``G3REDUCE_TEST_ALL=1``.
+"""
 
 import itertools
 import json
@@ -9,6 +12,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from choices import among_all
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
@@ -68,6 +72,7 @@ def test_coadding(settings):
         assert {"against spt3g", "against the floor"} <= row.keys()
 
 
+@among_all
 def test_the_whole_command(settings):
     (row,) = command.measure(settings, kinds=["sparse flat"])
     assert_sane([row], settings.folder)
@@ -75,6 +80,7 @@ def test_the_whole_command(settings):
     assert row["g3reduce s"][1] > 0.5 * row["floor s"][1], "it has not run"
 
 
+@among_all
 def test_reducing(settings):
     from g3reduce import strategies
 
@@ -101,6 +107,7 @@ def test_reducing(settings):
         assert row["MB union"] == pytest.approx(expected, rel=0.1)
 
 
+@among_all
 def test_reductions_of_ones_own(settings):
     found = custom.measure(settings)
     assert_sane(found, settings.folder)
@@ -109,6 +116,7 @@ def test_reductions_of_ones_own(settings):
         assert {"MPIReducer ms", "bare MPI ms", "against bare MPI"} <= row.keys()
 
 
+@among_all
 def test_exact_sums(settings):
     found = exactness.measure(settings)
     assert_sane(found, settings.folder)
@@ -118,6 +126,7 @@ def test_exact_sums(settings):
     assert all({"ns", "plain ns", "over plain"} <= row.keys() for row in found)
 
 
+@among_all
 def test_the_distributor(settings):
     found = distributor.measure(settings)
     assert_sane(found, settings.folder / "none")  # the caller removes them
@@ -132,6 +141,7 @@ def test_the_distributor(settings):
             assert row[f"{name} over the bound"][0] >= 1, "nothing beats the bound"
 
 
+@among_all
 @pytest.mark.skipif(not os.path.exists("/proc/self/smaps_rollup"), reason="needs Linux's /proc")
 def test_memory(settings):
     found = memory.measure(settings, kinds=["dense flat"], ranks=(2,))
@@ -145,6 +155,7 @@ def test_memory(settings):
     assert root["of the allowed"] == pytest.approx(root["MiB"] / root["allowed MiB"])
 
 
+@among_all
 def test_scaling(settings):
     found = scaling.measure(settings, kinds=["ring-sparse HEALPix"])
     assert_sane(found, settings.folder)
@@ -284,6 +295,7 @@ def joining_page(folder):
     return (folder / "benchmarks_joining.md").read_text()
 
 
+@among_all
 def test_the_report_of_two_mpis(settings, monkeypatch):
     monkeypatch.setattr(report, "DOTS_PER_INCH", 40)  # faster
     runs = [measured("MPICH 4"), measured("Open MPI 5")]
@@ -311,6 +323,7 @@ def cells_of(text):
 LONG_MPIS = ["Some Vendor's Very Own High Performance MPI 2021.13", "Another Vendor's Own MPI 5.0"]
 
 
+@among_all
 @pytest.mark.parametrize("mpis", [["MPICH 5.0.2", "Open MPI 5.0.11"], LONG_MPIS])
 def test_lines_of_the_report_stay_short_with_long_names(settings, monkeypatch, mpis):
     monkeypatch.setattr(report, "DOTS_PER_INCH", 40)

@@ -12,6 +12,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import skies
+from choices import among_all
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -194,6 +195,7 @@ def told(process):
     return out, log
 
 
+@among_all
 @needs_numba
 @pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts processes itself")
 def test_processes_compile_at_once_and_broken_files_of_theirs_do_no_harm(tmp_path):
