@@ -56,6 +56,7 @@ class StoredFrame:
 
     def __init__(self, raw: RawFrame, outlines: Outlines | None = None):
         self.unit: Any = None
+        self._in_file = not isinstance(raw.source, MemoryBytes)  # as in compressed files
         if not raw.small:
             # What is read of it now is what its checksum is made of, though the file may change.
             raw = replace(raw, source=ReadOnce(raw.source))
@@ -113,7 +114,9 @@ class StoredFrame:
         deep = any(extent.lines.deep for extent in self._extents.values())
         planes = _empty_planes(self._maps, where, keep=not deep)
         return {
-            name: planes[name].stored(self._raw.source, extent, self._checksum, str(self._raw))
+            name: planes[name].stored(
+                *(self._raw.source, extent, self._checksum, str(self._raw)), in_file=self._in_file
+            )
             for name, extent in sorted(self._extents.items(), key=lambda item: item[1].begin)
         }
 

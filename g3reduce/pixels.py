@@ -65,14 +65,19 @@ class Plane:
         )
 
     def stored(
-        self, source: Bytes, extent: MapExtent, checksum: Checksum | None, where: str
+        self,
+        source: Bytes,
+        extent: MapExtent,
+        checksum: Checksum | None,
+        where: str,
+        *,
+        in_file: bool = True,
     ) -> Plane:
         """The same map with the pixels that a file has for it."""
         found = Stored(source, extent, self.stub.size, where, checksum).pixels
         empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)
         storage = EMPTY if empty else extent.storage
         layout = None if empty else extent.layout
-        in_file = not isinstance(source, MemoryBytes)
         return replace(self, storage=storage, pixels=found, layout=layout, in_file=in_file)
 
 

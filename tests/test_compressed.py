@@ -21,6 +21,7 @@ from spt3g import core, maps
 from g3reduce import InputError, MPIFileReader, coadd_files
 from g3reduce.compressed import open_bytes
 from g3reduce.g3bytes import walk
+from g3reduce.mapfile import frames_of, planes_of
 
 COMPRESS = {
     ".gz": gzip.compress,
@@ -261,3 +262,18 @@ def test_of_a_large_file_one_frame_is_in_memory(tmp_path):
         [sys.executable, "-c", work, str(file)], capture_output=True, text=True, check=True
     )
     assert int(done.stdout) < 64 * 1024  # of 128 MiB: a frame, growing, and the sum
+
+
+@pytest.mark.parametrize("side", [100, 200])
+@each_kind
+def test_maps_that_are_in_memory_say_so_or_several_large_ones_would_be_held(tmp_path, ending, side):
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["T"] = maps.FlatSkyMap(np.ones((side, side)), 1.0)
+    plain = str(tmp_path / "plain.g3")
+    with core.G3Writer(plain) as writer:
+        writer(frame)
+    packed = tmp_path / f"packed.g3{ending}"
+    packed.write_bytes(COMPRESS[ending](Path(plain).read_bytes()))
+    for file, in_file in ((plain, True), (str(packed), False)):
+        (read,) = frames_of(file)
+        assert planes_of(read, "it")["T"].in_file == in_file
