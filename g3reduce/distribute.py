@@ -20,7 +20,7 @@ from .framefile import frames_of
 from .inputs import check_files
 from .interrupts import Progress
 from .ledger import Unit, attach
-from .sources import Keeper, await_source, note_source
+from .sources import Keeper, await_source, note_source, pipeline_begins
 
 logger = logging.getLogger(__name__)
 
@@ -137,6 +137,7 @@ class MPIFileReader:
         if not self.begun:
             communicators.require_rank(self._comm)
             self.begun = True
+            pipeline_begins()
             waiting.expect_to_end(self)
 
     def progress(self) -> Progress:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 import os
 import threading
 import weakref
@@ -14,7 +13,7 @@ from spt3g import core
 from . import comm as communicators
 from . import waiting
 from .errors import InputError, UsageError
-from .sources import forget_source, last_source, never_asked, now
+from .sources import forget_source, last_source, never_asked, now, pipeline_before
 
 T = TypeVar("T")
 
@@ -36,7 +35,7 @@ class PipelinePlace:
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self.begun = self._has_seen_input = False
-        self._left = self._tidied = False
+        self._left = self._claimed_last = False
         self._made_at = now()
         self._made_in = _here.open
         _here.open.add(self)
@@ -47,7 +46,8 @@ class PipelinePlace:
         Raises
         ------
         UsageError
-            If there is none, because `module` is the first of its pipeline, or if it is none.
+            If there is none, because `module` is the first of its pipeline, or if it is none; or
+            if a module upstream did not know of this one when it dropped frames.
         """
         if frame is None:
             raise UsageError(
@@ -64,7 +64,15 @@ class PipelinePlace:
             _here.open.add(self)
         if _here.frame is not frame:
             _here.frame, _here.seen_by = frame, []
-        self._upstream.update(_here.seen_by)
+        for other in _here.seen_by:
+            if other not in self._upstream and other._claimed_last:
+                raise UsageError(
+                    f"Frames have passed an end module with drop_input_frames=True before "
+                    f"{type(module).__name__}, which stands behind it, has seen any: it may lack "
+                    "those that were dropped there. Let PipelineInfo frames pass between the two "
+                    "modules, or say drop_input_frames=False to the first."
+                )
+            self._upstream.add(other)
         _here.seen_by.append(self)
         for source in (getattr(frame, "source", None), last_source(self._made_at)):
             if source is not None:
@@ -85,21 +93,19 @@ class PipelinePlace:
         elif not known and frame.type not in _NO_INPUT:
             module.add(frame)
 
-    @property
-    def last(self) -> bool:
-        """Whether it is certain that no other end module stands behind this one.
+    def claim_last(self) -> bool:
+        """Tell whether no other end module stands behind this one, as far as can be known.
 
-        Another one that has not seen a frame yet may.
+        Another one that has not seen a frame yet may, unless it is of an earlier pipeline, which
+        has failed or was never run. If one turns up all the same, it refuses to work: see `see`.
         """
-        if not self._seems_last() and not self._tidied:
-            # Modules of pipelines that have failed may be there still, in cycles of references: the
-            # answer must not depend on when Python finds them.
-            self._tidied = True
-            gc.collect()
-        return self._seems_last()
-
-    def _seems_last(self) -> bool:
-        return all(other.begun and self not in other._upstream for other in self._others())
+        since = pipeline_before()
+        last = all(
+            self not in other._upstream and (other.begun or other._made_at < since)
+            for other in self._others()
+        )
+        self._claimed_last |= last
+        return last
 
     def require_whole_input(self) -> None:
         """Refuse to end before the readers have.

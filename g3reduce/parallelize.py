@@ -20,7 +20,7 @@ from .fileframe import FileFrame
 from .framefile import Span
 from .leaders import JOINED
 from .ledger import Unit, attach, unit_of
-from .sources import Keeper
+from .sources import Keeper, pipeline_begins
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -133,6 +133,8 @@ class MPIFrameParallelizer:
         if not self.begun:
             communicators.require_rank(self._comm)
             self.begun = True
+            if self._receiver is not None:
+                pipeline_begins()
             waiting.expect_to_end(self, self._comm)
         waiting.check()
         if self._receiver is not None:

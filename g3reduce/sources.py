@@ -54,6 +54,8 @@ class _Here(threading.local):
         The reader that gave a frame to its pipeline last, and when.
     newest : weakref or None
         The newest reader.
+    began, began_before : int
+        When the latest pipeline of a reader began, and the one before.
     """
 
     def __init__(self) -> None:
@@ -62,6 +64,7 @@ class _Here(threading.local):
     def clear(self) -> None:
         self.last: tuple[weakref.ref[Any], int] | None = None
         self.newest: weakref.ref[Any] | None = None
+        self.began = self.began_before = -1
 
 
 _here = _Here()
@@ -89,6 +92,16 @@ def never_asked() -> bool:
 def note_source(source: Any) -> None:
     """Take note that this reader gives a frame to its pipeline now."""
     _here.last = weakref.ref(source), now()
+
+
+def pipeline_begins() -> None:
+    """Take note that the pipeline of a reader of ours begins its work."""
+    _here.began, _here.began_before = now(), _here.began
+
+
+def pipeline_before() -> int:
+    """When the pipeline before the latest one began; earlier than all moments if there is none."""
+    return _here.began_before
 
 
 def last_source(since: int) -> Any:
