@@ -81,7 +81,7 @@ class MPIMapCoadder(LikeCoaddMaps):
     drop_input_frames : bool
         Take frames that went into a coadd out of the pipeline; and those that did not, if
         a reader of g3reduce has shared them out, or a writer on one rank would get those that
-        happened to come to this rank. (Not if another end module stands behind this one.)
+        happened to come to this rank. (Not if another end module may stand behind this one.)
     record_obs_id : bool
         Write ``SourceName/ObservationID/`` in front of the Ids in ``InputMapIds``.
     keep_outputs : bool
