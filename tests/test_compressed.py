@@ -10,15 +10,19 @@ import random
 import struct
 import subprocess
 import sys
+import tempfile
 import zlib
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from skies import planes, write_files
 from spt3g import core, maps
 
-from g3reduce import InputError, MPIFileReader, coadd_files
+from g3reduce import InputError, MPIFileReader, coadd_files, compressed
 from g3reduce.compressed import open_bytes
 from g3reduce.g3bytes import walk
 from g3reduce.mapfile import frames_of, planes_of
@@ -126,6 +130,31 @@ def test_anything_else_behind_the_last_stream_is_an_error(ending, behind, conten
 
 
 @each_kind
+@given(
+    content=st.binary(max_size=300),
+    repeats=st.integers(1, 40),
+    sizes=st.tuples(st.integers(1, 90), st.integers(1, 700)),
+    again=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_the_steps_in_which_a_file_is_read_and_content_is_made_do_not_matter(
+    ending, content, repeats, sizes, again
+):
+    """Content that ends with a step, or whose rest is still inside when all has been read."""
+    whole = content * repeats
+    packed = COMPRESS[ending](whole)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mock.patch.object(compressed, "_READ", sizes[0]),
+        mock.patch.object(compressed, "_MAKE", sizes[1]),
+    ):
+        file = Path(folder) / f"file.g3{ending}"
+        file.write_bytes(packed * (1 + again))
+        source = open_bytes(str(file))
+        assert source.read(0, 2**20) == whole * (1 + again)
+
+
+@each_kind
 @pytest.mark.parametrize("read", ["coadd", "reader"])
 def test_a_stream_that_is_cut_off_is_an_error_wherever(ending, read, content, tmp_path):
     """Also where the content ends between two frames, and in the last bytes of the stream."""
@@ -173,7 +202,7 @@ def test_checksums_of_the_stream_are_compared(ending, content, tmp_path):
         data = bytearray(COMPRESS[ending](content))
         data[-1] ^= 0x10  # of the length
         file.write_bytes(data)
-        with pytest.raises(InputError, match="incorrect length check"):
+        with pytest.raises(InputError, match="broken here"):
             coadd_files(str(file))
 
 
