@@ -44,6 +44,10 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
     """
     if not file:
         raise OutputError("The name of the output is empty.")
+    if "\0" in file:
+        raise OutputError(
+            f"{file!r}: the name of the output has a NUL byte, which no file can have."
+        )
     if (kind := _kind(file)) is not None:
         raise OutputError(
             f"{file}: this is {kind}; expected the name of a file, which is replaced when the new "

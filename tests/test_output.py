@@ -93,6 +93,11 @@ def test_a_name_that_spt3g_does_not_write_is_refused(tmp_path, name):
     assert text.endswith("the name of the output must end in .g3, .g3.gz, .g3.bz2 or .g3.xz.")
 
 
+def test_a_name_that_no_file_can_have_is_refused():
+    assert "NUL byte" in message(check_output, "out\0.g3")
+    assert "empty" in message(check_output, "")
+
+
 @pytest.mark.parametrize("suffix", [".g3", ".g3.gz", ".g3.bz2", ".g3.xz"])
 def test_every_name_that_is_promised_is_one_that_spt3g_writes(tmp_path, suffix):
     output = str(tmp_path / f"out{suffix}")
