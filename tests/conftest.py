@@ -12,7 +12,7 @@ import pytest
 # spt3g's apply_weights, which is the oracle of some tests, is right on one thread only.
 os.environ["OMP_NUM_THREADS"] = "1"
 
-# A shell lets what it starts in the background ignore Ctrl-C, and that is inherited by the processes
+# What a shell starts in the background ignores Ctrl-C, and that is inherited by the processes
 # that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
