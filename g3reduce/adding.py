@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from .archive import DENSE
+from .errors import InputError
 from .mapsum import MapSum
 from .skymaps import MapFrame
 
@@ -80,7 +81,11 @@ def _adding(addition: Addition, name: str) -> Iterator[bool]:
     """Add a plane; True after each chunk."""
     frame, targets = addition
     signs = [(total, frame.subtracts(name, sign)) for total, sign in targets]
-    for chunk in frame.planes[name].pixels().chunks():
+    try:
+        pixels = frame.planes[name].pixels()
+    except InputError as error:  # of a map that spt3g has read: it knows of no file
+        raise InputError(f"{frame.where}: {name} is no map that can be ({error}).") from error
+    for chunk in pixels.chunks():
         for total, subtract in signs:
             total.add_chunk(name, chunk, subtract=subtract, where=frame.where)
         yield True

@@ -24,6 +24,9 @@ _ERRORS = (cast("type[Exception]", isal_zlib.error), lzma.LZMAError)
 # How much is read from the file, and how much content is made of it, in one go.
 _READ, _MAKE = 2**18, 2**20
 
+# In the header of a gzip stream (RFC 1952).
+_FLAGS_AT, _RESERVED = 3, 0xE0
+
 # The dictionary of an .xz file, which is made on the word of its header: `xz -9` has 64 MiB.
 _MOST_FOR_XZ = 2**30
 
@@ -45,7 +48,7 @@ class _Gzip:
 
     def __init__(self) -> None:
         self._stream = isal_zlib.decompressobj(16 + isal_zlib.MAX_WBITS)
-        self._left = b""
+        self._left = self._head = b""
         self._has_more = False
 
     @property
@@ -61,6 +64,10 @@ class _Gzip:
         return bytes(self._stream.unused_data)
 
     def decompress(self, data: bytes, max_length: int = -1) -> bytes:
+        if len(self._head) < _FLAGS_AT + 1:
+            self._head += data[: _FLAGS_AT + 1 - len(self._head)]
+            if len(self._head) > _FLAGS_AT and self._head[_FLAGS_AT] & _RESERVED:
+                raise ValueError("its header has flags that are reserved")  # isal passes them over
         content: bytes = self._stream.decompress(self._left + data, max_length)
         self._left = self._stream.unconsumed_tail
         # Where all has gone in, but no more could come out, the rest of it is inside.

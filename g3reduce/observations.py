@@ -90,21 +90,37 @@ class ObservationNames:
         InputError
             If neither says.
         """
-        values = self.known_of(frame)
+        values = self.known_of(frame, where)
+        if any(value is None for value in values):
+            raise self.unknown(values, where)
+        return values
+
+    def known_of(self, frame: Any, where: str) -> tuple[Any, ...]:
+        """The same, with None for what neither says.
+
+        Raises
+        ------
+        InputError
+            If a value is none that names an observation.
+        """
+        before = self._latest if self._counts_for(unit_of(frame)) else {}
+        values = tuple(frame[key] if key in frame else before.get(key) for key in self.keys)
+        self.check_values(values, where)
+        return values
+
+    def check_values(self, values: Sequence[Any], where: str) -> None:
+        """Refuse what names no observation. None is what is not known.
+
+        Raises
+        ------
+        InputError
+        """
         for key, value in zip(self.keys, values, strict=True):
-            if value is None:
-                raise self.unknown(values, where)
-            if not isinstance(value, str | int | float):
+            if not (value is None or isinstance(value, str | int | float)):
                 raise InputError(
                     f"{where}: the {key} is a {type(value).__name__}; expected a string or a "
                     "number that names the observation."
                 )
-        return values
-
-    def known_of(self, frame: Any) -> tuple[Any, ...]:
-        """The same, with None for what neither says."""
-        before = self._latest if self._counts_for(unit_of(frame)) else {}
-        return tuple(frame[key] if key in frame else before.get(key) for key in self.keys)
 
     def latest_of(self, file: str) -> dict[str, Any]:
         """What the last Observation frame of a file that this rank reads has under the keys."""

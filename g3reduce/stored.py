@@ -68,6 +68,7 @@ class Stored:
 
     def _pairs(self) -> Iterator[Chunk]:
         extent = self.extent
+        once = _EachOnce()
         for start in range(0, extent.count, STEP // PAIR.itemsize):
             offset = extent.begin + PAIR.itemsize * start
             raw = self._read(offset, buffer("raw")[: PAIR.itemsize * (extent.count - start)])
@@ -76,7 +77,11 @@ class Stored:
             highest = pairs["pixel"].max()
             if highest >= self.n_pixels:
                 self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
-            yield PointsChunk(pairs["pixel"].astype(np.int64), pairs["value"].astype(np.float64))
+            pixels = pairs["pixel"].astype(np.int64)
+            once.take(pixels)
+            yield PointsChunk(pixels, pairs["value"].astype(np.float64))
+        if (pixel := once.repeated()) is not None:
+            self._refuse(f"pixel {pixel} stands there twice")
 
     def _runs(self, layout: RunLayout) -> Iterator[Chunk]:
         """Runs of the layout that is expected; when others come, of the one that there is."""
@@ -116,3 +121,25 @@ class Stored:
         raise InputError(
             f"{self.where}, byte {self.extent.begin}: this cannot be a map ({problem})."
         )
+
+
+class _EachOnce:
+    """Whether pixels that come in parts come once each. Where they rise, that is seen at once."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.int64]] = []
+        self._rise, self._last = True, -1
+
+    def take(self, pixels: NDArray[np.int64]) -> None:
+        self._parts.append(pixels)
+        if self._rise and len(pixels):
+            self._rise = bool(pixels[0] > self._last and (pixels[1:] > pixels[:-1]).all())
+            self._last = int(pixels[-1])
+
+    def repeated(self) -> int | None:
+        """One that came more than once; None if there is none."""
+        if self._rise:
+            return None
+        in_order = np.sort(np.concatenate(self._parts))
+        again = in_order[1:][in_order[1:] == in_order[:-1]]
+        return int(again[0]) if len(again) else None

@@ -286,6 +286,15 @@ def indexed(pixel):
     return bytes(blob)
 
 
+def indexed_twice():
+    skymap = maps.HealpixSkyMap(nside=2, weighted=True)
+    skymap[3] = skymap[5] = 1.0
+    skymap.indexedsparse = True
+    blob = bytearray(blob_of(skymap))
+    blob[-16:-8] = blob[-32:-24]
+    return bytes(blob)
+
+
 def dense(blank, count):
     skymap = blank.clone(False)
     np.asarray(skymap)[:] = 1.0  # this makes it dense
@@ -320,6 +329,7 @@ WRONG_ONES = {
     "a pixel behind the map": (lambda _: indexed(48), None),
     "a pixel far behind the map": (lambda _: indexed(2**40), None),
     "a pixel that is negative": (lambda _: indexed(2**64 - 1), None),
+    "a pixel twice": (lambda _: indexed_twice(), None),
     "more values, flat": (lambda blank: dense(blank, 13), FLAT),
     "fewer values, flat": (lambda blank: dense(blank, 1), FLAT),
     "very many values, flat": (lambda blank: dense(blank, 2**60), FLAT),

@@ -129,6 +129,18 @@ def test_anything_else_behind_the_last_stream_is_an_error(ending, behind, conten
     assert f" frames, {len(content)} bytes of content: the " in str(caught.value)
 
 
+def test_reserved_flags_of_gzip_are_refused_in_any_stream(content, tmp_path):
+    """As zlib does: who sets them means something that is not known here."""
+    parts = [COMPRESS[".gz"](content[:100]), COMPRESS[".gz"](content[100:])]
+    for number, flag in itertools.product((0, 1), (0x20, 0x40, 0x80)):
+        changed = [bytearray(part) for part in parts]
+        changed[number][3] |= flag
+        file = tmp_path / "flags.g3.gz"
+        file.write_bytes(b"".join(changed))
+        with pytest.raises(InputError, match=r"broken here .*reserved"):
+            coadd_files(str(file))
+
+
 @each_kind
 @given(
     content=st.binary(max_size=300),

@@ -85,6 +85,30 @@ def test_metadata_do_not_last_where_a_file_has_some_of_its_own_that_lack_a_key(t
         stitch_files(files, tmp_path / "out.g3", metadata_lasts=True)
 
 
+def test_scans_in_front_of_the_metadata_of_their_file_belong_to_those_before(tmp_path):
+    first, second, third, _ = unnamed()
+    files = [
+        written(tmp_path / "a.g3", scans.observation_frame(1), first),
+        written(tmp_path / "b.g3", second, scans.observation_frame(2), third),
+    ]
+    told = stitch_files(files, tmp_path / "out.g3", metadata_lasts=True)
+    assert [(each.name, each.n_scans) for each in told] == [("field-1", 2), ("field-2", 1)]
+
+
+@pytest.mark.parametrize("lasts", [False, True])
+def test_values_that_name_nothing_are_refused(tmp_path, lasts):
+    first, second, *_ = unnamed()
+    several = core.G3VectorDouble([1, 2])
+    head = observation(SourceName="field", ObservationID=several)
+    text = r"the ObservationID is a G3VectorDouble; expected a string or a number"
+    files = [written(tmp_path / "a.g3", head, first), written(tmp_path / "b.g3", second)]
+    with pytest.raises(InputError, match=text):
+        stitch_files(files, tmp_path / "out.g3", metadata_lasts=lasts)
+    first["SourceName"], first["ObservationID"] = "field", several
+    with pytest.raises(InputError, match=rf"frame 0: {text}"):
+        stitch_files(written(tmp_path / "c.g3", first), tmp_path / "out.g3", metadata_lasts=lasts)
+
+
 @pytest.mark.parametrize(
     ("keys", "name"),
     [

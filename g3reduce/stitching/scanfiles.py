@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bisect import bisect
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -132,12 +132,13 @@ class ScanFiles:
         if frame.type != core.G3FrameType.Scan:
             return
         where = where_of(frame)
-        names = self._names.known_of(frame)
-        if None in names and not (self._lasts and unit.position not in self._at_end):
+        names = self._names.known_of(frame, where)
+        unknown = any(name is None for name in names)
+        if unknown and not (self._lasts and unit.position not in self._at_end):
             raise self._names.unknown(names, where)
         scans = [keys.read(frame, where).detached() for keys in self._keys]
         waiting = _Waiting(unit, names, self.prefaces.seen(unit), scans)
-        if None in names:
+        if unknown:
             self._waiting.append(waiting)
         else:
             self._keep(waiting)
@@ -146,13 +147,15 @@ class ScanFiles:
         """Keep the scans whose observation earlier files name."""
         positions = sorted(at_end)
         for scan in self._waiting:
-            number = bisect(positions, scan.unit.position) - 1
+            # What stands in front of all Observation frames of its file is not named by these.
+            number = bisect_left(positions, scan.unit.position) - 1
             before = at_end[positions[number]] if number >= 0 else {}
             names = tuple(
                 before.get(key) if name is None else name
                 for key, name in zip(self._names.keys, scan.names, strict=True)
             )
-            if None in names:
+            self._names.check_values(names, str(scan.unit))
+            if any(name is None for name in names):
                 raise self._names.unknown(names, str(scan.unit))
             self._keep(scan._replace(names=names))
         self._waiting.clear()
