@@ -78,7 +78,8 @@ class Stored:
             if highest >= self.n_pixels:
                 self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
             pixels = pairs["pixel"].astype(np.int64)
-            once.take(pixels)
+            if self.checksum is not None:  # of maps in memory spt3g has seen to it
+                once.take(pixels)
             yield PointsChunk(pixels, pairs["value"].astype(np.float64))
         if (pixel := once.repeated()) is not None:
             self._refuse(f"pixel {pixel} stands there twice")
