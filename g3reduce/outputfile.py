@@ -7,7 +7,7 @@ import lzma
 import os
 import zlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 from .errors import OutputError
 from .temporary import TemporaryFile, TemporaryFolder
@@ -34,7 +34,45 @@ _COMPRESSORS: dict[str, Callable[[], Compressor]] = {
 }
 
 
-class OutputFile:
+Held = TypeVar("Held", TemporaryFile, TemporaryFolder)
+
+
+class _Output(Generic[Held]):
+    """What stands under a name of its own until it is complete, as errors of the output."""
+
+    _name: str
+    _held: Held
+
+    def complete(self) -> None:
+        """See to it that everything is on the disk.
+
+        Raises
+        ------
+        OutputError
+        """
+        try:
+            self._held.complete()
+        except OSError as error:
+            raise failure(self._name, error) from error
+
+    def publish(self) -> None:
+        """Give it its name, once it is complete. What had that name is replaced.
+
+        Raises
+        ------
+        OutputError
+        """
+        try:
+            self._held.publish()
+        except OSError as error:
+            raise failure(self._name, error) from error
+
+    def discard(self) -> None:
+        """Let nothing remain of it, unless it has its name."""
+        self._held.discard()
+
+
+class OutputFile(_Output[TemporaryFile]):
     """A .g3 file that is written bit by bit, and there when it is whole.
 
     After an error of the system nothing more is written, but whoever writes may go on: that is for
@@ -57,7 +95,7 @@ class OutputFile:
         make = _COMPRESSORS.get(os.path.splitext(file)[1])
         self._compressor = make() if make else None
         try:
-            self._file = TemporaryFile(os.path.realpath(file))  # of a link, its target is replaced
+            self._held = TemporaryFile(os.path.realpath(file))  # of a link, its target is replaced
         except OSError as error:
             raise failure(file, error) from error
 
@@ -66,7 +104,7 @@ class OutputFile:
         if self._problem is None:
             try:
                 if self._compressor is None:
-                    self._file.write(data)
+                    self._held.write(data)
                 else:
                     self._compress(self._compressor, memoryview(data).cast("B"))
             except OSError as error:
@@ -75,7 +113,7 @@ class OutputFile:
 
     def _compress(self, compressor: Compressor, data: memoryview) -> None:
         for begin in range(0, len(data), _PIECE):
-            self._file.write(compressor.compress(data[begin : begin + _PIECE]))
+            self._held.write(compressor.compress(data[begin : begin + _PIECE]))
 
     def check(self) -> None:
         """Raise what has failed.
@@ -88,7 +126,7 @@ class OutputFile:
             raise failure(self._name, self._problem) from self._problem
 
     def complete(self) -> None:
-        """Write the end, and see to it that everything is on the disk.
+        """Write the end, and see to it that everything is on the disk; else as `_Output.complete`.
 
         Raises
         ------
@@ -96,31 +134,15 @@ class OutputFile:
             If anything failed.
         """
         self.check()
-        try:
-            if self._compressor is not None:
-                self._file.write(self._compressor.flush())
-            self._file.complete()
-        except OSError as error:
-            raise failure(self._name, error) from error
-
-    def publish(self) -> None:
-        """Give it its name, once it is complete. What had that name is replaced.
-
-        Raises
-        ------
-        OutputError
-        """
-        try:
-            self._file.publish()
-        except OSError as error:
-            raise failure(self._name, error) from error
-
-    def discard(self) -> None:
-        """Let nothing remain of it, unless it has its name."""
-        self._file.discard()
+        if self._compressor is not None:
+            try:
+                self._held.write(self._compressor.flush())
+            except OSError as error:
+                raise failure(self._name, error) from error
+        super().complete()
 
 
-class OutputFolder:
+class OutputFolder(_Output[TemporaryFolder]):
     """A folder of files that others write into `path`, and there when all of them are whole.
 
     Parameters
@@ -142,38 +164,10 @@ class OutputFolder:
     def __init__(self, folder: str):
         self._name = folder
         try:
-            self._folder = TemporaryFolder(os.path.realpath(folder))
+            self._held = TemporaryFolder(os.path.realpath(folder))
         except OSError as error:
             raise failure(folder, error) from error
-        self.path = self._folder.path
-
-    def complete(self) -> None:
-        """See to it that everything is on the disk.
-
-        Raises
-        ------
-        OutputError
-        """
-        try:
-            self._folder.complete()
-        except OSError as error:
-            raise failure(self._name, error) from error
-
-    def publish(self) -> None:
-        """Give it its name, once it is complete.
-
-        Raises
-        ------
-        OutputError
-        """
-        try:
-            self._folder.publish()
-        except OSError as error:
-            raise failure(self._name, error) from error
-
-    def discard(self) -> None:
-        """Let nothing remain of it, unless it has its name."""
-        self._folder.discard()
+        self.path = self._held.path
 
 
 def failure(file: str, error: Exception) -> OutputError:
