@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import numpy as np
@@ -15,8 +16,10 @@ import pytest
 import scans
 import skies
 from choices import among_all, some_of
+from spt3g import core
 
 from g3reduce.launch import find_mpirun, is_open_mpi, mpirun_command, mpirun_environment
+from g3reduce.simulate.timestreams import piped
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
@@ -170,6 +173,22 @@ def test_while_toast_is_imported(work):
     assert process.returncode == 130, said
     assert said == "g3reduce stitch: interrupted; nothing was written.\n"
     assert not (work / "out").exists()
+
+
+@pytest.mark.parametrize("milliseconds", range(1, 7))
+def test_a_simulation_loses_no_frame(milliseconds):
+    """G3Pipeline would halt, and end as if all were well."""
+    frames = [core.G3Frame(core.G3FrameType.Scan) for _ in range(50)]
+
+    def simulate():
+        for _ in range(100):
+            made = piped(frames, [(lambda _: time.sleep(0.0001), {})])
+            assert sum(frame.type == core.G3FrameType.Scan for frame in made) == 50
+
+    press = threading.Timer(milliseconds / 1000, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        press.start(), simulate()
+    press.join()
 
 
 @among_all

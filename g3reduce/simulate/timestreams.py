@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core, maps
 
+from ..interrupts import Interrupts
 from .sky import Sky
 from .telescope import POINTING, Survey, focalplane, raster
 
@@ -66,15 +67,28 @@ def scan_frames(sky: Sky, survey: Survey | None = None, obs: int = 1) -> list[An
 
 def piped(frames: list[Any], modules: list[tuple[Any, dict[str, Any]]]) -> list[Any]:
     """Send frames through modules, given with their arguments; what comes out at the end."""
-    source = iter(frames)
+    source = iter([*frames, []])  # a pipeline's first module returns frames until it returns none
     made: list[Any] = []
+    interrupts = Interrupts()  # G3Pipeline only halts at Ctrl-C: frames would be missing
+
+    def give(_: Any) -> Any:
+        interrupts.stay_open()
+        return next(source)
+
     pipe = core.G3Pipeline()
-    # A pipeline's first module returns frames until it returns none.
-    pipe.Add(lambda _: next(source, []))
+    pipe.Add(give)
     for module, arguments in modules:
         pipe.Add(module, **arguments)
     pipe.Add(made.append)
-    pipe.Run()
+    interrupts.open()
+    try:
+        pipe.Run()
+    finally:
+        interrupts.close()
+    if interrupts.number is not None:
+        interrupts.pass_on()
+    if list(source):  # it came before the first frame
+        raise KeyboardInterrupt
     return made
 
 
@@ -104,9 +118,9 @@ class _DetectorNoise:
         if frame.type != core.G3FrameType.Scan:
             return
         survey, key = self.survey, f"{TIMESTREAMS}{self.frequency}GHz"
-        signal = frame.pop(key)
-        names = list(signal.keys())
-        data = np.array([np.asarray(signal[name]) for name in names])
+        seen = frame.pop(key)
+        names = list(seen.keys())
+        data = np.array([np.asarray(seen[name]) for name in names])
         rng = np.random.default_rng([survey.seed, 1, self.obs, self.frequency, self.scans])
         sigma = np.array([self.nets[name] for name in names]) * survey.sample_rate**0.5
         noise = _drifting_noise(rng, data.shape, survey.knee / survey.sample_rate)
@@ -114,7 +128,7 @@ class _DetectorNoise:
         if survey.poly_order is not None:
             _remove_polynomial(data, survey.poly_order)
         frame[key] = core.G3TimestreamMap(
-            names, data, start=signal.start, stop=signal.stop, units=signal.units
+            names, data, start=seen.start, stop=seen.stop, units=seen.units
         )
         frame[f"{WEIGHTS}{self.frequency}GHz"] = core.G3MapDouble(
             dict(zip(names, (sigma**-2).tolist(), strict=True))
