@@ -13,7 +13,7 @@ from spt3g import maps
 
 from . import pixels
 from .errors import MismatchError
-from .weighting import STOKES
+from .mapbytes import STOKES
 
 _FLAT_GEOMETRY = (
     *("shape", "proj", "alpha_center", "delta_center"),

@@ -21,6 +21,7 @@ from .intake import Accepted, Intake
 from .jobend import must_end
 from .joining import join_coadds
 from .ledger import check_on_duplicate, unit_of
+from .mapbytes import MAP_KEYS
 from .mapsum import MapSum
 from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
 from .nodes import memory_for
@@ -189,7 +190,7 @@ class MPIMapCoadder(LikeCoaddMaps):
                 members,
                 skymaps.as_pol_conv(pol_conv),
                 communicators.rank_of(root, self._comm),
-                Exactness.of(reproducible, absmax, skymaps.MAP_KEYS),
+                Exactness.of(reproducible, absmax, MAP_KEYS),
             )
 
         self._members, pol_conv_of_sums, self._root, exactness = communicators.collectively(

@@ -15,7 +15,7 @@ import numpy as np
 from .arithmetic import Grid, join_grids, refuse_more
 from .errors import MismatchError
 from .held import DType, Manner
-from .reductions import Reduction
+from .reductions.reduction import Reduction
 from .states import Array, ArrayLeaf, Structure, array_leaves, leaves_of, take_apart
 
 T = TypeVar("T")

@@ -16,7 +16,7 @@ from .filebytes import Bytes, FileBytes, Stamp
 from .fileframe import SPT3G_ERRORS, FileFrame, first_line
 from .g3bytes import Checksum, RawFrame, Unrecognised, walk
 from .inputs import is_stream
-from .skymaps import MAP_KEYS
+from .mapbytes import MAP_KEYS
 
 logger = logging.getLogger(__name__)
 

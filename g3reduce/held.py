@@ -19,7 +19,7 @@ from .arithmetic import Exact, Exactness, Grid, planes_of, refuse_more
 from .blocks import Blocks
 from .errors import InputError, UsageError
 from .memory import PRIVATE, Memory
-from .reductions import Reduction
+from .reductions.reduction import Reduction
 from .states import Array, ArrayLeaf
 
 DType = np.dtype[Any]

@@ -14,7 +14,7 @@ from .errors import DuplicateError
 from .ledger import UNPLACED, Entry, Ledger, merge
 from .mapsum import MapSum
 from .numbering import numbers_runs
-from .reductions import SUM
+from .reductions.reduction import SUM
 from .runs import RunLayout
 from .summary import Summary, join
 

@@ -39,6 +39,10 @@ from .g3bytes import Unrecognised
 from .lines import Columns, Lines, Rings
 from .runs import RunLayout
 
+# The names that a map frame gives to its maps.
+STOKES = ("T", "Q", "U")
+MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
+
 PAIR = np.dtype([("pixel", "<u8"), ("value", "<f8")])
 
 _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")

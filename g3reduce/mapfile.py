@@ -19,7 +19,7 @@ from .filebytes import MemoryBytes
 from .fileframe import SPT3G_ERRORS, undecodable
 from .framefile import decoded, maps_in, note, walked
 from .g3bytes import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
-from .mapbytes import Content, MapExtent, Outline, filled, find_maps
+from .mapbytes import MAP_KEYS, Content, MapExtent, Outline, filled, find_maps
 from .pixels import Plane
 from .readonce import KEPT, ReadOnce
 from .texts import string_in, strings_in
@@ -169,7 +169,7 @@ class StoredFrame:
     def _find_all(self, outlines: Outlines) -> None:
         raw = self._raw
         for blob in raw.blobs:
-            if blob.name not in skymaps.MAP_KEYS:
+            if blob.name not in MAP_KEYS:
                 continue
             outline = outlines.get(blob.name) if raw.small else None
             if outline is not None and outline.fits(raw.source, blob.offset, blob.size):
@@ -189,7 +189,7 @@ class StoredFrame:
         return _frame_with(
             (blob.name, raw.content(blob))
             for blob in raw.blobs
-            if blob.name not in skymaps.MAP_KEYS and blob.size <= _SMALL
+            if blob.name not in MAP_KEYS and blob.size <= _SMALL
         )
 
 
@@ -327,7 +327,7 @@ def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -
     entries = []
     for blob in raw.blobs:
         content, size, pieces = raw.content(blob), blob.size, None
-        if blob.name in skymaps.MAP_KEYS:
+        if blob.name in MAP_KEYS:
             mine = {
                 name.partition(".")[2]: pixels
                 for name, pixels in contents.items()

@@ -18,7 +18,7 @@ from .mapbytes import Content
 from .memory import PRIVATE, Memory
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
-from .reductions import SUM
+from .reductions.reduction import SUM
 from .runplaces import RunPlaces
 from .runs import RunLayout
 from .shards import Shard

@@ -23,7 +23,7 @@ from .jobend import must_end
 from .ledger import ON_DUPLICATE, Entry, Ledger, check_on_duplicate, merge, unit_of, where_of
 from .nodes import memory_for
 from .originals import KnownFiles
-from .reductions import Reduction
+from .reductions.reduction import Reduction
 from .userfunctions import UserFunctions
 from .wholes import check_whole, join_whole
 

@@ -18,11 +18,9 @@ from .agreement import is_odd_in_u, weights_key
 from .errors import InputError, MismatchError, UsageError
 from .fileframe import SPT3G_ERRORS, first_line
 from .finite import KEEP, finite
+from .mapbytes import MAP_KEYS, STOKES
 from .pixels import Plane
-from .weighting import STOKES
 from .words import of_one_mind, saying
-
-MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
 
 
 @dataclass

@@ -13,11 +13,10 @@ from numpy.typing import NDArray
 
 from .archive import DENSE, EMPTY
 from .chunks import Pixels, PointsChunk
+from .mapbytes import STOKES
 from .pixels import Plane, as_points, fuller, whole
 
 FloatArray = NDArray[np.float64]
-
-STOKES = ("T", "Q", "U")
 
 
 def apply(planes: Mapping[str, Plane], weights: str) -> dict[str, Plane]:

@@ -19,7 +19,7 @@ from . import comm as communicators
 from . import waiting
 from .errors import UsageError
 from .nodes import nodes_of
-from .reductions import Reduction
+from .reductions.reduction import Reduction
 from .states import Array, ArrayLeaf, array_leaves, put_together, take_apart
 from .strategies import AUTO, RESULTS, Statistics, Traffic, names
 

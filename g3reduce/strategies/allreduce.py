@@ -6,7 +6,7 @@ from math import log2
 
 from .. import transfer
 from ..blocks import Blocks
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from .costs import Profile
 from .rows import Scratch, cuts, read, together, union_of_rows
 from .traffic import Traffic

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import transfer
 from ..blocks import Blocks
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from .rows import Scratch, combine_into, cuts
 from .traffic import Traffic
 

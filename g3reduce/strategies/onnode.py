@@ -15,7 +15,7 @@ from ..blocks import Blocks, Rows, distinct
 from ..errors import G3ReduceError
 from ..memory import Stretch
 from ..nodes import SHARED_MEMORY, Nodes
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from .rows import Scratch, combine_into, cuts, rows_on_each
 from .shares import bounds_of
 

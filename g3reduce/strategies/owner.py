@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..blocks import Blocks, Rows
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from . import shares
 from .costs import Profile
 from .rows import SCRATCH, Scratch, combine_into, read, union_of_rows

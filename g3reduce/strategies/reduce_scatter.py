@@ -7,7 +7,7 @@ from math import log2
 import numpy as np
 
 from ..blocks import Blocks
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from . import shares
 from .costs import Profile
 from .rows import SCRATCH, Scratch, cuts, read, union_of_rows

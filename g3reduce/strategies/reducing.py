@@ -16,7 +16,7 @@ from ..blocks import Blocks
 from ..comm import Comm, OneProcess
 from ..errors import UsageError
 from ..nodes import Nodes, nodes_of
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from .costs import WORTH_MEASURING, Machine, Profile
 from .measure import measure
 from .onnode import OnNode

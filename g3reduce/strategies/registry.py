@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ..blocks import Blocks
 from ..errors import UsageError
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from .allreduce import Allreduce
 from .costs import Profile
 from .gather import Gather

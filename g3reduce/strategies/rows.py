@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..blocks import Blocks, Rows
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from .traffic import Traffic
 
 if TYPE_CHECKING:

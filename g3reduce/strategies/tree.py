@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..blocks import Blocks
-from ..reductions import Reduction
+from ..reductions.reduction import Reduction
 from . import exchange
 from .costs import Profile
 from .traffic import Traffic
