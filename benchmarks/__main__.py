@@ -9,8 +9,8 @@ import tempfile
 from pathlib import Path
 
 from . import report, suite
-from .mapfiles import SIZES
-from .settings import Settings
+from .harness.settings import Settings
+from .inputs.mapfiles import SIZES
 
 EXAMPLE = """\
 examples:

@@ -7,8 +7,8 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from .rows import LONGEST_LINE, Row, fitted
-from .settings import Benchmark
+from .harness.rows import LONGEST_LINE, Row, fitted
+from .harness.settings import Benchmark
 from .suite import BENCHMARKS, Measured, save
 
 # A page is short enough to read, so joining, which has many cases, has one of its own.

@@ -10,20 +10,20 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from . import (
+from .cases import (
     coadding,
     command,
     compressed,
     custom,
     distributor,
     exactness,
-    machine,
     memory,
     reducing,
     scaling,
     stitching,
 )
-from .settings import Benchmark, Settings
+from .harness import machine
+from .harness.settings import Benchmark, Settings
 
 BENCHMARKS: dict[str, Benchmark] = {
     "coadding": coadding.BENCHMARK,

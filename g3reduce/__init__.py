@@ -9,15 +9,14 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from . import launchers as _launchers
+from .mpi import launchers as _launchers
 
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from .accumulate import MPIAccumulator
-    from .coadd import MPIMapCoadder
-    from .digests import digest
-    from .distribute import MPIFileReader
+    from .arrays.reduction import Reduction
+    from .coadd.coadder import MPIMapCoadder
+    from .coadd.files import coadd_files
     from .errors import (
         DuplicateError,
         G3ReduceError,
@@ -30,12 +29,13 @@ if TYPE_CHECKING:
         StallError,
         UsageError,
     )
-    from .filecoadd import coadd_files
-    from .guards import guard
-    from .ledger import Unit, unit_of
-    from .parallelize import MPIFrameParallelizer, MPIIODistributor, Progress
-    from .reducer import MPIReducer
-    from .reductions.reduction import Reduction
+    from .maps.digest import digest
+    from .mpi.guard import guard
+    from .pipeline.accumulator import MPIAccumulator
+    from .pipeline.distributor import MPIFrameParallelizer, MPIIODistributor, Progress
+    from .pipeline.ledger import Unit, unit_of
+    from .pipeline.reader import MPIFileReader
+    from .reductions.reducer import MPIReducer
     from .stitching.files import stitch_files
     from .stitching.scans import ScanExtractor
     from .stitching.stitch import StitchedObservation, stitch, unstitch
@@ -45,14 +45,14 @@ if TYPE_CHECKING:
     from .toast3.volume import stitch_to_toast
 
 _HOME = {
-    "MPIAccumulator": "accumulate",
-    "MPIFileReader": "distribute",
-    "MPIFrameParallelizer": "parallelize",
-    "MPIIODistributor": "parallelize",
-    "Progress": "parallelize",
-    "MPIMapCoadder": "coadd",
-    "MPIReducer": "reducer",
-    "Reduction": "reductions.reduction",
+    "MPIAccumulator": "pipeline.accumulator",
+    "MPIFileReader": "pipeline.reader",
+    "MPIFrameParallelizer": "pipeline.distributor",
+    "MPIIODistributor": "pipeline.distributor",
+    "Progress": "pipeline.distributor",
+    "MPIMapCoadder": "coadd.coadder",
+    "MPIReducer": "reductions.reducer",
+    "Reduction": "arrays.reduction",
     "TOASTFiller": "toast3.filler",
     "ScanExtractor": "stitching.scans",
     "StitchedObservation": "stitching.stitch",
@@ -61,9 +61,9 @@ _HOME = {
     "stitch_files": "stitching.files",
     "stitch_to_toast": "toast3.volume",
     "unstitch": "stitching.stitch",
-    "coadd_files": "filecoadd",
-    "digest": "digests",
-    "guard": "guards",
+    "coadd_files": "coadd.files",
+    "digest": "maps.digest",
+    "guard": "mpi.guard",
     "DuplicateError": "errors",
     "G3ReduceError": "errors",
     "InputError": "errors",
@@ -73,10 +73,10 @@ _HOME = {
     "ReductionError": "errors",
     "RemoteError": "errors",
     "StallError": "errors",
-    "Unit": "ledger",
+    "Unit": "pipeline.ledger",
     "UsageError": "errors",
     "register_strategy": "strategies.registry",
-    "unit_of": "ledger",
+    "unit_of": "pipeline.ledger",
 }
 
 # Modules with names of their own.
@@ -120,7 +120,7 @@ __all__ = [
 
 # An error before the first module is made must end the job, too. This does not touch MPI.
 if _launchers.may_be_several():
-    importlib.import_module(".jobend", __name__).end_job_on_exception()
+    importlib.import_module(".mpi.jobend", __name__).end_job_on_exception()
 
 
 def __getattr__(name: str) -> Any:

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 import tempfile
 from pathlib import Path
 
@@ -16,8 +15,6 @@ os.environ["OMP_NUM_THREADS"] = "1"
 # that tests start and interrupt.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-sys.path.insert(0, str(Path(__file__).parent))
 
 pytest_plugins = ["ranks_plugin"]
 
@@ -33,7 +30,8 @@ def comm():
 @pytest.fixture(scope="module", params=["numpy", "numba"])
 def each_kernels(request):
     """Exact sums are made by these kernels in all tests of a module, which runs with each."""
-    from g3reduce import UsageError, kernels
+    from g3reduce import UsageError
+    from g3reduce.arrays import kernels
 
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv(kernels.KERNELS, request.param)

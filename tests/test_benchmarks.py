@@ -8,35 +8,28 @@ import json
 import math
 import os
 import re
-import sys
 from pathlib import Path
 
 import pytest
 from choices import among_all
 
-pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
-
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
-from benchmarks import __main__ as command_line  # noqa: E402
-from benchmarks import (  # noqa: E402
+from benchmarks import __main__ as command_line
+from benchmarks import report, suite
+from benchmarks.cases import (
     coadding,
     command,
     custom,
     distributor,
     exactness,
-    inturn,
-    mapfiles,
     memory,
-    onranks,
     reducing,
-    report,
-    rows,
     scaling,
-    scanfiles,
-    suite,
 )
-from benchmarks.settings import Settings  # noqa: E402
+from benchmarks.harness import inturn, onranks, rows
+from benchmarks.harness.settings import Settings
+from benchmarks.inputs import mapfiles, scanfiles
+
+pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
 
 @pytest.fixture
@@ -426,7 +419,7 @@ def test_a_machine_is_described_without_names():
     import getpass
     import socket
 
-    from benchmarks import machine
+    from benchmarks.harness import machine
 
     facts = machine.describe()
     assert {"processor", "cores", "memory", "MPI", "spt3g", "numpy"} <= facts.keys()

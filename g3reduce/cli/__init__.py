@@ -14,9 +14,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
-from ..comm import world_rank
 from ..errors import G3ReduceError, InterruptedByUser, UsageError
-from ..jobend import INTERRUPTED, abort
+from ..mpi.communicators import world_rank
+from ..mpi.jobend import INTERRUPTED, abort
 from . import exits, interrupted
 from .flags import FlagFormatter, Flags
 from .words import files_last

@@ -135,8 +135,8 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Coadd, and say what was done."""
-    from .. import comm as communicators
-    from ..filecoadd import coadd_files
+    from ..coadd.files import coadd_files
+    from ..mpi import communicators
 
     start = time.perf_counter()
     comm = communicators.resolve(None)

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import G3ReduceError, InterruptedByUser, OutputError, UsageError
-from ..interrupts import Progress, progress_told
-from ..launchers import several
+from ..mpi.interrupts import Progress, progress_told
+from ..mpi.launchers import several
 from .interrupted import expect_many_outputs
 from .values import count, seed
 
@@ -136,7 +136,7 @@ def _show_progress(done: int, total: int) -> None:
 
 def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) -> None:
     """Start the command line on several ranks, as a user would."""
-    from ..launch import find_mpirun, mpirun_command, mpirun_environment
+    from ..mpi.launch import find_mpirun, mpirun_command, mpirun_environment
 
     pattern = os.path.join(glob.escape(os.path.dirname(files[0])), "obs_*.g3")
     arguments = ["coadd", pattern, "-o", str(output), "--collate"]
@@ -201,7 +201,7 @@ def _compare(files: tuple[str, ...], output: Path) -> None:
 
 
 def _planes(frame: Any) -> dict[str, Any]:
-    from ..skymaps import maps_of
+    from ..maps.mapframe import maps_of
 
     return maps_of(frame, str(frame["Id"]))
 
@@ -217,7 +217,7 @@ def _difference(mine: Any, theirs: Any) -> float:
 def _draw(coadd: Path, picture: Path, n_observations: int) -> Path:
     from spt3g import core
 
-    from ..plot import plot_coadd
+    from ..report.plot import plot_coadd
 
     frame = next(frame for frame in core.G3File(str(coadd)) if frame["Id"] == "Coadd150GHz")
     kind = "flat-sky" if "flat" in picture.name else "HEALPix"

@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..comm import OneProcess, world_rank
 from ..errors import InputError
-from ..interrupts import Progress, progress_told
-from ..ledger import unit_of
+from ..mpi.communicators import OneProcess, world_rank
+from ..mpi.interrupts import Progress, progress_told
+from ..pipeline.ledger import unit_of
 from .exits import result
 
 DESCRIPTION = """\
@@ -40,7 +40,7 @@ def run(options: argparse.Namespace) -> None:
     """Print them, on one rank."""
     if world_rank() != 0:
         return
-    from ..digests import total
+    from ..maps.digest import total
 
     for place, file in enumerate(options.files):
         done = Progress(place, len(options.files), "files were done")
@@ -60,8 +60,8 @@ def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
     """Of each Map frame its Id, and the digests of its maps."""
     from spt3g import core
 
-    from ..digests import digest
-    from ..mapreader import MapReader
+    from ..coadd.mapreader import MapReader
+    from ..maps.digest import digest
 
     found = [
         (frame.get("Id", ""), digest(frame, str(unit_of(frame))))

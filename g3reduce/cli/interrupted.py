@@ -12,10 +12,10 @@ from types import FrameType
 from typing import Any
 
 from .. import temporary
-from ..comm import world_rank
-from ..interrupts import Progress
-from ..jobend import FORWARDING_S, INTERRUPTED, abort
-from ..launchers import launched
+from ..mpi.communicators import world_rank
+from ..mpi.interrupts import Progress
+from ..mpi.jobend import FORWARDING_S, INTERRUPTED, abort
+from ..mpi.launchers import launched
 
 # Seconds within which all ranks hear of a Ctrl-C that a launcher passes on to all of them.
 _TOGETHER_S = 1.0

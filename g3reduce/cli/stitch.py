@@ -8,12 +8,12 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
-from ..inputs import SUFFIXES
+from ..g3files.names import SUFFIXES
 from .exits import say
 from .values import count
 
 if TYPE_CHECKING:
-    from ..comm import Comm
+    from ..mpi.communicators import Comm
     from ..stitching.summary import StitchedSummary
 
 DESCRIPTION = """\
@@ -138,7 +138,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> None:
     """Stitch, and say what was done."""
-    from .. import comm as communicators
+    from ..mpi import communicators
 
     start = time.perf_counter()
     output: str = options.output_file

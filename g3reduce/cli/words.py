@@ -10,7 +10,7 @@ import argparse
 import glob
 from collections.abc import Iterator, Sequence
 
-from ..inputs import SUFFIXES
+from ..g3files.names import SUFFIXES
 
 
 def files_last(words: Sequence[str], options: dict[str, argparse.Action]) -> list[str]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .reduction import SUM, Reduction
+from ..arrays.reduction import SUM, Reduction
 
 if TYPE_CHECKING:
+    from .counts import count, maximum, minimum, total
     from .covariances import Covariance, covariance
     from .histograms import Histogram, histogram
     from .moments import MeanVariance, map_mean_and_variance, mean, mean_and_variance
-    from .numbers import count, maximum, minimum, total
     from .scatter import ChiSquare, chi_square
     from .sketches import quantiles
     from .spectra import Spectra, mean_psd
@@ -28,17 +28,17 @@ _HOME = {
     "MeanVariance": "moments",
     "Spectra": "spectra",
     "chi_square": "scatter",
-    "count": "numbers",
+    "count": "counts",
     "covariance": "covariances",
     "histogram": "histograms",
     "map_mean_and_variance": "moments",
-    "maximum": "numbers",
+    "maximum": "counts",
     "mean": "moments",
     "mean_and_variance": "moments",
     "mean_psd": "spectra",
-    "minimum": "numbers",
+    "minimum": "counts",
     "quantiles": "sketches",
-    "total": "numbers",
+    "total": "counts",
 }
 
 __all__ = [

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .reduction import Reduction
+from ..arrays.reduction import Reduction
 from .taking import as_floats, require_same_shape, taker
 
 Array = NDArray[Any]

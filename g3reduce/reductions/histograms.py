@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arrays.reduction import Reduction
 from ..errors import UsageError
-from .reduction import Reduction
 from .taking import What, as_array, extractor, name_of
 
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .reduction import Reduction
+from ..arrays.reduction import Reduction
 from .taking import What, as_floats, extractor, name_of, require_same_shape
 
 Array = NDArray[Any]

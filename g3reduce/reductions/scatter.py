@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .reduction import Reduction
+from ..arrays.reduction import Reduction
 from .taking import What, as_floats, name_of, require_same_shape, taker
 
 Array = NDArray[Any]

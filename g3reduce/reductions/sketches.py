@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arrays.reduction import Reduction
 from ..errors import UsageError
-from .reduction import Reduction
 from .taking import What, as_floats, extractor, name_of
 
 

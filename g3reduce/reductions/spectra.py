@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dropped import detectors_of, samples_of
+from ..arrays.reduction import Reduction
 from ..errors import UsageError
-from .reduction import Reduction
+from ..g3files.dropped import detectors_of, samples_of
 from .taking import What, name_of, taker
 
 Array = NDArray[Any]

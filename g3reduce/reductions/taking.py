@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dropped import samples_of
 from ..errors import UsageError
+from ..g3files.dropped import samples_of
 
 # The name of a key of frames, or a function of a frame that returns None if it takes no part.
 What = str | Callable[[Any], Any]

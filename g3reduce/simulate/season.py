@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from ..errors import UsageError
-from ..output import write_frames
+from ..pipeline.output import write_frames
 from .observe import observe
 from .sky import Sky, cmb_sky
 from .telescope import Survey

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core, maps
 
-from ..interrupts import Interrupts
+from ..mpi.interrupts import Interrupts
 from .sky import Sky
 from .telescope import POINTING, Survey, focalplane, raster
 

@@ -8,16 +8,16 @@ from functools import partial
 import numpy as np
 from spt3g import core
 
-from .. import comm as communicators
 from ..errors import InputError, MismatchError, UsageError
-from ..filenames import PathLike, name_of_output, names_of_files, refuse_repeated
-from ..interrupts import Progress, progress_told
-from ..observations import keys_of_observations
-from ..output import publish
-from ..outputfile import OutputFile
-from .frames import FLAGS, StitchedScan, keys_beside
+from ..g3files.outputfile import OutputFile
+from ..mpi import communicators
+from ..mpi.interrupts import Progress, progress_told
+from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
+from ..pipeline.observations import keys_of_observations
+from ..pipeline.output import publish
 from .preface import Origin, Place, Prefaces, unwritten
 from .scanfiles import ScanFiles
+from .scanframes import FLAGS, StitchedScan, keys_beside
 from .scans import ScanKeys
 from .stitch import StitchedObservation, stitch
 from .summary import StitchedSummary

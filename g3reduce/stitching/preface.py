@@ -9,11 +9,10 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from spt3g import core
 
-from .. import comm as communicators
-from .. import transfer
-from ..blockhead import digests_of, join
-from ..ledger import Unit, unit_of
-from ..observations import name_of_observation
+from ..mpi import communicators, transfer
+from ..pipeline.blockhead import digests_of, join
+from ..pipeline.ledger import Unit, unit_of
+from ..pipeline.observations import name_of_observation
 
 _TYPES = core.G3FrameType
 _KINDS = (_TYPES.Observation, _TYPES.Wiring, _TYPES.Calibration, _TYPES.PipelineInfo)

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..mpi.swap import PIECE, swap
 from .layout import Share
 from .placed import PlacedScan
 from .scans import Flags, Scan
-from .swap import PIECE, swap
 from .timeline import Timeline
 
 Array = NDArray[Any]

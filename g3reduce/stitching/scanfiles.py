@@ -8,13 +8,12 @@ from typing import Any, NamedTuple
 
 from spt3g import core
 
-from .. import comm as communicators
-from .. import waiting
-from ..accumulate import MPIAccumulator
-from ..distribute import MPIFileReader
-from ..interrupts import progress_told
-from ..ledger import Unit, attach, unit_of, where_of
-from ..observations import ObservationNames
+from ..mpi import communicators, waiting
+from ..mpi.interrupts import progress_told
+from ..pipeline.accumulator import MPIAccumulator
+from ..pipeline.ledger import Unit, attach, unit_of, where_of
+from ..pipeline.observations import ObservationNames
+from ..pipeline.reader import MPIFileReader
 from .preface import Origin, Prefaces
 from .scans import Scan, ScanKeys
 

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from ..dropped import detectors_of, dropped_of_all
 from ..errors import InputError, UsageError
-from ..ledger import where_of
-from ..observations import ObservationNames
+from ..g3files.dropped import detectors_of, dropped_of_all
+from ..pipeline.ledger import where_of
+from ..pipeline.observations import ObservationNames
 from .flags import INVALID as INVALID
 from .flags import Flags as Flags
 from .flags import as_flags, flag_missing, missing_samples, unexpected

@@ -12,11 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from .. import comm as communicators
-from ..accumulate import MPIAccumulator
-from ..dropped import NANMASK
 from ..errors import InputError, UsageError
-from ..ledger import where_of
+from ..g3files.dropped import NANMASK
+from ..mpi import communicators
+from ..pipeline.accumulator import MPIAccumulator
+from ..pipeline.ledger import where_of
 from .filling import fill_in
 from .header import ScanHeader
 from .layout import DISTRIBUTIONS, Share, shares_of

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .costs import Machine, Profile
+from .join import Reduced, reduce
 from .measure import measure
-from .reducing import Reduced, reduce
 from .registry import AUTO, RESULTS, Strategy, check, names, predict, register, register_strategy
 from .statistics import Statistics
 from .traffic import Traffic

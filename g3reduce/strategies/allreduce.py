@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import log2
 
-from .. import transfer
-from ..blocks import Blocks
-from ..reductions.reduction import Reduction
+from ..arrays.blocks import Blocks
+from ..arrays.reduction import Reduction
+from ..mpi import transfer
 from .costs import Profile
 from .rows import Scratch, cuts, read, together, union_of_rows
 from .traffic import Traffic

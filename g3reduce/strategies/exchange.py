@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import transfer
-from ..blocks import Blocks
-from ..reductions.reduction import Reduction
+from ..arrays.blocks import Blocks
+from ..arrays.reduction import Reduction
+from ..mpi import transfer
 from .rows import Scratch, combine_into, cuts
 from .traffic import Traffic
 

@@ -10,9 +10,9 @@ from typing import TypeAlias, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import memory
-from ..nodes import Nodes
+from ..arrays import memory
 from .costs import Machine
+from .nodes import Nodes
 
 T = TypeVar("T")
 Array: TypeAlias = "NDArray[np.float64]"

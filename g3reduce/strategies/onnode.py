@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import comm as communicators
-from .. import memory
-from ..blocks import Blocks, Rows, distinct
+from ..arrays import memory
+from ..arrays.blocks import Blocks, Rows, distinct
+from ..arrays.memory import Stretch
+from ..arrays.reduction import Reduction
 from ..errors import G3ReduceError
-from ..memory import Stretch
-from ..nodes import SHARED_MEMORY, Nodes
-from ..reductions.reduction import Reduction
+from ..mpi import communicators
+from .nodes import SHARED_MEMORY, Nodes
 from .rows import Scratch, combine_into, cuts, rows_on_each
 from .shares import bounds_of
 

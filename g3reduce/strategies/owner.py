@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..blocks import Blocks, Rows
-from ..reductions.reduction import Reduction
+from ..arrays.blocks import Blocks, Rows
+from ..arrays.reduction import Reduction
 from . import shares
 from .costs import Profile
 from .rows import SCRATCH, Scratch, combine_into, read, union_of_rows

@@ -6,8 +6,8 @@ from math import log2
 
 import numpy as np
 
-from ..blocks import Blocks
-from ..reductions.reduction import Reduction
+from ..arrays.blocks import Blocks
+from ..arrays.reduction import Reduction
 from . import shares
 from .costs import Profile
 from .rows import SCRATCH, Scratch, cuts, read, union_of_rows

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..blocks import Blocks
+from ..arrays.blocks import Blocks
+from ..arrays.reduction import Reduction
 from ..errors import UsageError
-from ..reductions.reduction import Reduction
 from .allreduce import Allreduce
 from .costs import Profile
 from .gather import Gather

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..blocks import Blocks, Rows
-from ..reductions.reduction import Reduction
+from ..arrays.blocks import Blocks, Rows
+from ..arrays.reduction import Reduction
 from .traffic import Traffic
 
 if TYPE_CHECKING:

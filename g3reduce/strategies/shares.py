@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from ..blocks import Blocks, Rows
+from ..arrays.blocks import Blocks, Rows
 from .traffic import Traffic
 
 

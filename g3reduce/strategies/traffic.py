@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .. import transfer
+from ..mpi import transfer
 
 if TYPE_CHECKING:
     from mpi4py import MPI

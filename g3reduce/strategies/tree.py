@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ..blocks import Blocks
-from ..reductions.reduction import Reduction
+from ..arrays.blocks import Blocks
+from ..arrays.reduction import Reduction
 from . import exchange
 from .costs import Profile
 from .traffic import Traffic

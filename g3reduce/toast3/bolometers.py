@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from spt3g import calibration as _calibration  # noqa: F401  # without it frames do not give them
 
 from ..errors import InputError
-from ..ledger import Unit, unit_of
+from ..pipeline.ledger import Unit, unit_of
 
 Column = NDArray[Any]
 

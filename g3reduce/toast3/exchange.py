@@ -7,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import comm as communicators
-from .. import foreign
+from ..mpi import communicators, foreign
 from ..stitching.filling import fill_in
 from ..stitching.layout import Share
 from ..stitching.restitch import Samples, restitch

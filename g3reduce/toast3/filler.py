@@ -9,12 +9,11 @@ from typing import Any
 
 from spt3g import core
 
-from .. import comm as communicators
-from .. import foreign
-from ..accumulate import MPIAccumulator
-from ..endmodule import at_the_end
 from ..errors import InputError, UsageError
-from ..ledger import unit_of
+from ..mpi import communicators, foreign
+from ..pipeline.accumulator import MPIAccumulator
+from ..pipeline.endmodule import at_the_end
+from ..pipeline.ledger import unit_of
 from ..stitching.scans import ScanExtractor
 from ..stitching.stitch import read_scans, timelines_of
 from ..stitching.timeline import Timeline, check_choices
@@ -22,9 +21,9 @@ from .bolometers import Bolometers, BolometerWatch, join_bolometers
 from .calibrations import owners_of
 from .exchange import bring_samples
 from .focalplane import make_focalplane, units_of
+from .groups import deal, toast_ranks
 from .importing import load_toast
 from .observation import EmptyObservation, name_in_toast, require_samples
-from .ranks import deal, toast_ranks
 
 logger = logging.getLogger(__name__)
 

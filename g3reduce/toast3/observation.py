@@ -10,7 +10,7 @@ import numpy as np
 from spt3g import core
 
 from ..errors import InputError
-from ..filenames import as_file_name
+from ..pipeline.filenames import as_file_name
 from ..stitching.layout import Share
 from ..stitching.restitch import Samples
 from ..stitching.scans import INVALID

@@ -18,8 +18,8 @@ import time
 from types import FrameType
 from typing import Any
 
-from .. import comm as communicators
-from .. import interrupts, temporary
+from .. import temporary
+from ..mpi import communicators, interrupts
 
 # Those for which pshmem, TOAST's shared memory, installs a handler.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)

@@ -13,12 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import comm as communicators
-from .. import foreign
 from ..errors import OutputError
-from ..filenames import PathLike, names_of_files, refuse_repeated
-from ..output import publish, tell_of_others
-from ..outputfile import OutputFolder
+from ..g3files.outputfile import OutputFolder
+from ..mpi import communicators, foreign
+from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
+from ..pipeline.output import publish, tell_of_others
 from ..stitching.scanfiles import read_files
 from ..stitching.summary import StitchedSummary
 from .filler import TOASTFiller

@@ -1,0 +1,1 @@
+"""How runs are timed, started on ranks, and shown."""

@@ -1,0 +1,1 @@
+"""Numpy under the sums: memory, rows of blocks, an operation as data, exact arithmetic."""

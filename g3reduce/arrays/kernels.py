@@ -1,0 +1,68 @@
+"""Which loops make exact sums: numpy's, or those that numba compiles. Both give the same bits."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import os
+from typing import Any
+
+from ..errors import UsageError
+
+logger = logging.getLogger(__name__)
+
+# What this variable of the environment names is used from the first value on.
+KERNELS, NUMBA, NUMPY = "G3REDUCE_KERNELS", "numba", "numpy"
+
+# To load numba takes as long as it saves on so many values. Small coadds end sooner without it, and
+# so many ranks do not all look for its files.
+_WORTHWHILE = 200_000_000
+
+_added = 0
+
+
+def check() -> None:
+    """Check what the environment asks for.
+
+    Raises
+    ------
+    UsageError
+        If there are no such kernels, or numba is asked for and cannot be used.
+    """
+    asked = os.environ.get(KERNELS, "")
+    if asked not in ("", NUMBA, NUMPY):
+        raise UsageError(f"{KERNELS}={asked} in the environment; expected {NUMBA} or {NUMPY}.")
+    if asked == NUMBA and _load()[0] is None:
+        raise UsageError(
+            f"{KERNELS}={NUMBA} in the environment, but numba cannot be used ({_load()[1]}). "
+            "Install the extra 'fast', or leave the variable out."
+        )
+
+
+def compiled(n_values: int = 0) -> Any:
+    """The module `g3reduce.arrays.compiled`, or None where numpy is to be used.
+
+    Parameters
+    ----------
+    n_values : int
+        How many values are about to be added.
+    """
+    global _added
+    _added += n_values
+    asked = os.environ.get(KERNELS)
+    if asked == NUMPY or (not asked and _added < _WORTHWHILE):
+        return None
+    return _load()[0]
+
+
+@functools.cache
+def _load() -> tuple[Any, str]:
+    """The module, or None and why not."""
+    try:
+        from . import compiled as module
+    except Exception as error:  # a compiler, and the files that it keeps, can fail in many ways
+        why = f"{type(error).__name__}: {error}".splitlines()[0]
+        logger.info("Exact sums are added by numpy; numba cannot be used: %s", why)
+        return None, why
+    logger.info("Exact sums are added by loops that numba compiled.")
+    return module, ""

@@ -1,0 +1,1 @@
+"""Coadds: `MPIMapCoadder`, `coadd_files`, and what they share."""

@@ -1,0 +1,397 @@
+"""The coadder: an end-of-pipeline module that sums map frames over all ranks."""
+
+from __future__ import annotations
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, NamedTuple
+
+from spt3g import core
+
+from .. import strategies
+from ..arrays.arithmetic import Exactness
+from ..errors import UsageError
+from ..g3files.maps import MAP_KEYS
+from ..maps import mapframe
+from ..maps.finite import check_nonfinite
+from ..maps.mapsum import MapSum
+from ..maps.shards import Shard
+from ..mpi import communicators
+from ..mpi.jobend import must_end
+from ..pipeline.arguments import check_flags
+from ..pipeline.endmodule import PipelinePlace, at_the_end
+from ..pipeline.ledger import check_on_duplicate, unit_of
+from ..strategies.nodes import memory_for
+from .coaddframe import CoaddFrame
+from .intake import Accepted, Intake
+from .joining import join_coadds
+from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
+from .subclassing import LikeCoaddMaps
+
+logger = logging.getLogger(__name__)
+
+
+class _Checked(NamedTuple):
+    """What the constructor makes of its arguments."""
+
+    members: Membership
+    pol_conv: Any
+    root: int
+    exactness: Exactness | None
+
+
+class MPIMapCoadder(LikeCoaddMaps):
+    """Coadd map frames over all ranks; an end-of-pipeline G3 module.
+
+    The arguments and results are those of `spt3g.maps.CoaddMaps`, with the sum taken over the
+    communicator. Each rank adds the frames that its pipeline brings. At the end of processing
+    the ranks join their sums: afterwards `coadd_frame` and `coadd_frames` hold the result, and on
+    `root` the frames also go down the pipeline, so that one writer there just works.
+
+    T, Q, U, the weights (Wpol or Wunpol) and the hits (H) are summed. Maps that do not agree in
+    geometry, units, coordinate system, weighting or polarization are refused before anything
+    wrong is summed. Frames of input are never changed. The coadd is stored as the input was
+    (dense, sparse, ring-sparse, indexed-sparse; where these mix, like the fullest).
+
+    Each coadd frame has, besides the maps, its ``Id``; ``InputMapIds``, the Ids of all maps in
+    it; and ``InputFiles``, their files (if the frames come from `MPIFileReader`, or from a
+    ``G3Reader`` with ``track_filename=True``). Coadds of coadds list the original ones.
+
+    As in spt3g, a subclass may override `get_map_id` to say under which Id a frame counts. It is
+    called once for each Map frame, before anything else is done with it.
+
+    Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
+    the first of a pipeline, because spt3g does not tell that one of the end.
+
+    Parameters
+    ----------
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    map_ids : str or list of str, optional
+        Ids of maps to include. Default: all.
+    output_map_id : str
+        Id of the coadd. With `collate`, a prefix to the input's Id.
+    collate : bool
+        Coadd maps of each Id separately.
+    weighted : bool
+        Make sure that weights have been applied: unweighted maps that come with weights are
+        weighted in a copy. Otherwise maps are added as they are.
+    ignore_missing_weights : bool
+        Do not warn of weighted maps without weights, and let frames with and without weights go
+        into one coadd.
+    drop_input_frames : bool
+        Take frames that went into a coadd out of the pipeline; and those that did not, if
+        a reader of g3reduce has shared them out, or a writer on one rank would get those that
+        happened to come to this rank. (Not if another end module may stand behind this one.)
+    record_obs_id : bool
+        Write ``SourceName/ObservationID/`` in front of the Ids in ``InputMapIds``.
+    keep_outputs : bool
+        Keep the coadds in `coadd_frame` and `coadd_frames` after the end of processing.
+    assign : callable, optional
+        ``assign(frame)`` returns ``{output Id: +1 or -1}``, or None for a frame that takes no
+        part: any number of splits, bundles and sign-flip realisations in one pass. The sign goes
+        to T, Q and U; weights and hits are always added. Excludes `map_ids` and `collate`,
+        which are cases of it.
+    strategy : {"auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"}
+        How the ranks join their sums.
+    result : {"root", "all", "sharded"}
+        Which ranks get the coadds. Sharded: each rank gets a share of the pixels that were hit,
+        see `shards`, and there are no frames.
+    root : int
+        The rank on which the coadds enter the pipeline, and the one that gets them with
+        ``result="root"``.
+    on_duplicate : {"error", "sum"}
+        What to do with a frame of a file that comes a second time, on whatever rank.
+    pol_conv : {"IAU", "COSMO"} or spt3g.maps.MapPolConv, optional
+        Convert polarization to this convention (the sign of U, TU and QU). Default: conventions
+        that differ are an error.
+    reproducible : bool
+        Sum in a way that does not depend on the order, so that the coadds are the same to the bit
+        on any number of ranks. It takes two or three times the memory.
+    absmax : float or dict of str to float, optional
+        With `reproducible`, the largest absolute value of any pixel of the input, for all maps,
+        or by plane (``"Wpol.TT"``) or key (``"T"``, ``"Wpol"``). Where it is given the sums take
+        twice the memory, not three times.
+    nonfinite : {"keep", "error", "skip"}
+        What to do about NaN and infinite pixels, of maps or weights: sum them as spt3g does, so
+        that the sum is not finite either; raise; or leave each out of all maps of its frame and
+        count it, in `skipped_pixels` and in ``SkippedPixels`` of the coadd. What is not kept is
+        looked for, which takes about as long as adding.
+    metadata_lasts : bool
+        With `record_obs_id`, let the observation of a file count for those after it without one.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used or differs between ranks.
+    InputError, MismatchError, DuplicateError
+        While frames are added, or, at the end, on all ranks; with file, frame and both values.
+
+    Examples
+    --------
+    A script for ``mpirun -n 8 python coadd.py obs*.g3``:
+
+    >>> coadder = MPIMapCoadder(comm, collate=True)  # doctest: +SKIP
+    >>> pipe = core.G3Pipeline()  # doctest: +SKIP
+    >>> pipe.Add(MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])  # doctest: +SKIP
+    >>> pipe.Add(coadder)  # doctest: +SKIP
+    >>> pipe.Run()  # doctest: +SKIP
+    >>> coadder.coadd_frames["150GHz"]["T"]  # on rank 0  # doctest: +SKIP
+
+    Two halves and their difference, in one pass:
+
+    >>> def halves(frame):
+    ...     first = unit_of(frame).file < "obs_0500.g3"
+    ...     return {"first" if first else "second": 1, "difference": 1 if first else -1}
+    """
+
+    def __init__(
+        self,
+        mpicomm: communicators.Comm | None = None,
+        map_ids: str | Sequence[str] | None = None,
+        output_map_id: str = "Coadd",
+        collate: bool = False,
+        weighted: bool = True,
+        ignore_missing_weights: bool = False,
+        drop_input_frames: bool = False,
+        record_obs_id: bool = False,
+        keep_outputs: bool = True,
+        *,
+        assign: Assign | None = None,
+        strategy: str = "auto",
+        result: str = "root",
+        root: int = 0,
+        on_duplicate: str = "error",
+        pol_conv: Any = None,
+        reproducible: bool = False,
+        absmax: float | Mapping[str, float] | None = None,
+        nonfinite: str = "keep",
+        metadata_lasts: bool = False,
+    ):
+        self._comm = communicators.private(mpicomm)
+        flags = {
+            "collate": collate,
+            "weighted": weighted,
+            "ignore_missing_weights": ignore_missing_weights,
+            "record_obs_id": record_obs_id,
+            "metadata_lasts": metadata_lasts,
+            "reproducible": reproducible,
+        }
+
+        def check() -> _Checked:
+            check_flags(**flags, drop_input_frames=drop_input_frames, keep_outputs=keep_outputs)
+            members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
+            members.check()
+            self._check_get_map_id(assign)
+            check_on_duplicate(on_duplicate)
+            check_nonfinite(nonfinite)
+            strategies.check(strategy, result)
+            return _Checked(
+                members,
+                mapframe.as_pol_conv(pol_conv),
+                communicators.rank_of(root, self._comm),
+                Exactness.of(reproducible, absmax, MAP_KEYS),
+            )
+
+        self._members, pol_conv_of_sums, self._root, exactness = communicators.collectively(
+            self._comm, check
+        )
+        self._ignore_missing_weights = ignore_missing_weights
+        self._drop_input_frames = drop_input_frames
+        self._keep_outputs = keep_outputs
+        self._result = result
+        self._once = on_duplicate == "error"
+        self._strategy = strategy
+        communicators.same_everywhere(
+            self._comm,
+            "The arguments of MPIMapCoadder",
+            {
+                "map_ids": self._members.map_ids,
+                "output_map_id": output_map_id,
+                **{name: bool(value) for name, value in flags.items()},
+                "assign": "given" if assign else None,
+                "strategy": strategy,
+                "result": result,
+                "root": self._root,
+                "on_duplicate": on_duplicate,
+                "pol_conv": str(pol_conv),
+                "absmax": exactness and sorted(exactness.bounds.items()),
+                "nonfinite": nonfinite,
+            },
+        )
+        self._intake = Intake(
+            self._members,
+            functools.partial(
+                MapSum.of,
+                require_weights=not ignore_missing_weights,
+                memory=memory_for(self._comm),
+                in_maps=self._comm.size == 1 and keep_outputs,
+                exactness=exactness,
+            ),
+            record_obs_id=record_obs_id,
+            metadata_lasts=metadata_lasts,
+            once=self._once,
+            weighted=weighted,
+            pol_conv=pol_conv_of_sums,
+            nonfinite=nonfinite,
+            ignore_missing_weights=ignore_missing_weights,
+            rank=communicators.describe_rank(self._comm),
+        )
+        self._place = PipelinePlace()
+        self._outputs: dict[str, Any] = {}
+        self._shards: dict[str, Shard] = {}
+        self._statistics = strategies.Statistics()
+        self._skipped: dict[str, int] = {}
+        self._ended = False
+        if self._comm.size > 1:
+            must_end(self)
+
+    @property
+    def shard(self) -> Shard | None:
+        """This rank's share of the coadd, after ``result="sharded"``; like `coadd_frame`."""
+        self._members.require_one("shards")
+        return next(iter(self.shards.values()), None)
+
+    @property
+    def shards(self) -> dict[str, Shard]:
+        """This rank's shares of the coadds, after ``result="sharded"``; like `coadd_frames`."""
+        return at_the_end(self._ended, self._shards, "coadd")
+
+    @property
+    def statistics(self) -> strategies.Statistics:
+        """What this rank did to join its sums with those of others, after the end of processing."""
+        return at_the_end(self._ended, self._statistics, "coadd")
+
+    @property
+    def skipped_pixels(self) -> dict[str, int]:
+        """How many pixels were left out of the frames of each coadd, by name, on all ranks.
+
+        With ``nonfinite="skip"``, after the end of processing.
+        """
+        return at_the_end(self._ended, self._skipped, "coadd")
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there are sums here that were not joined with those of the other ranks."""
+        return (self._place.begun or bool(self._intake.coadds)) and not self._ended
+
+    def __call__(self, frame: Any) -> Any:
+        """Take the next frame of the pipeline (spt3g calls this)."""
+        known = self._place.see(frame, self)
+        if frame.type == core.G3FrameType.EndProcessing:
+            outputs = self.finish()
+            return [*outputs, frame] if self._comm.rank == self._root else None
+        if known:
+            return None
+        self.observe(frame)
+        if frame.type != core.G3FrameType.Map:
+            return None
+        accepted = self.accept(frame)
+        if accepted is False:
+            return False
+        if accepted:
+            self.add_accepted([accepted])
+        dropped = self._drop_input_frames and (accepted or self._is_of_this_rank(frame))
+        return False if dropped else None
+
+    def observe(self, frame: Any) -> None:
+        """Learn from a frame of any type to which observation the maps after it belong."""
+        self._intake.observe(frame)
+
+    def add(self, frame: Any) -> bool:
+        """Add a Map frame to the coadds to which it belongs, or to none of them if it is refused.
+
+        Returns
+        -------
+        bool
+            Whether it belongs to any.
+        """
+        accepted = self.accept(frame)
+        if accepted:
+            self.add_accepted([accepted])
+        return bool(accepted)
+
+    def accept(self, frame: Any) -> Accepted | Literal[False] | None:
+        """Take a Map frame that `add_accepted` is to add: the first half of `add`.
+
+        Returns
+        -------
+        Accepted, None or False
+            None if it belongs to no coadd, False if it is not even to go on.
+        """
+        if self._ended:
+            raise UsageError("This coadder has ended its work; make a new one for more frames.")
+        communicators.require_rank(self._comm)
+        return self._intake.accept(frame, lambda: self.get_map_id(frame))
+
+    def add_accepted(self, accepted: Sequence[Accepted]) -> None:
+        """Add frames, several at once, which is faster than one after the other."""
+        self._intake.add(accepted)
+
+    def finish(self) -> list[Any]:
+        """Join the sums of all ranks; what happens at the end of processing. Collective.
+
+        Returns
+        -------
+        list of spt3g.core.G3Frame
+            The coadds, on the ranks that hold them.
+        """
+        outputs = {name: coadd.to_frame() for name, coadd in self.join().items()}
+        self._place.leave(outputs.values())
+        frames = list(outputs.values())
+        self._outputs = outputs
+        if not self._keep_outputs:
+            self.reset()
+        return frames
+
+    def join(self) -> dict[str, CoaddFrame]:
+        """Join the sums of all ranks, without making frames of them. Collective.
+
+        Returns
+        -------
+        dict of str to CoaddFrame
+            The coadds, on the ranks that hold them.
+        """
+        if self._ended:
+            raise UsageError("This coadder has ended its work already.")
+        self._ended = True
+        self._place.end_together(self._comm, self._intake.require_all_added)
+        self._intake.complete_provenance(self._comm)
+        names, joined, self._statistics, self._skipped = join_coadds(
+            self._comm,
+            self._intake.coadds,
+            self._strategy,
+            result=self._result,
+            root=self._root,
+            once=self._once,
+            require_weights=not self._ignore_missing_weights,
+        )
+        self._intake.coadds.clear()
+        warn_of_mixed_ids(self._comm, self._members)
+        if not names and self._comm.rank == self._root:
+            logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
+        if self._result == "sharded":
+            if self._keep_outputs:
+                self._shards = {name: coadd.total.shard() for name, coadd in joined.items()}
+            return {}
+        return {
+            name: CoaddFrame(self._members.frame_id(name), coadd.total, coadd.ledger)
+            for name, coadd in joined.items()
+        }
+
+    def discard(self) -> None:
+        """Forget all that was added, after an error that all ranks know of."""
+        self._intake.coadds.clear()
+
+    def _check_get_map_id(self, assign: Assign | None) -> None:
+        if assign and type(self).get_map_id is not MPIMapCoadder.get_map_id:
+            raise UsageError(
+                "assign says which coadd a frame goes to, and so does get_map_id of "
+                f"{type(self).__name__}: have one or the other."
+            )
+
+    def _is_of_this_rank(self, frame: Any) -> bool:
+        """Whether a frame is here because of the schedule, and nobody behind may want it."""
+        unit = unit_of(frame)
+        return unit is not None and not unit.shared and self._place.claim_last()

@@ -1,0 +1,234 @@
+"""The file-driven coadd: names of files in, one coadd out, on any number of ranks."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from spt3g import core
+
+from ..errors import InputError, UsageError
+from ..mpi import communicators
+from ..mpi.interrupts import Progress, progress_told
+from ..pipeline.arguments import check_flags
+from ..pipeline.filenames import name_of_output, names_of_files
+from ..pipeline.ledger import ON_DUPLICATE
+from ..pipeline.output import write_frames
+from ..pipeline.reader import MPIFileReader, check_schedule
+from .coadder import MPIMapCoadder
+from .intake import Accepted
+from .mapreader import READ_WITH as READ_WITH
+from .mapreader import MapReader as MapReader
+from .membership import Assign, as_list_of_ids
+
+# Frames that are added together at most: with more, little is gained.
+_AT_ONCE = 4
+_SMALL_AT_ONCE = 64  # of those that are in memory anyway
+
+
+def coadd_files(
+    files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    output_file: str | os.PathLike[str] | None = None,
+    *,
+    mpicomm: communicators.Comm | None = None,
+    map_ids: str | Sequence[str] | None = None,
+    output_map_id: str = "Coadd",
+    collate: bool = False,
+    weighted: bool = True,
+    ignore_missing_weights: bool = False,
+    record_obs_id: bool = False,
+    assign: Assign | None = None,
+    strategy: str = "auto",
+    result: str = "root",
+    root: int = 0,
+    on_duplicate: str = "error",
+    pol_conv: Any = None,
+    reproducible: bool = False,
+    absmax: float | Mapping[str, float] | None = None,
+    nonfinite: str = "keep",
+    metadata_lasts: bool = False,
+    schedule: str = "dynamic",
+    keep_maps: bool = True,
+) -> Any:
+    """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
+
+    Each file is read by one rank, each rank sums what it read, and the sums are joined: like
+    `spt3g.maps.coadd_map_files` on any number of ranks. Where there are few files for the ranks,
+    large ones that are not compressed are read by several, each frame by one of them.
+
+    Parameters
+    ----------
+    files : name, path or list of these
+        Input files, all of them on all ranks. Shell patterns are expanded, on rank 0.
+    output_file : name or path, optional
+        Where `root` writes the coadds. It is written beside and renamed when it is whole. Other
+        ranks may give None.
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
+strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite, metadata_lasts
+        As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
+    schedule : {"dynamic", "static"}
+        As in `MPIFileReader`.
+    keep_maps : bool
+        Whether the maps are wanted in memory. If not, they are only written, and those in the
+        frames that are returned are empty.
+
+    Returns
+    -------
+    G3Frame, dict of str to G3Frame, or None
+        The coadd; with `collate` or `assign` all coadds by Id. On ranks that do not hold the
+        result None, or an empty dictionary. With ``result="sharded"`` `Shard` objects instead.
+
+    Raises
+    ------
+    InputError
+        On all ranks, if a file is missing, broken or no .g3 file, if maps do not agree, or if
+        there is no map to coadd. The ranks that were well raise `RemoteError`. Nothing is written.
+    UsageError
+        As `MPIMapCoadder`, or if there is an output file for a sharded result.
+    OutputError
+        On all ranks, if the output cannot be written.
+
+    Examples
+    --------
+    >>> coadd = coadd_files(["obs1.g3", "obs2.g3"], "coadd.g3")  # doctest: +SKIP
+    >>> coadd["T"], list(coadd["InputFiles"])  # doctest: +SKIP
+    """
+    comm = communicators.private(mpicomm)
+    check_all = functools.partial(_check_arguments, output_file, result, schedule, keep_maps)
+    inputs = communicators.collectively(comm, lambda: check_all(files))
+    coadder = MPIMapCoadder(
+        comm,
+        map_ids=map_ids,
+        output_map_id=output_map_id,
+        collate=collate,
+        weighted=weighted,
+        ignore_missing_weights=ignore_missing_weights,
+        record_obs_id=record_obs_id,
+        keep_outputs=keep_maps or result == "sharded",
+        assign=assign,
+        strategy=strategy,
+        result=result,
+        root=root,
+        on_duplicate=on_duplicate,
+        pol_conv=pol_conv,
+        reproducible=reproducible,
+        absmax=absmax,
+        nonfinite=nonfinite,
+        metadata_lasts=metadata_lasts,
+    )
+    names = names_of_files(comm, inputs, once=on_duplicate == ON_DUPLICATE[0])
+    output = name_of_output(comm, output_file, names, root)
+    try:
+        reader = MapReader(comm, [names], schedule=schedule)
+        with progress_told(reader.progress):
+            found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
+        wanted = as_list_of_ids(map_ids)
+        communicators.collectively(comm, lambda: _require_maps(len(names), wanted, found))
+        with progress_told(lambda: Progress.all_read(len(names), "their sums were being joined")):
+            coadds = coadder.join()
+    finally:
+        coadder.discard()
+    if output is not None:
+        with progress_told(lambda: Progress.all_read(len(names), "the coadd was being written")):
+            write_frames(output, coadds.values(), comm, root)
+    if result == "sharded":
+        made: dict[str, Any] = coadder.shards
+    else:
+        made = {
+            name: coadd.to_frame() if keep_maps else coadd.outline()
+            for name, coadd in coadds.items()
+        }
+    return made if collate or assign is not None else next(iter(made.values()), None)
+
+
+def _check_arguments(
+    output_file: object, result: str, schedule: str, keep_maps: bool, files: Any
+) -> list[str | os.PathLike[str]]:
+    """The names of input files, if all arguments can be used."""
+    check_schedule(schedule)
+    check_flags(keep_maps=keep_maps)
+    several = isinstance(files, Iterable) and not isinstance(files, str | bytes | os.PathLike)
+    names: list[Any] = list(files) if several else [files]
+    if not all(isinstance(name, str | os.PathLike) for name in names):
+        raise UsageError(f"files is {files!r}; expected the name of a file, or a list of names.")
+    if output_file is not None and not isinstance(output_file, str | os.PathLike):
+        raise UsageError(f"output_file is {output_file!r}; expected the name of a file, or None.")
+    if output_file is not None and result == "sharded":
+        raise UsageError(
+            'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
+            'choose another result ("root", "all").'
+        )
+    return names
+
+
+class _Found(NamedTuple):
+    """Map frames that were read on all ranks: how many of each Id, and how many were taken."""
+
+    by_id: Counter[str]
+    taken: int
+
+
+def _at_once(n_files: int, n_ranks: int) -> int:
+    """How many frames are added together: as many as pay, but no rank should wait for them."""
+    return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
+
+
+def _most(frame: Accepted, at_once: int) -> int:
+    """How many frames like this one are added together."""
+    if frame.small:
+        return _SMALL_AT_ONCE
+    # What is not in its file any more would be held several times.
+    return at_once if frame.in_file else 1
+
+
+def _feed(
+    comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReader, at_once: int
+) -> _Found:
+    """Bring all frames to the coadder, on all ranks."""
+    failure: Exception | None = None
+    by_id: Counter[str] = Counter()
+    taken = 0
+    accepted: list[Accepted] = []
+    try:
+        for frame in reader:
+            coadder.observe(frame)
+            if frame.type != core.G3FrameType.Map:
+                continue
+            by_id[str(frame.get("Id", None))] += 1
+            if one := coadder.accept(frame):
+                taken += 1
+                accepted.append(one)
+            if accepted and len(accepted) >= _most(accepted[-1], at_once):
+                coadder.add_accepted(accepted)
+                accepted.clear()
+        coadder.add_accepted(accepted)
+    except Exception as error:  # whatever it is, the other ranks must hear of it
+        failure = error
+        reader.stop()
+    communicators.agree(comm, failure)  # and so all are here
+    everywhere = comm.allgather((by_id, taken))
+    return _Found(sum((part for part, _ in everywhere), Counter()), sum(n for _, n in everywhere))
+
+
+def _require_maps(n_files: int, map_ids: Sequence[str] | None, found: _Found) -> None:
+    """Refuse to make an empty coadd, or one that lacks what was asked for."""
+    files = f"the {n_files} input files" if n_files > 1 else "the input file"
+    if not found.by_id:
+        raise InputError(f"There is no Map frame in {files}.")
+    listed = ", ".join(f"{map_id!r} ({count})" for map_id, count in sorted(found.by_id.items()))
+    missing = [map_id for map_id in map_ids or () if map_id not in found.by_id]
+    if missing:
+        raise InputError(
+            f"There is no map with the Id {', '.join(map(repr, missing))} in {files}; these Ids "
+            f"are there (and how often): {listed}."
+        )
+    if not found.taken:
+        raise InputError(
+            f"None of the maps in {files} belongs to any coadd; these Ids are there (and how "
+            f"often): {listed}."
+        )

@@ -1,0 +1,186 @@
+"""The collective end of a coadder: what all ranks hold becomes one set of sums."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections import Counter
+from collections.abc import Mapping
+from typing import NamedTuple, TypeAlias
+
+from .. import strategies
+from ..arrays.reduction import SUM
+from ..errors import DuplicateError
+from ..g3files.runs import RunLayout
+from ..maps.mapsum import MapSum
+from ..maps.numbering import numbers_runs
+from ..maps.summary import Summary, join
+from ..mpi import communicators
+from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
+
+
+class Coadd(NamedTuple):
+    """A sum of maps, and what went into it."""
+
+    total: MapSum
+    ledger: Ledger
+
+
+class Joined(NamedTuple):
+    """The coadds of all ranks.
+
+    Attributes
+    ----------
+    names : list of str
+        Those that there are, in the order of their input. The same on all ranks.
+    coadds : dict of str to Coadd
+        In that order, on the ranks that hold the result, or of which they hold a share; else empty.
+    statistics : Statistics
+        What this rank did to join them.
+    skipped : dict of str to int
+        How many pixels were left out of the frames of each. The same on all ranks.
+    """
+
+    names: list[str]
+    coadds: dict[str, Coadd]
+    statistics: strategies.Statistics
+    skipped: dict[str, int]
+
+
+# What ranks tell each other: by name of the coadd, its summary and its entries.
+_Told: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
+
+
+def join_coadds(
+    comm: communicators.Comm,
+    mine: Mapping[str, Coadd],
+    strategy: str,
+    *,
+    result: str,
+    root: int,
+    once: bool,
+    require_weights: bool,
+) -> Joined:
+    """Join the coadds of all ranks by name. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    mine : dict of str to Coadd
+        What this rank holds. It is used up.
+    strategy, result, root
+        How they are joined, and where the result goes.
+    once : bool
+        Refuse input that was counted on two ranks.
+    require_weights : bool
+        Refuse to join sums with weights and sums without.
+
+    Returns
+    -------
+    Joined
+
+    Raises
+    ------
+    DuplicateError, MismatchError
+        On all ranks, before anything is joined.
+    """
+    everywhere: list[_Told] = comm.allgather(
+        {name: (coadd.total.summary, coadd.ledger.entries) for name, coadd in mine.items()}
+    )
+    if once:
+        _refuse_same_sums(comm, mine, everywhere)
+
+    # In one order: all ranks must come upon the same thing first, should something be wrong.
+    names = list(dict.fromkeys(name for told in everywhere for name in told))
+    layouts = {name: _common_layout(comm, mine, everywhere, name) for name in names}
+
+    def prepare() -> dict[str, Coadd]:
+        prepared = {}
+        for name in names:
+            ledgers = [Ledger(told[name][1] if name in told else []) for told in everywhere]
+            ledger = merge(ledgers, once=once)
+            summaries = [told[name][0] for told in everywhere if name in told]
+            if name in mine:
+                total = mine[name].total
+            else:  # a rank without any such map
+                total = MapSum(join(summaries), require_weights=require_weights)
+            total.prepare(summaries, layouts[name])
+            prepared[name] = Coadd(total, ledger)
+        return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
+
+    prepared = communicators.collectively(comm, prepare)
+    if once and comm.rank == root:
+        for coadd in prepared.values():
+            coadd.ledger.warn_of_doubts()
+    joined, done = {}, []
+    for name, coadd in prepared.items():
+        blocks, statistics = strategies.reduce(
+            comm, coadd.total.blocks, SUM, strategy, result=result, root=root
+        )
+        done.append(statistics)
+        if blocks is not None:
+            coadd.total.blocks = blocks
+            coadd.total.settle()
+            joined[name] = coadd
+    whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
+    skipped = {name: coadd.total.summary.skipped for name, coadd in prepared.items()}
+    return Joined(list(prepared), joined, whole, skipped)
+
+
+def _common_layout(
+    comm: communicators.Comm, mine: Mapping[str, Coadd], everywhere: list[_Told], name: str
+) -> RunLayout | None:
+    """The runs by which all sums of a coadd number their pixels, if they do. Collective.
+
+    Ranks that have no such sum get them from the first that has.
+    """
+    numberings = [told[name][0].numbering if name in told else None for told in everywhere]
+    met = sorted({numbering for numbering in numberings if numbering is not None})
+    if len(met) != 1 or not numbers_runs(met[0]):
+        return None
+    layout = mine[name].total.layout if name in mine else None
+    if None in numberings:
+        layout = comm.bcast(layout, numberings.index(met[0]))
+    return layout
+
+
+def _order(name: str, coadd: Coadd) -> tuple[int, int, str]:
+    """Coadds come in the order of their first input, then of their names."""
+    position, index = coadd.ledger.first_place()
+    # Where no reader of ours counted the input, they stay as they came.
+    return position, index, name if position < UNPLACED else ""
+
+
+def _refuse_same_sums(
+    comm: communicators.Comm, mine: Mapping[str, Coadd], everywhere: list[_Told]
+) -> None:
+    """Notice ranks that have read the same files with a reader that does not name its frames.
+
+    Frames without a name cannot be told apart, but sums of as many of them, of the same Ids, that
+    are equal to the bit, were not made of different observations.
+    """
+    suspects: Counter[tuple[str, tuple[tuple[str, ...], ...]]] = Counter()
+    for told in everywhere:
+        for name, (_, entries) in told.items():
+            if not any(entry.unit for entry in entries):
+                suspects[name, tuple(entry.map_ids for entry in entries)] += 1
+    if max(suspects.values(), default=0) < 2:
+        return
+    digests = comm.allgather({name: coadd.total.digest() for name, coadd in mine.items()})
+    first: dict[tuple[str, bytes], int] = {}
+    for rank, (told, digest) in enumerate(zip(everywhere, digests, strict=True)):
+        for name, (_, entries) in told.items():
+            if any(entry.unit for entry in entries) or not digest[name]:
+                continue
+            other = first.setdefault((name, digest[name]), rank)
+            if other != rank:
+                communicators.agree(
+                    comm,
+                    DuplicateError(
+                        f"Ranks {other} and {rank} have summed {len(entries)} frames to the very "
+                        "same maps, so it seems that they have read the same files, which would "
+                        "be summed more than once. Share files out with MPIFileReader(mpicomm, "
+                        "[files]) instead of spt3g's G3Reader, or say "
+                        'on_duplicate="sum" if this is what you want.'
+                    ),
+                )

@@ -1,0 +1,179 @@
+"""Which coadds a map frame belongs to."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from ..errors import InputError, UsageError
+from ..mpi import communicators
+
+logger = logging.getLogger(__name__)
+
+Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
+
+
+# The coadds to which a frame belongs, with its sign in each; None if to none, and False if it is
+# not even to go on through the pipeline.
+Shares: TypeAlias = "Mapping[str, int] | Literal[False] | None"
+
+
+# Of so many Ids a warning gives the names.
+_SHOWN = 10
+
+
+@dataclass
+class Membership:
+    """The rule by which frames are shared out to coadds.
+
+    Attributes
+    ----------
+    map_ids : list of str or None
+        Ids of maps to include; None for all.
+    output_map_id : str
+        Id of the coadd, or with `collate` a prefix to the input's Id.
+    collate : bool
+        Whether maps of each Id are coadded separately.
+    assign : callable or None
+        Says of each frame which coadds it goes to, with which sign, in place of the others.
+    mixed : set of str
+        The Ids that went into one coadd though nobody asked for these, or for all.
+    """
+
+    map_ids: list[str] | None
+    output_map_id: str
+    collate: bool
+    assign: Assign | None
+    mixed: set[str] = field(default_factory=set)
+
+    @property
+    def several(self) -> bool:
+        """Whether there may be several coadds."""
+        return bool(self.collate) or self.assign is not None
+
+    def check(self) -> None:
+        """Refuse rules that cannot be, or that contradict each other.
+
+        Raises
+        ------
+        UsageError
+        """
+        if not isinstance(self.output_map_id, str):
+            raise UsageError(f"output_map_id is {self.output_map_id!r}; expected a string.")
+        if self.assign is None:
+            return
+        if not callable(self.assign):
+            raise UsageError(f"assign is {self.assign!r}; expected a function of a frame, or None.")
+        if self.collate or self.map_ids is not None:
+            raise UsageError(
+                "assign says which coadd a frame goes to, and so do map_ids and collate: "
+                "give one or the other."
+            )
+
+    def require_one(self, instead: str) -> None:
+        """Refuse to speak of the coadd where there may be several.
+
+        Parameters
+        ----------
+        instead : str
+            The attribute to be used.
+
+        Raises
+        ------
+        UsageError
+        """
+        if self.several:
+            raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
+
+    def shares(self, frame: Any, map_id: Callable[[], Any], where: Callable[[], str]) -> Shares:
+        """The coadds to which a frame belongs.
+
+        Parameters
+        ----------
+        frame : G3Frame or StoredFrame
+        map_id : callable
+            Returns the Id under which the frame counts. It is asked once, or, with `assign`, not
+            at all.
+        where : callable
+            Returns how messages name the frame.
+
+        Raises
+        ------
+        InputError, UsageError
+            If that is no Id, or no shares.
+        """
+        if self.assign is not None:
+            return _checked(self.assign(frame), where)
+        found = map_id()
+        if found is None or found is False:
+            return found
+        if not isinstance(found, str):
+            raise InputError(
+                f"{where()}: get_map_id() returned {found!r} ({type(found).__name__}); expected "
+                "a string, None for a frame that is not to be coadded, or False for one that is "
+                "to be dropped, too."
+            )
+        if self.map_ids is not None and found not in self.map_ids:
+            return None
+        if self.collate:
+            return {found: 1}
+        if self.map_ids is None:
+            self.mixed.add(found)
+        return {self.output_map_id: 1}
+
+    def frame_id(self, name: str) -> str:
+        """The Id of the frame that a coadd becomes."""
+        return self.output_map_id + name if self.collate else name
+
+
+def warn_of_mixed_ids(comm: communicators.Comm, members: Membership) -> None:
+    """Say, on the first rank, if maps of several Ids have gone into one coadd unasked.
+
+    Collective over `comm`.
+    """
+    if members.several:
+        return
+    mixed = sorted({map_id for told in comm.allgather(members.mixed) for map_id in told})
+    if len(mixed) < 2 or comm.rank != 0:
+        return
+    shown = ", ".join(map(repr, mixed[:_SHOWN])) + (", ..." if len(mixed) > _SHOWN else "")
+    logger.warning(
+        "Maps of %d Ids (%s) went into one coadd, %r. Say collate=True for a coadd of each, or "
+        "name in map_ids those that you want in one.",
+        *(len(mixed), shown, members.output_map_id),
+    )
+
+
+def _checked(shares: Any, where: Callable[[], str]) -> Shares:
+    """What a user's function returned, if it can be used."""
+    if shares is None:
+        return None
+    if not isinstance(shares, Mapping) or any(
+        not isinstance(name, str) or sign not in (1, -1) for name, sign in shares.items()
+    ):
+        raise UsageError(
+            f"assign() returned {shares!r} for {where()}; expected a dictionary of output Ids "
+            "and signs, +1 or -1, or None."
+        )
+    return shares or None
+
+
+def as_list_of_ids(map_ids: str | Sequence[str] | Set[str] | None) -> list[str] | None:
+    """A list of Ids, in an order that is the same on all ranks, from what a user may give.
+
+    Raises
+    ------
+    UsageError
+        If this names no Ids, or one of them twice.
+    """
+    if map_ids is None:
+        return None
+    expected = "expected an Id, or a list of Ids, each once, or None for all."
+    if not isinstance(map_ids, Iterable) or isinstance(map_ids, bytes | Mapping):
+        raise UsageError(f"map_ids is {map_ids!r}; {expected}")
+    ids = [map_ids] if isinstance(map_ids, str) else list(map_ids)
+    if not ids or not all(isinstance(one, str) for one in ids) or len({*ids}) < len(ids):
+        raise UsageError(f"map_ids is {ids!r}; {expected}")
+    return sorted(ids) if isinstance(map_ids, Set) else ids

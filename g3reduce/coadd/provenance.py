@@ -1,0 +1,161 @@
+"""Where the maps of a coadd come from: their files, Ids and observations."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from spt3g import core
+
+from ..errors import InputError
+from ..mpi import communicators
+from ..pipeline.ledger import Entry, Ledger, Unit, unit_of, where_of
+from ..pipeline.originals import KnownFiles
+
+# Frames that have this key say to which observation those after them belong.
+OBSERVED = "SourceName"
+
+
+class Provenance:
+    """Keeps track of the frames that come, to say of each where it comes from.
+
+    Parameters
+    ----------
+    record_obs_id : bool
+        Whether Ids are to be preceded by ``SourceName/ObservationID/``.
+    metadata_lasts : bool
+        Whether the observation of a file counts for those after it that name none.
+    """
+
+    def __init__(self, record_obs_id: bool, metadata_lasts: bool = False):
+        self._lasts = record_obs_id and metadata_lasts
+        self._unnamed: set[Unit] = set()
+        self._observation = ObservationId() if record_obs_id else None
+        self._arrived: dict[str, int] = {}
+        self._latest: Unit | None = None
+        self._known = KnownFiles()
+
+    @property
+    def observation(self) -> str | Literal[False] | None:
+        """``SourceName/ObservationID`` of the frame that came last; None if it is not known.
+
+        False if observations are not recorded.
+        """
+        if self._observation is None:
+            return False
+        return self._observation.prefix(self._latest)[:-1] or None
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type to which observation the maps after it belong."""
+        if self._observation is not None:
+            self._observation.look_at(frame)
+            self._latest = unit_of(frame)
+
+    def entry_of(self, frame: Any) -> Entry:
+        """What a ledger has to say of a map frame. To be asked once for each frame."""
+        unit = self._unit_of(frame)
+        if "InputMapIds" in frame:  # a coadd itself
+            map_ids = _strings(frame, "InputMapIds")
+        else:
+            prefix = self._observation.prefix(unit) if self._observation else ""
+            if self._lasts and unit is not None and not prefix:
+                self._unnamed.add(unit)
+            map_id = frame.get("Id", None)
+            if not isinstance(map_id, str | None):
+                raise _unexpected(frame, "Id", map_id, "a string")
+            map_ids = (prefix + map_id,) if map_id else ()
+        inputs = None
+        if "InputFiles" in frame:
+            inputs = _strings(frame, "InputFiles")
+        elif "InputMapIds" in frame:
+            inputs = ()
+        return Entry.of(unit, map_ids, inputs, self._known)
+
+    def complete(self, comm: communicators.Comm, ledgers: Iterable[Ledger]) -> None:
+        """Learn from all ranks which observation lasts over each file, once all were read.
+
+        Collective over `comm` if metadata last.
+        """
+        if not self._lasts or self._observation is None:
+            return
+        # Of a file that is read in pieces, each rank knows the end of its own last one.
+        at_end: dict[int, tuple[int, str]] = {}
+        for ends in comm.allgather(self._observation.at_end):
+            for position, end in ends.items():
+                at_end[position] = max(end, at_end.get(position, end))
+        positions = sorted(at_end)
+        for ledger in ledgers:
+            for number, entry in enumerate(ledger.entries):
+                if entry.unit in self._unnamed and entry.unit is not None:
+                    earlier = bisect_left(positions, entry.unit.position) - 1
+                    prefix = at_end[positions[earlier]][1] if earlier >= 0 else ""
+                    names = tuple(prefix + name for name in entry.map_ids)
+                    ledger.entries[number] = entry._replace(map_ids=names)
+
+    def _unit_of(self, frame: Any) -> Unit | None:
+        """The unit of a frame, also of one that comes from spt3g's own reader."""
+        unit = unit_of(frame)
+        file = getattr(frame, "_filename", None)
+        if unit is not None or not file:
+            return unit
+        # That reader does not count frames; the order of arrival tells them apart.
+        arrived = self._arrived.get(file, 0)
+        self._arrived[file] = arrived + 1
+        return Unit(file, -1 - arrived)
+
+
+def _strings(frame: Any, key: str) -> tuple[str, ...]:
+    value = frame[key]
+    if not isinstance(value, core.G3VectorString):
+        raise _unexpected(frame, key, value, "a G3VectorString")
+    return tuple(value)
+
+
+def _unexpected(frame: Any, key: str, value: Any, expected: str) -> InputError:
+    where = where_of(frame)
+    return InputError(f"{where}: the {key} is a {type(value).__name__}; expected {expected}.")
+
+
+class ObservationId:
+    """The observations to which frames belong."""
+
+    def __init__(self) -> None:
+        self._of_file: dict[str, str] = {}
+        # By the position of the file, with the number of the frame that says it.
+        self.at_end: dict[int, tuple[int, str]] = {}
+        self._of_all = self._latest = ""
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type, if it names an observation.
+
+        Raises
+        ------
+        InputError
+            If it names the source only.
+        """
+        if OBSERVED not in frame:
+            return
+        unit = unit_of(frame)
+        if "ObservationID" not in frame:
+            raise InputError(
+                f"{unit or 'A frame'}: a SourceName, but no ObservationID; record_obs_id needs "
+                "both."
+            )
+        for key in (OBSERVED, "ObservationID"):
+            if not isinstance(frame[key], str | int):
+                raise _unexpected(frame, key, frame[key], "a string or an integer")
+        self._latest = f"{frame['SourceName']}/{frame['ObservationID']}/"
+        if unit is None or unit.shared:
+            self._of_all = self._latest
+        else:
+            self._of_file[unit.file] = self._latest
+            self.at_end[unit.position] = unit.index, self._latest
+
+    def prefix(self, unit: Unit | None) -> str:
+        """``SourceName/ObservationID/`` of a frame; empty if none was named.
+
+        The observation of a file ends with it, whatever this rank happens to read next. A frame
+        that was made in the pipeline belongs to the observation that came last.
+        """
+        return self._latest if unit is None else self._of_file.get(unit.file, self._of_all)

@@ -1,0 +1,342 @@
+"""Maps as spt3g writes them: where in the bytes of a frame the pixels lie.
+
+A blob of a frame is an archive of its own. Of a map it holds the attributes, the geometry, a code
+for the storage, and the pixels; of weights, up to six such maps. Here it is taken apart into the
+pixels and the rest, and put together again. The rest, an archive of empty maps, is left to spt3g.
+
+Only the class versions that spt3g writes today are known; others are `Unrecognised`.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from .archive import (
+    DENSE,
+    EMPTY,
+    FLAT,
+    HEALPIX,
+    INDEXED,
+    RING,
+    SPARSE,
+    STORAGE,
+    U8,
+    U32,
+    U64,
+    VERSIONS,
+    WEIGHTS,
+    Archive,
+)
+from .frames import Unrecognised
+from .lines import Columns, Lines, Rings
+from .runs import RunLayout
+from .source import Bytes, MemoryBytes
+
+# The names that a map frame gives to its maps.
+STOKES = ("T", "Q", "U")
+MAP_KEYS = (*STOKES, "Wpol", "Wunpol", "H")
+
+PAIR = np.dtype([("pixel", "<u8"), ("value", "<f8")])
+
+_COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
+
+_MOST_PIXELS = 2**62
+
+
+@dataclass(frozen=True)
+class MapExtent:
+    """Where one map lies in an archive.
+
+    Attributes
+    ----------
+    storage : str
+        How it is stored: `DENSE`, `SPARSE`, `RING`, `INDEXED` or `EMPTY`.
+    code_at : int
+        Where the code of the storage stands.
+    begin : int
+        Where the pixels begin: the values of a dense map, the header of the first run, the first
+        pair of pixel and value.
+    end : int
+        Where they end, and the archive goes on.
+    count : int
+        Values of a dense map, or pairs.
+    layout : RunLayout or None
+        The runs, which are to be compared when the pixels are read; None if there are none.
+    lines : Columns or Rings
+        The lines on which runs lie.
+    """
+
+    storage: str
+    code_at: int
+    begin: int
+    end: int
+    count: int
+    layout: RunLayout | None
+    lines: Lines
+
+
+def find_maps(source: Bytes, begin: int, end: int, kind: str | None = None) -> dict[str, MapExtent]:
+    """The maps in a blob.
+
+    Parameters
+    ----------
+    source : Bytes
+    begin, end : int
+        The extent of the blob.
+    kind : str or None
+        The class; None if it is named in front, as in frames.
+
+    Returns
+    -------
+    dict of str to MapExtent
+        The map of a blob that is one by the name ``""``, those of weights by their component.
+
+    Raises
+    ------
+    Unrecognised
+        If this is something else, or was written by another version of spt3g.
+    InputError
+        If it is a map that cannot be.
+    """
+    archive = Archive(source, begin, end)
+    if archive.take(U8) != 1:
+        raise Unrecognised("a map in another byte order")
+    name = kind or archive.pointer()
+    if name == WEIGHTS:
+        archive.version(WEIGHTS)
+        archive.version("G3FrameObject")
+        found = _maps_of_weights(archive)
+    elif name in (FLAT, HEALPIX):
+        found = {"": _map(archive, name, lambda: archive.position == end)}
+    else:
+        raise Unrecognised(f"a {name}")
+    if archive.position != end:
+        raise InputError("a map with something behind it")
+    return found
+
+
+def hollow(source: Bytes, begin: int, end: int, found: Mapping[str, MapExtent]) -> bytes:
+    """The blob without the pixels: the same maps, but empty."""
+    parts, position = [], begin
+    for extent in found.values():
+        parts += [source.read(position, extent.code_at - position), U32.pack(0)]
+        position = extent.end
+    parts.append(source.read(position, end - position))
+    return b"".join(parts)
+
+
+class Outline(NamedTuple):
+    """What a blob of maps is like, but for their pixels: most small ones are like the one before.
+
+    Attributes
+    ----------
+    begin : int
+        Where the blob lay.
+    found : dict of str to MapExtent
+        The maps in it.
+    parts : tuple of (int, bytes)
+        Its bytes but for the pixels, and how far from its beginning they are.
+    size : int
+        Of all of it.
+    empty : bytes
+        What `hollow` makes of it.
+    """
+
+    begin: int
+    found: dict[str, MapExtent]
+    parts: tuple[tuple[int, bytes], ...]
+    size: int
+    empty: bytes
+
+    @classmethod
+    def of(cls, source: Bytes, begin: int, end: int, found: dict[str, MapExtent]) -> Outline:
+        """The outline of a blob in which these maps were found."""
+        starts = [begin, *(extent.end for extent in found.values())]
+        stops = [*(extent.begin for extent in found.values()), end]
+        parts = [
+            (start - begin, source.read(start, stop - start))
+            for start, stop in zip(starts, stops, strict=True)
+        ]
+        return cls(begin, found, tuple(parts), end - begin, hollow(source, begin, end, found))
+
+    def fits(self, source: Bytes, begin: int, size: int) -> bool:
+        """Whether another blob is like this one; runs in it are compared when they are read."""
+        return size == self.size and all(
+            source.read(begin + at, len(part)) == part for at, part in self.parts
+        )
+
+    def at(self, begin: int) -> dict[str, MapExtent]:
+        """The maps in a blob that fits."""
+        by = begin - self.begin
+        return {
+            name: MapExtent(
+                one.storage,
+                one.code_at + by,
+                one.begin + by,
+                one.end + by,
+                one.count,
+                one.layout,
+                one.lines,
+            )
+            for name, one in self.found.items()
+        }
+
+
+@dataclass(frozen=True)
+class Content:
+    """The pixels that are to be put into an empty map.
+
+    Attributes
+    ----------
+    storage : str
+        `DENSE`, `SPARSE`, `RING`, `INDEXED` or `EMPTY`.
+    values : array
+        Of a dense map all values, of a sparse one those of all runs, float64; else pairs of pixel
+        and value, of dtype `PAIR`.
+    layout : RunLayout or None
+        The runs.
+    """
+
+    storage: str
+    values: NDArray[Any]
+    layout: RunLayout | None = None
+
+
+def filled(
+    blob: bytes, contents: Mapping[str, Content], kind: str | None = None
+) -> tuple[int, Iterator[Any]]:
+    """A blob of empty maps with pixels put into them.
+
+    Parameters
+    ----------
+    blob : bytes
+        As a frame holds it.
+    contents : dict of str to Content
+        The pixels of each map, by the names that `find_maps` gives.
+    kind : str or None
+        As in `find_maps`.
+
+    Returns
+    -------
+    size : int
+        Of the new blob, in bytes.
+    pieces : iterator of bytes-like
+        The new blob. A piece may be overwritten by the next.
+    """
+    found = find_maps(MemoryBytes(blob), 0, len(blob), kind)
+    versions: set[str] = set()
+    parts: list[Iterable[Any]] = []
+    size = position = 0
+    for name, extent in found.items():
+        if extent.storage != EMPTY:
+            raise ValueError(f"the map {name!r} is not empty")
+        before = blob[position : extent.code_at]
+        head, n_bytes, pieces = _packed(extent, contents[name], versions)
+        parts += [[before + head], pieces]
+        size += len(before) + len(head) + n_bytes
+        position = extent.end
+    parts.append([blob[position:]])
+    size += len(blob) - position
+    return size, (piece for part in parts for piece in part)
+
+
+def _packed(
+    extent: MapExtent, content: Content, versions: set[str]
+) -> tuple[bytes, int, Iterable[Any]]:
+    """Code, class version and sizes; bytes of the pixels, and these in pieces."""
+    kind = FLAT if isinstance(extent.lines, Columns) else HEALPIX
+    code = next(key for key, value in STORAGE[kind].items() if value == content.storage)
+    head = U32.pack(code)
+    if content.layout is not None:
+        head += _version_once("SparseMapData", versions) + content.layout.head
+        return head, content.layout.nbytes, content.layout.packed(content.values)
+    if content.storage == EMPTY:
+        return head, 0, []
+    if content.storage == DENSE and isinstance(extent.lines, Columns):
+        head += _version_once("DenseMapData", versions)
+        head += struct.pack("<QQ", extent.lines.n_x, extent.lines.n_y)
+    values = np.ascontiguousarray(content.values)
+    return head + U64.pack(len(values)), values.nbytes, [values]
+
+
+def _version_once(name: str, written: set[str]) -> bytes:
+    if name in written:
+        return b""
+    written.add(name)
+    return U32.pack(VERSIONS[name])
+
+
+def _maps_of_weights(archive: Archive) -> dict[str, MapExtent]:
+    found = {}
+    for number, component in enumerate(_COMPONENTS):
+        kind = archive.pointer()
+        if kind is None:
+            continue
+        if kind not in (FLAT, HEALPIX):
+            raise Unrecognised(f"weights with a {kind}")
+        left = len(_COMPONENTS) - number - 1
+        found[component] = _map(archive, kind, lambda left=left: archive.may_go_on(left))  # type: ignore[misc]
+    return found
+
+
+def _map(archive: Archive, kind: str, fits: Callable[[], bool]) -> MapExtent:
+    archive.version(kind)
+    archive.version("G3FrameObject")
+    archive.version("G3SkyMap")
+    archive.skip(4 + 4 + 8 + 4 + 1 + 4)  # coordinates, units, overflow, polarization, weighted
+    if kind == FLAT:
+        return _flat(archive, fits)
+    return _healpix(archive, fits)
+
+
+def _flat(archive: Archive, fits: Callable[[], bool]) -> MapExtent:
+    archive.version("FlatSkyProjection")
+    archive.version("G3FrameObject")
+    archive.skip(8 + 8 + 4 + 6 * 8)  # size, projection, centre and resolution
+    lines = Columns(archive.take(U64), archive.take(U64))
+    if not 0 < lines.n_x * lines.n_y < _MOST_PIXELS:
+        raise InputError("a flat map without pixels, or with too many")
+    code_at, storage = archive.storage(FLAT)
+
+    def with_tail() -> bool:
+        archive.skip(1)  # flat_pol
+        return fits()
+
+    begin, count, layout = archive.position, 0, None
+    if storage == SPARSE:
+        begin, layout = archive.runs(lines, with_tail)
+    elif storage == DENSE:
+        archive.version("DenseMapData")
+        archive.expect(U64, lines.n_x, "width")
+        archive.expect(U64, lines.n_y, "height")
+        begin, count = archive.vector(8, lines.n_x * lines.n_y)
+    data_end = archive.position
+    archive.skip(1)
+    return MapExtent(storage, code_at, begin, data_end, count, layout, lines)
+
+
+def _healpix(archive: Archive, fits: Callable[[], bool]) -> MapExtent:
+    archive.version("HealpixSkyMapInfo")
+    archive.version("G3FrameObject")
+    nside, nested, shifted = archive.take(U64), archive.take(U8), archive.take(U8)
+    if not 0 < 12 * nside**2 < _MOST_PIXELS:
+        raise InputError("a HEALPix map without pixels, or with too many")
+    lines = Rings(nside, bool(shifted))
+    code_at, storage = archive.storage(HEALPIX)
+    begin, count, layout = archive.position, 0, None
+    if storage == RING:
+        if nested:
+            raise Unrecognised("rings of a map in NESTED order")
+        begin, layout = archive.runs(lines, fits)
+    elif storage == DENSE:
+        begin, count = archive.vector(8, 12 * nside**2)
+    elif storage == INDEXED:
+        begin, count = archive.vector(PAIR.itemsize)
+    return MapExtent(storage, code_at, begin, archive.position, count, layout, lines)

@@ -1,0 +1,132 @@
+"""Names of input files: patterns, and a first look before any work begins."""
+
+from __future__ import annotations
+
+import glob
+import os
+import stat
+import struct
+from collections.abc import Iterable, Sequence
+
+from ..errors import InputError
+
+# The endings that spt3g reads and writes.
+SUFFIXES = (".g3", ".g3.gz", ".g3.bz2", ".g3.xz")
+
+# A frame begins with one byte for the byte order (1: little) and a 32-bit class version.
+_HEADER = struct.Struct("<BI")
+_NEWEST_PLAUSIBLE_VERSION = 255
+
+
+def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
+    """File names that names and shell patterns stand for, those of one pattern in sorted order.
+
+    Of what a pattern matches, only names that spt3g reads are taken (``.g3``, perhaps followed
+    by ``.gz``, ``.bz2`` or ``.xz``); a plain name is taken as it is.
+
+    Raises
+    ------
+    InputError
+        If a pattern matches nothing, or if there are no names at all.
+
+    Examples
+    --------
+    >>> expand(["obs*.g3", "late.g3"])  # doctest: +SKIP
+    ['obs1.g3', 'obs2.g3', 'late.g3']
+    """
+    files: list[str] = []
+    for pattern in patterns:
+        name = os.fspath(pattern)
+        # A file may have brackets in its name: what exists is a name.
+        if not glob.has_magic(name) or os.path.exists(name):
+            files.append(name)
+            continue
+        matches = sorted(glob.glob(name, recursive=True))
+        usable = [match for match in matches if match.endswith(SUFFIXES)]
+        if not usable:
+            found = f"{len(matches)} files, none of them named *.g3" if matches else "nothing"
+            raise InputError(f"The pattern {name!r} matches {found}, seen from {_here()}.")
+        files.extend(usable)
+    if not files:
+        raise InputError("No input files were given.")
+    return files
+
+
+def is_stream(file: str) -> bool:
+    """Whether this is no file, but a place on a network from which frames come."""
+    return "://" in file
+
+
+def check_file(file: str) -> None:
+    """Take a first look at a file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, unreadable, empty, or visibly no .g3 file.
+    """
+    if is_stream(file):
+        return  # nothing can be known before it is read
+    if not file:
+        raise InputError("The name of an input file is empty.")
+    if os.path.isdir(file):
+        pattern = os.path.join(file, "*.g3")
+        raise InputError(f"{file}: this is a folder. Name its files, as in {pattern!r}.")
+    if not file.endswith(SUFFIXES):
+        raise InputError(
+            f"{file}: the name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
+            "which is how spt3g knows its files."
+        )
+    try:
+        file.encode()
+        mode = os.stat(file).st_mode
+        if not stat.S_ISREG(mode):
+            raise InputError(f"{file}: this is a pipe, a socket or a device; expected a file.")
+        with open(file, "rb") as stream:
+            head = stream.read(_HEADER.size)
+    except OSError as error:
+        raise InputError(f"{file}: {error.strerror or error}.") from error
+    except UnicodeEncodeError as error:
+        raise InputError(f"{file!r}: the name is not UTF-8, which spt3g cannot open.") from error
+    if not head:
+        raise InputError(f"{file}: the file is empty. Was the job that wrote it cut off?")
+    if file.endswith(".g3") and not _begins_a_frame(head):
+        raise InputError(f"{file}: this is not a .g3 file (it begins with {head!r}).")
+
+
+def check_files(files: Sequence[str]) -> None:
+    """Look at several files, and tell of all that cannot be used at once.
+
+    Raises
+    ------
+    InputError
+        With one line for each file that is missing, unreadable, empty or no .g3 file; of many,
+        the first few.
+    """
+    problems = []
+    for file in files:
+        try:
+            check_file(file)
+        except InputError as error:
+            problems.append(str(error))
+    if not problems:
+        return
+    shown = 10
+    more = [f"... and {len(problems) - shown} more"] if len(problems) > shown else []
+    raise InputError("\n".join(problems[:shown] + more))
+
+
+def _here() -> str:
+    try:
+        return os.getcwd()
+    except OSError:
+        return "a folder that does not exist any more"
+
+
+def _begins_a_frame(head: bytes) -> bool:
+    if len(head) < _HEADER.size:
+        return False
+    order, version = _HEADER.unpack(head)
+    if order == 0:  # written on a big-endian machine
+        version = int.from_bytes(head[1:], "big")
+    return order in (0, 1) and 0 < version <= _NEWEST_PLAUSIBLE_VERSION

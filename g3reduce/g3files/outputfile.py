@@ -1,0 +1,176 @@
+"""A .g3 file, plain or compressed, or a folder, that is either whole or not there."""
+
+from __future__ import annotations
+
+import bz2
+import lzma
+import os
+import zlib
+from collections.abc import Callable
+from typing import Any, Generic, Protocol, TypeVar
+
+from ..errors import OutputError
+from ..temporary import TemporaryFile, TemporaryFolder
+
+# What is compressed at once: the result is held in memory.
+_PIECE = 1 << 20
+
+
+class Compressor(Protocol):
+    """What Python's compressors have in common."""
+
+    def compress(self, data: Any, /) -> bytes:
+        """Take data, and give of the result what is ready."""
+
+    def flush(self) -> bytes:
+        """Give the rest, with the end of the stream."""
+
+
+# One member each, without a name and a time: the same frames make the same bytes.
+_COMPRESSORS: dict[str, Callable[[], Compressor]] = {
+    ".gz": lambda: zlib.compressobj(6, zlib.DEFLATED, 16 + zlib.MAX_WBITS),
+    ".bz2": bz2.BZ2Compressor,
+    ".xz": lzma.LZMACompressor,
+}
+
+
+Held = TypeVar("Held", TemporaryFile, TemporaryFolder)
+
+
+class _Output(Generic[Held]):
+    """What stands under a name of its own until it is complete, as errors of the output."""
+
+    _name: str
+    _held: Held
+
+    def complete(self) -> None:
+        """See to it that everything is on the disk.
+
+        Raises
+        ------
+        OutputError
+        """
+        try:
+            self._held.complete()
+        except OSError as error:
+            raise failure(self._name, error) from error
+
+    def publish(self) -> None:
+        """Give it its name, once it is complete. What had that name is replaced.
+
+        Raises
+        ------
+        OutputError
+        """
+        try:
+            self._held.publish()
+        except OSError as error:
+            raise failure(self._name, error) from error
+
+    def discard(self) -> None:
+        """Let nothing remain of it, unless it has its name."""
+        self._held.discard()
+
+
+class OutputFile(_Output[TemporaryFile]):
+    """A .g3 file that is written bit by bit, and there when it is whole.
+
+    After an error of the system nothing more is written, but whoever writes may go on: that is for
+    output that other ranks send, which would wait for ever. `check` and `complete` tell of it.
+
+    Parameters
+    ----------
+    file : str
+        Of what ends in ``.gz``, ``.bz2`` or ``.xz`` the content is compressed.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened.
+    """
+
+    def __init__(self, file: str):
+        self._name = file
+        self._problem: OSError | None = None
+        make = _COMPRESSORS.get(os.path.splitext(file)[1])
+        self._compressor = make() if make else None
+        try:
+            self._held = TemporaryFile(os.path.realpath(file))  # of a link, its target is replaced
+        except OSError as error:
+            raise failure(file, error) from error
+
+    def write(self, data: bytes | memoryview) -> int:
+        """Write all of it, unless something failed before."""
+        if self._problem is None:
+            try:
+                if self._compressor is None:
+                    self._held.write(data)
+                else:
+                    self._compress(self._compressor, memoryview(data).cast("B"))
+            except OSError as error:
+                self._problem = error
+        return len(data)
+
+    def _compress(self, compressor: Compressor, data: memoryview) -> None:
+        for begin in range(0, len(data), _PIECE):
+            self._held.write(compressor.compress(data[begin : begin + _PIECE]))
+
+    def check(self) -> None:
+        """Raise what has failed.
+
+        Raises
+        ------
+        OutputError
+        """
+        if self._problem is not None:
+            raise failure(self._name, self._problem) from self._problem
+
+    def complete(self) -> None:
+        """Write the end, and see to it that everything is on the disk; else as `_Output.complete`.
+
+        Raises
+        ------
+        OutputError
+            If anything failed.
+        """
+        self.check()
+        if self._compressor is not None:
+            try:
+                self._held.write(self._compressor.flush())
+            except OSError as error:
+                raise failure(self._name, error) from error
+        super().complete()
+
+
+class OutputFolder(_Output[TemporaryFolder]):
+    """A folder of files that others write into `path`, and there when all of them are whole.
+
+    Parameters
+    ----------
+    folder : str
+        It must not exist, or be empty.
+
+    Attributes
+    ----------
+    path : str
+        Where it stands until it has its name.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be made.
+    """
+
+    def __init__(self, folder: str):
+        self._name = folder
+        try:
+            self._held = TemporaryFolder(os.path.realpath(folder))
+        except OSError as error:
+            raise failure(folder, error) from error
+        self.path = self._held.path
+
+
+def failure(file: str, error: Exception) -> OutputError:
+    """The error that says of a file why it cannot be written."""
+    reason = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
+    return OutputError(f"{file}: writing failed ({reason}).")

@@ -1,0 +1,82 @@
+"""A G3Frame that came from a file, and says so where something in it cannot be read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+from spt3g import core
+
+from ..errors import InputError
+
+# What spt3g raises over bytes that are not what they should be: also that a key is not there.
+SPT3G_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError, KeyError)
+
+
+def first_line(error: Exception) -> str:
+    """The message of an error of spt3g, without what follows."""
+    return str(error).split("\n")[0].split(" (in ")[0] or type(error).__name__
+
+
+def undecodable(where: object, key: str, error: Exception) -> InputError:
+    """The error for a value of a frame that spt3g cannot make of its bytes."""
+    return InputError(
+        f"{where}: {key!r} cannot be decoded, though the checksum of the frame is right "
+        f"({first_line(error)}). Was it written by another version of spt3g, or by a package that "
+        "is to be imported first?"
+    )
+
+
+class FileFrame(core.G3Frame):  # type: ignore[misc]
+    """A frame of a file. It is a `G3Frame`; values are decoded when they are asked for.
+
+    Attributes
+    ----------
+    span : Span or None
+        Where it lies, if that is known.
+    """
+
+    span: Any = None
+    unit: Any = None
+    # Of a frame that is no Map frame: the keys that are a map's, and hold maps.
+    maps_inside: Sequence[str] = ()
+    # Keys whose values must not be decoded, and why.
+    broken: Mapping[str, str] = MappingProxyType({})
+    # As spt3g's reader, which alone can say it to a G3Frame.
+    _filename: str | None = None
+    _index = 0
+
+    def of(self, file: str, index: int) -> FileFrame:
+        """Take down where it came from; return itself."""
+        self._filename, self._index = file, index
+        return self
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self:
+            raise KeyError(key)
+        try:
+            if key in self.broken:
+                raise ValueError(self.broken[key])
+            return super().__getitem__(key)
+        except SPT3G_ERRORS as error:
+            where = self.unit or f"{self._filename}, frame {self._index}"
+            raise undecodable(where, key, error) from error
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """A value, or `default` if there is none."""
+        return self[key] if key in self else default  # noqa: SIM401 (which is this)
+
+    def pop(self, key: str, *default: Any) -> Any:
+        """Take a value out of the frame."""
+        if key in self:
+            self[key]
+        return super().pop(key, *default)
+
+    def values(self) -> list[Any]:
+        """All values."""
+        return [self[key] for key in self.keys()]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """All keys and values."""
+        return [(key, self[key]) for key in self.keys()]

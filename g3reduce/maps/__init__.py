@@ -1,0 +1,1 @@
+"""Map frames as pixels: what must agree, their running sum, digests."""

@@ -1,0 +1,238 @@
+"""What must agree between the maps of a frame, and between frames that are summed.
+
+Maps come by plane, as stubs: see `g3reduce.maps.mapframe`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from spt3g import maps
+
+from ..errors import MismatchError
+from ..g3files.maps import STOKES
+from . import pixels
+
+_FLAT_GEOMETRY = (
+    *("shape", "proj", "alpha_center", "delta_center"),
+    *("x_res", "y_res", "x_center", "y_center"),
+)
+_HEALPIX_GEOMETRY = ("nside", "nested")
+
+
+def geometry_of(stub: Any) -> tuple[str, ...]:
+    """The attributes that make up the geometry of a map."""
+    return _FLAT_GEOMETRY if pixels.is_flat(stub) else _HEALPIX_GEOMETRY
+
+
+def weights_key(planes: Iterable[str]) -> str | None:
+    """The key of the weights among these planes; None if there are none."""
+    return next((name.split(".")[0] for name in planes if name.startswith("W")), None)
+
+
+def is_odd_in_u(name: str) -> bool:
+    """Whether a plane depends on the convention of polarization.
+
+    IAU and COSMO differ in the sign of U, and so of TU and QU; and in nothing else.
+    """
+    return name == "U" or name.endswith((".TU", ".QU"))
+
+
+def is_polarized(name: str) -> bool:
+    """Whether a plane depends on the direction from which the angle of polarization counts."""
+    return name in ("Q", "U") or (name.startswith("Wpol.") and not name.endswith(".TT"))
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which planes the frames of a sum have.
+
+    Attributes
+    ----------
+    complete : frozenset of str or None
+        The planes of each frame with a T map; None if there was no such frame.
+    hits_apart : bool
+        Whether hits came in frames of their own, as spt3g's HitsBinner makes them.
+    """
+
+    complete: frozenset[str] | None
+    hits_apart: bool
+
+    @classmethod
+    def of(cls, planes: Collection[str]) -> Parts:
+        """The parts of one frame."""
+        return cls(frozenset(planes), False) if "T" in planes else cls(None, True)
+
+    def __or__(self, other: Parts) -> Parts:
+        if self.complete is None or other.complete is None:
+            complete = self.complete or other.complete
+        else:
+            complete = self.complete | other.complete
+        return Parts(complete, self.hits_apart or other.hits_apart)
+
+
+def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, weights: bool) -> None:
+    """Refuse a sum that would have some plane of only a part of its frames.
+
+    Parameters
+    ----------
+    mine, theirs : Parts
+    here, there : str
+        How messages name both.
+    weights : bool
+        Whether both must have weights and hits, or none.
+
+    Raises
+    ------
+    MismatchError
+        With the plane.
+    """
+    both = mine | theirs
+    if both.hits_apart and both.complete is not None and "H" in both.complete:
+        raise MismatchError(
+            f"{here} and {there}: one has its hits (H) beside T, the other in a frame of their "
+            "own, so that they would be counted twice. Coadd such frames separately."
+        )
+    if mine.complete is None or theirs.complete is None:
+        return
+    for name in sorted(mine.complete ^ theirs.complete):
+        is_weight = name.startswith("W")
+        both_weighted = weights_key(mine.complete) and weights_key(theirs.complete)
+        if not weights and (name == "H" or (is_weight and not both_weighted)):
+            continue
+        has, lacks = (here, there) if name in mine.complete else (there, here)
+        raise MismatchError(
+            f"{has} has {name}, and {lacks} has not, so that their sum would have {name} of only a "
+            "part. Coadd such frames separately (map_ids, collate or assign)."
+        )
+
+
+def require_agreement(
+    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: str, there: str
+) -> None:
+    """Refuse to add maps that do not agree.
+
+    Parameters
+    ----------
+    mine, theirs : dict of str to spt3g.maps.G3SkyMap
+        The stubs of both.
+    here, there : str
+        How messages name both.
+
+    Raises
+    ------
+    MismatchError
+        With the plane, the attribute and both values.
+    """
+    common = sorted({*mine} & {*theirs})
+    for name in common:
+        _refuse_differences(name, mine[name], theirs[name], here, there)
+    if not common:
+        a, b = next(iter(mine)), next(iter(theirs))
+        different = _different_geometry(mine[a], theirs[b])
+        if different:
+            raise MismatchError(
+                f"{here} does not agree with {there}: {a} and {b} differ in {different}. They must "
+                "not be added."
+            )
+
+
+def require_agreement_within(stubs: Mapping[str, Any], where: str) -> None:
+    """Refuse a frame whose maps do not fit each other.
+
+    Parameters
+    ----------
+    stubs : dict of str to spt3g.maps.G3SkyMap
+    where : str
+        How messages name the frame.
+
+    Raises
+    ------
+    MismatchError
+        With the planes, the attribute and the values.
+    """
+    first = next(iter(stubs))
+    for name, stub in stubs.items():
+        different = _different_geometry(stubs[first], stub)
+        if different:
+            raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
+    _same_within(stubs, STOKES, "weighted", where)
+    # Q is the same in both conventions, but one that says another than U makes that doubtful. What
+    # says nothing is in the convention of U.
+    telling = [
+        name
+        for name, stub in stubs.items()
+        if name == "U" or ((name == "Q" or is_odd_in_u(name)) and stub.polarized)
+    ]
+    _same_within(stubs, telling, "pol_conv", where)
+    if pixels.is_flat(stubs[first]):
+        _same_within(stubs, filter(is_polarized, stubs), "flat_pol", where)
+
+
+# Attributes that say nothing where maps may differ in them, and their values for "not known".
+_UNSET = {
+    "pol_type": maps.MapPolType.names["none"],
+    "pol_conv": maps.MapPolConv.names["none"],
+    "flat_pol": False,
+    "weighted": False,
+}
+
+
+def unset_differences(mine: Any, theirs: Any) -> None:
+    """Take from a stub what maps that are summed differ in, though they agree.
+
+    So the attributes of a sum do not depend on which map came first.
+    """
+    for attribute, unset in _UNSET.items():
+        value = getattr(mine, attribute, unset)
+        if value != unset and value != getattr(theirs, attribute, unset):
+            setattr(mine, attribute, unset)
+
+
+def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
+    different = "; ".join(_differences(name, mine, theirs))
+    if different:
+        raise MismatchError(
+            f"{here} does not agree with {there}: {name} differs in {different}. They must not be "
+            "added."
+        )
+
+
+def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
+    geometry = _different_geometry(mine, theirs)
+    if geometry:
+        yield geometry
+        return
+    attributes = ["units"]
+    if name in STOKES:
+        attributes.append("weighted")
+    if is_odd_in_u(name):
+        attributes.append("pol_conv")
+    if is_polarized(name) and pixels.is_flat(mine):
+        attributes.append("flat_pol")
+    for attribute in attributes:
+        a, b = getattr(mine, attribute), getattr(theirs, attribute)
+        if a != b:
+            remedy = ' (pol_conv="IAU" or "COSMO" converts)' if attribute == "pol_conv" else ""
+            yield f"{attribute}, {a} and {b}{remedy}"
+
+
+def _different_geometry(a: Any, b: Any) -> str:
+    """What of the geometry differs, with both values; empty where `a` and `b` are compatible."""
+    if type(a) is not type(b):
+        return f"the kind of map, {type(a).__name__} and {type(b).__name__}"
+    same_proj = not pixels.is_flat(a) or a.proj == b.proj  # spt3g lets ProjNone pass for any other
+    if same_proj and a.compatible(b):
+        return ""
+    names = ("coord_ref", *geometry_of(a))
+    values = [(name, getattr(a, name), getattr(b, name)) for name in names]
+    return ", ".join(f"{name}, {x} and {y}" for name, x, y in values if x != y)
+
+
+def _same_within(stubs: Mapping[str, Any], names: Any, attribute: str, where: str) -> None:
+    values = {name: getattr(stubs[name], attribute) for name in names if name in stubs}
+    if len({str(value) for value in values.values()}) > 1:
+        listed = ", ".join(f"{value} in {name}" for name, value in values.items())
+        raise MismatchError(f"{where}: {attribute} must agree within a frame; it is {listed}.")

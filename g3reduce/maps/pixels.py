@@ -1,0 +1,259 @@
+"""The pixels of maps as numpy arrays, and back, in the storage that the map has.
+
+They come from memory or straight from a file, in chunks, and never become dense on the way.
+
+Pixels are numbered as the map's geometry does, with one exception: those of sparse flat-sky maps
+are numbered column by column (``x * ny + y``), because that is how their runs lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+from spt3g import maps
+
+from ..g3files.archive import DENSE, EMPTY, INDEXED, RING, SPARSE
+from ..g3files.frames import Checksum, Unrecognised
+from ..g3files.lines import Columns, Index, Lines, Rings
+from ..g3files.maps import PAIR, Content, MapExtent, filled, find_maps
+from ..g3files.runs import RunLayout, Values, joined, layout_of
+from ..g3files.source import Bytes, MemoryBytes
+from .chunks import DenseChunk, Pixels, PointsChunk, RunsChunk
+from .stored import Stored
+
+# How much of the sky each storage spells out: where maps of several kinds are added, the sum is
+# stored like the fullest of them.
+FULLNESS = {EMPTY: 0, INDEXED: 1, SPARSE: 2, RING: 2, DENSE: 3}
+
+
+@dataclass(frozen=True)
+class Plane:
+    """One map, ready to be added.
+
+    Attributes
+    ----------
+    stub : spt3g.maps.G3SkyMap
+        An empty map with the geometry and the attributes.
+    storage : str
+        How the map is stored: one of `FULLNESS`.
+    overflow : float
+        What the map-maker found outside of the map.
+    pixels : callable
+        Returns the pixels. Nothing is decoded before.
+    layout : RunLayout or None
+        The runs that are to be expected, where they are known before.
+    in_file : bool
+        Whether the pixels stay in a file until they are asked for.
+    """
+
+    stub: Any
+    storage: str
+    overflow: float
+    pixels: Callable[[], Pixels]
+    layout: RunLayout | None = None
+    in_file: bool = False
+
+    @classmethod
+    def of(cls, skymap: Any) -> Plane:
+        """The plane that a map is. It stays the map's own: do not change it."""
+        return cls(
+            skymap.clone(False), storage_of(skymap), skymap.overflow, partial(decode, skymap)
+        )
+
+    def stored(
+        self,
+        source: Bytes,
+        extent: MapExtent,
+        checksum: Checksum | None,
+        where: str,
+        *,
+        in_file: bool = True,
+    ) -> Plane:
+        """The same map with the pixels that a file has for it."""
+        found = Stored(source, extent, self.stub.size, where, checksum).pixels
+        empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)
+        storage = EMPTY if empty else extent.storage
+        layout = None if empty else extent.layout
+        return replace(self, storage=storage, pixels=found, layout=layout, in_file=in_file)
+
+
+def is_flat(skymap: Any) -> bool:
+    """Whether this is a flat-sky map."""
+    return isinstance(skymap, maps.FlatSkyMap)
+
+
+def storage_of(skymap: Any) -> str:
+    """How a map is stored: one of `DENSE`, `SPARSE`, `RING`, `INDEXED`, `EMPTY`."""
+    if skymap.npix_allocated == 0:
+        return EMPTY
+    if is_flat(skymap):
+        return SPARSE if skymap.sparse else DENSE
+    if skymap.dense:
+        return DENSE
+    return RING if skymap.ringsparse else INDEXED
+
+
+def lines_of(skymap: Any) -> Lines:
+    """The lines along which a map stores its runs."""
+    if is_flat(skymap):
+        n_y, n_x = skymap.shape
+        return Columns(n_x, n_y)
+    return Rings(skymap.nside, skymap.shift_ra)
+
+
+def decode(skymap: Any) -> Pixels:
+    """The pixels of a map in memory, in its own storage.
+
+    The values are views of the map's memory where it is dense: do not change them.
+    """
+    storage = storage_of(skymap)
+    if storage == EMPTY:
+        return Pixels.of()
+    if storage == DENSE:
+        return Pixels.dense(np.asarray(skymap).reshape(-1))
+    archive = MemoryBytes(skymap._cereal_dumps())
+    try:
+        found = find_maps(archive, 0, archive.size, type(skymap).__name__)
+    except Unrecognised:  # rings that are no runs of pixels, or a newer spt3g
+        return Pixels.of(_nonzero(skymap))
+    return Stored(archive, found[""], skymap.size, "a map in memory").pixels()
+
+
+def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
+    """A new sparse map with these pixels.
+
+    Parameters
+    ----------
+    stub : spt3g.maps.G3SkyMap
+        A map that has the geometry and the attributes. It is not changed.
+    storage : str
+        `SPARSE`, `RING`, `INDEXED` or `EMPTY`.
+    pixels : int64 array
+        Numbers of pixels (by columns in a flat-sky map), rising, each once.
+    values : float64 array of the same shape
+    """
+    if storage == RING and stub.nested:
+        skymap = to_map(stub, content_of(stub, INDEXED, pixels, values))
+        skymap.ringsparse = True
+        return skymap
+    return to_map(stub, content_of(stub, storage, pixels, values))
+
+
+def content_of(stub: Any, storage: str, pixels: Index, values: Values) -> Content:
+    """Pixels as they are stored; see `encode`."""
+    if storage == INDEXED:
+        pairs = np.empty(len(pixels), PAIR)
+        pairs["pixel"], pairs["value"] = pixels, values
+        return Content(storage, pairs)
+    if storage == EMPTY:
+        return Content(storage, np.empty(0))
+    layout, places = layout_of(lines_of(stub), pixels)
+    spread = np.zeros(layout.size)
+    spread[places] = values
+    return Content(storage, spread, layout)
+
+
+def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any:
+    """A new map like `stub`, with these pixels.
+
+    Parameters
+    ----------
+    stub : spt3g.maps.G3SkyMap
+    content : Content
+    scratch : bytearray, optional
+        Memory to be used; to be given again for the next map of the kind.
+    """
+    empty = stub
+    if stub.npix_allocated:  # else it need not be copied: spt3g has tables of all rings in each
+        empty = stub.clone(False)
+        empty.overflow = stub.overflow
+    try:
+        size, pieces = filled(empty._cereal_dumps(), {"": content}, type(stub).__name__)
+    except Unrecognised:  # a newer spt3g
+        return _set_one_by_one(stub, content)
+    skymap = type(stub)()
+    skymap._cereal_loads(joined(pieces, size, scratch))
+    return skymap
+
+
+def _set_one_by_one(stub: Any, content: Content) -> Any:
+    """What `to_map` does, by spt3g's own means, which are slow."""
+    empty = stub.clone(False)
+    empty.overflow = stub.overflow
+    if content.layout is not None:
+        numbers, values = lines_of(empty).as_mapped(content.layout.pixels()), content.values
+    else:
+        numbers, values = content.values["pixel"], content.values["value"]
+    if content.storage in (SPARSE, RING):
+        setattr(empty, "sparse" if is_flat(empty) else "ringsparse", True)
+    for number, value in zip(numbers.tolist(), values.tolist(), strict=True):
+        empty[number] = value
+    return empty
+
+
+def fuller(*storages: str) -> str:
+    """How a sum of maps in these storages is stored: like the fullest of them."""
+    return max(storages, key=FULLNESS.__getitem__)
+
+
+def whole(pixels: Pixels, stub: Any) -> Values:
+    """All values of a map, as it numbers them itself, shape (npix,).
+
+    Parameters
+    ----------
+    pixels : Pixels
+    stub : spt3g.maps.G3SkyMap
+        A map of this geometry.
+    """
+    values, lines = np.zeros(stub.size), lines_of(stub)
+    for chunk in pixels.chunks():
+        if isinstance(chunk, DenseChunk):
+            values[chunk.start : chunk.start + len(chunk.values)] = chunk.values
+        else:
+            numbers, found = _points_of(chunk)
+            values[lines.as_mapped(numbers)] = found
+    return values
+
+
+def as_points(pixels: Pixels, shape: tuple[int, ...]) -> PointsChunk:
+    """The same pixels one by one, in rising order, without those of a dense map that are 0.
+
+    Parameters
+    ----------
+    pixels : Pixels
+    shape : tuple of int
+        Of the map: of a flat-sky map two numbers, and the points are numbered by columns.
+    """
+    found = [PointsChunk(np.empty(0, np.int64), np.empty(0))]
+    for chunk in pixels.chunks():
+        if isinstance(chunk, DenseChunk):
+            held = np.flatnonzero(chunk.values)
+            numbers = held + chunk.start
+            if len(shape) == 2:
+                numbers = numbers % shape[1] * shape[0] + numbers // shape[1]
+            found.append(PointsChunk(numbers, chunk.values[held]))
+        else:
+            numbers, values = _points_of(chunk)
+            found.append(PointsChunk(numbers, values.copy()))
+    numbers, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    order = np.argsort(numbers, kind="stable")
+    return PointsChunk(numbers[order], values[order])
+
+
+def _points_of(chunk: RunsChunk | PointsChunk) -> PointsChunk:
+    if isinstance(chunk, PointsChunk):
+        return chunk
+    return PointsChunk(chunk.layout.pixels(chunk.part), chunk.values)
+
+
+def _nonzero(skymap: Any) -> PointsChunk:
+    pixels, values = (np.asarray(part) for part in skymap.nonzero_pixels())
+    pixels = pixels.astype(np.int64)
+    if is_flat(skymap):
+        n_y, n_x = skymap.shape
+        pixels = pixels % n_x * n_y + pixels // n_x
+    return PointsChunk(pixels, values)

@@ -1,0 +1,105 @@
+"""What is known of a sum of map frames beside its pixels."""
+
+from __future__ import annotations
+
+import functools
+import math
+import operator
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ..arrays.arithmetic import Grid, join_grids, refuse_more
+from .agreement import Parts, unset_differences
+from .numbering import ByPixel, Key, Whole
+from .pixels import fuller, is_flat
+
+
+@dataclass
+class Summary:
+    """What ranks tell each other of a sum before they join it: all but the pixels.
+
+    Attributes
+    ----------
+    stubs, storage : dict
+        An empty map with the attributes of each plane, and how the output will be stored.
+    overflow : dict of str to float
+        The sum of what the map-maker found outside of the map, for each plane.
+    numbering : Key or None
+        How pixels are numbered; None as long as there was none.
+    parts : Parts
+        Which planes the frames have had.
+    where : str
+        How messages name the first frame that was added.
+    grids : dict of str to Grid
+        How each plane is summed, where sums are exact; else empty.
+    beyond : dict of str to list of float
+        Then `overflow` is 0, and these are what it is to be the sum of, without zeros.
+    skipped : int
+        How many pixels of the frames were left out, because they are not finite.
+    """
+
+    stubs: dict[str, Any]
+    storage: dict[str, str]
+    overflow: dict[str, float]
+    numbering: Key | None
+    parts: Parts
+    where: str
+    grids: dict[str, Grid] = field(default_factory=dict)
+    beyond: dict[str, list[float]] = field(default_factory=dict)
+    skipped: int = 0
+
+
+def join(summaries: Sequence[Summary]) -> Summary:
+    """The summary of the sum of several sums that agree; their order does not matter.
+
+    Raises
+    ------
+    InputError
+        If there are too many addends to be summed exactly.
+    """
+    joined = Summary(
+        stubs={},
+        storage={},
+        overflow={},
+        numbering=_common_numbering([summary.numbering for summary in summaries]),
+        parts=functools.reduce(operator.or_, (summary.parts for summary in summaries)),
+        where=summaries[0].where,
+        skipped=sum(summary.skipped for summary in summaries),
+    )
+    for name in sorted({name for summary in summaries for name in summary.stubs}):
+        having = [summary for summary in summaries if name in summary.stubs]
+        stub = having[0].stubs[name].clone(False)
+        for summary in having[1:]:
+            unset_differences(stub, summary.stubs[name])
+        storage = fuller(*(summary.storage[name] for summary in having))
+        if not is_flat(stub):
+            stub.shift_ra = any(summary.stubs[name].shift_ra for summary in having)
+        joined.stubs[name], joined.storage[name] = stub, storage
+        found = [x for summary in having for x in summary.beyond.get(name, ())]
+        found += [summary.overflow[name] for summary in having]
+        joined.overflow[name] = _sum_in_any_order(found)
+        grids = [summary.grids[name] for summary in having if summary.grids]
+        if grids:
+            joined.grids[name] = join_grids(grids)
+            refuse_more(f"maps {name}", joined.grids[name].addends, "All ranks together")
+    return joined
+
+
+def _sum_in_any_order(values: Sequence[float]) -> float:
+    """The sum, the same in whatever order; of infinities and the like, what numpy makes of them."""
+    try:
+        return math.fsum(values)
+    except (OverflowError, ValueError):
+        with np.errstate(invalid="ignore", over="ignore"):
+            return float(np.sum(sorted(values)))
+
+
+def _common_numbering(numberings: Sequence[Key | None]) -> Key | None:
+    """The numbering in which sums with these can be joined."""
+    met = {key for key in numberings if key is not None}
+    if len(met) < 2:
+        return next(iter(met), None)
+    return Whole.key if Whole.key in met else ByPixel.key

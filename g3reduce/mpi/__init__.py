@@ -1,0 +1,1 @@
+"""Ranks: which communicator, how they agree, transfer, wait, and fail together."""

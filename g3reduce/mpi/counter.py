@@ -1,0 +1,98 @@
+"""A counter that all ranks share: how files are handed out on demand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .communicators import Comm, OneProcess, kept_with
+from .jobend import at_end
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+
+class _Counters:
+    """Numbers in rank 0's memory, kept with a communicator and used in turn."""
+
+    # How many counters of one communicator may be in use at a time.
+    _SLOTS = 4096
+
+    def __init__(self, comm: MPI.Intracomm):
+        from mpi4py import MPI
+
+        own = 8 * self._SLOTS if comm.rank == 0 else 0
+        self.window = MPI.Win.Allocate(own, 8, comm=comm)
+        # One lock for good: asking for it each time would wait for rank 0 to enter MPI.
+        self.window.Lock_all()
+        self._used = 0
+        # Some libraries complain of what is left when they end.
+        at_end(self.free)
+
+    def take(self, comm: MPI.Intracomm) -> int:
+        """The number of a slot that holds 0. Collective over `comm`."""
+        slot = self._used % self._SLOTS
+        self._used += 1
+        if comm.rank == 0:
+            self.window.tomemory()[8 * slot : 8 * slot + 8] = bytes(8)
+            self.window.Sync()
+        comm.Barrier()
+        return slot
+
+    def free(self) -> None:
+        """Release the memory. Collective; does nothing the second time."""
+        from mpi4py import MPI
+
+        if self.window != MPI.WIN_NULL and not MPI.Is_finalized():
+            self.window.Unlock_all()
+            self.window.Free()
+
+
+class SharedCounter:
+    """Hands out 0, 1, 2, ... so that each number reaches one rank only. Collective over `comm`.
+
+    The numbers lie in rank 0's memory and are fetched one-sidedly, so that rank 0 may compute
+    meanwhile.
+
+    Parameters
+    ----------
+    comm : communicator
+        One that `private` gave.
+    """
+
+    # Far above any number of files, far below overflow.
+    _STOPPED = 2**40
+
+    def __init__(self, comm: Comm):
+        self._count = 0
+        self._counters: _Counters | None = None
+        if not isinstance(comm, OneProcess):
+            kept = kept_with(comm)
+            if "counters" not in kept.things:
+                kept.things["counters"] = made = _Counters(comm)
+                kept.on_free.append(made.free)
+            self._counters = kept.things["counters"]
+            self._slot = kept.things["counters"].take(comm)
+
+    def next(self) -> int:
+        """Take the next number."""
+        return self._fetch_and_add(1)
+
+    def stop(self) -> None:
+        """Let every rank's next number be out of any range, for example after an error."""
+        self._fetch_and_add(self._STOPPED)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether some rank has called `stop`."""
+        return self._fetch_and_add(0) >= self._STOPPED
+
+    def _fetch_and_add(self, increment: int) -> int:
+        if self._counters is None:
+            self._count += increment
+            return self._count - increment
+        add, before = np.array([increment], dtype="i8"), np.empty(1, dtype="i8")
+        self._counters.window.Fetch_and_op(add, before, 0, self._slot)
+        self._counters.window.Flush(0)
+        return int(before[0])

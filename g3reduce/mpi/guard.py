@@ -1,0 +1,390 @@
+"""The guard: an error on one rank reaches all ranks, at once, and ends them together."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import threading
+import time
+import weakref
+from traceback import format_exception
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from ..errors import (
+    G3ReduceError,
+    InputError,
+    InterruptedByUser,
+    RemoteError,
+    StallError,
+    UsageError,
+    text_of,
+)
+from . import communicators, jobend, ownership, waiting
+from .interrupts import Interrupts
+from .messages import Failure, Messages
+from .stall import StallWatch, print_stack
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
+
+# How long, after an error, a rank in the user's own code may take to come to its next frame.
+PATIENCE_S = 60.0
+
+# A rank that raises what came from another one need not ring as well, if that one does.
+_SECOND_HAND_S = 1.0
+
+# How long the ranks that failed have to tell of it, before the job is ended without others.
+_TELL_S = 0.5
+
+# After so long ranks are reminded of a meeting, in case that they do not know of it at all.
+_CALL_AFTER_S = 1.0
+
+_STALLED = "Nothing has moved on any rank"
+_THE_END = "the other ranks at the end of the guard"
+
+
+class Guard:
+    """What `guard` returns; see there."""
+
+    def __init__(self, mpicomm: communicators.Comm | None, stall: float | None, patience: float):
+        self._mpicomm = mpicomm
+        self._limit = stall
+        self._patience = patience
+        self._comm: Any = None
+        self._rank = 0
+        self._ours = {0: 0}  # from ranks of the world to those of the guard
+        self._messages: Messages | None = None  # with one rank there are none
+        self._watch: StallWatch | None = None
+        self._interrupts = Interrupts()
+        self._failure: G3ReduceError | None = None  # what was noticed, and has to be raised
+        self._untold: BaseException | None = None  # its traceback was not shown yet
+        self._failed_at: float | None = None
+        self._at: object = None
+        self._pid = 0
+        self._earlier: weakref.WeakSet[Any] = weakref.WeakSet()  # sources that began outside
+        self._made: set[ownership.Key] = set()
+        self._groups: dict[tuple[int, ...], tuple[int, ...]] = {}
+
+    def __enter__(self) -> Guard:
+        self._comm = communicators.duplicate(self._mpicomm)
+        self._rank = self._comm.rank
+        if self._comm.size > 1:
+            self._ours = {rank: i for i, rank in enumerate(self._comm.world_ranks)}
+            self._messages = Messages(self._comm)
+        if self._limit is not None:
+            tell = self._messages.beat if self._messages else lambda: None
+            self._watch = StallWatch(self._limit, self._comm.size, tell)
+            if self._messages:
+                self._messages.on_beat = self._watch.heard
+        self._earlier.update(waiting.begun_sources())
+        self._interrupts.open()
+        self._pid = os.getpid()
+        waiting.open_guards().append(self)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> Literal[False]:
+        if self._pid != os.getpid():
+            return False  # a process that was forked off inside leaves it: no rank of the guard
+        begun = [s for s in list(waiting.begun_sources()) if s not in self._earlier]
+        try:
+            error = error or self._notice() or _halted(begun)
+            failures, error = self._settle(error)
+        finally:
+            waiting.open_guards().remove(self)
+            self._interrupts.close()
+            if self._watch:
+                self._watch.close()
+        self._clear_up(begun, failures)
+        if error is not None:
+            self._sign(error, failures)
+        elif self._interrupts.number is not None:
+            # It came when all was done: let it do what it does outside of guards.
+            self._interrupts.pass_on()
+        if kind is None and error is not None:
+            raise error
+        return False
+
+    # -- while the work goes on
+
+    def check(self, waiting_for: str = "") -> None:
+        """Raise if another rank failed, if a signal came, or if nothing moves any more."""
+        failure = self._notice(waiting_for)
+        if failure is not None:
+            raise failure
+
+    def moved(self, at: object = None) -> None:
+        """Take note that the work goes on, and with which frame."""
+        if at is not None:
+            self._at = at
+        if self._watch:
+            self._watch.moved()
+
+    def made(self, key: ownership.Key) -> None:
+        """Take note of a communicator that was made inside the guard."""
+        self._made.add(key)
+
+    def covers(self, comm: MPI.Intracomm) -> bool:
+        """Whether all ranks of a communicator are inside this guard."""
+        ranks = ownership.world_ranks(comm)
+        if ranks not in self._groups and self._ours.keys() >= set(ranks):
+            self._groups[ranks] = tuple(self._ours[rank] for rank in ranks)
+        return ranks in self._groups
+
+    def meet(self, comm: MPI.Intracomm, what: str) -> None:
+        """Wait until all ranks of `comm` have come, in a way that can be woken."""
+        self.check()
+        ranks = self._groups[ownership.world_ranks(comm)]
+        if ranks[0] == self._rank:
+            self._host(ranks, what)
+        else:
+            self._attend(ranks, what)
+
+    def _host(self, ranks: tuple[int, ...], what: str) -> None:
+        messages: Any = self._messages
+        number, others = messages.number_of(ranks), set(ranks[1:])
+        begin, called, all_came = time.monotonic(), False, False
+
+        def all_here() -> bool:
+            nonlocal called
+            missing = others - messages.arrived.get(number, {}).keys()
+            if missing and not called and time.monotonic() - begin > _CALL_AFTER_S:
+                called = True
+                messages.call(missing, what)
+            return not missing
+
+        try:
+            waiting.wait(all_here, f"other ranks at {what}")
+            all_came = True
+        finally:
+            messages.decide(number, all_came)
+
+    def _attend(self, ranks: tuple[int, ...], what: str) -> None:
+        messages: Any = self._messages
+        waiting_for = f"rank {ranks[0]} and others at {what}"
+        decision = messages.arrive(ranks, what)
+        pause = waiting.pauses()
+        # Whoever has come stays until the host has decided, whatever happens meanwhile: others
+        # may have been told to go on, and count on this rank.
+        while decision not in messages.decided:
+            waiting.tell(waiting_for)
+            pause()
+        if not messages.decided.pop(decision):
+            waiting.wait(lambda: False, f"the reason why there is no {what}")
+
+    def fail_while(self, waiting_for: str) -> None:
+        """Tell others of an error, but do not raise it yet."""
+        failure = self._notice(waiting_for)
+        if failure is not None and self._messages:
+            if not isinstance(failure, RemoteError):
+                self._messages.ring(self._describe(failure))
+            self._lose_patience(str(failure))
+
+    def _notice(self, waiting_for: str = "") -> G3ReduceError | None:
+        """Look at all that may end the work. Remember it: somebody may catch the error."""
+        if self._messages:
+            self._messages.look()
+        if self._failure is not None:
+            return self._failure
+        self._interrupts.stay_open()
+        doing = f"waiting for {waiting_for}" if waiting_for else "in a module"
+        if self._messages and self._messages.told:
+            told = {rank: failure.text for rank, failure in self._messages.told.items()}
+            if self._watch and any(_STALLED in text for text in told.values()):
+                print_stack(f"rank {self._rank} was {doing}:")
+            self._failure = RemoteError(told)
+        elif self._interrupts.number is not None:
+            self._failure = InterruptedByUser(
+                f"{self._interrupts.name()} came{communicators.describe_rank(self._comm)}; "
+                "the work is not complete."
+            )
+        elif self._watch and waiting_for and self._watch.stalled():
+            print_stack(f"rank {self._rank} was {doing}:")
+            self._failure = StallError(
+                f"{_STALLED} for {self._limit:g} s; rank {self._rank} was {doing}."
+            )
+        if self._failure is not None and self._failed_at is None:
+            self._failed_at = time.monotonic()
+        return self._failure
+
+    # -- at the end
+
+    def _settle(self, error: BaseException | None) -> tuple[dict[int, str], BaseException | None]:
+        """Come together for the last time.
+
+        Returns
+        -------
+        (failures, error)
+            Who failed, and how; and what this rank raises, if anything.
+        """
+        messages = self._messages
+        if messages is None:
+            return ({} if error is None else {0: self._describe(error).text}), error
+        begin = time.monotonic()
+        mine = None if error is None else self._describe(error)
+        self._untold = error if mine and mine.own else None
+        messages.come_to_the_end(mine)
+        pause = waiting.pauses()
+        while messages.verdict is None:
+            noticed = self._notice(_THE_END)
+            if error is None and noticed is None and (messages.arrived or messages.called):
+                noticed = self._failure = self._missed_meeting(messages)
+            if error is None and noticed is not None and not isinstance(noticed, RemoteError):
+                error, mine = noticed, self._describe(noticed)
+                messages.change_mind(mine)
+            if mine and (mine.own or time.monotonic() - begin > _SECOND_HAND_S):
+                messages.ring(mine)
+            if mine or messages.told:
+                messages.call_off()
+                self._lose_patience(mine.text if mine else str(noticed))
+            if self._rank == 0 and len(messages.here) == self._comm.size:
+                messages.give_verdict()
+            pause()
+        failures = messages.verdict
+        if not failures:
+            # Also where a signal came after all ranks had come to their end.
+            return failures, None
+        return failures, error or RemoteError(failures)
+
+    def _missed_meeting(self, messages: Messages) -> G3ReduceError:
+        waits = dict(messages.called)
+        for came in messages.arrived.values():
+            waits |= came
+        rank, what = min(waits.items())
+        return G3ReduceError(
+            f"rank {self._rank} is at the end of the guard, but rank {rank} waits for it at "
+            f"{what}. All ranks must have the same end modules and do the same collective work."
+        )
+
+    def _clear_up(self, begun: list[Any], failures: dict[int, str]) -> None:
+        """Leave nothing behind: no message under way, no communicator. Collective."""
+        if self._messages:
+            self._messages.close(leftovers=bool(failures) or self._watch is not None)
+            if failures:
+                jobend.settle()
+                comms: list[Any] = [waiting.begun_sources().get(source) for source in begun]
+                used = {comm.key for comm in comms if hasattr(comm, "key")}
+                ownership.take_back(self._comm, used | self._made)
+        for source in begun:
+            waiting.begun_sources().pop(source, None)
+        ownership.free(self._comm)
+
+    def _describe(self, error: BaseException) -> Failure:
+        """How others hear of an error of this rank."""
+        text = communicators.describe_error(error)
+        place = f"{self._at}"
+        if self._at is not None and place not in text and not isinstance(error, RemoteError):
+            text += f" (at {place})"
+        return Failure(text, own=not isinstance(error, RemoteError))
+
+    def _sign(self, error: BaseException, failures: dict[int, str]) -> None:
+        """Write on an error what its text does not say, and who is to show it to the user."""
+        world = {ours: rank for rank, ours in self._ours.items()}
+        if isinstance(error, RemoteError):
+            # Python prints nothing for sys.exit, so that somebody else must.
+            told = [rank for rank, text in failures.items() if not text.startswith("SystemExit")]
+            well = [rank for rank in world if rank not in failures]
+            error.reporter = world[min(told or well)]
+            return
+        mine = failures.get(self._rank)
+        with contextlib.suppress(Exception):  # there are exceptions with slots, and worse
+            same = [rank for rank, text in failures.items() if text == mine]
+            error.reporter = world[min(same, default=self._rank)]  # type: ignore[attr-defined]
+        if (
+            hasattr(error, "add_note")
+            and self._at is not None
+            and str(self._at) not in text_of(error)
+        ):
+            rank = f" on rank {self._rank}" if self._messages else ""
+            error.add_note(f"g3reduce: the latest frame{rank} was {self._at}.")
+
+    def _lose_patience(self, why: str) -> None:
+        """End the job if others have had time enough to hear of an error."""
+        messages: Any = self._messages
+        if self._failed_at is None:
+            self._failed_at = time.monotonic()
+        waited = time.monotonic() - self._failed_at
+        if waited < self._patience:
+            return
+        if self._untold is not None:  # or nobody would ever see where it happened
+            sys.stderr.write("".join(format_exception(self._untold)))
+            sys.stderr.flush()
+            self._untold = None
+        # Rank 0 goes first, because it knows who is missing.
+        if waited < self._patience + (_TELL_S if self._rank == 0 else 3 * _TELL_S):
+            return
+        missing = sorted(set(range(self._comm.size)) - messages.here.keys() - {self._rank})
+        who = f"rank {', '.join(map(str, missing))}" if self._rank == 0 else "some other rank"
+        jobend.end_job(
+            f"g3reduce: {who} did not come to its next frame within {self._patience:g} s of an "
+            f"error ({why}); rank {self._rank} ends the job."
+        )
+
+
+def _halted(begun: list[Any]) -> InputError | None:
+    if all(source.exhausted for source in begun):
+        return None
+    return InputError(
+        "A pipeline was halted before all its frames had come (by Ctrl-C?), so its result "
+        "would be a part taken for the whole."
+    )
+
+
+def guard(
+    mpicomm: communicators.Comm | None = None,
+    *,
+    stall: float | None = None,
+    patience: float = PATIENCE_S,
+) -> Guard:
+    """Let ranks fail together. A context around the pipeline; collective over `mpicomm`.
+
+    An exception on one rank (in a module of the user, of spt3g or of g3reduce, in the reader or
+    at the end) reaches the others wherever they wait in our modules, or at their next frame. All
+    raise: the rank that failed its own exception, the others `RemoteError` with its rank and text.
+    A script may catch that and go on with the same communicator. SIGINT (Ctrl-C) and SIGTERM
+    become such an error, too: there is never a partial result that looks like the whole.
+
+    It covers the thread that opens it, so open it where the pipeline runs. In other threads than
+    the main one signals do not come to it: Python hands them to the main thread.
+
+    Parameters
+    ----------
+    mpicomm : mpi4py.MPI.Intracomm or None
+        As in `MPIMapCoadder`.
+    stall : float, optional
+        Seconds. When no frame has been read, sent, received or done on any rank for that long,
+        the job ends, and each rank says what it was waiting for and where (its stack). It must be
+        longer than the longest that one frame takes: a rank that is in one frame for twice as
+        long (once, if it is alone) ends the job, whatever the others do. Default: off.
+    patience : float
+        Seconds that ranks in the user's own code may take to come to their next frame after an
+        error. Then the job is ended without them.
+
+    Raises
+    ------
+    RemoteError
+        On the ranks that were well.
+    InterruptedByUser, StallError
+        On the ranks that noticed.
+    UsageError
+        If `stall` is asked for in another thread than the main one: there is one watch in a
+        process, which ends all of it.
+
+    Examples
+    --------
+    >>> with guard(comm):  # doctest: +SKIP
+    ...     pipe.Run()
+    """
+    if stall is not None and threading.current_thread() is not threading.main_thread():
+        raise UsageError(
+            "guard(stall=...) was called in another thread than the main one; there is one watch "
+            "in a process, which ends all of it. Leave stall out, or run this pipeline in the main "
+            "thread, or in a process of its own."
+        )
+    return Guard(mpicomm, stall, patience)

@@ -1,0 +1,192 @@
+"""What ranks do when they come together: each says where it is, and whether it is well.
+
+So ranks that are at different places hear of it, instead of taking each other's messages for their
+own; and those that wait for a rank that has come to the end of its script hear of that.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..errors import UsageError
+from . import jobend, ownership, waiting
+
+# What a rank says at the end of its script, where others say their place.
+_THE_END = 0
+
+# How long a rank that has left a meeting waits at its end for the others to come to theirs.
+_PATIENCE_S = 5.0
+
+# After so long a rank that waits for the first meeting of all says so.
+_WORD_AFTER_S = 30.0
+
+
+class _Exchange(NamedTuple):
+    """What ranks say, under way; its buffers must live as long as MPI may use them."""
+
+    request: Any
+    mine: Any
+    everywhere: Any
+
+
+# Communicators on which others may wait for this process, by their handles; those on which nobody
+# is met any more, and why; of these the ones on which a meeting was left by an exception; and what
+# is under way there.
+_met: dict[int, Any] = {}
+_over: dict[int, str] = {}
+_left: dict[int, Any] = {}
+_under_way: list[_Exchange] = []
+
+
+def begin(comm: Any) -> None:
+    """Take note of a communicator of our own: others may wait on it until this process ends."""
+    _answer_at_end()
+    end(comm)  # handles come again
+    _met[comm.handle] = comm
+
+
+def end(comm: Any) -> None:
+    """Forget a communicator, which is being freed."""
+    for known in (_met, _over, _left):
+        known.pop(comm.handle, None)
+
+
+def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
+    """Meet at a place. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    what : str
+        The place, as messages put it after "is at".
+    failed : bool
+
+    Returns
+    -------
+    list of bool
+        Which ranks have failed.
+
+    Raises
+    ------
+    UsageError
+        If the others are at another place, or one has come to its end. On all ranks that are not.
+    """
+    if comm.size == 1:
+        return [failed]
+    if comm.handle in _over:
+        raise UsageError(_over[comm.handle])
+    waiting.meet(comm, what)
+    exchange = _say(comm, _number_of(what), failed)
+    try:
+        _wait(exchange)
+    except BaseException:  # a signal, for example; what was said cannot be taken back
+        _under_way.append(exchange)
+        _left[comm.handle] = comm
+        _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
+        raise
+    places = exchange.everywhere[:, 0].tolist()
+    if places.count(places[0]) < len(places):
+        _refuse(comm, what, places)
+    return [bool(each) for each in exchange.everywhere[:, 1]]
+
+
+@contextlib.contextmanager
+def first_meeting(comm: Any) -> Iterator[None]:
+    """For collective work in which nobody can be woken: say so if it takes long."""
+    timer = threading.Timer(_WORD_AFTER_S, _say_that_nobody_comes, (comm.rank, comm.size))
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _say_that_nobody_comes(rank: int, size: int) -> None:
+    sys.stderr.write(
+        f"g3reduce: rank {rank} of {size} has waited {_WORD_AFTER_S:g} s for the others to make "
+        "their first module or guard on this communicator. Does each rank do so?\n"
+    )
+    sys.stderr.flush()
+
+
+def _say(comm: Any, place: int, failed: bool) -> _Exchange:
+    mine = np.array([place, failed], np.int64)
+    everywhere = np.empty((comm.size, 2), np.int64)
+    return _Exchange(comm.Iallgather(mine, everywhere), mine, everywhere)
+
+
+def _wait(exchange: _Exchange) -> None:
+    pause = waiting.pauses()
+    while not exchange.request.Test():
+        pause()
+
+
+@functools.cache
+def _number_of(what: str) -> int:
+    return int.from_bytes(hashlib.sha256(what.encode()).digest()[:7], "little") + 1
+
+
+def _give_up(comm: Any, why: str) -> None:
+    """Meet nobody on a communicator any more: not all ranks would come, or not to the same."""
+    if _met.pop(comm.handle, None) is not None:
+        _over[comm.handle] = why
+
+
+def _refuse(comm: Any, what: str, places: list[int]) -> None:
+    ended = [rank for rank, place in enumerate(places) if place == _THE_END]
+    here = [rank for rank, place in enumerate(places) if place != _THE_END]
+    all_alike = "All ranks must make the same modules and do the same work together."
+    if ended:
+        text = (
+            f"Rank {', '.join(map(str, ended))} has come to its end, while rank {comm.rank} waits "
+            f"for it at {what}. {all_alike}"
+        )
+        _give_up(comm, text)
+    else:
+        told = comm.allgather(what)
+        others = next(rank for rank, place in enumerate(places) if place != places[0])
+        text = f"Rank 0 is at {told[0]}, but rank {others} is at {told[others]}. {all_alike}"
+    error = UsageError(text)
+    error.reporter = ownership.world_ranks(comm)[min(here)]
+    raise error
+
+
+@functools.cache
+def _answer_at_end() -> None:
+    """Let those who wait for this process hear of its end; also where a script ends MPI itself."""
+    from mpi4py import MPI
+
+    def before_finalize(comm: Any, keyval: int, value: object) -> None:
+        jobend.part()
+
+    jobend.at_end(_answer, first=True)
+    MPI.COMM_SELF.Set_attr(MPI.Comm.Create_keyval(delete_fn=before_finalize), True)
+
+
+def _answer() -> None:
+    """Say that this process has come to its end, and wait until all have heard of it. Collective,
+    but others may be anywhere."""
+    exchanges = [_say(comm, _THE_END, False) for comm in _met.values()]
+    doubtful = [(_say(comm, _THE_END, False), _over[handle]) for handle, comm in _left.items()]
+    _met.clear()
+    _left.clear()
+    for exchange in exchanges:
+        _wait(exchange)
+    end = time.monotonic() + _PATIENCE_S
+    for exchange, why in doubtful:
+        pause = waiting.pauses()
+        while not exchange.request.Test():
+            # They may be at work in which they cannot hear of it, and wait for this rank.
+            if time.monotonic() > end:
+                jobend.end_job(f"g3reduce: {why} It has come to its end, and ends the job.")
+            pause()

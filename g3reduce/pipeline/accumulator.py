@@ -1,0 +1,366 @@
+"""The accumulator: an end-of-pipeline module that keeps frames, and tells all ranks of them."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any, NamedTuple, TypeAlias
+
+from spt3g import core
+
+from ..errors import ReductionError, UsageError, text_of
+from ..mpi import communicators
+from ..mpi.jobend import must_end
+from .arguments import check_functions, frame_types
+from .endmodule import PipelinePlace, at_the_end
+from .ledger import (
+    ON_DUPLICATE,
+    Entry,
+    Ledger,
+    attach,
+    check_on_duplicate,
+    merge,
+    unit_of,
+    where_of,
+)
+from .observations import ObservationNames
+from .originals import KnownFiles
+from .userfunctions import UserFunctions
+
+Item: TypeAlias = "tuple[Any, int, Any]"
+
+_SCANS = (core.G3FrameType.Scan, core.G3FrameType.Timepoint)
+
+# Of these a frame belongs to one rank; others are metadata, which all ranks get.
+_DATA = (*_SCANS, core.G3FrameType.Map)
+
+
+class _Kept(NamedTuple):
+    """What is kept of a frame on this rank."""
+
+    metadata: Any
+    data: Any
+    where: str
+    entry: Entry
+    once: bool
+
+
+class _Told(NamedTuple):
+    """What the others are told of it.
+
+    Attributes
+    ----------
+    metadata : object
+    key : object
+        What the sorter says of it.
+    entry : Entry
+    once : bool
+        Whether no other rank may have the same frame: it is no metadata, which all have.
+    """
+
+    metadata: Any
+    key: Any
+    entry: Entry
+    once: bool
+
+
+class MPIAccumulator:
+    """Keep what frames hold, and tell all ranks of it; an end-of-pipeline G3 module.
+
+    Data stay on the rank whose pipeline brought the frame. At the end of processing the ranks
+    exchange the metadata: afterwards `fullobs` has the same groups, in the same order and with the
+    same metadata on every rank. Frames go down the pipeline as they came.
+
+    A module behind may take keys from a frame and add others: the accumulator has its own copy of
+    the frame. But the objects are the same, so that what is changed in place is changed in both.
+
+    Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be the
+    first of a pipeline, because spt3g does not tell that one of the end.
+
+    Parameters
+    ----------
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
+    extractfunc : callable, optional
+        ``extractfunc(frame)`` is called with each frame, of any type, and returns what to keep as
+        ``(group, metadata, data)``, or None. The group may be anything hashable. Metadata are sent
+        to all ranks; data stay. Default: frames of the types `dataframes`, as ``(name, None,
+        frame)``, where the name is ``"SourceName-ObservationID"``, of the frame or of the last
+        Observation frame. `ScanExtractor` keeps only the timestreams.
+    sorter : callable, optional
+        Puts each group in order: ``sorter((metadata, rank, data))`` returns a key for `sorted`. It
+        is called where the data are. Default: by rank, and on a rank as they came.
+    dataframes : sequence of G3FrameType
+        For the default `extractfunc`.
+    on_duplicate : {"error", "sum"}
+        What to do about a frame of input that was kept twice, on one rank or on two: an error, or
+        keep both. Metadata frames, such as Calibration, reach all ranks anyway: of what is
+        extracted from one there is an entry for each rank.
+
+    Raises
+    ------
+    UsageError
+        If an argument cannot be used or differs between ranks.
+    ReductionError
+        If `extractfunc` or `sorter` fails or returns what cannot be used, if keys cannot be
+        compared, or if groups or metadata cannot be sent.
+    InputError, DuplicateError
+        If the pipeline was halted, or if a frame came twice.
+
+    Examples
+    --------
+    >>> scans = MPIAccumulator(comm, sorter=lambda item: item[0])  # doctest: +SKIP
+    >>> pipe.Add(scans)  # doctest: +SKIP
+    >>> pipe.Run()  # doctest: +SKIP
+    >>> for metadata, rank, frame in scans.fullobs["ra0hdec-50-4142"]:  # doctest: +SKIP
+    ...     print(metadata, rank, frame is None)
+    """
+
+    def __init__(
+        self,
+        mpicomm: communicators.Comm | None = None,
+        extractfunc: Callable[[Any], tuple[Hashable, Any, Any] | None] | None = None,
+        sorter: Callable[[Item], Any] | None = None,
+        dataframes: Iterable[Any] = _SCANS,
+        *,
+        on_duplicate: str = "error",
+    ):
+        self._comm = communicators.private(mpicomm)
+        self._sorter = sorter
+        self._once = on_duplicate == ON_DUPLICATE[0]
+        types = communicators.collectively(
+            self._comm, lambda: _check_arguments(extractfunc, sorter, dataframes, on_duplicate)
+        )
+        communicators.same_everywhere(
+            self._comm,
+            "The arguments of MPIAccumulator",
+            {
+                "extractfunc": "given" if extractfunc else None,
+                "sorter": "given" if sorter else None,
+                "dataframes": sorted(map(str, types)),
+                "on_duplicate": on_duplicate,
+            },
+        )
+        self._extract = extractfunc or _FrameExtractor(types)
+        self._functions = UserFunctions("MPIAccumulator", communicators.describe_rank(self._comm))
+        self._groups: dict[Hashable, list[_Kept]] = {}
+        self._ledger = Ledger()
+        self._known = KnownFiles()
+        self._place = PipelinePlace()
+        self._fullobs: dict[Hashable, list[Item]] = {}
+        self._ended = False
+        if self._comm.size > 1:
+            must_end(self)
+
+    @property
+    def comm(self) -> communicators.Comm:
+        """The communicator of its own on which it works."""
+        return self._comm
+
+    @property
+    def fullobs(self) -> dict[Hashable, list[Item]]:
+        """What all ranks hold, after the end of processing.
+
+        By group, in the order of the input: a list of ``(metadata, rank, data)``, where the data
+        are None on all ranks but the one that is named. All ranks have the same groups, orders and
+        metadata.
+
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
+        """
+        return at_the_end(self._ended, self._fullobs, "fullobs")
+
+    def drop(self, group: Hashable) -> None:
+        """Let go of the data of a group, whose metadata stay.
+
+        Parameters
+        ----------
+        group : hashable
+        """
+        self.fullobs[group][:] = [(told, rank, None) for told, rank, _ in self.fullobs[group]]
+
+    def discard(self) -> None:
+        """Forget all that was kept, after an error that all ranks know of."""
+        self._groups.clear()
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something here that the other ranks were not told of."""
+        return (self._place.begun or bool(self._groups)) and not self._ended
+
+    def __call__(self, frame: Any) -> None:
+        """Take the next frame of the pipeline (spt3g calls this)."""
+        self._place.deliver(frame, self)
+
+    def add(self, frame: Any) -> bool:
+        """Keep what is extracted from a frame.
+
+        Returns
+        -------
+        bool
+            Whether there was anything.
+        """
+        if self._ended:
+            raise UsageError("This accumulator has ended its work; make a new one for more frames.")
+        communicators.require_rank(self._comm)
+        where = where_of(frame)
+        extracted = self._functions.call("extractfunc", self._extract, where, frame)
+        if extracted is None:
+            return False
+        group, metadata, data = self._checked(extracted, where)
+        entry = Entry.of(unit_of(frame), known=self._known)
+        if self._once:
+            self._ledger.refuse_duplicate(entry)
+        self._ledger.record(entry)
+        self._groups.setdefault(group, []).append(
+            _Kept(metadata, data, where, entry, self._once and frame.type in _DATA)
+        )
+        return True
+
+    def finish(self) -> dict[Hashable, list[Item]]:
+        """Tell all ranks what this one has; what happens at the end of processing. Collective.
+
+        Returns
+        -------
+        dict
+            `fullobs`.
+        """
+        if self._ended:
+            raise UsageError("This accumulator has ended its work already.")
+        self._ended = True
+        self._place.end_together(self._comm)
+        everywhere = self._tell_all()
+        self._fullobs = communicators.collectively(self._comm, lambda: self._join(everywhere))
+        self._groups.clear()
+        self._place.leave([])
+        return self._fullobs
+
+    def _checked(self, extracted: Any, where: str) -> tuple[Hashable, Any, Any]:
+        if not isinstance(extracted, tuple) or len(extracted) != 3:
+            self._functions.fail(
+                "extractfunc",
+                where,
+                f"returned {extracted!r:.200}; expected (group, metadata, data), or None",
+            )
+        try:
+            hash(extracted[0])
+        except TypeError as error:
+            kind = type(extracted[0]).__name__
+            text = f"gives the group {extracted[0]!r} ({kind}); expected one that is hashable"
+            self._functions.fail("extractfunc", where, text, error)
+        return extracted
+
+    def _tell_all(self) -> list[dict[Hashable, list[_Told]]]:
+        """What all ranks have, by rank. Collective."""
+        mine = communicators.collectively(self._comm, self._told)
+        if self._comm.size == 1:
+            return [mine]
+        packed = communicators.collectively(self._comm, lambda: _packed(mine))
+        everywhere = self._comm.allgather(packed)
+        return communicators.collectively(
+            self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere]
+        )
+
+    def _told(self) -> dict[Hashable, list[_Told]]:
+        """What the others are told: all but the data, with the keys of the sorter."""
+        rank = self._comm.rank
+        return {
+            group: [
+                _Told(
+                    kept.metadata,
+                    self._sorter
+                    and self._functions.call(
+                        "sorter", self._sorter, kept.where, (kept.metadata, rank, kept.data)
+                    ),
+                    kept.entry,
+                    kept.once,
+                )
+                for kept in items
+            ]
+            for group, items in self._groups.items()
+        }
+
+    def _join(self, everywhere: list[dict[Hashable, list[_Told]]]) -> dict[Hashable, list[Item]]:
+        """The groups of all ranks, in order. All ranks come to the same conclusion."""
+        entries = [
+            [told.entry for group in groups.values() for told in group if told.once]
+            for groups in everywhere
+        ]
+        merge([Ledger(some) for some in entries], once=True)
+        joined: dict[Hashable, list[tuple[_Told, Item]]] = {}
+        for rank, groups in enumerate(everywhere):
+            for group, items in groups.items():
+                mine = self._groups[group] if rank == self._comm.rank else [None] * len(items)
+                joined.setdefault(group, []).extend(
+                    (told, (told.metadata, rank, kept.data if kept else None))
+                    for told, kept in zip(items, mine, strict=True)
+                )
+        # Groups of equal places stay in the order of ranks.
+        places = {
+            group: min(told.entry.place for told, _ in items) for group, items in joined.items()
+        }
+        return {
+            group: [item for _, item in self._sorted(group, joined[group])]
+            for group in sorted(places, key=places.__getitem__)
+        }
+
+    def _sorted(self, group: Hashable, items: list[tuple[_Told, Item]]) -> list[tuple[_Told, Item]]:
+        if self._sorter is None:
+            return items
+        try:
+            return sorted(items, key=lambda both: both[0].key)
+        except Exception as error:
+            raise ReductionError(
+                f"The group {group!r} cannot be put in order: what the sorter returns cannot be "
+                f"compared ({text_of(error)}). It should be of one kind for all frames of a group, "
+                "such as the time of the first sample."
+            ) from error
+
+
+class _FrameExtractor:
+    """The default: whole frames of some types, by observation."""
+
+    def __init__(self, dataframes: tuple[Any, ...]):
+        self._dataframes = dataframes
+        self._names = ObservationNames()
+
+    def __call__(self, frame: Any) -> tuple[str, None, Any] | None:
+        self._names.look_at(frame)
+        if frame.type not in self._dataframes:
+            return None
+        copy = core.G3Frame(frame)  # which modules downstream do not change
+        unit = unit_of(frame)
+        if unit is not None:
+            attach(copy, unit)
+        return self._names.name_of(frame, where_of(frame)), None, copy
+
+
+def _packed(told: dict[Hashable, list[_Told]]) -> bytes:
+    """What is told as bytes, or an error that names the group that cannot be sent."""
+    for group, items in told.items():
+        try:
+            copy, _ = pickle.loads(pickle.dumps((group, items)))
+            same = copy == group
+        except Exception as error:
+            raise ReductionError(
+                f"The group {group!r}, its metadata, or the keys of its sorter cannot be sent to "
+                f"other ranks: {text_of(error)}"
+            ) from error
+        if not same:
+            raise ReductionError(
+                f"The group {group!r} ({type(group).__name__}) is not equal to a copy of itself, "
+                "so that ranks would not find their parts of it. Expected a group that is known by "
+                "its value, such as a string, a number or a tuple of these."
+            )
+    return pickle.dumps(told)
+
+
+def _check_arguments(
+    extractfunc: Any, sorter: Any, dataframes: Any, on_duplicate: str
+) -> tuple[Any, ...]:
+    """The types of `dataframes`, if all arguments can be used."""
+    check_functions(extractfunc=extractfunc, sorter=sorter)
+    check_on_duplicate(on_duplicate)
+    return frame_types("dataframes", dataframes)

@@ -1,0 +1,113 @@
+"""The head of a parallel block: the metadata that lead its files, brought to all ranks.
+
+Each rank reads the leaders of some of the files; digests are exchanged; all ranks make the same
+plan (`leaders`); and the frames of the plan come from the ranks that have them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from spt3g import core
+
+from ..g3files.spt3gframe import FileFrame
+from ..mpi import communicators, transfer, waiting
+from .leaders import Leader, merge
+
+# Frames of one file, given its number in the block. They have units.
+FramesOf = Callable[[int], Iterator[Any]]
+
+
+def merged_leaders(
+    comm: communicators.Comm, n_files: int, frames_of: FramesOf, is_data: Callable[[Any], bool]
+) -> Iterator[tuple[Leader, Any]]:
+    """Read and merge the leaders of a block's files. Collective over `comm`.
+
+    Yields
+    ------
+    Leader, spt3g.core.G3Frame
+        Each frame that there is to see, and the first leader that has it. The same on all ranks.
+
+    Raises
+    ------
+    Conflict
+        On all ranks, if leaders contradict each other.
+    """
+    mine = range(comm.rank, n_files, comm.size)
+    found, contents = communicators.collectively(comm, lambda: _scan(mine, frames_of, is_data))
+    everywhere = [leader for part in comm.allgather(found) for leader in part]
+    plan = communicators.collectively(comm, lambda: merge(everywhere))
+    for same in plan:
+        frame = FileFrame()
+        for leader in same:
+            content = _from_rank(comm, leader.position % comm.size, contents.get(leader.digests))
+            if leader is same[0]:
+                frame._cereal_loads(content)
+            else:
+                join(frame, content)
+        yield same[0], frame
+
+
+def _scan(
+    numbers: range, frames_of: FramesOf, is_data: Callable[[Any], bool]
+) -> tuple[list[Leader], dict[Any, bytes]]:
+    """The leaders of some files; and, by their digests, what they are when serialized."""
+    found, contents = [], {}
+    for number in numbers:
+        for frame in frames_of(number):
+            if is_data(frame):
+                break
+            content = frame.__getstate__()[1]
+            digests = digests_of(content)
+            unit = frame.unit
+            found.append(Leader(number, unit.index, str(frame.type), digests, unit.file))
+            contents[digests] = content
+    return found, contents
+
+
+def _from_rank(comm: communicators.Comm, owner: int, content: bytes | None) -> bytes:
+    if isinstance(comm, communicators.OneProcess):
+        return content  # type: ignore[return-value]
+    waiting.meet(comm, "the metadata of a parallel block")
+    return transfer.broadcast_bytes(comm, content if comm.rank == owner else None, owner)
+
+
+def join(frame: Any, content: bytes) -> None:
+    """Add to a frame the keys of another one; those that mean something else get a new name."""
+    other = core.G3Frame()
+    other._cereal_loads(content)
+    known = dict(digests_of(frame.__getstate__()[1]))
+    for key, digest in digests_of(content):
+        number, name = 2, key
+        while known.get(name, digest) != digest:
+            name, number = f"{key} ({number})", number + 1
+        if name not in known:
+            frame[name] = other[key]
+            known[name] = digest
+
+
+def digests_of(content: bytes) -> tuple[tuple[str, str], ...]:
+    """Keys of a serialized frame, and digests of their values.
+
+    Numbers in it are little-endian: a version, the number of entries, and the type; then for each
+    entry the length of its name, the name, the length of its value, and the value.
+    """
+    digests = []
+    view, at = memoryview(content), 1
+    _, n_entries, _ = struct.unpack_from("<III", view, at)
+    at += 12
+    for _ in range(n_entries):
+        name, at = _item(view, at)
+        value, at = _item(view, at)
+        digests.append((bytes(name).decode(), hashlib.blake2b(value, digest_size=16).hexdigest()))
+    # spt3g keeps the keys of a frame in no particular order.
+    return tuple(sorted(digests))
+
+
+def _item(view: memoryview, at: int) -> tuple[memoryview, int]:
+    (length,) = struct.unpack_from("<Q", view, at)
+    end = at + 8 + length
+    return view[at + 8 : end], end

@@ -1,0 +1,245 @@
+"""What end-of-pipeline modules share: was the input whole, and whose results come along."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
+
+from spt3g import core
+
+from ..errors import InputError, UsageError
+from ..mpi import communicators, waiting
+from .sources import forget_source, last_source, never_asked, now, pipeline_before
+
+T = TypeVar("T")
+
+# Of these each pipeline has some, so that they say nothing.
+_NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
+
+
+class PipelinePlace:
+    """The place of an end module in its pipeline: which others stand before it.
+
+    At the end of processing a module hands its results down the pipeline. Those behind it have
+    the parts of these results already, and must know them to pass them by. Two modules stand in
+    one pipeline if they see the same frames: a frame passes through all modules before the next
+    one is read.
+    """
+
+    def __init__(self) -> None:
+        self._upstream: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
+        self._results_of_others: list[Any] = []
+        self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.begun = self._has_seen_input = False
+        self._left = self._claimed_last = False
+        self._made_at = now()
+        self._made_in = _here.open
+        _here.open.add(self)
+
+    def see(self, frame: Any, module: object) -> bool:
+        """Take note of a frame, and tell whether it is a result of a module upstream.
+
+        Raises
+        ------
+        UsageError
+            If there is none, because `module` is the first of its pipeline, or if it is none; or
+            if a module upstream did not know of this one when it dropped frames.
+        """
+        if frame is None:
+            raise UsageError(
+                f"{type(module).__name__} is the first module of this pipeline; it needs one "
+                "before it that brings frames, such as MPIFileReader."
+            )
+        if not isinstance(frame, core.G3Frame):
+            raise UsageError(
+                f"{type(module).__name__} was called with a {type(frame).__name__}; expected a "
+                "G3Frame."
+            )
+        if not self.begun:
+            self.begun = True
+            _here.open.add(self)
+        if _here.frame is not frame:
+            _here.frame, _here.seen_by = frame, []
+        for other in _here.seen_by:
+            if other not in self._upstream and other._claimed_last:
+                raise UsageError(
+                    f"Frames have passed an end module with drop_input_frames=True before "
+                    f"{type(module).__name__}, which stands behind it, has seen any: it may lack "
+                    "those that were dropped there. Let PipelineInfo frames pass between the two "
+                    "modules, or say drop_input_frames=False to the first."
+                )
+            self._upstream.add(other)
+        _here.seen_by.append(self)
+        for source in (getattr(frame, "source", None), last_source(self._made_at)):
+            if source is not None:
+                self._sources.add(source)
+        if frame.type not in _NO_INPUT:
+            self._has_seen_input = True
+        if frame.type == core.G3FrameType.EndProcessing:
+            _here.frame, _here.seen_by = None, []
+        waiting.check()
+        return any(_is_copy(frame, result) for result in self._results_of_others)
+
+    def deliver(self, frame: Any, module: Any) -> None:
+        """Hand a frame of the pipeline to a module that hands nothing down: it has ``add(frame)``,
+        and ``finish()`` for the end of processing."""
+        known = self.see(frame, module)
+        if frame.type == core.G3FrameType.EndProcessing:
+            module.finish()
+        elif not known and frame.type not in _NO_INPUT:
+            module.add(frame)
+
+    def claim_last(self) -> bool:
+        """Tell whether no other end module stands behind this one, as far as can be known.
+
+        Another one that has not seen a frame yet may, unless it is of an earlier pipeline, which
+        has failed or was never run. If one turns up all the same, it refuses to work: see `see`.
+        """
+        since = pipeline_before()
+        last = all(
+            self not in other._upstream and (other.begun or other._made_at < since)
+            for other in self._others()
+        )
+        self._claimed_last |= last
+        return last
+
+    def require_whole_input(self) -> None:
+        """Refuse to end before the readers have.
+
+        Ctrl-C makes a pipeline run to its end as if all were well.
+
+        Raises
+        ------
+        InputError
+            If a reader from which frames came has not read all that it was given.
+        """
+        halted = not all(source.exhausted for source in self._sources)
+        # A pipeline that was halted stays so: spt3g ends the next one before it has begun.
+        halted |= self.begun and not self._has_seen_input and never_asked()
+        forget_source()
+        if halted:
+            raise InputError(
+                "The pipeline was halted before all files were read (by Ctrl-C?), so the result "
+                "would be a part taken for the whole."
+            )
+
+    def end_together(
+        self, comm: communicators.Comm, check: Callable[[], None] = lambda: None
+    ) -> None:
+        """Come to the end of processing with all ranks. Collective over `comm`.
+
+        Parameters
+        ----------
+        comm : communicator
+        check : callable
+            Raises what the module has against its end on this rank.
+
+        Raises
+        ------
+        InputError
+            On all ranks (there `RemoteError`), if a reader of any has not read all.
+        UsageError
+            If this process is no rank of `comm`.
+        """
+        communicators.require_rank(comm)
+
+        def require_all() -> None:
+            self.require_whole_input()
+            check()
+
+        if waiting.open_guards():
+            # The guard tells the others at once, where an agreement would take them to their end.
+            require_all()
+            waiting.meet(comm, "the end of processing")
+        communicators.collectively(comm, require_all)
+
+    def leave(self, results: Iterable[Any]) -> None:
+        """End here, with results for the modules downstream."""
+        self._left = True
+        self._results_of_others.clear()
+        for other in self._others():
+            if self in other._upstream:
+                # Held until they have ended, too: a frame is known by its Python object.
+                other._results_of_others.extend(results)
+
+    def _others(self) -> set[PipelinePlace]:
+        """Those that may stand in the same pipeline."""
+        return {*self._made_in, *_here.open} - {self}
+
+
+def at_the_end(ended: bool, outcome: T, what: str) -> T:
+    """What a module has in the end, which messages call `what`.
+
+    Raises
+    ------
+    UsageError
+        If it has not ended.
+    """
+    if not ended:
+        raise UsageError(
+            f"There is no {what} before the end of processing: run the pipeline to its end, or "
+            "call finish() on all ranks."
+        )
+    return outcome
+
+
+def _is_copy(frame: Any, result: Any) -> bool:
+    """Whether a frame is a result, or a copy that a module in between has made of it."""
+    if frame is result:
+        return True
+    told = ("Id", "InputMapIds", "InputFiles")
+    return frame.type == result.type and all(
+        (key in frame) == (key in result) and (key not in frame or _same(frame[key], result[key]))
+        for key in told
+    )
+
+
+def _same(a: Any, b: Any) -> bool:
+    return bool(a == b) if isinstance(a, str) or isinstance(b, str) else list(a) == list(b)
+
+
+class _Open:
+    """Places that were made, or have begun, in one thread, and that were not left.
+
+    Only that thread adds some; others may look.
+    """
+
+    def __init__(self) -> None:
+        self._places: tuple[weakref.ref[PipelinePlace], ...] = ()
+
+    def __iter__(self) -> Iterator[PipelinePlace]:
+        for place in [place() for place in self._places]:
+            if place is not None and not place._left:
+                yield place
+
+    def add(self, place: PipelinePlace) -> None:
+        if place not in self:
+            self._places = tuple(map(weakref.ref, (*self, place)))
+
+
+class _Here(threading.local):
+    """What passes in one thread, in which a pipeline works.
+
+    Attributes
+    ----------
+    open : _Open
+    frame : G3Frame or None
+        The frame that passes through a pipeline just now.
+    seen_by : list of PipelinePlace
+        The places that have seen it.
+    """
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.open = _Open()
+        self.frame: Any = None
+        self.seen_by: list[PipelinePlace] = []
+
+
+_here = _Here()
+os.register_at_fork(after_in_child=_here.clear)

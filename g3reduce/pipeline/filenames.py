@@ -1,0 +1,122 @@
+"""Names of files that all ranks work on: one rank looks, and the others take its word."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from typing import TypeAlias
+
+from ..errors import DuplicateError
+from ..g3files.names import expand
+from ..mpi import communicators
+from .ledger import Entry, Ledger, Unit
+from .originals import KnownFiles, same_because
+from .output import check_output
+
+PathLike: TypeAlias = "str | os.PathLike[str]"
+
+# Most file systems take 255 bytes; this leaves room for suffixes.
+_MOST_BYTES = 200
+
+# What ends the name of a file for the system or for libraries, which know "file.h5:/group".
+_NOT_IN_NAMES = "/\\:"
+
+
+def names_of_files(
+    comm: communicators.Comm, files: PathLike | Sequence[PathLike], *, once: bool = True
+) -> list[str]:
+    """Which files to read: patterns are expanded. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    files : name, path, pattern or list of these
+        The same on all ranks.
+    once : bool
+        Whether a file that is named twice is an error.
+
+    Raises
+    ------
+    InputError, DuplicateError
+        On all ranks.
+    """
+    patterns = [files] if isinstance(files, str | os.PathLike) else list(files)
+    communicators.same_everywhere(comm, "The list of files", list(map(str, patterns)))
+
+    def look() -> list[str]:
+        names = expand(patterns)
+        if once:
+            _refuse_repeated_files(names)
+        return names
+
+    return communicators.from_rank(comm, 0, look)
+
+
+def name_of_output(
+    comm: communicators.Comm, output_file: PathLike | None, names: Sequence[str], root: int = 0
+) -> str | None:
+    """Where to write. The word of `root` counts, since it is the one that does.
+
+    Collective over `comm`.
+
+    Raises
+    ------
+    OutputError
+        On all ranks, if the result cannot be written there.
+    """
+
+    def look() -> str | None:
+        if output_file is None:
+            return None
+        output = os.fspath(output_file)
+        check_output(output, names)
+        return output
+
+    return communicators.from_rank(comm, root, look)
+
+
+def as_file_name(text: str) -> str:
+    """A name for a file, without a suffix, out of any text.
+
+    The text itself, if that is one. Else characters that no name may have become ``_``, what is too
+    long is cut, and a few digits of the text's hash follow, so that other texts have other names.
+    """
+    fit = "".join(c if c.isprintable() and c not in _NOT_IN_NAMES else "_" for c in text)
+    if fit.startswith("."):  # hidden, or a folder
+        fit = "_" + fit[1:]
+    while len(fit.encode()) > _MOST_BYTES:
+        fit = fit[:-1]
+    if fit == text and text.strip():
+        return text
+    return f"{fit}-{hashlib.sha256(text.encode(errors='surrogatepass')).hexdigest()[:8]}"
+
+
+def refuse_repeated(names: Sequence[str]) -> None:
+    """Refuse a file that is named twice, where it would make no sense.
+
+    Raises
+    ------
+    DuplicateError
+    """
+    files = KnownFiles()
+    known: dict[str, str] = {}
+    for name in names:
+        file = files.given(name)
+        for key in file.keys:
+            if key in known:
+                other = known[key]
+                also = f", {same_because(file, files.given(other))}" if other != name else ""
+                raise DuplicateError(
+                    f"{name}: this file is named twice{also}. Name each file once."
+                )
+        known.update(dict.fromkeys(file.keys, name))
+
+
+def _refuse_repeated_files(names: Sequence[str]) -> None:
+    """Notice a file that is named twice before anything is read."""
+    ledger = Ledger()
+    for name in names:
+        entry = Entry.of(Unit(name, 0))
+        ledger.refuse_duplicate(entry)
+        ledger.record(entry)

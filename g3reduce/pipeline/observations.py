@@ -1,0 +1,142 @@
+"""To which observation a frame belongs, by the names that spt3g gives to observations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from spt3g import core
+
+from ..errors import InputError, UsageError
+from .ledger import Unit, unit_of
+
+# The keys by which pipelines of spt3g know an observation.
+KEYS = ("SourceName", "ObservationID")
+
+# What the Observation frames have that TOAST exports, in place of these.
+_OF_TOAST = "observation_name"
+
+
+def keys_of_observations(keys: str | Sequence[str] | None) -> tuple[str, ...]:
+    """The keys whose values name an observation.
+
+    Parameters
+    ----------
+    keys : str, sequence of str, or None
+        None: ``SourceName`` and ``ObservationID``.
+
+    Raises
+    ------
+    UsageError
+    """
+    if keys is None:
+        return KEYS
+    found = (keys,) if isinstance(keys, str) or not isinstance(keys, Sequence) else tuple(keys)
+    if not found or not all(isinstance(key, str) and key for key in found):
+        raise UsageError(
+            f"observation_keys is {keys!r}; expected a key of Observation or Scan frames, or "
+            "several."
+        )
+    return found
+
+
+def name_of_observation(values: Sequence[Any]) -> str:
+    """How an observation is called whose keys have these values."""
+    return "-".join(map(str, values))
+
+
+class ObservationNames:
+    """Names the observations of frames as they come: ``"SourceName-ObservationID"``.
+
+    Both are keys of the frame itself, or else of the last Observation frame before it. One from a
+    file that was read on this rank only counts for that file: which others the rank reads, and
+    when, is chance.
+
+    Parameters
+    ----------
+    keys : str, sequence of str, or None
+        Other keys, if observations are named otherwise.
+    """
+
+    def __init__(self, keys: str | Sequence[str] | None = None) -> None:
+        self.keys = keys_of_observations(keys)
+        self._latest: dict[str, Any] = {}
+        self._unit: Unit | None = None
+        self._hint = ""
+
+    def look_at(self, frame: Any) -> None:
+        """Learn from a frame of any type to which observation those after it belong."""
+        if frame.type == core.G3FrameType.Observation:
+            self._latest = {key: frame[key] for key in self.keys if key in frame}
+            self._unit = unit_of(frame)
+            if _OF_TOAST in frame and _OF_TOAST not in self.keys:
+                self._hint = f" TOAST's own export has {_OF_TOAST!r}."
+
+    def name_of(self, frame: Any, where: str) -> str:
+        """The name of a frame's observation.
+
+        Raises
+        ------
+        InputError
+            If neither the frame nor one before it says.
+        """
+        return name_of_observation(self.values_of(frame, where))
+
+    def values_of(self, frame: Any, where: str) -> tuple[Any, ...]:
+        """What the frame, or one before it, has under the keys.
+
+        Raises
+        ------
+        InputError
+            If neither says.
+        """
+        values = self.known_of(frame, where)
+        if any(value is None for value in values):
+            raise self.unknown(values, where)
+        return values
+
+    def known_of(self, frame: Any, where: str) -> tuple[Any, ...]:
+        """The same, with None for what neither says.
+
+        Raises
+        ------
+        InputError
+            If a value is none that names an observation.
+        """
+        before = self._latest if self._counts_for(unit_of(frame)) else {}
+        values = tuple(frame[key] if key in frame else before.get(key) for key in self.keys)
+        self.check_values(values, where)
+        return values
+
+    def check_values(self, values: Sequence[Any], where: str) -> None:
+        """Refuse what names no observation. None is what is not known.
+
+        Raises
+        ------
+        InputError
+        """
+        for key, value in zip(self.keys, values, strict=True):
+            if not (value is None or isinstance(value, str | int | float)):
+                raise InputError(
+                    f"{where}: the {key} is a {type(value).__name__}; expected a string or a "
+                    "number that names the observation."
+                )
+
+    def latest_of(self, file: str) -> dict[str, Any]:
+        """What the last Observation frame of a file that this rank reads has under the keys."""
+        return self._latest if self._unit is not None and self._unit.file == file else {}
+
+    def unknown(self, values: Sequence[Any], where: str) -> InputError:
+        """The error about a frame of which not all keys are known."""
+        missing = self.keys[list(values).index(None)]
+        return InputError(
+            f"{where} has no {missing}, nor had an Observation frame before it, in its file, so "
+            "that it is not known to which observation it belongs. Add the key to the frames, or "
+            f"name others (observation_keys).{self._hint} If the Observation frame of an earlier "
+            "file counts, files may be stitched with metadata_lasts=True; an extractfunc of "
+            "MPIAccumulator may name groups in any way."
+        )
+
+    def _counts_for(self, unit: Unit | None) -> bool:
+        mine = self._unit
+        return mine is None or mine.shared or unit is None or mine.file == unit.file

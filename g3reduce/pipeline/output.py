@@ -1,0 +1,258 @@
+"""Results become files: whole or not at all, never over an input, and all ranks know which."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
+
+from spt3g import core
+
+from .. import temporary
+from ..errors import InterruptedByUser, OutputError
+from ..g3files.names import SUFFIXES
+from ..g3files.outputfile import OutputFile, failure
+from ..mpi import communicators
+from ..mpi.interrupts import Interrupts
+from ..temporary import TemporaryFile, others
+
+logger = logging.getLogger(__name__)
+
+
+class Output(Protocol):
+    """What `publish` works on."""
+
+    def complete(self) -> None:
+        """See to it that everything is on the disk."""
+
+    def publish(self) -> None:
+        """Give it its name."""
+
+
+def check_output(file: str, inputs: Sequence[str] = ()) -> None:
+    """Find out before the work begins whether its result can be written.
+
+    What earlier jobs left behind under way to the same output is told in the log.
+
+    Raises
+    ------
+    OutputError
+        If the name is not one that spt3g writes, the folder is missing or read-only, or the file
+        is one of the inputs, or no regular file.
+    """
+    if not file:
+        raise OutputError("The name of the output is empty.")
+    if "\0" in file:
+        raise OutputError(
+            f"{file!r}: the name of the output has a NUL byte, which no file can have."
+        )
+    if (kind := _kind(file)) is not None:
+        raise OutputError(
+            f"{file}: this is {kind}; expected the name of a file, which is replaced when the new "
+            "one is whole."
+        )
+    if not file.endswith(SUFFIXES):
+        raise OutputError(
+            f"{file}: the name of the output must end in {', '.join(SUFFIXES[:-1])} or "
+            f"{SUFFIXES[-1]}."
+        )
+    target = _target(file)
+    folder = os.path.dirname(target)
+    if not os.path.isdir(folder):
+        raise OutputError(f"{file}: there is no folder {folder}.")
+    longest = os.pathconf(folder, "PC_NAME_MAX")
+    if len(os.fsencode(os.path.basename(target))) > longest:
+        raise OutputError(f"{file}: the name is too long; at most {longest} bytes can be used.")
+    if os.path.exists(file):
+        same = next((name for name in inputs if _same_file(name, file)), None)
+        if same is not None:
+            raise OutputError(
+                f"{file}: the output is also an input ({same}), so an earlier result would go "
+                "into the new one. Name another output, or take it out of the inputs."
+            )
+    if _is_held(folder, target):
+        raise OutputError(
+            f"{file}: this file is another user's, who alone may replace it in the folder {folder}."
+        )
+    try:  # a server may refuse what the modes allow
+        TemporaryFile(target).discard()
+    except OSError as error:
+        raise OutputError(
+            f"{file}: the folder {folder} cannot be written to ({error.strerror})."
+        ) from error
+    tell_of_others(file, target)
+
+
+def tell_of_others(name: str, target: str) -> None:
+    """Warn of temporary files of other jobs that have, or had, the same output."""
+    for path, in_use in others(target):
+        if in_use:
+            logger.warning(
+                "%s: another job is about to write the same output (%s); that of the job which "
+                "ends last will stay.",
+                *(name, path),
+            )
+        else:
+            logger.warning(
+                "%s: a job that was killed%s left %s behind; it can be removed.",
+                *(name, "" if in_use is False else ", or one that is still at work,", path),
+            )
+
+
+def write_frames(
+    file: str,
+    frames: Iterable[Any],
+    comm: communicators.Comm | None = None,
+    root: int = 0,
+) -> None:
+    """Write frames beside the file, then rename, so that nobody ever sees half of it.
+
+    An existing file is replaced only then. Collective over `comm`.
+
+    Parameters
+    ----------
+    file : str
+    frames : iterable
+        Of ``spt3g.core.G3Frame``, or of what can write itself: it has ``write(file)``, which takes
+        a file object. Looked at on `root` only.
+    comm : communicator, optional
+        All of its ranks raise if one cannot. Default: this process alone.
+    root : int
+        Which of them writes.
+
+    Raises
+    ------
+    OutputError
+        If writing fails. What was there before is still there, and nothing else is left.
+    """
+
+    def put(output: OutputFile) -> None:
+        for frame in frames:
+            if isinstance(frame, core.G3Frame):
+                output.write(frame.__getstate__()[1])
+            else:
+                frame.write(output)
+            output.check()
+
+    write_output(file, put, comm, root)
+
+
+def write_output(
+    file: str,
+    put: Callable[[OutputFile], object],
+    comm: communicators.Comm | None = None,
+    root: int = 0,
+) -> None:
+    """Write any file as `write_frames` does; `put` brings the content on `root`.
+
+    Raises
+    ------
+    OutputError
+    """
+    comm = comm or communicators.OneProcess()
+    outputs: list[OutputFile] = []
+
+    def write() -> None:
+        if comm.rank != root:
+            return
+        outputs.append(OutputFile(file))
+        try:
+            put(outputs[0])
+        except (OSError, RuntimeError) as error:
+            raise failure(file, error) from error
+
+    try:
+        communicators.collectively(comm, write)
+        publish(comm, outputs[0] if outputs else None)
+    finally:
+        for output in outputs:
+            output.discard()
+
+
+def publish(comm: communicators.Comm, output: Output | None) -> None:
+    """Give an output its name when it is complete. Collective over `comm`.
+
+    Signals that come meanwhile have their effect before the name is given, on all ranks, or after
+    it: no rank can fail between the two, so that its exit code would tell of an output that is not
+    there while it is.
+
+    Parameters
+    ----------
+    comm : communicator
+    output : Output or None
+        None on the ranks that do not write.
+
+    Raises
+    ------
+    OutputError, InterruptedByUser
+        On all ranks, of these and `RemoteError`; and then it does not get its name.
+    """
+    interrupts = Interrupts()
+
+    def complete() -> None:
+        if output is not None:
+            output.complete()
+        if interrupts.number is not None:
+            raise InterruptedByUser(
+                f"{interrupts.name()} came{communicators.describe_rank(comm)} before the output "
+                "had its name; nothing was written."
+            )
+
+    interrupts.open()
+    try:
+        communicators.collectively(comm, complete)
+        communicators.collectively(comm, output.publish if output is not None else lambda: None)
+        temporary.published += 1
+    finally:
+        interrupts.close()
+    if interrupts.number is not None:
+        interrupts.pass_on()
+
+
+def _kind(file: str) -> str | None:
+    """What stands under a name, if it is not a regular file; None if nothing does."""
+    try:
+        mode = os.stat(file).st_mode
+    except FileNotFoundError:
+        return None
+    except OSError:  # of this something else tells
+        return None
+    kinds = {
+        stat.S_IFDIR: "a folder",
+        stat.S_IFIFO: "a pipe",
+        stat.S_IFSOCK: "a socket",
+        stat.S_IFCHR: "a device",
+        stat.S_IFBLK: "a device",
+    }
+    return kinds.get(stat.S_IFMT(mode))
+
+
+def _is_held(folder: str, target: str) -> bool:
+    """Whether a sticky folder, such as /tmp, keeps a file from being replaced by this user."""
+    if not os.path.exists(target):
+        return False
+    there = os.stat(folder)
+    may = (0, there.st_uid, os.stat(target).st_uid)
+    return bool(there.st_mode & stat.S_ISVTX) and os.geteuid() not in may
+
+
+def _target(file: str) -> str:
+    try:
+        target = os.path.realpath(file)
+    except OSError as error:  # the working folder was removed
+        raise OutputError(
+            f"{file}: the working folder cannot be found ({error.strerror}). Name the output by "
+            "its whole path."
+        ) from error
+    if os.path.islink(target):
+        raise OutputError(f"{file}: this is a link that leads to itself.")
+    return target
+
+
+def _same_file(a: str, b: str) -> bool:
+    try:
+        return os.path.samefile(a, b)
+    except OSError:
+        return False

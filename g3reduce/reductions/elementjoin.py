@@ -1,0 +1,196 @@
+"""States that are combined element by element, joined over all ranks: small groups together."""
+
+from __future__ import annotations
+
+import functools
+import operator
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import replace
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import strategies
+from ..arrays.arithmetic import join_grids
+from ..arrays.blocks import Blocks
+from ..arrays.memory import SMALLEST
+from ..mpi.communicators import Comm
+from .elements import Elements, Part, Whereabouts
+from .held import DType, Held, Limbs, Manner, row_length
+from .states import Array, Structure, array_leaves, put_together
+
+
+class _Batch(NamedTuple):
+    """Groups that are joined together, and the kind of number."""
+
+    keys: list[Hashable]
+    dtype: DType
+    sizes: list[int]
+
+    @property
+    def length(self) -> int:
+        return row_length(self.sizes)
+
+    def rows(self) -> list[slice]:
+        """The rows of each group."""
+        counts = [-(-size // self.length) for size in self.sizes]
+        ends = np.cumsum(counts).tolist()
+        return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
+
+
+def _batches(common: Mapping[Hashable, Whereabouts]) -> Iterator[_Batch]:
+    """All groups in an order that is the same on all ranks: large ones alone."""
+    small: dict[DType, _Batch] = {}
+    for key, told in common.items():
+        for dtype, size in sizes_of(told.structure).items():
+            if size * dtype.itemsize >= SMALLEST:
+                yield _Batch([key], dtype, [size])
+            elif size:
+                batch = small.setdefault(dtype, _Batch([], dtype, []))
+                batch.keys.append(key)
+                batch.sizes.append(size)
+    yield from small.values()
+
+
+def join_elements(
+    comm: Comm,
+    mine: dict[Hashable, Elements],
+    common: Mapping[Hashable, Whereabouts],
+    manner: Manner,
+    strategy: str,
+    *,
+    result: str,
+    root: int,
+) -> tuple[dict[Hashable, Any] | None, strategies.Statistics]:
+    """Join the groups of all ranks. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    mine : dict of key to Elements
+        What this rank holds. Its arrays are used up.
+    common : dict of key to Whereabouts
+        What `in_common` gives for each group that there is, in the same order on all ranks.
+    manner, strategy, result, root
+
+    Returns
+    -------
+    states : dict of key to object, or None
+        On the ranks that get the result; with ``result="sharded"`` they have a `Part` in the place
+        of each array.
+    statistics : Statistics
+    """
+    flat: dict[Hashable, dict[DType, Any]] = {key: {} for key in common}
+    done = []
+    for batch in _batches(common):
+        dtype = batch.dtype
+        blocks = _blocks_of(batch, mine, common, manner)
+        there, statistics = strategies.reduce(
+            comm,
+            blocks,
+            replace(manner.reduction, identity=manner.identity(dtype)),
+            strategy,
+            result=result,
+            root=root,
+        )
+        done.append(statistics)
+        for key, size, rows in zip(batch.keys, batch.sizes, batch.rows(), strict=True):
+            if there is None:
+                continue
+            here = rows
+            if result == "sharded":
+                here = slice(*np.searchsorted(there.rows, (rows.start, rows.stop)).tolist())
+            planes = {name: plane[here].reshape(-1) for name, plane in there.planes.items()}
+            values = manner.settle(planes, dtype, common[key].grids.get(dtype))
+            if result == "sharded":
+                numbers = there.rows[here] - rows.start
+                flat[key][dtype] = _share(numbers, batch.length, values, size)
+            else:
+                flat[key][dtype] = values
+    if not done:
+        done.append(strategies.Statistics(why="there is nothing to join", ranks=comm.size))
+    whole = functools.reduce(operator.add, done)
+    if result == "root" and comm.rank != root:
+        return None, whole
+    unpack = _parts if result == "sharded" else _wholes
+    return {key: unpack(told.structure, flat[key]) for key, told in common.items()}, whole
+
+
+def _blocks_of(
+    batch: _Batch,
+    mine: Mapping[Hashable, Elements],
+    common: Mapping[Hashable, Whereabouts],
+    manner: Manner,
+) -> Blocks:
+    """What this rank holds of a batch, in planes that are the same on all ranks."""
+    dtype, rows, width = batch.dtype, batch.rows(), manner.width(batch.dtype)
+    length = batch.length * width
+    exact = manner.sums_exactly(dtype)
+    grid = join_grids([common[key].grids[dtype] for key in batch.keys]) if exact else None
+    held: list[tuple[Held, slice, int]] = []
+    for key, at, size in zip(batch.keys, rows, batch.sizes, strict=True):
+        if key not in mine:
+            continue
+        here = mine[key].held[dtype]
+        if isinstance(here, Limbs):
+            here.align(common[key].grids[dtype])
+        held.append((here, at, size * width))
+    dtypes, fill = manner.planes(dtype, grid), manner.identity(dtype)
+    blocks = Blocks(rows[-1].stop, length, dtypes, fill=fill, memory=manner.memory)
+    if len(batch.keys) == 1 and held:
+        whole = {name: plane.reshape(-1, length) for name, plane in held[0][0].planes.items()}
+        blocks.replace(np.arange(blocks.n_rows), whole)
+        return blocks
+    blocks.insert(
+        np.concatenate([np.arange(0), *(np.arange(at.start, at.stop) for _, at, _ in held)])
+    )
+    begin = 0
+    for elements, at, size in held:
+        end = begin + at.stop - at.start
+        for name, plane in elements.planes.items():
+            blocks.planes[name][begin:end].reshape(-1)[:size] = plane[:size]
+        begin = end
+    return blocks
+
+
+def _share(rows: Array, length: int, values: Array, size: int) -> Part:
+    """What is here of the elements of a group: values of these of its rows."""
+    indices = (rows[:, None] * length + np.arange(length)).reshape(-1)
+    inside = indices < size
+    return Part(indices[inside], values[inside], (size,))
+
+
+def _wholes(structure: Structure, flat: Mapping[DType, Array]) -> Any:
+    empty = {dtype: np.empty(0, dtype) for dtype in sizes_of(structure)}
+    return put_together(structure, views(structure, empty | dict(flat)))
+
+
+def _parts(structure: Structure, flat: Mapping[DType, Part]) -> Any:
+    at = dict.fromkeys(sizes_of(structure), 0)
+    parts: list[Any] = []
+    for leaf in array_leaves(structure):
+        begin, at[leaf.dtype] = at[leaf.dtype], at[leaf.dtype] + prod(leaf.shape)
+        nothing = Part(np.empty(0, np.int64), np.empty(0, leaf.dtype), (0,))
+        share = flat.get(leaf.dtype, nothing)
+        first, last = np.searchsorted(share.indices, (begin, at[leaf.dtype]))
+        parts.append(Part(share.indices[first:last] - begin, share.values[first:last], leaf.shape))
+    return put_together(structure, parts, number=lambda part: part)
+
+
+def sizes_of(structure: Structure) -> dict[DType, int]:
+    """How many elements of each kind of number there are."""
+    sizes: dict[DType, int] = {}
+    for leaf in array_leaves(structure):
+        sizes[leaf.dtype] = sizes.get(leaf.dtype, 0) + prod(leaf.shape)
+    return sizes
+
+
+def views(structure: Structure, flat: Mapping[DType, Array]) -> list[Array]:
+    """The arrays of a structure, as views of those in which they all lie."""
+    at = dict.fromkeys(flat, 0)
+    arrays = []
+    for leaf in array_leaves(structure):
+        begin, at[leaf.dtype] = at[leaf.dtype], at[leaf.dtype] + prod(leaf.shape)
+        arrays.append(flat[leaf.dtype][begin : at[leaf.dtype]].reshape(leaf.shape))
+    return arrays

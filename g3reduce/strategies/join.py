@@ -1,0 +1,204 @@
+"""One reduction, from the choice of its strategy to the account of what it did."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from dataclasses import replace
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arrays import memory
+from ..arrays.blocks import Blocks
+from ..arrays.reduction import Reduction
+from ..errors import UsageError
+from ..mpi import communicators, waiting
+from ..mpi.communicators import Comm, OneProcess
+from .costs import WORTH_MEASURING, Machine, Profile
+from .measure import measure
+from .nodes import Nodes, nodes_of
+from .onnode import OnNode
+from .registry import AUTO, check, predict, strategy_of
+from .rows import union_of_rows
+from .statistics import ON_NODE, Statistics
+from .traffic import Traffic
+
+logger = logging.getLogger(__name__)
+
+
+class Reduced(NamedTuple):
+    """The result of a reduction on this rank, None where there is none, and what was done."""
+
+    blocks: Blocks | None
+    statistics: Statistics
+
+
+def reduce(
+    comm: Comm,
+    blocks: Blocks,
+    reduction: Reduction,
+    strategy: str = AUTO,
+    *,
+    result: str = "root",
+    root: int = 0,
+    machine: Machine | None = None,
+) -> Reduced:
+    """Join the blocks of all ranks by a strategy. Collective over `comm`.
+
+    Ranks of a node join what they hold in shared memory first, if that is worth it and possible.
+    Then one rank of each node goes on by the strategy.
+
+    Parameters
+    ----------
+    comm : communicator
+    blocks : Blocks
+        What this rank holds: the same planes on every rank, any rows. It must not be used
+        afterwards.
+    reduction : Reduction
+        An elementwise one.
+    strategy : str
+        ``"auto"``, or the name of a strategy: see `g3reduce.strategies.registry.names`.
+    result : {"root", "all", "sharded"}
+        Where the result goes.
+    root : int
+        The rank that gets it, if one does.
+    machine : Machine, optional
+        How fast the machine is. Default: measured once for each communicator, as soon as
+        ``"auto"`` has to choose for more than a little.
+
+    Returns
+    -------
+    Reduced
+        The blocks, and the statistics.
+
+    Raises
+    ------
+    UsageError
+        If the reduction is not elementwise, or if the strategy cannot do what is asked for.
+    """
+    if not reduction.elementwise:
+        raise UsageError(
+            f"The reduction {reduction.name!r} is not elementwise, so it cannot be done on blocks."
+        )
+    check(strategy, result)
+    comm = communicators.private(comm)
+    if isinstance(comm, OneProcess):
+        return Reduced(blocks, Statistics())
+    nodes = nodes_of(comm)
+    waiting.meet(comm, "the reduction")
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+        return _reduce(nodes, blocks, reduction, strategy, result, root, machine)
+
+
+def _reduce(
+    nodes: Nodes,
+    blocks: Blocks,
+    reduction: Reduction,
+    strategy: str,
+    result: str,
+    root: int,
+    machine: Machine | None,
+) -> Reduced:
+    traffic = Traffic(nodes.comm)
+    profile, on_node = _look(traffic, nodes, blocks, result, root)
+    profile = replace(profile, machine=_machine(nodes, profile, strategy, machine))
+    chosen, why, predicted = _pick(strategy, profile)
+    if traffic.rank == root:
+        logger.info("strategy %s: %s", chosen, why)
+    start = time.perf_counter()
+    mine: Blocks | None = blocks
+    if on_node is not None and chosen != ON_NODE and nodes.count == 1:
+        on_node = None  # messages are faster here
+        blocks.memory = memory.PRIVATE
+    if on_node is None:
+        mine = strategy_of(chosen).reduce(traffic, blocks, reduction, result=result, root=root)
+    elif chosen == ON_NODE and result == "sharded":
+        mine = on_node.own_slice(reduction)
+    else:
+        mine = on_node.sum_up(reduction, keep=result == "all")
+        if chosen != ON_NODE:
+            leaders = nodes.leaders(root)
+            if leaders is not None and mine is not None:
+                traffic = Traffic(leaders)
+                mine = strategy_of(chosen).reduce(
+                    traffic, mine, reduction, result=result, root=nodes.numbers[root]
+                )
+        if result != "root":
+            mine = on_node.spread(mine, result=result)
+    statistics = Statistics(
+        strategy=chosen,
+        why=why,
+        ranks=nodes.comm.size,
+        nodes=nodes.count,
+        shared=on_node is not None,
+        bytes_sent=traffic.bytes_sent,
+        bytes_received=traffic.bytes_received,
+        messages=traffic.messages,
+        bytes_mapped=0 if on_node is None else on_node.bytes_mapped,
+        seconds=time.perf_counter() - start,
+        predicted=predicted,
+    )
+    logger.log(logging.INFO if nodes.comm.rank == root else logging.DEBUG, "%s", statistics)
+    return Reduced(mine, statistics)
+
+
+def _look(
+    traffic: Traffic, nodes: Nodes, blocks: Blocks, result: str, root: int
+) -> tuple[Profile, OnNode | None]:
+    """What all ranks hold together, and the work on the node if there is to be any. Collective."""
+    union = len(union_of_rows(traffic, blocks)) * blocks.row_nbytes
+    held = len(blocks.rows) * blocks.row_nbytes
+    on_node, of_node = None, 0
+    if nodes.shared and union >= memory.SMALLEST:
+        on_node = OnNode(nodes, blocks, nodes.leader(root))
+        of_node = len(on_node.union) * blocks.row_nbytes
+    everywhere = np.array(traffic.comm.allgather((held, of_node)))
+    largest, node_union = everywhere.max(axis=0).tolist()
+    profile = Profile(
+        ranks=traffic.size,
+        ranks_per_node=max(Counter(nodes.numbers).values()),
+        held=float(everywhere[:, 0].mean()),
+        largest=largest,
+        union=union,
+        result=result,
+        shared=on_node is not None,
+        same_rows=on_node is None or on_node.leader_has_all,
+        node_union=node_union if on_node is not None else None,
+    )
+    return profile, on_node
+
+
+def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | None) -> Machine:
+    """How fast the machine is, as far as that matters for the choice. Collective."""
+    if given is not None:
+        return given
+    things = communicators.kept_with(nodes.comm).things
+    to_choose = strategy == AUTO
+    large = profile.union >= WORTH_MEASURING * profile.ranks
+    if "machine" not in things and to_choose and large:
+        things["machine"] = measure(nodes)
+    machine: Machine = things.get("machine", Machine())
+    return machine
+
+
+def _pick(strategy: str, profile: Profile) -> tuple[str, str, float]:
+    """The strategy to take, why, and the seconds that it is to take. The same on all ranks."""
+    alone = profile.shared and profile.nodes == 1
+    on_node = {ON_NODE: profile.cost_on_node()} if alone else {}
+    if alone and strategy != AUTO:
+        why = f"all ranks are on one node and share memory, so there is no work for {strategy}"
+        return ON_NODE, why, on_node[ON_NODE]
+    seconds = predict(replace(profile, shared=False) if alone else profile) | on_node
+    seconds = dict(sorted(seconds.items(), key=lambda item: item[1]))
+    if strategy != AUTO:
+        return strategy, "named by the user", seconds[strategy]
+    chosen = next(iter(seconds))
+    listed = ", ".join(f"{name} {cost:.2g} s" for name, cost in seconds.items())
+    why = (
+        f"the least that is predicted ({listed}), with the result on {profile.result!r}, for "
+        f"{profile.union / 1e6:.3g} MB, of which a rank holds {profile.held / 1e6:.3g} MB, on "
+        f"{profile.ranks} ranks, {profile.nodes} nodes"
+    )
+    return chosen, why, seconds[chosen]

@@ -1,0 +1,207 @@
+"""Ctrl-C ends a command with one line that says how far the work was, on any number of ranks."""
+
+import importlib.util
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+import scans
+import skies
+from choices import among_all, some_of
+from spt3g import core
+
+from g3reduce.mpi.launch import find_mpirun, is_open_mpi, mpirun_command, mpirun_environment
+from g3reduce.simulate.timestreams import piped
+
+pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
+
+# The command itself, but that it says when it opens a file, and takes its time.
+SCRIPT = """
+import os, sys, time
+from g3reduce import cli
+from g3reduce.coadd import files
+from g3reduce.mpi.communicators import world_rank
+from g3reduce.pipeline import reader
+
+def slowly(original):
+    def open_file(file):
+        open(f"begun-{world_rank()}", "a").write(f"{os.getpid()}\\n")
+        time.sleep(0.2)
+        return original(file)
+    return staticmethod(open_file)
+
+for kind in (files.MapReader, reader.MPIFileReader):
+    kind.open_file = slowly(kind.open_file)
+sys.exit(cli.main())
+"""
+N_FILES = 60
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A folder with input for all commands, an earlier output, and the script."""
+    (one,) = skies.write_files(tmp_path, 1, "flat sparse", "hits")
+    for number in range(N_FILES):
+        (tmp_path / f"map_{number:02}.g3").write_bytes((tmp_path / one).read_bytes())
+    rng = np.random.default_rng(1)
+    frames = scans.an_observation(rng, [3] * N_FILES, gaps=[0] * N_FILES, detectors="ab", obs=1)
+    scans.write_files(tmp_path, frames, N_FILES, "scans")
+    (tmp_path / "old.g3").write_text("an earlier result")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return tmp_path
+
+
+ARGUMENTS = {
+    "coadd": ["coadd", "map_*.g3", "-o", "old.g3"],
+    "stitch": ["stitch", "scans_*.g3", "-o", "old.g3"],
+    "digest": ["digest", *[f"map_{number:02}.g3" for number in range(N_FILES)]],
+}
+DONE = {"digest": "files were done; the work is not complete."}
+BEGUN = "files were begun; nothing was written."
+
+
+def command(name, ranks):
+    words = [sys.executable, "script.py", *ARGUMENTS[name]]
+    return mpirun_command(ranks, words) if ranks else words
+
+
+def wait_for_ranks(folder, ranks):
+    """Until each has opened its second file."""
+    end = time.monotonic() + 60
+    for rank in range(ranks or 1):
+        path = folder / f"begun-{rank}"
+        while not path.exists() or len(path.read_text().splitlines()) < 2:
+            assert time.monotonic() < end, f"rank {rank} does not begin"
+            time.sleep(0.02)
+
+
+def check(folder, name, said, told=True):
+    assert "Traceback" not in said, said
+    lines = [line for line in said.splitlines() if "g3reduce" in line]
+    if told:
+        assert len(lines) == 1, said
+        pattern = rf"g3reduce {name}: interrupted when (\d+) of {N_FILES} "
+        done = re.search(pattern + re.escape(DONE.get(name, BEGUN)), lines[0])
+        assert done, said
+        assert 1 <= int(done[1]) < N_FILES
+    assert (folder / "old.g3").read_text() == "an earlier result"
+    assert not [file for file in os.listdir(folder) if file.startswith(".")]
+
+
+@pytest.mark.parametrize("name", some_of(list(ARGUMENTS), fewer=["coadd"]))
+def test_one_process(work, name):
+    process = start(work, command(name, None))
+    wait_for_ranks(work, None)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130
+    check(work, name, said)
+
+
+def start(folder, words):
+    return subprocess.Popen(
+        words,
+        cwd=folder,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=mpirun_environment(),
+        start_new_session=True,
+    )
+
+
+@pytest.mark.parametrize("name", some_of(["coadd", "stitch"], fewer=["stitch"]))
+def test_ranks_at_a_terminal(work, name):
+    """As somebody types it: the terminal tells the launcher, and that the ranks, or kills them."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.chdir(work)
+        words = command(name, 3)
+        os.execvpe(words[0], words, mpirun_environment())
+    wait_for_ranks(work, 3)
+    os.write(terminal, b"\x03")
+    said, end = b"", time.monotonic() + 30
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                said += os.read(terminal, 65536)
+            except OSError:  # all have left it
+                break
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(terminal)
+    assert code == (1 if is_open_mpi(find_mpirun()) else 130)
+    check(work, name, said.decode())
+
+
+@among_all
+@pytest.mark.parametrize("rank", [0, 1])
+def test_one_of_several_ranks(work, rank):
+    process = start(work, command("coadd", 2))
+    wait_for_ranks(work, 2)
+    os.kill(int((work / f"begun-{rank}").read_text().splitlines()[0]), signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert f"were begun on rank {rank}; nothing was written." in said
+    check(work, "coadd", said.replace(f" on rank {rank}", ""))
+
+
+IMPORTING = """
+import os, signal, sys
+from g3reduce import cli
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name.startswith("toast.") and "pshmem.registry" in sys.modules:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+sys.exit(cli.main())
+"""
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("toast"), reason="TOAST is not installed")
+def test_while_toast_is_imported(work):
+    """It installs handlers that end the process with 0."""
+    process = start(work, [sys.executable, "-c", IMPORTING, "stitch", "scans_*.g3", "-o", "out/"])
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert said == "g3reduce stitch: interrupted; nothing was written.\n"
+    assert not (work / "out").exists()
+
+
+@pytest.mark.parametrize("milliseconds", range(1, 7))
+def test_a_simulation_loses_no_frame(milliseconds):
+    """G3Pipeline would halt, and end as if all were well."""
+    frames = [core.G3Frame(core.G3FrameType.Scan) for _ in range(50)]
+
+    def simulate():
+        for _ in range(100):
+            made = piped(frames, [(lambda _: time.sleep(0.0001), {})])
+            assert sum(frame.type == core.G3FrameType.Scan for frame in made) == 50
+
+    press = threading.Timer(milliseconds / 1000, os.kill, (os.getpid(), signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        press.start(), simulate()
+    press.join()
+
+
+@among_all
+def test_the_demo(tmp_path):
+    process = start(tmp_path, [sys.executable, "-m", "g3reduce", "demo", "-d", "out"])
+    end = time.monotonic() + 60
+    while not list(tmp_path.glob("out/*/obs_0002.g3")) and time.monotonic() < end:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    assert re.search(r"^g3reduce demo: interrupted when \d of 8 observations were made;", said)
+    assert "Traceback" not in said

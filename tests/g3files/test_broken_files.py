@@ -1,0 +1,403 @@
+"""Broken files end in a clear error that names the file: never a crash, a hang or a wrong sum."""
+
+from __future__ import annotations
+
+import os
+import resource
+import struct
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from anymaps import with_runs
+from choices import ALL
+from skies import bits, planes
+from spt3g import core, maps
+
+from g3reduce import G3ReduceError, InputError, coadd_files
+from g3reduce.g3files.frames import walk, write_frame
+from g3reduce.g3files.source import FileBytes, MemoryBytes
+
+MAP = int(core.G3FrameType.Map)
+FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
+
+
+KINDS = ("flat sparse", "flat dense", "ring", "shifted", "indexed", "dense", "nested")
+
+
+def tiny_map(kind, factor):
+    """A map of a few bytes."""
+    if kind.startswith("flat"):
+        skymap = maps.FlatSkyMap(x_len=3, y_len=4, res=1.0, weighted=True)
+    else:
+        shifted = kind == "shifted"
+        skymap = maps.HealpixSkyMap(
+            nside=1, weighted=True, shift_ra=shifted, nested=kind == "nested"
+        )
+    for pixel in (1, 2, 7):
+        skymap[pixel] = factor * (pixel + 1.0)
+    if kind.startswith("flat"):
+        skymap.sparse = kind == "flat sparse"
+    elif kind == "dense":
+        skymap.dense = True
+    elif kind in ("ring", "shifted"):
+        skymap.ringsparse = True
+    return skymap
+
+
+def tiny_frame(kind, factor, weights=True):
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = "x"
+    frame["T"] = tiny_map(kind, factor)
+    if weights:
+        weights = maps.G3SkyMapWeights()
+        weights.TT = tiny_map(kind, 1.0)
+        frame["Wunpol"] = weights
+    return frame
+
+
+def tiny_file(file, kind, weights=True):
+    """One Observation frame and two Map frames."""
+    with core.G3Writer(str(file)) as writer:
+        observation = core.G3Frame(core.G3FrameType.Observation)
+        observation["ObservationID"] = 5
+        writer(observation)
+        for factor in (1.0, 2.0):
+            writer(tiny_frame(kind, factor, weights))
+    return Path(file).read_bytes()
+
+
+def is_same(mine, theirs):
+    mine, theirs = planes(mine), planes(theirs)
+    return mine.keys() == theirs.keys() and all(
+        np.array_equal(bits(mine[name] + 0.0), bits(theirs[name] + 0.0)) for name in mine
+    )
+
+
+def offsets(data):
+    """Where frames begin and end, and the places that the checksums cover or are."""
+    covered, ends = set(), [0]
+    for raw in walk(MemoryBytes(data)):
+        ends.append(raw.end)
+        for blob in raw.blobs:
+            covered |= set(range(blob.offset, blob.end))
+            covered |= set(range(blob.offset - 8 - len(blob.name), blob.offset - 8))
+        covered |= set(range(raw.end - 4, raw.end))
+    return ends, covered
+
+
+# Cuts
+
+
+@pytest.mark.parametrize("kind", ["flat sparse", "dense"])
+def test_every_cut_is_an_error_that_names_the_file_and_the_byte(kind, tmp_path):
+    """But a cut between frames, which nobody can see."""
+    file = tmp_path / "cut.g3"
+    data = tiny_file(file, kind, weights=False)
+    ends, _ = offsets(data)
+    for cut in range(len(data) - 1, 0, -1):
+        os.truncate(file, cut)
+        if cut in ends[2:]:
+            mine = coadd_files(str(file), keep_maps=True)
+            assert is_same(mine, maps.coadd_map_files([str(file)]))
+            continue
+        with pytest.raises(InputError) as caught:
+            coadd_files(str(file), keep_maps=False)
+        text = str(caught.value)
+        if cut == ends[1]:
+            assert text == "There is no Map frame in the input file."
+            continue
+        assert text.startswith(str(file))
+        if cut >= 5:  # it looks like a .g3 file
+            frame = next(i for i, end in enumerate(ends[1:]) if cut < end)
+            assert text.startswith(f"{file}, frame {frame}, byte ")
+            place = int(text.removeprefix(f"{file}, frame {frame}, byte ").split(":")[0])
+            assert ends[frame] <= place <= cut
+            assert "this frame cannot be read" in text
+
+
+# Bit flips
+
+
+def problem_of(file, data, bit, covered):
+    """What is wrong with what becomes of a file of which a bit was flipped; empty if nothing."""
+    flipped = bytearray(data)
+    flipped[bit // 8] ^= 1 << bit % 8
+    Path(file).write_bytes(flipped)
+    try:
+        mine = coadd_files(file)
+    except G3ReduceError as error:
+        return "" if file in str(error) else f"the file is not named in {error}"
+    except Exception as error:
+        return repr(error)
+    if bit // 8 in covered:
+        return "it was not noticed"
+    # To spt3g, too, this must be a file, and the same one.
+    return "" if is_same(mine, maps.coadd_map_files([file])) else "the result is another"
+
+
+def look_at(kind, bits_of, folder, weights=True):
+    """Flip bits of a small file, one at a time."""
+    file = os.path.join(folder, "flipped.g3")
+    data = tiny_file(file, kind, weights)
+    _, covered = offsets(data)
+    problems = [
+        f"{kind}: bit {bit % 8} of byte {bit // 8} of {len(data)}: {problem}"
+        for bit in bits_of(len(data), covered)
+        if (problem := problem_of(file, data, bit, covered))
+    ]
+    assert not problems, "\n".join(problems)
+
+
+def fuzz(kind, number, seed, folder):
+    """Flip bits anywhere."""
+
+    def some(size, covered):
+        return np.random.default_rng(seed).choice(8 * size, number, replace=False).tolist()
+
+    look_at(kind, some, folder)
+
+
+def fuzz_headers(folder):
+    """Flip each bit that no checksum covers."""
+
+    def uncovered(size, covered):
+        return [8 * byte + bit for byte in range(size) if byte not in covered for bit in range(8)]
+
+    look_at("flat sparse", uncovered, folder, weights=False)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_flipped_bits_are_an_error_or_what_spt3g_makes_of_them(kind, tmp_path):
+    fuzz(kind, 60, seed=1, folder=tmp_path)
+
+
+def test_flipped_bits_never_end_the_process():
+    """Nor do they make it hang, or take memory."""
+    work = f"""
+import resource, sys, tempfile
+sys.path[:0] = {FOLDERS!r}
+import test_broken_files as tests
+tests.limit_memory()
+with tempfile.TemporaryDirectory() as folder:
+    for seed, kind in enumerate(tests.KINDS):
+        tests.fuzz(kind, {350 if ALL else 60}, seed, folder)
+    tests.fuzz_headers(folder)
+"""
+    done = subprocess.run(
+        [sys.executable, "-X", "faulthandler", "-c", work],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+
+
+def limit_memory():
+    """Let this process have no more than 512 MiB beside what it has."""
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * resource.getpagesize() + 2**29
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+
+
+NOT_TAKEN = {
+    "the name of the Id": (b"Id", b"Jd", {}),
+    "an Id that is not asked for": (b"first", b"furst", {"map_ids": ["x", "second"]}),
+    "a frame that is not assigned": (
+        b"first",
+        b"furst",
+        {"assign": lambda frame: {"sum": 1} if frame["Id"] in ("first", "second") else None},
+    ),
+}
+
+
+@pytest.mark.parametrize("what", NOT_TAKEN)
+@pytest.mark.parametrize("reader", ["", "spt3g"])
+def test_a_frame_that_takes_no_part_is_checked_too(what, reader, tmp_path, monkeypatch):
+    """It might be one that should have."""
+    monkeypatch.setenv("G3REDUCE_READ_WITH", reader)
+    good, bad, options = NOT_TAKEN[what]
+    file = tmp_path / "named.g3"
+    with core.G3Writer(str(file)) as writer:
+        for map_id in ("x", "first", "second"):
+            frame = tiny_frame("flat sparse", 1.0)
+            del frame["Id"]
+            frame["Id"] = map_id
+            writer(frame)
+    data = file.read_bytes()
+    place = data.rindex(good) if good == b"Id" else data.index(good)
+    file.write_bytes(data[:place] + bad + data[place + len(bad) :])
+    with pytest.raises(InputError, match=r"named\.g3, frame [12]"):
+        coadd_files(str(file), **options)
+
+
+# Bytes that are wrong, under a right checksum
+
+
+def blob_of(value):
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["it"] = value
+    (raw,) = walk(MemoryBytes(frame.__getstate__()[1]))
+    return raw.content(raw.blobs[0])
+
+
+def write_with(file, blob):
+    """A Map frame whose T has these bytes, and after it a good one."""
+    name = blob_of("x")
+    with open(file, "wb") as stream:
+        write_frame(stream, MAP, [("Id", len(name), [name]), ("T", len(blob), [blob])])
+    return str(file)
+
+
+FLAT = maps.FlatSkyMap(x_len=3, y_len=4, res=1.0, weighted=True)
+RING = maps.HealpixSkyMap(nside=2, weighted=True)
+SHIFTED = maps.HealpixSkyMap(nside=2, weighted=True, shift_ra=True)
+
+
+def sparse(blank, change, first=1):
+    """A map with two runs, and the number at the place that is named changed."""
+    blob = blob_of(with_runs(blank, first, [(0, [1.0, 2.0]), (1, [3.0, 4.0])]))
+    end = len(blob) - (1 if isinstance(blank, maps.FlatSkyMap) else 0)
+    begin = end - 2 * (12 + 16) - 32
+    places = {
+        "lines": (begin, "<Q"),
+        "places": (begin + 8, "<Q"),
+        "first line": (begin + 16, "<Q"),
+        "number of runs": (begin + 24, "<Q"),
+        "start": (begin + 32, "<i"),
+        "length": (begin + 36, "<Q"),
+        "second start": (begin + 60, "<i"),
+        "second length": (begin + 64, "<Q"),
+    }
+    changed = bytearray(blob)
+    for name, value in change.items():
+        place, how = places[name]
+        struct.pack_into(how, changed, place, value)
+    return bytes(changed)
+
+
+def indexed(pixel):
+    skymap = maps.HealpixSkyMap(nside=2, weighted=True)
+    skymap[3] = 1.0
+    skymap.indexedsparse = True
+    blob = bytearray(blob_of(skymap))
+    blob[-16:-8] = struct.pack("<Q", pixel)
+    return bytes(blob)
+
+
+def indexed_twice():
+    skymap = maps.HealpixSkyMap(nside=2, weighted=True)
+    skymap[3] = skymap[5] = 1.0
+    skymap.indexedsparse = True
+    blob = bytearray(blob_of(skymap))
+    blob[-16:-8] = blob[-32:-24]
+    return bytes(blob)
+
+
+def dense(blank, count):
+    skymap = blank.clone(False)
+    np.asarray(skymap)[:] = 1.0  # this makes it dense
+    blob = blob_of(skymap)
+    size = struct.pack("<Q", skymap.size)
+    place = blob.rindex(size)
+    return blob[:place] + struct.pack("<Q", count) + blob[place + 8 :]
+
+
+WRONG = {
+    "a run before its line": lambda blank: sparse(blank, {"start": -1}),
+    "a run far before its line": lambda blank: sparse(blank, {"start": -(2**31)}),
+    "a run beyond its line": lambda blank: sparse(blank, {"start": 7}),
+    "a run far beyond its line": lambda blank: sparse(blank, {"start": 2**31 - 1}),
+    "the last run beyond its line": lambda blank: sparse(blank, {"second start": 2**20}),
+    "a first line behind the map": lambda blank: sparse(blank, {"first line": 2**20}),
+    "a first line so large that it wraps": lambda blank: sparse(blank, {"first line": 2**64 - 1}),
+    "more lines": lambda blank: sparse(blank, {"lines": 2**33}),
+    "more places": lambda blank: sparse(blank, {"places": 2**33}),
+    "more runs": lambda blank: sparse(blank, {"number of runs": 3}),
+    "very many runs": lambda blank: sparse(blank, {"number of runs": 2**60}),
+    "a longer run": lambda blank: sparse(blank, {"length": 9}),
+    "a very long run": lambda blank: sparse(blank, {"length": 2**60}),
+    "the last run longer": lambda blank: sparse(blank, {"second length": 2**61}),
+}
+WRONG_ONES = {
+    **{
+        f"{name}, {what}": (make, blank)
+        for name, make in WRONG.items()
+        for what, blank in (("flat", FLAT), ("ring", RING), ("shifted", SHIFTED))
+    },
+    "a pixel behind the map": (lambda _: indexed(48), None),
+    "a pixel far behind the map": (lambda _: indexed(2**40), None),
+    "a pixel that is negative": (lambda _: indexed(2**64 - 1), None),
+    "a pixel twice": (lambda _: indexed_twice(), None),
+    "more values, flat": (lambda blank: dense(blank, 13), FLAT),
+    "fewer values, flat": (lambda blank: dense(blank, 1), FLAT),
+    "very many values, flat": (lambda blank: dense(blank, 2**60), FLAT),
+    "more values, HEALPix": (lambda blank: dense(blank, 49), RING),
+    "fewer values, HEALPix": (lambda blank: dense(blank, 1), RING),
+    "very many values, HEALPix": (lambda blank: dense(blank, 2**60), RING),
+}
+
+
+def tell(file):
+    for name in sorted(os.listdir(file)):
+        path = os.path.join(file, name)
+        # What is written here is seen even if the process ends at the next file.
+        print(f"{name}\t", end="", flush=True)
+        try:
+            coadd_files(path)
+        except G3ReduceError as error:
+            print("named" if path in str(error) else f"not named: {error!r}", flush=True)
+        except BaseException as error:
+            print(repr(error)[:200].replace("\n", " "), flush=True)
+        else:
+            print("no error", flush=True)
+
+
+@pytest.fixture(scope="module")
+def ends():
+    """What became of each of the wrong files."""
+    with tempfile.TemporaryDirectory() as folder:
+        names = [f"{i:03d}.g3" for i in range(len(WRONG_ONES))]
+        for name, (make, blank) in zip(names, WRONG_ONES.values(), strict=True):
+            write_with(os.path.join(folder, name), make(blank))
+        found = {}
+        while names:  # a process that ends with a file is begun again behind it
+            work = (
+                f"import sys; sys.path[:0] = {FOLDERS!r}; "
+                f"import test_broken_files as t; t.limit_memory(); t.tell({folder!r})"
+            )
+            done = subprocess.run(
+                [sys.executable, "-c", work],
+                capture_output=True,
+                text=True,
+                timeout=60,
+                check=False,
+            )
+            for line in done.stdout.splitlines():
+                name, _, what = line.partition("\t")
+                found[name] = what or f"the process ended ({done.returncode})"
+                names.remove(name)
+                os.unlink(os.path.join(folder, name))
+            assert done.stdout, done.stderr[-2000:]
+        return dict(zip(WRONG_ONES, (found[name] for name in sorted(found)), strict=True))
+
+
+@pytest.mark.parametrize("what", WRONG_ONES)
+def test_pixels_that_cannot_be_are_an_error_that_names_the_file(what, ends):
+    assert ends[what] == "named"
+
+
+def test_a_file_whose_frames_have_the_right_checksums_is_read(tmp_path):
+    """That the files above are refused is not for how they were made."""
+    for number, blank in enumerate((FLAT, RING, SHIFTED)):
+        file = write_with(tmp_path / f"{number}.g3", sparse(blank, {}))
+        with FileBytes(file) as source:
+            (raw,) = walk(source)
+            assert raw.native
+        assert is_same(coadd_files(file), maps.coadd_map_files([file]))
+    file = write_with(tmp_path / "indexed.g3", indexed(47))
+    assert is_same(coadd_files(file), maps.coadd_map_files([file]))

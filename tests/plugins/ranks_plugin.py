@@ -1,0 +1,254 @@
+"""Tests that run on MPI ranks: ``@pytest.mark.ranks(1, 2, 3)``.
+
+A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks``.
+
+The process that pytest was started in has no MPI. For each number of ranks it starts one
+``mpirun`` whose ranks run, in step, all tests that are marked with that number, and write down
+how each went, while this process runs tests without ranks. Then these notes become the reports of
+the tests: a failure names its rank, and a test that one rank cannot finish fails within seconds,
+with the stacks of all ranks.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from g3reduce.mpi.launch import mpirun_command, mpirun_environment
+
+NOTES = "G3REDUCE_TEST_NOTES"  # set on the ranks: the folder of their notes
+SECONDS_PER_TEST = int(
+    os.environ.get("G3REDUCE_TEST_SECONDS", 90)
+)  # ranks share cores, and the first test imports everything
+SECONDS_BEHIND = 20  # how long after one rank is done with a test the others may be
+
+
+def on_a_rank() -> bool:
+    return NOTES in os.environ
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "ranks(n, ...): run on n MPI ranks, for each n")
+    if on_a_rank():
+        config.pluginmanager.register(Rank(Path(os.environ[NOTES])))
+    else:
+        config.pluginmanager.register(Launcher())
+
+
+def pytest_generate_tests(metafunc):
+    marker = metafunc.definition.get_closest_marker("ranks")
+    if marker and marker.args:
+        if "n_ranks" not in metafunc.fixturenames:
+            metafunc.fixturenames.append("n_ranks")
+        metafunc.parametrize("n_ranks", marker.args, ids=lambda n: f"ranks{n}", scope="session")
+
+
+def ranks_of(item):
+    """The number of ranks that run a test; 0 for those of this process."""
+    return item.callspec.params["n_ranks"] if item.get_closest_marker("ranks") else 0
+
+
+class Rank:
+    """One of the ranks: runs the tests and notes down how they went."""
+
+    def __init__(self, folder):
+        import faulthandler
+
+        from mpi4py import MPI
+
+        self.comm = MPI.COMM_WORLD
+        self.notes = open(folder / f"{self.comm.rank}.jsonl", "w", buffering=1)  # noqa: SIM115
+        self.stack = open(folder / f"{self.comm.rank}.stack", "w")  # noqa: SIM115
+        faulthandler.register(signal.SIGUSR1, file=self.stack, all_threads=True)
+        self.note(pid=os.getpid())
+
+    def note(self, **what):
+        self.notes.write(json.dumps(what) + "\n")
+
+    def pytest_runtest_logstart(self, nodeid):
+        self.comm.Barrier()
+        self.problems = []
+        self.outcome = "passed"
+
+    def pytest_runtest_logreport(self, report):
+        if report.outcome != "passed":
+            self.outcome = report.outcome
+            self.problems.append(f"({report.when}) {report.longrepr}")
+            print(f"On rank {self.comm.rank}: {self.problems[-1]}", file=self.stack, flush=True)
+
+    def pytest_runtest_logfinish(self, nodeid):
+        self.note(test=nodeid, outcome=self.outcome, text="\n".join(self.problems))
+
+
+class Job:
+    """One mpirun, for tests of one number of ranks."""
+
+    def __init__(self, n_ranks, tests, root):
+        self.n_ranks = n_ranks
+        self.folder = Path(tempfile.mkdtemp(prefix="g3reduce-ranks-"))
+        pytest_command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--maxfail=1000"]
+        self.output = open(self.folder / "output", "w")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            # With less priority: what this process runs meanwhile may be in a hurry.
+            ["nice", *mpirun_command(n_ranks, [sys.executable, *pytest_command, *tests])],
+            env=mpirun_environment() | {NOTES: str(self.folder)},
+            cwd=root,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        self.read_to = [0] * n_ranks  # how far the notes of each rank were read
+        self.results = [{} for _ in range(n_ranks)]
+        self.pids = []
+
+    def read_notes(self):
+        """Learn what each rank has noted since: of tests, and of its process."""
+        for rank in range(self.n_ranks):
+            path = self.folder / f"{rank}.jsonl"
+            if not path.exists():
+                continue
+            with path.open() as file:
+                file.seek(self.read_to[rank])
+                for line in iter(file.readline, ""):
+                    if not line.endswith("\n"):  # it is being written
+                        break
+                    self.read_to[rank] = file.tell()
+                    note = json.loads(line)
+                    if "pid" in note:
+                        self.pids.append(note["pid"])
+                    else:
+                        self.results[rank][note["test"]] = note
+
+    def wait_for(self, test):
+        """Outcome and text of a test on all ranks."""
+        started, first_done = time.monotonic(), None
+        while True:
+            ended = self.process.poll() is not None
+            self.read_notes()
+            done = [result.get(test) for result in self.results]
+            if all(done):
+                return self.summary(done)
+            now = time.monotonic()
+            if any(done) and first_done is None:
+                first_done = now
+            behind = first_done is not None and now - first_done > SECONDS_BEHIND
+            if ended or behind or now - started > SECONDS_PER_TEST:
+                why = "the job ended" if ended else "the ranks hang"
+                return "failed", self.post_mortem(test, why, done)
+            time.sleep(0.02)
+
+    def summary(self, done):
+        failed = {
+            rank: note["text"] for rank, note in enumerate(done) if note["outcome"] == "failed"
+        }
+        if failed:
+            return "failed", "\n".join(f"On rank {rank}:\n{text}" for rank, text in failed.items())
+        return done[0]["outcome"], done[0]["text"]
+
+    def post_mortem(self, test, why, done):
+        for pid in self.pids:
+            try:
+                os.kill(pid, signal.SIGUSR1)
+            except ProcessLookupError:
+                continue
+        time.sleep(1)
+        self.end()
+        lines = [f"On {self.n_ranks} ranks {why} before all had finished {test}."]
+        for rank, note in enumerate(done):
+            state = f"{note['outcome']}\n{note['text']}" if note else "did not finish"
+            lines.append(f"Rank {rank}: {state}")
+        for rank in range(self.n_ranks):
+            path = self.folder / f"{rank}.stack"
+            if path.exists():
+                lines.append(f"Rank {rank} was here:\n{path.read_text()}")
+        output = (self.folder / "output").read_text(errors="replace")
+        return "\n".join([*lines, "Output of the ranks:", output[-8000:]])
+
+    def end(self):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        self.output.close()
+
+
+class Launcher:
+    """The process without MPI: starts the ranks, and reports what they noted."""
+
+    def __init__(self):
+        self.jobs = {}
+        if threading.current_thread() is threading.main_thread():
+            # A test run that is terminated must not leave its ranks behind.
+            signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
+        atexit.register(self.pytest_sessionfinish)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_protocol(self, item):
+        self.start_next_job(item.session)
+        if not item.get_closest_marker("ranks"):
+            return None
+        item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+        start = time.time()
+        outcome, text = self.job_for(item).wait_for(item.nodeid)
+        if outcome == "skipped":
+            text = (str(item.path), item.location[1], text)
+        report = pytest.TestReport(
+            nodeid=item.nodeid,
+            location=item.location,
+            keywords=dict.fromkeys(item.keywords, 1),
+            outcome=outcome,
+            longrepr=text or None,
+            when="call",
+            duration=time.time() - start,
+            start=start,
+            stop=time.time(),
+        )
+        item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+        return True
+
+    def start_next_job(self, session):
+        """Start the ranks of the next tests, unless others are at work: the cores are few."""
+        if any(job.process.poll() is None for job in self.jobs.values()):
+            return
+        for item in session.items:
+            if ranks_of(item) and ranks_of(item) not in self.jobs:
+                self.start_job(item)
+                return
+
+    def job_for(self, item):
+        job = self.jobs.get(ranks_of(item))
+        if job is None:
+            for other in self.jobs.values():
+                other.process.wait()
+        if job is None or job.output.closed:  # it broke down in an earlier test
+            job = self.start_job(item)
+        return job
+
+    def start_job(self, item):
+        """Start the ranks that run this test and all later ones of as many ranks."""
+        n_ranks = ranks_of(item)
+        same = [other.nodeid for other in item.session.items if ranks_of(other) == n_ranks]
+        todo = same[same.index(item.nodeid) :]
+        job = self.jobs[n_ranks] = Job(n_ranks, todo, item.config.rootpath)
+        return job
+
+    def pytest_collection_modifyitems(self, items):
+        # Those of one number of ranks together, so that their job need not wait for others.
+        items.sort(key=ranks_of)
+
+    def pytest_sessionfinish(self):
+        for job in self.jobs.values():
+            if not job.output.closed:
+                job.end()

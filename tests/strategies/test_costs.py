@@ -1,0 +1,154 @@
+"""The cost model: what must be true of it, whatever the figures of the machine."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from g3reduce import strategies
+from g3reduce.strategies import Machine, Profile, predict
+
+MB = 1e6
+
+
+def sparse(ranks=64, per_node=1, each=100 * MB, **others):
+    """Disjoint footprints."""
+    return Profile(ranks, per_node, held=each, largest=each, union=ranks * each, **others)
+
+
+def dense(ranks=64, per_node=1, each=100 * MB, **others):
+    """The same footprint on all."""
+    return Profile(ranks, per_node, held=each, largest=each, union=each, **others)
+
+
+def test_only_strategies_that_can_are_predicted():
+    for result in strategies.RESULTS:
+        found = predict(dense(result=result))
+        assert set(found) == set(strategies.names(result))
+        assert list(found.values()) == sorted(found.values())
+
+
+@pytest.mark.parametrize("ranks", [8, 64, 1000])
+def test_disjoint_footprints_go_to_owners_or_up_the_tree(ranks):
+    seconds = predict(sparse(ranks))
+    assert seconds["owner"] < seconds["allreduce"]
+    assert seconds["tree"] < seconds["allreduce"]
+    shards = predict(sparse(ranks, result="sharded"))
+    assert shards["owner"] < shards["reduce_scatter"] / 4
+    assert predict(sparse(ranks, result="all"))["owner"] < seconds["allreduce"]
+
+
+@pytest.mark.parametrize("ranks", [8, 64, 1000])
+def test_large_dense_maps_are_scattered_and_not_sent_up_a_tree(ranks):
+    seconds = predict(dense(ranks))
+    assert seconds["allreduce"] < seconds["tree"] < seconds["gather"]
+
+
+def test_tiny_sums_go_the_way_with_the_fewest_messages():
+    seconds = predict(dense(1000, each=1000))
+    assert seconds["tree"] < seconds["owner"]
+    assert seconds["tree"] < seconds["gather"]
+    assert next(iter(seconds)) == "tree"
+
+
+def test_two_ranks_may_as_well_gather():
+    seconds = predict(dense(2))
+    assert seconds["gather"] == pytest.approx(seconds["tree"])
+
+
+@pytest.mark.parametrize("make", [sparse, dense])
+@pytest.mark.parametrize("result", strategies.RESULTS)
+def test_more_bytes_more_ranks_and_slower_machines_take_longer(make, result):
+    profile = make(16, result=result)
+    slower = [
+        replace(profile, held=profile.held * 2, largest=profile.held * 2, union=profile.union * 2),
+        replace(profile, machine=Machine(bandwidth_between=1e9)),
+        replace(profile, machine=Machine(latency_between=1e-2)),
+        replace(profile, machine=Machine(adding=1e8)),
+    ]
+    for other in slower:
+        before, after = predict(profile), predict(other)
+        assert all(after[name] > before[name] for name in before)
+
+
+def test_the_union_of_some_ranks_is_right_for_one_and_for_all():
+    for profile in (sparse(), dense(), Profile(64, 1, 10 * MB, 10 * MB, 200 * MB)):
+        assert profile.union_of(1) == pytest.approx(profile.held)
+        assert profile.union_of(64) == pytest.approx(profile.union)
+        unions = [profile.union_of(ranks) for ranks in range(1, 65)]
+        assert unions == sorted(unions)
+    assert sparse().union_of(16) == pytest.approx(16 * 100 * MB)
+    assert Profile(4, 1, 0, 0, 0).union_of(2) == 0
+
+
+def test_a_node_shares_its_link_unless_it_has_summed_up_before():
+    together = dense(64, per_node=16)
+    assert predict(together)["owner"] > predict(dense(64))["owner"]
+    assert predict(replace(together, shared=True))["owner"] < predict(together)["owner"]
+    leaders = replace(together, shared=True).of_leaders()
+    assert (leaders.ranks, leaders.ranks_per_node, leaders.held) == (4, 1, 100 * MB)
+    assert sparse(64, per_node=16, node_union=700.0).of_leaders().held == 700
+
+
+def test_on_one_node_with_shared_memory_all_strategies_are_the_same():
+    seconds = predict(dense(8, per_node=8, shared=True))
+    assert len(set(seconds.values())) == 1
+
+
+def test_nothing_is_held_anywhere():
+    for result in strategies.RESULTS:
+        assert all(cost >= 0 for cost in predict(Profile(5, 2, 0, 0, 0, result)).values())
+
+
+@pytest.mark.ranks(1, 2, 3)
+def test_the_machine_is_measured_fast_and_the_same_on_all_ranks(comm):
+    import time
+
+    from g3reduce.mpi import communicators
+    from g3reduce.strategies.nodes import nodes_of
+
+    private = communicators.private(comm)
+    if comm.size == 1:
+        return
+    nodes = nodes_of(private)
+    start = time.perf_counter()
+    machine = strategies.measure(nodes)
+    assert time.perf_counter() - start < 5  # far less where cores are not shared
+    assert len(set(comm.allgather(machine))) == 1
+    assert 1e-8 < machine.latency_within < 1
+    assert 1e6 < machine.bandwidth_within < 1e13
+    assert 1e6 < machine.adding < 1e13
+    assert machine.bandwidth_between == Machine().bandwidth_between  # there is one node
+
+
+@pytest.mark.ranks(2)
+def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
+    import numpy as np
+
+    from g3reduce.arrays.blocks import Blocks
+    from g3reduce.mpi import communicators
+    from g3reduce.reductions import SUM
+    from g3reduce.strategies import nodes as places
+
+    monkeypatch.setenv(places.SHARED_MEMORY, "0")
+    mine = comm.Dup()
+    kept = communicators.kept_with(communicators.private(mine))
+
+    def reduce(n_rows, **others):
+        blocks = Blocks(n_rows, 1024, {"T": "f8"})
+        blocks.insert(np.arange(n_rows))
+        return strategies.reduce(mine, blocks, SUM, **others).statistics
+
+    assert "tree" in reduce(10).why
+    assert "machine" not in kept.things
+    reduce(300, strategy="tree")
+    reduce(300, machine=Machine())
+    assert "machine" not in kept.things
+    told = reduce(300)
+    assert isinstance(kept.things["machine"], Machine)
+    assert all(name in told.why for name in strategies.names("root"))
+    slow_tree = Machine(latency_within=10.0, bandwidth_within=1e12)
+    assert reduce(300, machine=slow_tree).strategy in ("gather", "tree")
+    comm.Barrier()
+    mine.Free()

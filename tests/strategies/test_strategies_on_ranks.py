@@ -1,0 +1,373 @@
+"""Every strategy, with every place for the result, against a plain sum in numpy.
+
+The planes hold small integers, so that sums are exact in any order.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+import g3reduce
+from g3reduce import strategies
+from g3reduce.arrays import memory
+from g3reduce.arrays.blocks import Blocks
+from g3reduce.errors import G3ReduceError, UsageError
+from g3reduce.mpi import communicators, transfer
+from g3reduce.reductions import SUM, Reduction
+from g3reduce.strategies import nodes, onnode, owner, reduce_scatter, registry
+
+N_ROWS, LENGTH = 23, 5
+DTYPES = {"T": "f8", "hits": "i4"}
+
+WAYS = [
+    (name, result)
+    for result in registry.RESULTS
+    for name in [registry.AUTO, *registry.names(result)]
+]
+MEMORY = ("private", "shared", "two per node")
+
+
+def random_rows(rng, rank):
+    return np.flatnonzero(rng.random(N_ROWS) < rng.random())
+
+
+FOOTPRINTS = {
+    "random": random_rows,
+    "complete": lambda rng, rank: np.arange(N_ROWS),
+    "disjoint": lambda rng, rank: np.arange(4 * rank, 4 * rank + 4),
+    "identical": lambda rng, rank: np.arange(3, 15),
+    "overlapping": lambda rng, rank: np.arange(3 * rank, 3 * rank + 6),
+    "only the last rank": lambda rng, rank: np.arange(0),
+    "none": lambda rng, rank: np.arange(0),
+}
+
+
+def blocks_of(rank, size, footprint, where, seed=0):
+    """What a rank holds. Any rank can make what any other has."""
+    rng = np.random.default_rng([seed, rank])
+    rows = FOOTPRINTS[footprint](rng, rank)
+    if footprint == "only the last rank" and rank == size - 1:
+        rows = np.array([2, 3, 9])
+    blocks = Blocks(N_ROWS, LENGTH, DTYPES, memory=where)
+    blocks.insert(rows.astype(np.int64))
+    for plane in blocks.planes.values():
+        plane[:] = rng.integers(-1000, 1000, plane.shape)
+    return blocks
+
+
+def whole(blocks):
+    """All rows of all planes, with zeros where rows are not held; and which are."""
+    held = np.zeros(N_ROWS, bool)
+    held[blocks.rows] = True
+    planes = {}
+    for name, plane in blocks.planes.items():
+        planes[name] = np.zeros((N_ROWS, LENGTH), plane.dtype)
+        planes[name][blocks.rows] = plane
+    return held, planes
+
+
+def expected_of(size, footprint, seed=0):
+    parts = [whole(blocks_of(rank, size, footprint, memory.PRIVATE, seed)) for rank in range(size)]
+    held, planes = parts[0]
+    for other_held, other_planes in parts[1:]:
+        held = held | other_held
+        planes = {name: plane + other_planes[name] for name, plane in planes.items()}
+    return held, planes
+
+
+@pytest.fixture
+def ways_of_memory(comm, monkeypatch):
+    """Makes a communicator whose ranks see each other in the way that is asked for."""
+    made = []
+
+    def make(how):
+        monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
+        monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
+        monkeypatch.setattr(memory, "SMALLEST", 1)
+        made.append(comm.Dup())
+        return made[-1]
+
+    yield make
+    comm.Barrier()
+    for mine in made:
+        mine.Free()
+
+
+@pytest.fixture
+def small_pieces(monkeypatch):
+    """Pieces so small that there are many of them."""
+    monkeypatch.setattr(transfer, "PIECE", 5 * LENGTH * 8)
+    monkeypatch.setattr(owner, "_ROUND", 9 * LENGTH * 8)
+    monkeypatch.setattr(reduce_scatter, "_ROUND", 10 * LENGTH * 8)
+    monkeypatch.setattr(onnode, "_BLOCK", 3 * LENGTH * 8)
+
+
+def check(comm, outcome, footprint, result, root, seed=0):
+    held, planes = expected_of(comm.size, footprint, seed)
+    blocks = outcome.blocks
+    if result == "sharded":
+        shares = comm.allgather(blocks.rows)
+        assert np.array_equal(np.sort(np.concatenate(shares)), np.flatnonzero(held))
+        assert all(np.all(np.diff(share) > 0) for share in shares)
+    elif result == "root" and comm.rank != root:
+        assert blocks is None
+        return
+    else:
+        assert np.array_equal(blocks.rows, np.flatnonzero(held))
+    assert list(blocks.planes) == list(DTYPES)
+    for name, plane in blocks.planes.items():
+        assert plane.dtype == DTYPES[name]
+        assert plane.flags.c_contiguous
+        np.testing.assert_array_equal(plane, planes[name][blocks.rows])
+
+
+@pytest.mark.ranks(1, 2, 3, 5)
+@pytest.mark.parametrize("how", MEMORY)
+@pytest.mark.parametrize(("strategy", "result"), WAYS)
+def test_every_way_is_the_plain_sum(comm, ways_of_memory, small_pieces, strategy, result, how):
+    mine = ways_of_memory(how)
+    where = nodes.memory_for(communicators.private(mine))
+    for seed, footprint in enumerate(FOOTPRINTS):
+        root = seed % comm.size
+        blocks = blocks_of(comm.rank, comm.size, footprint, where, seed)
+        outcome = strategies.reduce(mine, blocks, SUM, strategy, result=result, root=root)
+        check(comm, outcome, footprint, result, root, seed)
+
+
+@pytest.mark.ranks(3)
+@pytest.mark.parametrize("how", MEMORY)
+@pytest.mark.parametrize(("strategy", "result"), WAYS)
+def test_rows_longer_than_a_piece(comm, ways_of_memory, monkeypatch, strategy, result, how):
+    monkeypatch.setattr(transfer, "PIECE", 16)
+    monkeypatch.setattr(owner, "_ROUND", 32)
+    monkeypatch.setattr(reduce_scatter, "_ROUND", 32)
+    monkeypatch.setattr(onnode, "_BLOCK", 16)
+    mine = ways_of_memory(how)
+    where = nodes.memory_for(communicators.private(mine))
+    blocks = blocks_of(comm.rank, comm.size, "random", where)
+    outcome = strategies.reduce(mine, blocks, SUM, strategy, result=result)
+    check(comm, outcome, "random", result, 0)
+
+
+@pytest.mark.ranks(3)
+@pytest.mark.parametrize("how", MEMORY)
+@pytest.mark.parametrize(("strategy", "result"), WAYS)
+def test_other_operations_than_sums(comm, ways_of_memory, strategy, result, how):
+    """The identity is what a rank holds of a row that it does not hold."""
+    least = np.iinfo(np.int32).min
+    maximum = Reduction("max", np.maximum, identity=least, operation="MAX")
+    mine = ways_of_memory(how)
+    where = nodes.memory_for(communicators.private(mine))
+    blocks = Blocks(N_ROWS, LENGTH, {"T": "i4"}, fill=least, memory=where)
+    blocks.insert(np.arange(comm.rank, comm.rank + 4))
+    blocks.planes["T"][:] = -10 - comm.rank
+    outcome = strategies.reduce(mine, blocks, maximum, strategy, result=result)
+    if outcome.blocks is not None:
+        expected = [[-10 - max(0, row - 3)] * LENGTH for row in outcome.blocks.rows]
+        assert outcome.blocks.planes["T"].tolist() == expected
+
+
+@pytest.mark.ranks(3, 5)
+@pytest.mark.parametrize("how", MEMORY)
+@pytest.mark.parametrize("strategy", ["gather", "tree", "owner"])
+def test_the_same_ranks_make_the_same_bits(comm, ways_of_memory, strategy, how):
+    mine = ways_of_memory(how)
+    where = nodes.memory_for(communicators.private(mine))
+    sums = []
+    for _ in range(3):
+        blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"}, memory=where)
+        blocks.insert(np.arange(comm.rank, 15))
+        rng = np.random.default_rng(comm.rank)
+        blocks.planes["T"][:] = rng.normal(size=(len(blocks.rows), LENGTH)) * 10.0 ** rng.integers(
+            -8, 8, (len(blocks.rows), LENGTH)
+        )
+        outcome = strategies.reduce(mine, blocks, SUM, strategy)
+        if comm.rank == 0:
+            sums.append(outcome.blocks.planes["T"].tobytes())
+    assert len(set(sums)) <= 1
+
+
+@pytest.mark.ranks(2, 3, 5)
+def test_statistics_tell_what_was_done(comm, ways_of_memory):
+    mine = ways_of_memory("private")
+    row = LENGTH * (8 + 4)
+    for strategy, result in WAYS:
+        blocks = blocks_of(comm.rank, comm.size, "identical", memory.PRIVATE)
+        told = strategies.reduce(mine, blocks, SUM, strategy, result=result).statistics
+        assert (told.ranks, told.nodes, told.shared) == (comm.size, 1, False)
+        assert told.strategy == strategy or strategy == "auto"
+        assert told.why
+        assert told.seconds > 0
+        assert told.predicted > 0
+        everywhere = comm.allgather(told)
+        assert sum(one.bytes_sent for one in everywhere) >= 12 * row * (comm.size - 1)
+        assert sum(one.messages for one in everywhere) >= comm.size - 1
+        if strategy in ("gather", "tree"):
+            assert sum(one.bytes_sent for one in everywhere) == sum(
+                one.bytes_received for one in everywhere
+            )
+        assert str(told).startswith(told.strategy)
+
+
+@pytest.mark.ranks(5)
+def test_owner_moves_the_sum_of_the_footprints_not_the_union(comm, ways_of_memory):
+    mine = ways_of_memory("private")
+    sent = {}
+    for strategy in ("owner", "reduce_scatter"):
+        blocks = Blocks(5000, 64, {"T": "f8"})
+        blocks.insert(np.arange(1000 * comm.rank, 1000 * comm.rank + 1000))
+        footprint = blocks.nbytes
+        told = strategies.reduce(mine, blocks, SUM, strategy, result="sharded").statistics
+        sent[strategy] = told.bytes_sent
+    assert sent["owner"] < 1.02 * footprint
+    assert sent["reduce_scatter"] >= 5 * footprint
+
+
+@pytest.mark.ranks(2, 3, 5)
+def test_shared_memory_is_told_of(comm, ways_of_memory):
+    for how, n_nodes in (("private", 1), ("shared", 1), ("two per node", -(-comm.size // 2))):
+        mine = ways_of_memory(how)
+        where = nodes.memory_for(communicators.private(mine))
+        blocks = blocks_of(comm.rank, comm.size, "identical", where)
+        told = strategies.reduce(mine, blocks, SUM, "tree").statistics
+        assert told.nodes == n_nodes
+        assert told.shared == (how != "private")
+        assert told.strategy == ("on-node" if told.shared and n_nodes == 1 else "tree")
+        alone = how == "two per node" and comm.size % 2 == 1 and comm.rank == comm.size - 1
+        assert (told.bytes_mapped > 0) == (told.shared and not alone)
+
+
+@pytest.mark.ranks(2)
+def test_a_switch_on_one_rank_keeps_all_private(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("shared")
+    if comm.rank == 1:
+        monkeypatch.setenv(nodes.SHARED_MEMORY, "0")
+    found = nodes.nodes_of(communicators.private(mine))
+    assert not found.shared
+    assert found.why == "G3REDUCE_SHARED_MEMORY=0"
+
+
+@pytest.mark.ranks(2, 3)
+def test_one_rank_for_each_node_keeps_its_memory_private(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("shared")
+    monkeypatch.setenv(nodes.RANKS_PER_NODE, "1")
+    found = nodes.nodes_of(communicators.private(mine))
+    assert found.numbers == tuple(range(comm.size))
+    assert found.why == "one rank on each node"
+
+
+@pytest.mark.ranks(2)
+def test_a_number_of_ranks_that_is_none_is_refused_on_all(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("shared")
+    if comm.rank == 0:
+        monkeypatch.setenv(nodes.RANKS_PER_NODE, "many")
+    with pytest.raises(Exception, match="G3REDUCE_RANKS_PER_NODE=many"):
+        nodes.nodes_of(communicators.private(mine))
+
+
+@pytest.mark.ranks(2, 3)
+def test_no_file_descriptor_is_left(comm, ways_of_memory):
+    def work(mine):
+        where = nodes.memory_for(communicators.private(mine))
+        for strategy, result in WAYS:
+            blocks = blocks_of(comm.rank, comm.size, "overlapping", where)
+            strategies.reduce(mine, blocks, SUM, strategy, result=result)
+
+    mine = ways_of_memory("two per node")
+    work(mine)  # the memory of this process is made once
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(3):
+        work(mine)
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+@pytest.mark.ranks(2, 3)
+@pytest.mark.parametrize("result", registry.RESULTS)
+@pytest.mark.parametrize(
+    ("thing", "name"), [(memory, "attach"), (memory.SharedMemory, "require")], ids=["see", "share"]
+)
+def test_memory_that_one_rank_cannot_get_is_an_error_on_all(
+    comm, ways_of_memory, monkeypatch, thing, name, result
+):
+    """After it the communicator works as before."""
+
+    def refuse(*arguments, **others):
+        raise OSError("refused")
+
+    mine = ways_of_memory("shared")
+    named = strategies.names(result)[-1]
+    nodes.nodes_of(communicators.private(mine))
+    for inside_a_guard in (False, True):
+        with monkeypatch.context() as patch:
+            if comm.rank == comm.size - 1:
+                patch.setattr(thing, name, refuse)
+            blocks = blocks_of(comm.rank, comm.size, "identical", memory.PRIVATE)
+            context = g3reduce.guard(mine) if inside_a_guard else contextlib.nullcontext()
+            with (
+                pytest.raises(
+                    G3ReduceError, match=r"G3REDUCE_SHARED_MEMORY=0 in|another rank failed"
+                ),
+                context,
+            ):
+                # A strategy that is named leaves the node to shared memory.
+                strategies.reduce(mine, blocks, SUM, named, result=result)
+    blocks = blocks_of(comm.rank, comm.size, "identical", memory.PRIVATE)
+    outcome = strategies.reduce(mine, blocks, SUM, named, result=result)
+    assert outcome.statistics.strategy == "on-node"
+    check(comm, outcome, "identical", result, 0)
+
+
+@pytest.mark.ranks(2, 3)
+@pytest.mark.parametrize("refused", [(), ("attach",), ("require",)], ids=["well", "see", "share"])
+def test_auto_compares_shared_memory_with_messages(comm, ways_of_memory, monkeypatch, refused):
+    mine = ways_of_memory("shared")
+    found = nodes.nodes_of(communicators.private(mine))
+
+    def refuse(*arguments, **others):
+        raise OSError("refused")
+
+    with monkeypatch.context() as patch:
+        for name in refused if comm.rank == 0 else ():
+            patch.setattr(memory if name == "attach" else memory.SharedMemory, name, refuse)
+        machine = strategies.measure(found)  # whatever is refused on one rank
+    assert comm.allgather(machine) == [machine] * comm.size
+    for speed, expected in ((1e18, True), (1e-3, False)):
+        machine = dataclasses.replace(
+            machine, mapping=speed, fresh=speed, adding=1e9, bandwidth_within=1e9 / speed
+        )
+        for result in registry.RESULTS:
+            blocks = blocks_of(comm.rank, comm.size, "overlapping", found.memory)
+            outcome = strategies.reduce(mine, blocks, SUM, result=result, machine=machine)
+            assert outcome.statistics.shared == expected
+            assert (outcome.statistics.strategy == "on-node") == expected
+            check(comm, outcome, "overlapping", result, 0)
+
+
+@pytest.mark.ranks(3)
+def test_a_user_may_add_a_strategy(comm, ways_of_memory, monkeypatch):
+    class Mine(registry.Tree):
+        name = "mine"
+
+        def cost(self, profile):
+            return 0.0
+
+    monkeypatch.setattr(registry, "_STRATEGIES", dict(registry._STRATEGIES))
+    strategies.register(Mine())
+    with pytest.raises(UsageError, match="'mine' already"):
+        strategies.register(Mine())
+    blocks = blocks_of(comm.rank, comm.size, "random", memory.PRIVATE)
+    outcome = strategies.reduce(ways_of_memory("private"), blocks, SUM)
+    assert outcome.statistics.strategy == "mine"
+    check(comm, outcome, "random", "root", 0)
+
+
+@pytest.mark.ranks(2)
+def test_a_reduction_that_is_not_elementwise_is_refused(comm):
+    blocks = blocks_of(comm.rank, comm.size, "random", memory.PRIVATE)
+    with pytest.raises(UsageError, match="'join' is not elementwise"):
+        strategies.reduce(comm, blocks, Reduction("join", lambda a, b: a + b))
