@@ -31,7 +31,7 @@ class G3ReduceError(Exception):
     ----------
     reporter : int or None
         The rank that should show this error to the user, once all ranks know of it
-        (see `g3reduce.mpi.communicators.agree`). None while only this rank knows of it.
+        (see `g3reduce.mpi.agreement.agree`). None while only this rank knows of it.
     """
 
     reporter: int | None = None

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from ..errors import G3ReduceError, InterruptedByUser, UsageError
-from ..mpi.communicators import world_rank
+from ..mpi.agreement import world_rank
 from ..mpi.jobend import INTERRUPTED, abort
 from . import exits, interrupted
 from .flags import FlagFormatter, Flags

@@ -6,7 +6,8 @@ import argparse
 from typing import Any
 
 from ..errors import InputError
-from ..mpi.communicators import OneProcess, world_rank
+from ..mpi.agreement import world_rank
+from ..mpi.communicators import OneProcess
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.ledger import unit_of
 from .exits import result

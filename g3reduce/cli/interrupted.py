@@ -12,7 +12,7 @@ from types import FrameType
 from typing import Any
 
 from .. import temporary
-from ..mpi.communicators import world_rank
+from ..mpi.agreement import world_rank
 from ..mpi.interrupts import Progress
 from ..mpi.jobend import FORWARDING_S, INTERRUPTED, abort
 from ..mpi.launchers import launched

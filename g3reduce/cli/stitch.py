@@ -139,12 +139,13 @@ def add_parser(subparsers: Any) -> None:
 def run(options: argparse.Namespace) -> None:
     """Stitch, and say what was done."""
     from ..mpi import communicators
+    from ..mpi.agreement import collectively
 
     start = time.perf_counter()
     output: str = options.output_file
     to_toast = not output.endswith(SUFFIXES)
     comm = communicators.resolve(None)
-    communicators.collectively(communicators.private(comm), lambda: _check(options, to_toast))
+    collectively(communicators.private(comm), lambda: _check(options, to_toast))
     summaries = (_stitch_to_toast if to_toast else _stitch)(options, comm)
     if comm.rank == 0:
         seconds = time.perf_counter() - start

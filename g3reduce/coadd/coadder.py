@@ -18,6 +18,7 @@ from ..maps.finite import check_nonfinite
 from ..maps.mapsum import MapSum
 from ..maps.shards import Shard
 from ..mpi import communicators
+from ..mpi.agreement import collectively, describe_rank, rank_of, same_everywhere
 from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
@@ -190,20 +191,18 @@ class MPIMapCoadder(LikeCoaddMaps):
             return _Checked(
                 members,
                 mapframe.as_pol_conv(pol_conv),
-                communicators.rank_of(root, self._comm),
+                rank_of(root, self._comm),
                 Exactness.of(reproducible, absmax, MAP_KEYS),
             )
 
-        self._members, pol_conv_of_sums, self._root, exactness = communicators.collectively(
-            self._comm, check
-        )
+        self._members, pol_conv_of_sums, self._root, exactness = collectively(self._comm, check)
         self._ignore_missing_weights = ignore_missing_weights
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
         self._result = result
         self._once = on_duplicate == "error"
         self._strategy = strategy
-        communicators.same_everywhere(
+        same_everywhere(
             self._comm,
             "The arguments of MPIMapCoadder",
             {
@@ -236,7 +235,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             pol_conv=pol_conv_of_sums,
             nonfinite=nonfinite,
             ignore_missing_weights=ignore_missing_weights,
-            rank=communicators.describe_rank(self._comm),
+            rank=describe_rank(self._comm),
         )
         self._place = PipelinePlace()
         self._outputs: dict[str, Any] = {}

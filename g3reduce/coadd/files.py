@@ -12,6 +12,7 @@ from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..mpi import communicators
+from ..mpi.agreement import agree, collectively
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import name_of_output, names_of_files
@@ -100,7 +101,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     """
     comm = communicators.private(mpicomm)
     check_all = functools.partial(_check_arguments, output_file, result, schedule, keep_maps)
-    inputs = communicators.collectively(comm, lambda: check_all(files))
+    inputs = collectively(comm, lambda: check_all(files))
     coadder = MPIMapCoadder(
         comm,
         map_ids=map_ids,
@@ -128,7 +129,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
         with progress_told(reader.progress):
             found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
         wanted = as_list_of_ids(map_ids)
-        communicators.collectively(comm, lambda: _require_maps(len(names), wanted, found))
+        collectively(comm, lambda: _require_maps(len(names), wanted, found))
         with progress_told(lambda: Progress.all_read(len(names), "their sums were being joined")):
             coadds = coadder.join()
     finally:
@@ -210,7 +211,7 @@ def _feed(
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()
-    communicators.agree(comm, failure)  # and so all are here
+    agree(comm, failure)  # and so all are here
     everywhere = comm.allgather((by_id, taken))
     return _Found(sum((part for part, _ in everywhere), Counter()), sum(n for _, n in everywhere))
 

@@ -16,6 +16,7 @@ from ..maps.mapsum import MapSum
 from ..maps.numbering import numbers_runs
 from ..maps.summary import Summary, join
 from ..mpi import communicators
+from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
 
 
@@ -108,7 +109,7 @@ def join_coadds(
             prepared[name] = Coadd(total, ledger)
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
-    prepared = communicators.collectively(comm, prepare)
+    prepared = collectively(comm, prepare)
     if once and comm.rank == root:
         for coadd in prepared.values():
             coadd.ledger.warn_of_doubts()
@@ -174,7 +175,7 @@ def _refuse_same_sums(
                 continue
             other = first.setdefault((name, digest[name]), rank)
             if other != rank:
-                communicators.agree(
+                agree(
                     comm,
                     DuplicateError(
                         f"Ranks {other} and {rank} have summed {len(entries)} frames to the very "

@@ -13,6 +13,7 @@ from ..g3files.pieces import Walk, plan
 from ..g3files.spt3gfile import decoded, note
 from ..maps.mapfile import Outlines, best_of, frames_of
 from ..mpi import communicators
+from ..mpi.agreement import from_rank
 from ..pipeline.ledger import attach
 from ..pipeline.reader import SCHEDULES, Block, Files, MPIFileReader, naming, unit_in
 from .provenance import OBSERVED
@@ -34,7 +35,7 @@ class MapReader(MPIFileReader):
     ):
         super().__init__(mpicomm, files, schedule=schedule)
         n_ranks = 1 if _by_spt3g() else self._comm.size
-        self._pieces = communicators.from_rank(
+        self._pieces = from_rank(
             self._comm,
             0,
             lambda: {block.first_position: plan(block.files, n_ranks) for block in self._blocks},

@@ -1,7 +1,8 @@
 """Collective work in which no rank can be woken: that of other libraries, or of some ranks only.
 
-`comm.collectively` is for work that each rank does by itself. Work in which ranks wait for each
-other, as TOAST's does, belongs here: a rank that fails in it leaves the others waiting for ever.
+`agreement.collectively` is for work that each rank does by itself. Work in which ranks wait for
+each other, as TOAST's does, belongs here: a rank that fails in it leaves the others waiting for
+ever.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from traceback import format_exception
 from typing import Any, TypeVar
 
 from . import communicators, jobend, waiting
+from .agreement import agree
 
 T = TypeVar("T")
 
@@ -58,7 +60,7 @@ def together(
     except (Exception, SystemExit) as error:  # others catch signals, and then call sys.exit
         failure = error
     _wait_for_others(comm, what, failure, clear_up)
-    communicators.agree(comm, failure)
+    agree(comm, failure)
     return result  # type: ignore[return-value]
 
 

@@ -22,6 +22,7 @@ from ..errors import (
     text_of,
 )
 from . import communicators, jobend, ownership, waiting
+from .agreement import describe_error, describe_rank
 from .interrupts import Interrupts
 from .messages import Failure, Messages
 from .stall import StallWatch, print_stack
@@ -201,7 +202,7 @@ class Guard:
             self._failure = RemoteError(told)
         elif self._interrupts.number is not None:
             self._failure = InterruptedByUser(
-                f"{self._interrupts.name()} came{communicators.describe_rank(self._comm)}; "
+                f"{self._interrupts.name()} came{describe_rank(self._comm)}; "
                 "the work is not complete."
             )
         elif self._watch and waiting_for and self._watch.stalled():
@@ -277,7 +278,7 @@ class Guard:
 
     def _describe(self, error: BaseException) -> Failure:
         """How others hear of an error of this rank."""
-        text = communicators.describe_error(error)
+        text = describe_error(error)
         place = f"{self._at}"
         if self._at is not None and place not in text and not isinstance(error, RemoteError):
             text += f" (at {place})"

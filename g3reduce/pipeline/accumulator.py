@@ -10,6 +10,7 @@ from spt3g import core
 
 from ..errors import ReductionError, UsageError, text_of
 from ..mpi import communicators
+from ..mpi.agreement import collectively, describe_rank, same_everywhere
 from ..mpi.jobend import must_end
 from .arguments import check_functions, frame_types
 from .endmodule import PipelinePlace, at_the_end
@@ -128,10 +129,10 @@ class MPIAccumulator:
         self._comm = communicators.private(mpicomm)
         self._sorter = sorter
         self._once = on_duplicate == ON_DUPLICATE[0]
-        types = communicators.collectively(
+        types = collectively(
             self._comm, lambda: _check_arguments(extractfunc, sorter, dataframes, on_duplicate)
         )
-        communicators.same_everywhere(
+        same_everywhere(
             self._comm,
             "The arguments of MPIAccumulator",
             {
@@ -142,7 +143,7 @@ class MPIAccumulator:
             },
         )
         self._extract = extractfunc or _FrameExtractor(types)
-        self._functions = UserFunctions("MPIAccumulator", communicators.describe_rank(self._comm))
+        self._functions = UserFunctions("MPIAccumulator", describe_rank(self._comm))
         self._groups: dict[Hashable, list[_Kept]] = {}
         self._ledger = Ledger()
         self._known = KnownFiles()
@@ -232,7 +233,7 @@ class MPIAccumulator:
         self._ended = True
         self._place.end_together(self._comm)
         everywhere = self._tell_all()
-        self._fullobs = communicators.collectively(self._comm, lambda: self._join(everywhere))
+        self._fullobs = collectively(self._comm, lambda: self._join(everywhere))
         self._groups.clear()
         self._place.leave([])
         return self._fullobs
@@ -254,14 +255,12 @@ class MPIAccumulator:
 
     def _tell_all(self) -> list[dict[Hashable, list[_Told]]]:
         """What all ranks have, by rank. Collective."""
-        mine = communicators.collectively(self._comm, self._told)
+        mine = collectively(self._comm, self._told)
         if self._comm.size == 1:
             return [mine]
-        packed = communicators.collectively(self._comm, lambda: _packed(mine))
+        packed = collectively(self._comm, lambda: _packed(mine))
         everywhere = self._comm.allgather(packed)
-        return communicators.collectively(
-            self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere]
-        )
+        return collectively(self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere])
 
     def _told(self) -> dict[Hashable, list[_Told]]:
         """What the others are told: all but the data, with the keys of the sorter."""

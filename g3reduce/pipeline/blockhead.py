@@ -15,6 +15,7 @@ from spt3g import core
 
 from ..g3files.spt3gframe import FileFrame
 from ..mpi import communicators, transfer, waiting
+from ..mpi.agreement import collectively
 from .leaders import Leader, merge
 
 # Frames of one file, given its number in the block. They have units.
@@ -37,9 +38,9 @@ def merged_leaders(
         On all ranks, if leaders contradict each other.
     """
     mine = range(comm.rank, n_files, comm.size)
-    found, contents = communicators.collectively(comm, lambda: _scan(mine, frames_of, is_data))
+    found, contents = collectively(comm, lambda: _scan(mine, frames_of, is_data))
     everywhere = [leader for part in comm.allgather(found) for leader in part]
-    plan = communicators.collectively(comm, lambda: merge(everywhere))
+    plan = collectively(comm, lambda: merge(everywhere))
     for same in plan:
         frame = FileFrame()
         for leader in same:

@@ -14,6 +14,7 @@ from ..errors import InputError, MismatchError, UsageError
 from ..g3files.spt3gfile import Span
 from ..g3files.spt3gframe import FileFrame
 from ..mpi import communicators, foreign, waiting
+from ..mpi.agreement import collectively, same_everywhere
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
 from .leaders import JOINED
@@ -103,15 +104,13 @@ class MPIFrameParallelizer:
         on_progress: OnProgress | None = None,
     ):
         self._comm = cast("MPI.Intracomm", communicators.duplicate(cpucomm))
-        self._types = communicators.collectively(
-            self._comm, lambda: _checked_types(dataframetype, on_progress)
-        )
-        communicators.same_everywhere(
+        self._types = collectively(self._comm, lambda: _checked_types(dataframetype, on_progress))
+        same_everywhere(
             self._comm,
             "cpucomm_startrank and dataframetype",
             (cpucomm_startrank, list(map(str, self._types))),
         )
-        communicators.collectively(self._comm, lambda: self._check(iocomm, cpucomm_startrank))
+        collectively(self._comm, lambda: self._check(iocomm, cpucomm_startrank))
         self._several_readers = cpucomm_startrank > 1
         self._first = self._comm.rank == 0
         self._sender = self._receiver = None
@@ -327,10 +326,8 @@ def MPIIODistributor(
         return
     readers: Any = None
     try:
-        n_readers = communicators.collectively(
-            comm, lambda: _number_of_readers(n_io, comm.size, files)
-        )
-        communicators.same_everywhere(comm, "The number of readers", n_readers)
+        n_readers = collectively(comm, lambda: _number_of_readers(n_io, comm.size, files))
+        same_everywhere(comm, "The number of readers", n_readers)
         reads = comm.rank < n_readers
         readers = communicators.split(comm, 0 if reads else 1)
         parallelizer = MPIFrameParallelizer(

@@ -12,6 +12,7 @@ from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..mpi import communicators, waiting
+from ..mpi.agreement import collectively
 from .sources import forget_source, last_source, never_asked, now, pipeline_before
 
 T = TypeVar("T")
@@ -154,7 +155,7 @@ class PipelinePlace:
             # The guard tells the others at once, where an agreement would take them to their end.
             require_all()
             waiting.meet(comm, "the end of processing")
-        communicators.collectively(comm, require_all)
+        collectively(comm, require_all)
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""

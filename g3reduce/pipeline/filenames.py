@@ -10,6 +10,7 @@ from typing import TypeAlias
 from ..errors import DuplicateError
 from ..g3files.names import expand
 from ..mpi import communicators
+from ..mpi.agreement import from_rank, same_everywhere
 from .ledger import Entry, Ledger, Unit
 from .originals import KnownFiles, same_because
 from .output import check_output
@@ -42,7 +43,7 @@ def names_of_files(
         On all ranks.
     """
     patterns = [files] if isinstance(files, str | os.PathLike) else list(files)
-    communicators.same_everywhere(comm, "The list of files", list(map(str, patterns)))
+    same_everywhere(comm, "The list of files", list(map(str, patterns)))
 
     def look() -> list[str]:
         names = expand(patterns)
@@ -50,7 +51,7 @@ def names_of_files(
             _refuse_repeated_files(names)
         return names
 
-    return communicators.from_rank(comm, 0, look)
+    return from_rank(comm, 0, look)
 
 
 def name_of_output(
@@ -73,7 +74,7 @@ def name_of_output(
         check_output(output, names)
         return output
 
-    return communicators.from_rank(comm, root, look)
+    return from_rank(comm, root, look)
 
 
 def as_file_name(text: str) -> str:

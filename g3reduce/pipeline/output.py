@@ -15,6 +15,7 @@ from ..errors import InterruptedByUser, OutputError
 from ..g3files.names import SUFFIXES
 from ..g3files.outputfile import OutputFile, failure
 from ..mpi import communicators
+from ..mpi.agreement import collectively, describe_rank
 from ..mpi.interrupts import Interrupts
 from ..temporary import TemporaryFile, others
 
@@ -164,7 +165,7 @@ def write_output(
             raise failure(file, error) from error
 
     try:
-        communicators.collectively(comm, write)
+        collectively(comm, write)
         publish(comm, outputs[0] if outputs else None)
     finally:
         for output in outputs:
@@ -196,14 +197,14 @@ def publish(comm: communicators.Comm, output: Output | None) -> None:
             output.complete()
         if interrupts.number is not None:
             raise InterruptedByUser(
-                f"{interrupts.name()} came{communicators.describe_rank(comm)} before the output "
+                f"{interrupts.name()} came{describe_rank(comm)} before the output "
                 "had its name; nothing was written."
             )
 
     interrupts.open()
     try:
-        communicators.collectively(comm, complete)
-        communicators.collectively(comm, output.publish if output is not None else lambda: None)
+        collectively(comm, complete)
+        collectively(comm, output.publish if output is not None else lambda: None)
         temporary.published += 1
     finally:
         interrupts.close()

@@ -14,6 +14,7 @@ from ..g3files.names import check_files
 from ..g3files.spt3gfile import frames_of
 from ..g3files.spt3gframe import SPT3G_ERRORS, FileFrame, first_line
 from ..mpi import communicators, transfer, waiting
+from ..mpi.agreement import collectively, same_everywhere
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
 from .arguments import frame_types
@@ -97,13 +98,13 @@ class MPIFileReader:
         self._schedule = schedule
         # Called before this rank may have to wait for the others.
         self.before_waiting: Callable[[], object] = lambda: None
-        self._blocks = communicators.collectively(self._comm, lambda: blocks_of(files, schedule))
-        self._data_types = communicators.collectively(
+        self._blocks = collectively(self._comm, lambda: blocks_of(files, schedule))
+        self._data_types = collectively(
             self._comm,
             lambda: None if leaders_of is None else frame_types("leaders_of", leaders_of),
         )
-        communicators.same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
-        communicators.collectively(self._comm, self._check_own_share)
+        same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
+        collectively(self._comm, self._check_own_share)
         self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
         self._frames: Iterator[Any] = self._read()
         self._keeper = Keeper()
@@ -263,7 +264,7 @@ class MPIFileReader:
 
         while True:
             # If this fails on rank 0, the others must not wait for a frame.
-            frame, data = communicators.collectively(self._comm, following)
+            frame, data = collectively(self._comm, following)
             if not self._comm.bcast(data is not None):
                 return
             data = transfer.broadcast_bytes(self._comm, data)

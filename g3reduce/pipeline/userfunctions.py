@@ -16,7 +16,7 @@ class UserFunctions:
     owner : str
         Whose they are, as messages put it after "of".
     on_rank : str
-        How messages name this rank, see `g3reduce.mpi.communicators.describe_rank`.
+        How messages name this rank, see `g3reduce.mpi.agreement.describe_rank`.
     """
 
     def __init__(self, owner: str, on_rank: str):

@@ -14,6 +14,7 @@ from ..arrays.arithmetic import Grid
 from ..arrays.reduction import Reduction
 from ..errors import ReductionError, UsageError, text_of
 from ..mpi import communicators
+from ..mpi.agreement import collectively, describe_rank, rank_of, same_everywhere
 from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
@@ -141,13 +142,11 @@ class MPIReducer:
         self._strategy = strategy
         self._result = result
         self._once = on_duplicate == ON_DUPLICATE[0]
-        self._root = communicators.collectively(
+        self._root = collectively(
             self._comm, lambda: self._check_arguments(by, on_duplicate, root, reproducible)
         )
-        exactness = communicators.collectively(
-            self._comm, lambda: exactness_of(reduction, reproducible, absmax)
-        )
-        communicators.same_everywhere(
+        exactness = collectively(self._comm, lambda: exactness_of(reduction, reproducible, absmax))
+        same_everywhere(
             self._comm,
             "The arguments of MPIReducer",
             {
@@ -165,7 +164,7 @@ class MPIReducer:
         )
         self._manner = Manner(reduction, memory_for(self._comm), exactness)
         self._functions = UserFunctions(
-            f"the reduction {reduction.name!r}", communicators.describe_rank(self._comm)
+            f"the reduction {reduction.name!r}", describe_rank(self._comm)
         )
         self._grouping = Grouping(by, self._functions)
         self._groups: dict[Hashable, Any] = {}  # Elements, or states
@@ -259,7 +258,7 @@ class MPIReducer:
         elif key in self._groups:
             self._groups[key].combine(state, where)
         else:
-            where += communicators.describe_rank(self._comm)
+            where += describe_rank(self._comm)
             self._groups[key] = Elements(self._manner, state, where)
 
     def finish(self) -> Any:
@@ -275,12 +274,12 @@ class MPIReducer:
         self._ended = True
         self._place.end_together(self._comm)
         everywhere = self._tell_all()
-        keys, common = communicators.collectively(self._comm, lambda: self._plan(everywhere))
+        keys, common = collectively(self._comm, lambda: self._plan(everywhere))
         if self._reduction.elementwise:
             states = self._join_elements(common)
         else:
             states = self._join_whole(keys)
-        self._outcome = communicators.collectively(self._comm, lambda: self._finalized(states))
+        self._outcome = collectively(self._comm, lambda: self._finalized(states))
         self._groups.clear()  # not before: it takes a while, and others wait for this rank
         self._place.leave([])
         return self._outcome
@@ -303,10 +302,8 @@ class MPIReducer:
                     f"classes of its states, cannot be sent to other ranks: {text_of(error)}"
                 ) from error
 
-        everywhere = self._comm.allgather(communicators.collectively(self._comm, packed))
-        return communicators.collectively(
-            self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere]
-        )
+        everywhere = self._comm.allgather(collectively(self._comm, packed))
+        return collectively(self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere])
 
     def _plan(self, everywhere: list[_Told]) -> tuple[list[Hashable], dict[Hashable, Whereabouts]]:
         """The groups of all ranks, in their order, and what they are together if that is done
@@ -392,4 +389,4 @@ class MPIReducer:
             strategies.check(self._strategy, self._result)
         else:
             check_whole(self._reduction, self._strategy, self._result)
-        return communicators.rank_of(root, self._comm)
+        return rank_of(root, self._comm)

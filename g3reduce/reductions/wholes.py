@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from ..arrays.reduction import Reduction
 from ..errors import UsageError
 from ..mpi import communicators, waiting
+from ..mpi.agreement import agree, collectively
 from ..strategies import AUTO, RESULTS, Statistics, Traffic, names
 from ..strategies.nodes import nodes_of
 from .states import Array, ArrayLeaf, array_leaves, put_together, take_apart
@@ -108,7 +109,7 @@ def join_whole(
             work.send(root)
         elif comm.rank == root:
             work.state = work.receive(0)
-    communicators.agree(comm, work.failure)
+    agree(comm, work.failure)
     if result == "all":
         work.state = _from_first(comm, work)
     statistics = Statistics(
@@ -238,11 +239,9 @@ def _bytes_of(array: Array) -> Bytes:
 
 def _from_first(comm: MPI.Intracomm, work: _Work) -> Any:
     """Bring the state of rank 0 to all. Collective."""
-    mine = communicators.collectively(comm, lambda: work.pack() if comm.rank == 0 else None)
+    mine = collectively(comm, lambda: work.pack() if comm.rank == 0 else None)
     shapes = comm.bcast(mine and mine.shapes)
     packed = mine or _Packed.empty(shapes)
     for buffer in packed.buffers:
         work.traffic.broadcast(buffer)
-    return communicators.collectively(
-        comm, lambda: work.state if comm.rank == 0 else packed.unpack()
-    )
+    return collectively(comm, lambda: work.state if comm.rank == 0 else packed.unpack())

@@ -11,6 +11,7 @@ from spt3g import core
 from ..errors import InputError, MismatchError, UsageError
 from ..g3files.outputfile import OutputFile
 from ..mpi import communicators
+from ..mpi.agreement import collectively, from_rank, same_everywhere
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
@@ -102,7 +103,7 @@ def stitch_files(
     names_of_maps = [timestreams] if isinstance(timestreams, str) else list(timestreams)
     # One of the maps brings along what there is once for all.
     once, for_each = (boresight, flags), (detector_flags, times, valid)
-    keys = communicators.collectively(
+    keys = collectively(
         comm,
         lambda: [
             ScanKeys(name, *((None, None) if number else once), *for_each)
@@ -119,11 +120,11 @@ def stitch_files(
         if number is not None and not (isinstance(number, int) and number >= 1):
             raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
 
-    communicators.collectively(comm, check)
+    collectively(comm, check)
     told = (keys, gaps, missing, overlap, detectors_per_frame, observation_keys, metadata_lasts)
-    communicators.same_everywhere(comm, "The arguments of stitch_files", told)
+    same_everywhere(comm, "The arguments of stitch_files", told)
     names = names_of_files(comm, files, once=False)
-    communicators.from_rank(comm, 0, lambda: refuse_repeated(names))
+    from_rank(comm, 0, lambda: refuse_repeated(names))
     output = name_of_output(comm, output_file, names) or ""
     scans = ScanFiles(comm, keys, observation_keys, metadata_lasts)
     scans.read(names, schedule)
@@ -136,7 +137,7 @@ def stitch_files(
         for group, part in stitched[name].items():
             items = accumulator.fullobs[group]
             origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
-            communicators.collectively(comm, partial(_require_one_observation, origins[group]))
+            collectively(comm, partial(_require_one_observation, origins[group]))
 
     def arrange() -> list[StitchedScan]:
         if not origins:
@@ -152,7 +153,7 @@ def stitch_files(
             for group, places in origins.items()
         ]
 
-    whole = communicators.collectively(comm, arrange)
+    whole = collectively(comm, arrange)
     with progress_told(lambda: Progress.all_read(len(names), "the output was being written")):
         return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
 
@@ -187,7 +188,7 @@ def _write(
     detectors_per_frame: int | None,
 ) -> list[StitchedSummary]:
     """Write observations, on rank 0, and let go of them. Collective."""
-    file = communicators.collectively(comm, lambda: OutputFile(output) if comm.rank == 0 else None)
+    file = collectively(comm, lambda: OutputFile(output) if comm.rank == 0 else None)
 
     def check() -> None:
         if file is not None:
@@ -213,7 +214,7 @@ def _write(
                 put(prefaces.content(place))
             for rows in observation.frames(detectors_per_frame):
                 observation.write(rows, file)
-                communicators.collectively(comm, check)
+                collectively(comm, check)
             summaries.append(_summary(observation))
         publish(comm, file)
     finally:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from ..mpi import communicators, waiting
+from ..mpi.agreement import agree, collectively
 from ..mpi.interrupts import progress_told
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import Unit, attach, unit_of, where_of
@@ -50,7 +51,7 @@ def read_files(
     waiting.meet(comm, "the end of the files")
     failed = comm.allgather(failure is not None)
     first = failed.index(True) if True in failed else None
-    communicators.agree(comm, failure if first == comm.rank else None)
+    agree(comm, failure if first == comm.rank else None)
 
 
 class _Waiting(NamedTuple):
@@ -112,7 +113,7 @@ class ScanFiles:
             if self._lasts:
                 everywhere = self._comm.allgather(self._at_end)
                 at_end = {position: end for ends in everywhere for position, end in ends.items()}
-                communicators.collectively(self._comm, lambda: self._name_waiting(at_end))
+                collectively(self._comm, lambda: self._name_waiting(at_end))
             for accumulator in self.accumulators:
                 accumulator.finish()
         finally:

@@ -17,7 +17,8 @@ from spt3g import core
 from ..errors import MismatchError
 from ..g3files.frames import Piece, Sink, write_frame
 from ..g3files.timestreams import TimestreamMapBytes, blob_of
-from ..mpi import communicators, transfer
+from ..mpi import transfer
+from ..mpi.agreement import collectively
 from .placed import Gap
 from .preface import Origin
 from .stitch import StitchedObservation
@@ -105,7 +106,7 @@ class StitchedScan:
         sink : Sink or None
             Where rank 0 writes; None on the others.
         """
-        entries = communicators.collectively(
+        entries = collectively(
             self._first.comm, lambda: [] if sink is None else self._entries_beside()
         )
         for some in rows:

@@ -15,6 +15,7 @@ from spt3g import core
 from ..errors import InputError, UsageError
 from ..g3files.dropped import NANMASK
 from ..mpi import communicators
+from ..mpi.agreement import agree, collectively, rank_of, same_everywhere
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import where_of
 from .filling import fill_in
@@ -162,12 +163,12 @@ def stitch(
             )
         check_choices(gaps, missing, overlap)
         keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
-        return keys, communicators.rank_of(root, comm)
+        return keys, rank_of(root, comm)
 
-    keys, root = communicators.collectively(comm, prepare)
+    keys, root = collectively(comm, prepare)
     told = (distribution, keys, gaps, missing, overlap, root, drop_input)
-    communicators.same_everywhere(comm, "The arguments of stitch", told)
-    scans = communicators.collectively(comm, lambda: read_scans(accumulator, keys))
+    same_everywhere(comm, "The arguments of stitch", told)
+    scans = collectively(comm, lambda: read_scans(accumulator, keys))
     timelines = timelines_of(accumulator, scans, gaps=gaps, missing=missing, overlap=overlap)
     stitched = {}
     for group, timeline in timelines.items():
@@ -175,7 +176,7 @@ def stitch(
             distribution, len(timeline.detectors), timeline.n_samples, comm.size, root
         )
         share = shares[comm.rank]
-        samples = communicators.collectively(comm, functools.partial(_room_for, timeline, share))
+        samples = collectively(comm, functools.partial(_room_for, timeline, share))
         mine = scans.get(group, {})
         restitch(comm, timeline, shares, mine, samples)
         fill_in(timeline, share, samples)
@@ -241,8 +242,8 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
             if scan.rank == comm.rank
         }
 
-    arrays = communicators.collectively(comm, prepare)
-    communicators.same_everywhere(comm, "The kind of numbers of the samples", samples.dtype.name)
+    arrays = collectively(comm, prepare)
+    same_everywhere(comm, "The kind of numbers of the samples", samples.dtype.name)
     scatter_back(comm, timeline, observation.shares, samples, arrays)
     return {
         scan.number: _timestreams(
@@ -295,7 +296,7 @@ def timelines_of(
     }
     everywhere = [mine]
     if comm.size > 1:
-        communicators.agree(comm)
+        agree(comm)
         packed = comm.allgather(pickle.dumps(_sharing_names(mine)))
         everywhere = [pickle.loads(theirs) for theirs in packed]
 
@@ -312,7 +313,7 @@ def timelines_of(
                 found[group] = timeline
         return found
 
-    return communicators.collectively(comm, arrange)
+    return collectively(comm, arrange)
 
 
 def _as_scan(data: Any, keys: ScanKeys, group: Hashable) -> Scan:

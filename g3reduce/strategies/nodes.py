@@ -13,7 +13,8 @@ import numpy as np
 from ..arrays import memory
 from ..errors import UsageError
 from ..mpi import waiting
-from ..mpi.communicators import Comm, OneProcess, collectively, kept_with
+from ..mpi.agreement import collectively
+from ..mpi.communicators import Comm, OneProcess, kept_with
 
 if TYPE_CHECKING:
     from mpi4py import MPI

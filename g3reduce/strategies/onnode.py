@@ -14,7 +14,7 @@ from ..arrays.blocks import Blocks, Rows, distinct
 from ..arrays.memory import Stretch
 from ..arrays.reduction import Reduction
 from ..errors import G3ReduceError
-from ..mpi import communicators
+from ..mpi.agreement import collectively
 from .nodes import SHARED_MEMORY, Nodes
 from .rows import Scratch, combine_into, cuts, rows_on_each
 from .shares import bounds_of
@@ -228,7 +228,7 @@ class OnNode:
                     "environment the ranks exchange messages instead."
                 ) from error
 
-        return communicators.collectively(self._comm, attempt)
+        return collectively(self._comm, attempt)
 
 
 def _try(work: Callable[..., T], *arguments: object) -> Any:

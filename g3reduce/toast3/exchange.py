@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..mpi import communicators, foreign
+from ..mpi.agreement import collectively
 from ..stitching.filling import fill_in
 from ..stitching.layout import Share
 from ..stitching.restitch import Samples, restitch
@@ -52,15 +53,13 @@ def bring_samples(
         return own, _room(timeline, common, in_common=True)
 
     # What one rank has no memory for, no other may wait for: so this is done together.
-    own, shared = communicators.collectively(comm, rooms)
+    own, shared = collectively(comm, rooms)
     shares, shares_in_common = zip(*everywhere, strict=True)
     restitch(comm, timeline, shares, scans, own)
     fill_in(timeline, share, own)
     restitch(comm, timeline, shares_in_common, scans, shared)
     fill_in(timeline, common, shared)
-    turned = communicators.collectively(
-        comm, lambda: observation.turned(shared) if observation else {}
-    )
+    turned = collectively(comm, lambda: observation.turned(shared) if observation else {})
     return foreign.together(
         comm,
         f"the filling of TOAST's observation {timeline.group!r}",

@@ -11,6 +11,7 @@ from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..mpi import communicators, foreign
+from ..mpi.agreement import collectively, from_rank, same_everywhere
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.endmodule import at_the_end
 from ..pipeline.ledger import unit_of
@@ -142,8 +143,8 @@ class TOASTFiller:
         self._choices = {"gaps": gaps, "missing": missing, "overlap": overlap}
         self._telescope, self._site = telescope, site
         keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
-        communicators.collectively(self._comm, lambda: self._check_arguments(keys, nets, wiring))
-        communicators.same_everywhere(
+        collectively(self._comm, lambda: self._check_arguments(keys, nets, wiring))
+        same_everywhere(
             self._comm,
             "The arguments of TOASTFiller",
             {
@@ -245,9 +246,9 @@ class TOASTFiller:
         """Make all observations. Collective."""
         comm = self._comm
         keys = self._scans.keys
-        scans = communicators.collectively(comm, lambda: read_scans(self._accumulator, keys))
+        scans = collectively(comm, lambda: read_scans(self._accumulator, keys))
         timelines = timelines_of(self._accumulator, scans, **self._choices)
-        mine = communicators.collectively(comm, lambda: self._prepare(timelines))
+        mine = collectively(comm, lambda: self._prepare(timelines))
         sizes = [each.n_samples * len(each.detectors) for each in timelines.values()]
         groups = deal(sizes, self._toastcomm.ngroups)
         data = load_toast().Data(self._toastcomm)
@@ -310,7 +311,7 @@ class TOASTFiller:
     ) -> Bolometers:
         """What is known of all detectors of an observation, from those who have it. Collective."""
         parts = [
-            communicators.from_rank(
+            from_rank(
                 self._comm,
                 owner,
                 partial(mine.pop, (timeline.group, digest)),
@@ -327,7 +328,7 @@ class TOASTFiller:
         def telescope() -> tuple[Any, dict[str, int]]:
             return self._make_telescope(timeline, bolometers) if here else (None, {})
 
-        made, unusable = communicators.collectively(self._comm, telescope)
+        made, unusable = collectively(self._comm, telescope)
         by_detector = self._distribution == "detector"
         observation = foreign.together(
             self._comm,

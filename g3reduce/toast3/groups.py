@@ -9,6 +9,7 @@ import numpy as np
 
 from ..errors import UsageError
 from ..mpi import communicators, foreign
+from ..mpi.agreement import collectively
 from .importing import load_toast
 
 
@@ -34,7 +35,7 @@ def toast_ranks(
     if toastcomm is None:
         comm = communicators.resolve(mpicomm)
         ours = communicators.private(comm)
-        toast = communicators.collectively(ours, load_toast)
+        toast = collectively(ours, load_toast)
         if isinstance(comm, communicators.OneProcess) or comm.size == 1:
             # To TOAST, COMM_SELF stands for a process alone, and None for the world.
             alone = toast.mpi.MPI.COMM_SELF if toast.mpi.use_mpi else None

@@ -19,7 +19,8 @@ from types import FrameType
 from typing import Any
 
 from .. import temporary
-from ..mpi import communicators, interrupts
+from ..mpi import interrupts
+from ..mpi.agreement import world_rank
 
 # Those for which pshmem, TOAST's shared memory, installs a handler.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
@@ -101,7 +102,7 @@ def _is_heard(number: int) -> bool:
 def _end_from_aside(number: int) -> None:
     with contextlib.suppress(Exception):
         sys.stderr.write(
-            f"g3reduce: {signal.Signals(number).name} came; rank {communicators.world_rank()} "
+            f"g3reduce: {signal.Signals(number).name} came; rank {world_rank()} "
             "waits in TOAST or MPI, does not hear it, and is ended.\n"
         )
         sys.stderr.flush()

@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import OutputError
 from ..g3files.outputfile import OutputFolder
 from ..mpi import communicators, foreign
+from ..mpi.agreement import collectively, from_rank
 from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
 from ..pipeline.output import publish, tell_of_others
 from ..stitching.scanfiles import read_files
@@ -76,7 +77,7 @@ def stitch_to_toast(
         refuse_repeated(names)
         _check_volume(folder)
 
-    communicators.from_rank(comm, 0, check)
+    from_rank(comm, 0, check)
     filler = TOASTFiller(world, **options | by_detector)
     try:
         read_files(comm, names, schedule, filler.add)
@@ -90,7 +91,7 @@ def stitch_to_toast(
         return made[0].path
 
     try:
-        path = communicators.from_rank(comm, 0, make)
+        path = from_rank(comm, 0, make)
         _save(comm, data, path)
         # When the folder has its name, nothing may fail any more.
         summaries = _summaries(comm, data)
@@ -118,7 +119,7 @@ def _save(comm: communicators.Comm, data: Any, folder: str) -> None:
     """Write a file of each observation, and TOAST's index of them. Collective."""
     from toast.ops import SaveHDF5
 
-    communicators.collectively(comm, lambda: _try_to_write(data, folder))
+    collectively(comm, lambda: _try_to_write(data, folder))
     for ob in data.obs:
         # LoadHDF5 takes it for one that differs from what it computes; it makes it again.
         del ob.telescope.focalplane.detector_data["pol_efficiency"]
@@ -171,7 +172,7 @@ def _write_index(comm: Any, data: Any, folder: str) -> None:
 
 def _summaries(comm: communicators.Comm, data: Any) -> list[StitchedSummary]:
     """What is said of all observations, the same on all ranks. Collective."""
-    mine = communicators.collectively(comm, lambda: [_summary_of_part(ob) for ob in data.obs])
+    mine = collectively(comm, lambda: [_summary_of_part(ob) for ob in data.obs])
     first: dict[str, StitchedSummary] = {}
     flagged: Counter[str] = Counter()
     for theirs in comm.allgather(mine):

@@ -137,7 +137,7 @@ def test_a_rank_that_ends_the_job_removes_what_it_has_written(folder, tmp_path):
 PRESSED = """
 import os, signal, sys
 from g3reduce import cli
-from g3reduce.mpi.communicators import world_rank
+from g3reduce.mpi.agreement import world_rank
 
 name, when, rank = sys.argv.pop(1), sys.argv.pop(1), int(sys.argv.pop(1))
 real = getattr(os, name)
@@ -161,7 +161,7 @@ STARTING = """
 import os, signal, sys
 from importlib.machinery import ExtensionFileLoader
 from g3reduce import cli
-from g3reduce.mpi.communicators import world_rank
+from g3reduce.mpi.agreement import world_rank
 
 real = ExtensionFileLoader.exec_module
 

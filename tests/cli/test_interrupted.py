@@ -28,7 +28,7 @@ SCRIPT = """
 import os, sys, time
 from g3reduce import cli
 from g3reduce.coadd import files
-from g3reduce.mpi.communicators import world_rank
+from g3reduce.mpi.agreement import world_rank
 from g3reduce.pipeline import reader
 
 def slowly(original):

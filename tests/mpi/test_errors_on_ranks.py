@@ -7,7 +7,7 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce.mpi import communicators
+from g3reduce.mpi.agreement import agree
 
 
 def on_first(comm, work):
@@ -155,7 +155,7 @@ def test_a_strategy_that_cannot_put_the_result_there_is_refused(comm):
 def test_an_error_on_one_rank_is_raised_on_all_and_the_communicator_still_works(comm):
     error = ValueError("this rank is wrong") if comm.rank == 1 else None
     with pytest.raises(ValueError if comm.rank == 1 else g3reduce.RemoteError) as caught:
-        communicators.agree(comm, error)
+        agree(comm, error)
     if comm.rank != 1:
         assert str(caught.value) == "another rank failed (rank 1: ValueError: this rank is wrong)"
     assert comm.allreduce(1) == comm.size

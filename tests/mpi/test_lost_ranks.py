@@ -14,7 +14,8 @@ import skies
 
 import g3reduce
 from g3reduce import UsageError
-from g3reduce.mpi.communicators import OneProcess, agree, describe_error, same_everywhere
+from g3reduce.mpi.agreement import agree, describe_error, same_everywhere
+from g3reduce.mpi.communicators import OneProcess
 from g3reduce.mpi.launch import is_open_mpi, mpirun_command, mpirun_environment
 
 ALL = "G3REDUCE_TEST_ALL" in os.environ
@@ -25,7 +26,8 @@ import os, signal, sys, time
 from mpi4py import MPI
 from spt3g import core
 import g3reduce, g3reduce.mpi.meetings
-from g3reduce.mpi.communicators import agree, private
+from g3reduce.mpi.agreement import agree
+from g3reduce.mpi.communicators import private
 
 comm = MPI.COMM_WORLD
 case, files = sys.argv[1], sys.argv[2:]
