@@ -43,6 +43,18 @@ def each_kernels(request):
 
 
 @pytest.fixture
+def limits(monkeypatch):
+    """Sets limits of sizes for one test, as in ``limits(step=16)``."""
+    from g3reduce.limits import LIMITS
+
+    def set_limits(**sizes):
+        for name, size in sizes.items():
+            monkeypatch.setattr(LIMITS, name, size)
+
+    return set_limits
+
+
+@pytest.fixture
 def shared_folder(comm):
     """A folder that all ranks of a test see."""
     folder = comm.bcast(tempfile.mkdtemp(prefix="g3reduce-") if comm.rank == 0 else None)

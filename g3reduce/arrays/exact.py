@@ -26,7 +26,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..buffers import STEP, buffer
+from ..buffers import buffer
+from ..limits import LIMITS
 from . import kernels
 
 Values: TypeAlias = NDArray[np.float64]
@@ -46,7 +47,7 @@ _HIGHEST = 1008
 _DOWN = 2 * WIDTH
 
 # Values that are cut in one go, so that what is left of them stays in the cache: a chunk of a map.
-_BLOCK = STEP // 8
+_BLOCK = LIMITS.step // 8
 
 # Each of these counts up to `MOST_ADDENDS`, in 21 bits of one integer.
 _NAN, _PLUS, _MINUS = 1, 1 << 21, 1 << 42

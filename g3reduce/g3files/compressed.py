@@ -17,12 +17,10 @@ from typing import NoReturn, Protocol, cast
 from isal import isal_zlib  # zlib's functions, a third faster
 
 from ..errors import InputError
+from ..limits import LIMITS
 from .source import Bytes, FileBytes, MemoryBytes
 
 _ERRORS = (cast("type[Exception]", isal_zlib.error), lzma.LZMAError)
-
-# How much is read from the file, and how much content is made of it, in one go.
-_READ, _MAKE = 2**18, 2**20
 
 # In the header of a gzip stream (RFC 1952).
 _FLAGS_AT, _RESERVED = 3, 0xE0
@@ -182,7 +180,7 @@ class CompressedBytes:
                 return b""
             self._begun = True
             try:
-                piece = self._stream.decompress(data, _MAKE)
+                piece = self._stream.decompress(data, LIMITS.compressed_made)
             except (OSError, EOFError, ValueError, MemoryError, *_ERRORS) as error:
                 self._refuse(f"the {self._kind} file is broken here ({error})")
             if self._stream.eof:
@@ -201,7 +199,7 @@ class CompressedBytes:
                 data = data.lstrip(b"\0")
             if data or self._at >= self._file.size:
                 return data
-            data = self._file.read(self._at, _READ)
+            data = self._file.read(self._at, LIMITS.compressed_read)
             self._at += len(data)
 
     def _end(self) -> None:

@@ -16,8 +16,9 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ..buffers import STEP, buffer
+from ..buffers import buffer
 from ..errors import InputError
+from ..limits import LIMITS
 from .source import Ahead, Bytes, FileBytes, MemoryBytes
 
 ByteArray: TypeAlias = "NDArray[np.uint8]"
@@ -33,10 +34,6 @@ _START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is
 # message.
 _LONGEST_NAME = 2**20
 _SHOWN = 80
-
-
-# Files of frames up to this size are read ahead.
-_SMALL = 2**17
 
 
 class Unrecognised(Exception):
@@ -99,7 +96,8 @@ class RawFrame:
     @property
     def small(self) -> bool:
         """Whether all of it is in memory already."""
-        return isinstance(self.source, Ahead | MemoryBytes) and self.end - self.start <= _SMALL
+        size = self.end - self.start
+        return isinstance(self.source, Ahead | MemoryBytes) and size <= LIMITS.small_frame
 
     def content(self, blob: Blob) -> bytes:
         """The content of one of its entries."""
@@ -219,10 +217,10 @@ def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
     Unrecognised
         At a frame that was written in a newer version.
     """
-    size = _SMALL + 1  # of the last frame: small ones come in numbers
+    size = LIMITS.small_frame + 1  # of the last frame: small ones come in numbers
     near = source
     while source.reaches(start + 1):
-        if size > _SMALL or not isinstance(source, FileBytes):
+        if size > LIMITS.small_frame or not isinstance(source, FileBytes):
             near = source
         elif not isinstance(near, Ahead) or start + size > near.end:
             near = Ahead(source, start)
@@ -375,8 +373,8 @@ def write_frame(file: Sink, kind: int, entries: Sequence[tuple[str, int, Iterabl
         for piece in pieces:
             whole = np.frombuffer(piece, np.uint8)
             # In steps, so that what the checksum has brought into the cache is written from there.
-            for begin in range(0, len(whole), STEP):
-                part = whole[begin : begin + STEP]
+            for begin in range(0, len(whole), LIMITS.step):
+                part = whole[begin : begin + LIMITS.step]
                 covered = part[: max(0, (size & 0xFFFFFFFF) - written)]
                 state = google_crc32c.extend(state, covered)
                 file.write(part.data)

@@ -12,16 +12,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import InputError
+from ..limits import LIMITS
 from .frames import RawFrame
 from .source import FileBytes, Stamp
 from .spt3gfile import walked
-
-# Smaller pieces than this are not worth the walk to them.
-SMALLEST = 2**20
-
-# With so many files for each rank, these are enough to keep all ranks busy to the end; and into
-# so many pieces for each rank a file is cut.
-PER_RANK = 8
 
 
 class Piece(NamedTuple):
@@ -48,12 +42,13 @@ class Piece(NamedTuple):
 
 def plan(files: Sequence[str], n_ranks: int) -> list[Piece]:
     """The pieces in which files are shared out, in the order of the files."""
-    pieces, few = [], n_ranks > 1 and len(files) < PER_RANK * n_ranks
+    wanted = LIMITS.pieces_per_rank * n_ranks
+    pieces, few = [], n_ranks > 1 and len(files) < wanted
     for number, file in enumerate(files):
         # Others are compressed, or streams: nobody knows where in them a frame begins.
         plain = few and file.endswith(".g3") and os.path.isfile(file)
         stamp = Stamp.of(os.stat(file)) if plain else None
-        n_parts = min(PER_RANK * n_ranks, stamp.size // SMALLEST) if stamp else 1
+        n_parts = min(wanted, stamp.size // LIMITS.smallest_piece) if stamp else 1
         if stamp is None or n_parts < 2:
             pieces.append(Piece(number))
             continue

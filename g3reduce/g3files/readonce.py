@@ -5,14 +5,12 @@ from __future__ import annotations
 from bisect import bisect, insort
 from collections.abc import Iterator
 
+from ..limits import LIMITS
 from .source import Bytes
-
-# What is read in one go up to this size is kept: all of a frame but pixels and the like.
-KEPT = 2**20
 
 
 class ReadOnce:
-    """A source of which those bytes are kept that `read` has given, in pieces up to `KEPT`.
+    """A source that keeps the bytes that `read` has given, in pieces up to `LIMITS.kept_read`.
 
     Whoever asks for them again, by `read` or by `read_into`, gets the same, whatever has become of
     the file. What only `read_into` gives is not kept.
@@ -43,7 +41,7 @@ class ReadOnce:
             whole = bytearray(data)
             self._lay_over(offset, memoryview(whole))
             data = bytes(whole)
-        if size <= KEPT:
+        if size <= LIMITS.kept_read:
             for begin, stop in list(self._between(offset, offset + len(data))):
                 insort(self._kept, (begin, data[begin - offset : stop - offset]))
         return data

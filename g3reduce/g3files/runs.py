@@ -17,8 +17,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..buffers import STEP, buffer
+from ..buffers import buffer
 from ..errors import InputError
+from ..limits import LIMITS
 from .lines import Index, Lines, Stretches
 from .source import Bytes
 
@@ -30,9 +31,6 @@ _RANGE = struct.Struct("<QQQQ")  # lines and places there are, the first line, n
 
 # For parts of more runs, what takes more memory than the runs themselves is not kept.
 _MANY_RUNS = 4096
-
-# How far the header of the next run may be, and still be read with this one's.
-_NEAR = 4096
 
 
 class Part(NamedTuple):
@@ -122,7 +120,7 @@ class RunLayout:
 
     @functools.cached_property
     def parts(self) -> list[Part]:
-        """The runs in groups of about `STEP` bytes."""
+        """The runs in groups of about `LIMITS.step` bytes."""
         return list(self.parts_from(0))
 
     def parts_from(self, first: int) -> Iterator[Part]:
@@ -131,7 +129,7 @@ class RunLayout:
         begin = int(ends[first - 1]) if first else 0
         start = int(self.ends[first - 1]) if first else 0
         while first < len(self):
-            last = max(int(np.searchsorted(ends, begin + STEP, side="right")), first + 1)
+            last = max(int(np.searchsorted(ends, begin + LIMITS.step, side="right")), first + 1)
             stop = int(self.ends[last - 1])
             yield Part(begin, int(ends[last - 1]) - begin, start, stop, first, last)
             begin, start, first = int(ends[last - 1]), stop, last
@@ -197,7 +195,7 @@ class _Copier:
     """
 
     def __init__(self, layout: RunLayout, part: Part):
-        largest = max(part.nbytes, STEP)
+        largest = max(part.nbytes, LIMITS.step)
         self.raw = buffer("raw", largest)[: part.nbytes]
         values = buffer("values", largest)[: 8 * (part.stop - part.start)]
         self.values: Values = values.view(np.float64)
@@ -316,7 +314,8 @@ def learn(source: Bytes, lines: Lines, offset: int, end: int) -> tuple[RunLayout
 
 def _headers(source: Bytes, position: int, end: int, count: int) -> Iterator[tuple[int, int]]:
     unpack, size = _HEADER.unpack_from, _HEADER.size
-    held, start, ahead = bytearray(), position, _NEAR
+    near = LIMITS.near_header
+    held, start, ahead = bytearray(), position, near
     for _ in range(count):
         begin = position - start
         if begin + size > len(held):
@@ -331,7 +330,7 @@ def _headers(source: Bytes, position: int, end: int, count: int) -> Iterator[tup
         if position > end:
             raise InputError("a run that does not end in its archive")
         # Where runs are long, a header is read by itself.
-        ahead = _NEAR if nbytes < _NEAR else size
+        ahead = near if nbytes < near else size
         yield header
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
-from ..buffers import STEP
 from ..g3files.lines import Index
 from ..g3files.runs import Part, RunLayout, Values
+from ..limits import LIMITS
 
 
 class DenseChunk(NamedTuple):
@@ -66,4 +66,4 @@ def dense_starts(n_pixels: int) -> range:
 
     They are the same for all maps of a size, so that several can be added in turn.
     """
-    return range(0, n_pixels, STEP // 8)
+    return range(0, n_pixels, LIMITS.step // 8)

@@ -16,11 +16,12 @@ from ..g3files.claims import broken_values
 from ..g3files.compressed import open_bytes
 from ..g3files.frames import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
 from ..g3files.maps import MAP_KEYS, Content, MapExtent, Outline, filled, find_maps
-from ..g3files.readonce import KEPT, ReadOnce
+from ..g3files.readonce import ReadOnce
 from ..g3files.source import MemoryBytes
 from ..g3files.spt3gfile import decoded, maps_in, note, walked
 from ..g3files.spt3gframe import SPT3G_ERRORS, undecodable
 from ..g3files.texts import string_in, strings_in
+from ..limits import LIMITS
 from . import mapframe
 from .pixels import Plane
 
@@ -29,9 +30,6 @@ Outlines: TypeAlias = "dict[str, Outline]"
 
 _MAP = int(core.G3FrameType.Map)
 _TYPES = dict(core.G3FrameType.values)
-
-# Entries of a frame up to this size are taken along, others are read when they are asked for.
-_SMALL = KEPT
 
 
 class StoredFrame:
@@ -144,7 +142,7 @@ class StoredFrame:
 
     def _read_text(self, key: str) -> Any:
         blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
-        if blob is None or blob.size > _SMALL:
+        if blob is None or blob.size > LIMITS.kept_read:
             return None
         content = self._raw.content(blob)
         if (text := string_in(content)) is not None:
@@ -189,7 +187,7 @@ class StoredFrame:
         return _frame_with(
             (blob.name, raw.content(blob))
             for blob in raw.blobs
-            if blob.name not in MAP_KEYS and blob.size <= _SMALL
+            if blob.name not in MAP_KEYS and blob.size <= LIMITS.kept_read
         )
 
 

@@ -9,13 +9,14 @@ from typing import NoReturn
 import numpy as np
 from numpy.typing import NDArray
 
-from ..buffers import STEP, buffer
+from ..buffers import buffer
 from ..errors import InputError
 from ..g3files.archive import DENSE
 from ..g3files.frames import Checksum
 from ..g3files.maps import PAIR, MapExtent
 from ..g3files.runs import RunLayout, learn
 from ..g3files.source import Bytes
+from ..limits import LIMITS
 from .chunks import Chunk, DenseChunk, Pixels, PointsChunk, RunsChunk, dense_starts
 
 
@@ -69,7 +70,7 @@ class Stored:
     def _pairs(self) -> Iterator[Chunk]:
         extent = self.extent
         once = _EachOnce()
-        for start in range(0, extent.count, STEP // PAIR.itemsize):
+        for start in range(0, extent.count, LIMITS.step // PAIR.itemsize):
             offset = extent.begin + PAIR.itemsize * start
             raw = self._read(offset, buffer("raw")[: PAIR.itemsize * (extent.count - start)])
             self._show(offset, raw)

@@ -19,8 +19,8 @@ def on_first(comm, work):
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
-    monkeypatch.setattr(pieces, "SMALLEST", 3000)
+def small_pieces(limits):
+    limits(smallest_piece=3000)
 
 
 def write_files(folder, counts, kind="flat sparse", *, observed=True):
@@ -112,10 +112,9 @@ def serial_by_file(files):
 
 
 @pytest.mark.ranks(1, 2, 3)
-def test_observations_last_over_files_that_are_read_in_pieces(comm, shared_folder, monkeypatch):
+def test_observations_last_over_files_that_are_read_in_pieces(comm, shared_folder, limits):
     """As for spt3g: also where a file begins with maps, and where one ends that several read."""
-    monkeypatch.setattr(pieces, "SMALLEST", 1)
-    monkeypatch.setattr(pieces, "PER_RANK", 4 // comm.size)
+    limits(smallest_piece=1, pieces_per_rank=4 // comm.size)
 
     def make():
         letters, names = itertools.count(), []
@@ -210,13 +209,15 @@ def test_a_file_that_was_replaced_meanwhile_is_refused(comm, shared_folder, smal
 
 
 @pytest.mark.ranks(2)
-def test_files_that_are_many_compressed_or_small_stay_whole(comm, shared_folder, monkeypatch):
+def test_files_that_are_many_compressed_or_small_stay_whole(
+    comm, shared_folder, monkeypatch, limits
+):
     def make():
         return write_files(shared_folder, [8, 8])
 
     files = on_first(comm, make)
     assert all(piece.stamp is None for piece in pieces.plan(files, 2))  # too small
-    monkeypatch.setattr(pieces, "SMALLEST", 3000)
+    limits(smallest_piece=3000)
     assert any(piece.stamp for piece in pieces.plan(files, 2))
     assert all(piece.stamp is None for piece in pieces.plan(files, 1))
     assert all(piece.stamp is None for piece in pieces.plan(files * 8, 2))

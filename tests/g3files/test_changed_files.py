@@ -46,15 +46,12 @@ def with_other_pixels(file):
 
 @pytest.mark.parametrize("small", [True, False])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_file_that_changes_after_it_was_checked(tmp_path, monkeypatch, kind, small):
+def test_a_file_that_changes_after_it_was_checked(tmp_path, limits, kind, small):
     """To look at a map in it checks all of it; what is not small is added as it is read later."""
     file = write(tmp_path / "a.g3", map_frame(kind, "polarized", 0))
     expected = maps.coadd_map_files([file])
     if not small:
-        monkeypatch.setattr("g3reduce.g3files.frames._SMALL", 0)
-        monkeypatch.setattr(
-            "g3reduce.g3files.readonce.KEPT", 128
-        )  # less than what lies between two maps
+        limits(small_frame=0, kept_read=128)  # less than what lies between two maps
 
     def look(frame):
         assert len(frame["Wpol"].TT.nonzero_pixels()[0])
@@ -75,11 +72,9 @@ def test_a_file_that_is_looked_at_and_stays_the_same_is_added_once(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_pixels_of_one_map_never_go_with_the_attributes_of_another(tmp_path, monkeypatch, kind):
+def test_pixels_of_one_map_never_go_with_the_attributes_of_another(tmp_path, limits, kind):
     """Both files are right, and of one size; but what is read first is of the first one."""
-    monkeypatch.setattr(
-        "g3reduce.g3files.frames._SMALL", 0
-    )  # a small one would be in memory as a whole
+    limits(small_frame=0)  # a small one would be in memory as a whole
     first, second = map_frame(kind, "hits", 0), map_frame(kind, "hits", 0)
     second["Other"] = second.pop("Id")
     second["Id"] = first["Id"].replace("150", "090")
@@ -115,10 +110,10 @@ def test_a_coadd_with_a_part_of_a_broken_frame_cannot_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_others_cannot_write_to_what_was_checked(tmp_path, monkeypatch, kind):
+def test_others_cannot_write_to_what_was_checked(tmp_path, monkeypatch, limits, kind):
     """Another thread, and a process that is forked off, use all their scratch memory each time
     that something was checked."""
-    monkeypatch.setattr("g3reduce.g3files.frames._SMALL", 0)
+    limits(small_frame=0)
     files = write_files(tmp_path, 3, kind, "polarized", map_ids=("90GHz",))
     expected = maps.coadd_map_files(files)
     extend = g3frames.google_crc32c.extend
@@ -169,8 +164,8 @@ def test_bytes_are_read_once(tmp_path):
             assert once.read(offset, size) == expected.tobytes()[offset : offset + size]
 
 
-def test_what_is_large_is_not_kept(monkeypatch):
-    monkeypatch.setattr("g3reduce.g3files.readonce.KEPT", 10)
+def test_what_is_large_is_not_kept(limits):
+    limits(kept_read=10)
     data = bytearray(100)
     once = ReadOnce(MemoryBytes(data))
     once.read(0, 50)

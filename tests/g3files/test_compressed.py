@@ -23,9 +23,9 @@ from skies import planes, write_files
 from spt3g import core, maps
 
 from g3reduce import InputError, MPIFileReader, coadd_files
-from g3reduce.g3files import compressed
 from g3reduce.g3files.compressed import open_bytes
 from g3reduce.g3files.frames import walk
+from g3reduce.limits import LIMITS
 from g3reduce.maps.mapfile import frames_of, planes_of
 
 COMPRESS = {
@@ -158,8 +158,7 @@ def test_the_steps_in_which_a_file_is_read_and_content_is_made_do_not_matter(
     packed = COMPRESS[ending](whole)
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(compressed, "_READ", sizes[0]),
-        mock.patch.object(compressed, "_MAKE", sizes[1]),
+        mock.patch.multiple(LIMITS, compressed_read=sizes[0], compressed_made=sizes[1]),
     ):
         file = Path(folder) / f"file.g3{ending}"
         file.write_bytes(packed * (1 + again))

@@ -16,7 +16,6 @@ from skies import map_frame
 from spt3g import core
 
 from g3reduce import InputError
-from g3reduce.g3files import frames as g3frames
 from g3reduce.g3files.frames import Blob, Checksum, Unrecognised, walk, write_frame
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 
@@ -198,10 +197,9 @@ def test_a_wrong_byte_is_noticed_also_by_parts_that_are_shown(data):
 
 
 @pytest.mark.parametrize("step", [1, 2, 3, 64])
-def test_what_nobody_shows_is_read_in_steps(monkeypatch, step):
+def test_what_nobody_shows_is_read_in_steps(limits, step):
     content = serialized(map_frame("flat sparse", "hits", 0))
-    monkeypatch.setattr(g3frames, "buffer", lambda use: np.empty(step, np.uint8))
-    monkeypatch.setattr(g3frames, "STEP", step)
+    limits(step=step, small_frame=0)  # a small one would be checked in one go
     (raw,) = walked(content)
     Checksum(raw).finish()
     file = io.BytesIO()

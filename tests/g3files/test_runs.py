@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from spt3g import maps
 
 from g3reduce import InputError
-from g3reduce.g3files import runs
 from g3reduce.g3files.lines import Columns, Rings
 from g3reduce.g3files.runs import Layouts, RunLayout, layout_of, learn
 from g3reduce.g3files.source import MemoryBytes
@@ -236,12 +235,12 @@ def test_runs_that_are_cut_off_are_refused():
             learnt(FLAT, data[:cut])
 
 
-def test_headers_that_lie_far_apart_and_close_together_are_all_found(monkeypatch):
+def test_headers_that_lie_far_apart_and_close_together_are_all_found(limits):
     lines = Columns(300, 2000)
     found = [(i % 7, 1500 if i % 3 == 0 else i % 5) for i in range(300)]
     data = archive(lines, 0, found, np.arange(300_000))
     for near in (12, 100, 4096, 10**6):
-        monkeypatch.setattr(runs, "_NEAR", near)
+        limits(near_header=near)
         layout, _ = learnt(lines, data)
         assert list(zip(layout.starts, layout.lengths, strict=True)) == found
 

@@ -11,10 +11,9 @@ from hypothesis import strategies as st
 from spt3g import core, maps
 
 from g3reduce.g3files import archive as archives
-from g3reduce.g3files import frames as g3frames
 from g3reduce.g3files import runs
-from g3reduce.maps import chunks, pixels
-from g3reduce.maps import stored as stored_pixels
+from g3reduce.limits import LIMITS
+from g3reduce.maps import pixels
 from g3reduce.maps.pixels import is_flat
 
 SPECIAL = (np.nan, np.inf, -np.inf, -0.0, 0.0, 5e-324, -1.7976931348623157e308)
@@ -129,17 +128,9 @@ STEPS = (16, 48, 160, 2**19)  # from one pair of pixel and value to what is usua
 @contextlib.contextmanager
 def in_steps_of(step):
     """Let maps be read in parts of this many bytes, and no layout be known before."""
-    buffers = {}
-
-    def buffer(use):
-        return buffers.setdefault(use, np.empty(step, np.uint8))
-
     with pytest.MonkeyPatch.context() as patch:
         known = runs.Layouts()
         for module in (runs, archives):
             patch.setattr(module, "KNOWN", known)
-        for module in (runs, chunks, stored_pixels, g3frames):
-            patch.setattr(module, "STEP", step)
-        for module in (stored_pixels, g3frames):
-            patch.setattr(module, "buffer", buffer)
+        patch.setattr(LIMITS, "step", step)
         yield
