@@ -1,8 +1,15 @@
 """Restitching: observations whose scans are scattered over ranks become contiguous again.
 
-From the top: `stitch` is what users call, and `files` what the command does. Frames are read by
-`scans`, with `flags` and with the `places` of samples where some were lost; all ranks are told a
-`header`. A `timeline` puts the scans of all ranks in order: `rates` finds those that lost samples,
-`slots` are scans at the same time, and a `sequence` of slots has each of them `placed`. A `layout`
-says who gets what of them, `restitch` brings it there, and `filling` flags what no scan has.
+In reading order:
+
+- `stitch` is what users call for scans that an `MPIAccumulator` has; `files` is the same from
+  files to a file: `scanfiles` reads, `prefaces` are the metadata before the scans, `scanframes`
+  writes, and a `summary` says what was written.
+- `scans` makes arrays of a Scan frame, with its `flags` and with its `lostsamples`. All ranks are
+  told the `headers` of all scans.
+- A `timeline` puts these in order: `samplerate` refuses scans that have lost samples, and a
+  `sequence` finds those at the same time and the gaps between.
+- `shares` says who gets what of an observation, and `restitch` brings it there.
+
+Imports from `pipeline` and from what is below it.
 """

@@ -16,7 +16,7 @@ from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
 from ..pipeline.output import publish
-from .preface import Origin, Place, Prefaces, unwritten
+from .prefaces import Origin, Place, Prefaces, unwritten
 from .scanfiles import ScanFiles
 from .scanframes import FLAGS, StitchedScan, keys_beside
 from .scans import ScanKeys

@@ -7,7 +7,6 @@ know: nothing about it has to be sent.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -15,30 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mpi.swap import PIECE, swap
-from .layout import Share
-from .placed import PlacedScan
-from .scans import Flags, Scan
+from .headers import PlacedScan
+from .scans import Scan
+from .shares import Samples, Share, fill_in
 from .timeline import Timeline
 
 Array = NDArray[Any]
-
-
-@dataclass
-class Samples:
-    """What a rank holds of an observation: arrays of the shape of its share.
-
-    Attributes
-    ----------
-    signal : array, shape (n_detectors, n_samples)
-    boresight : float64 array, shape (n_samples, 4), or None
-    flags : uint8 array, shape (n_samples,), or None
-    detector_flags : uint8 array, shape (n_detectors, n_samples), or None
-    """
-
-    signal: Array
-    boresight: Array | None = None
-    flags: Flags | None = None
-    detector_flags: Flags | None = None
 
 
 class _Piece(NamedTuple):
@@ -78,7 +59,7 @@ def restitch(
         Those that are on this rank, by their index in ``MPIAccumulator.fullobs``.
     out : Samples
         Where the share of this rank goes. What is None here is not brought; it must be so on all
-        ranks. Samples that no scan has are left as they are.
+        ranks. Where no scan has a sample, the signal stays as it is, and `fill_in` does the rest.
     """
     # In an order that is the same on all ranks.
     wanted = [
@@ -114,6 +95,7 @@ def restitch(
             yield getattr(out, name)[(in_rows, in_samples) if by_detector else in_samples]
 
     swap(comm, outgoing, incoming)
+    fill_in(timeline, shares[comm.rank], out)
 
 
 def scatter_back(

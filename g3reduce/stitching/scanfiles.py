@@ -15,7 +15,7 @@ from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import Unit, attach, unit_of, where_of
 from ..pipeline.observations import ObservationNames
 from ..pipeline.reader import MPIFileReader
-from .preface import Origin, Prefaces
+from .prefaces import Origin, Prefaces
 from .scans import Scan, ScanKeys
 
 

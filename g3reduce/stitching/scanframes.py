@@ -19,8 +19,8 @@ from ..g3files.frames import Piece, Sink, write_frame
 from ..g3files.timestreams import TimestreamMapBytes, blob_of
 from ..mpi import transfer
 from ..mpi.agreement import collectively
-from .placed import Gap
-from .preface import Origin
+from .headers import Gap
+from .prefaces import Origin
 from .stitch import StitchedObservation
 from .timeline import Timeline
 

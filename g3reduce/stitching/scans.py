@@ -18,8 +18,8 @@ from ..pipeline.observations import ObservationNames
 from .flags import INVALID as INVALID
 from .flags import Flags as Flags
 from .flags import as_flags, flag_missing, missing_samples, unexpected
-from .header import ScanHeader
-from .places import Came, Places, gappy_runs, offsets_of, places_by_mask, places_by_times
+from .headers import ScanHeader
+from .lostsamples import Came, Places, gappy_runs, offsets_of, places_by_mask, places_by_times
 
 Array = NDArray[Any]
 

@@ -18,12 +18,10 @@ from ..mpi import communicators
 from ..mpi.agreement import agree, collectively, rank_of, same_everywhere
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import where_of
-from .filling import fill_in
-from .header import ScanHeader
-from .layout import DISTRIBUTIONS, Share, shares_of
-from .placed import PlacedScan
-from .restitch import Samples, restitch, scatter_back
+from .headers import PlacedScan, ScanHeader
+from .restitch import restitch, scatter_back
 from .scans import Flags, Scan, ScanKeys
+from .shares import DISTRIBUTIONS, Samples, Share, shares_of
 from .timeline import Timeline, Times, check_choices, make_timeline
 
 Array = NDArray[Any]
@@ -179,7 +177,6 @@ def stitch(
         samples = collectively(comm, functools.partial(_room_for, timeline, share))
         mine = scans.get(group, {})
         restitch(comm, timeline, shares, mine, samples)
-        fill_in(timeline, share, samples)
         dropped = {n: scan.dropped for n, scan in mine.items() if scan.dropped is not None}
         if drop_input:
             scans.pop(group, None)

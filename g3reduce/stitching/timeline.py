@@ -15,11 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MismatchError, UsageError
-from .header import Array, ScanHeader
-from .placed import Gap, PlacedScan, named
-from .rates import step_of
-from .sequence import ScanSequence
-from .slots import OVERLAP, Slot, slots_of
+from .headers import Array, Gap, PlacedScan, ScanHeader, named
+from .samplerate import step_of
+from .sequence import OVERLAP, ScanSequence, Slot, slots_of
 
 Times = NDArray[np.int64]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..errors import MismatchError
-from ..stitching.placed import PlacedScan
+from ..stitching.headers import PlacedScan
 from ..stitching.timeline import Timeline
 
 

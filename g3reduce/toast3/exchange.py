@@ -9,10 +9,9 @@ import numpy as np
 
 from ..mpi import communicators, foreign
 from ..mpi.agreement import collectively
-from ..stitching.filling import fill_in
-from ..stitching.layout import Share
-from ..stitching.restitch import Samples, restitch
+from ..stitching.restitch import restitch
 from ..stitching.scans import Scan
+from ..stitching.shares import Samples, Share
 from ..stitching.timeline import Timeline
 from .observation import EmptyObservation
 
@@ -56,9 +55,7 @@ def bring_samples(
     own, shared = collectively(comm, rooms)
     shares, shares_in_common = zip(*everywhere, strict=True)
     restitch(comm, timeline, shares, scans, own)
-    fill_in(timeline, share, own)
     restitch(comm, timeline, shares_in_common, scans, shared)
-    fill_in(timeline, common, shared)
     turned = collectively(comm, lambda: observation.turned(shared) if observation else {})
     return foreign.together(
         comm,

@@ -11,9 +11,8 @@ from spt3g import core
 
 from ..errors import InputError
 from ..pipeline.filenames import as_file_name
-from ..stitching.layout import Share
-from ..stitching.restitch import Samples
 from ..stitching.scans import INVALID
+from ..stitching.shares import Samples, Share
 from ..stitching.timeline import Timeline
 from .focalplane import boresight_quaternions, posix_seconds, units_of
 from .importing import load_toast

@@ -13,10 +13,8 @@ import g3reduce
 from g3reduce import stitch, unstitch
 from g3reduce.mpi import swap, waiting
 from g3reduce.stitching import restitch
-from g3reduce.stitching.filling import fill_in
-from g3reduce.stitching.layout import DISTRIBUTIONS, shares_of
-from g3reduce.stitching.restitch import Samples
 from g3reduce.stitching.scans import ScanKeys
+from g3reduce.stitching.shares import DISTRIBUTIONS, Samples, shares_of
 from g3reduce.stitching.stitch import read_scans, timelines_of
 
 SOON = 15  # seconds; ranks share cores
@@ -220,7 +218,6 @@ def test_samples_may_go_to_memory_of_the_callers_and_only_what_is_asked_for(comm
     flags = np.full(share.shape[1], 4, np.uint8)
     some = Samples(everything[..., 0], flags=flags)
     restitch.restitch(comm, timeline, shares, mine, some)
-    fill_in(timeline, share, some)
     gap = slice(7, 9)
     # What no scan has is as it was, but flagged.
     expected.signal[:, gap], expected.flags[gap] = 7, 4 | 1

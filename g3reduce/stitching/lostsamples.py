@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from spt3g import core
 
 from ..errors import InputError
-from .header import Run
+from .headers import Run
 
 Places = NDArray[np.int64]
 

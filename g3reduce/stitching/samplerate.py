@@ -8,7 +8,7 @@ from collections.abc import Hashable, Sequence
 from spt3g import core
 
 from ..errors import InputError, MismatchError
-from .placed import PlacedScan, named, time_text
+from .headers import PlacedScan, named, time_text
 
 # How many samples the times of a scan may be off, from its first to its last sample. If one was
 # lost, it is one.
