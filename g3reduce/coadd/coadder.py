@@ -25,7 +25,7 @@ from ..pipeline.endmodule import PipelinePlace, at_the_end
 from ..pipeline.ledger import check_on_duplicate, unit_of
 from ..strategies.nodes import memory_for
 from .coaddframe import CoaddFrame
-from .intake import Accepted, Intake
+from .intake import Intake, Pending
 from .joining import join_coadds
 from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
 from .subclassing import LikeCoaddMaps
@@ -286,12 +286,12 @@ class MPIMapCoadder(LikeCoaddMaps):
         self.observe(frame)
         if frame.type != core.G3FrameType.Map:
             return None
-        accepted = self.accept(frame)
-        if accepted is False:
+        pending = self.take(frame)
+        if pending is False:
             return False
-        if accepted:
-            self.add_accepted([accepted])
-        dropped = self._drop_input_frames and (accepted or self._is_of_this_rank(frame))
+        if pending:
+            self.add_taken([pending])
+        dropped = self._drop_input_frames and (pending or self._is_of_this_rank(frame))
         return False if dropped else None
 
     def observe(self, frame: Any) -> None:
@@ -306,27 +306,27 @@ class MPIMapCoadder(LikeCoaddMaps):
         bool
             Whether it belongs to any.
         """
-        accepted = self.accept(frame)
-        if accepted:
-            self.add_accepted([accepted])
-        return bool(accepted)
+        pending = self.take(frame)
+        if pending:
+            self.add_taken([pending])
+        return bool(pending)
 
-    def accept(self, frame: Any) -> Accepted | Literal[False] | None:
-        """Take a Map frame that `add_accepted` is to add: the first half of `add`.
+    def take(self, frame: Any) -> Pending | Literal[False] | None:
+        """Count a Map frame that `add_taken` is to add: the first half of `add`.
 
         Returns
         -------
-        Accepted, None or False
-            None if it belongs to no coadd, False if it is not even to go on.
+        Pending, None or False
+            None if it belongs to no coadd, False if it is also to be dropped from the pipeline.
         """
         if self._ended:
             raise UsageError("This coadder has ended its work; make a new one for more frames.")
         communicators.require_rank(self._comm)
-        return self._intake.accept(frame, lambda: self.get_map_id(frame))
+        return self._intake.take(frame, self.get_map_id)
 
-    def add_accepted(self, accepted: Sequence[Accepted]) -> None:
-        """Add frames, several at once, which is faster than one after the other."""
-        self._intake.add(accepted)
+    def add_taken(self, taken: Sequence[Pending]) -> None:
+        """Add frames that were taken, several at once, which is faster than one by one."""
+        self._intake.add(taken)
 
     def finish(self) -> list[Any]:
         """Join the sums of all ranks; what happens at the end of processing. Collective.

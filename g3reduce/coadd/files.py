@@ -20,7 +20,7 @@ from ..pipeline.ledger import ON_DUPLICATE
 from ..pipeline.output import write_frames
 from ..pipeline.reader import MPIFileReader, check_schedule
 from .coadder import MPIMapCoadder
-from .intake import Accepted
+from .intake import Pending
 from .mapreader import READ_WITH as READ_WITH
 from .mapreader import MapReader as MapReader
 from .membership import Assign, as_list_of_ids
@@ -179,7 +179,7 @@ def _at_once(n_files: int, n_ranks: int) -> int:
     return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
 
 
-def _most(frame: Accepted, at_once: int) -> int:
+def _most(frame: Pending, at_once: int) -> int:
     """How many frames like this one are added together."""
     if frame.small:
         return _SMALL_AT_ONCE
@@ -194,20 +194,20 @@ def _feed(
     failure: Exception | None = None
     by_id: Counter[str] = Counter()
     taken = 0
-    accepted: list[Accepted] = []
+    pending: list[Pending] = []
     try:
         for frame in reader:
             coadder.observe(frame)
             if frame.type != core.G3FrameType.Map:
                 continue
             by_id[str(frame.get("Id", None))] += 1
-            if one := coadder.accept(frame):
+            if one := coadder.take(frame):
                 taken += 1
-                accepted.append(one)
-            if accepted and len(accepted) >= _most(accepted[-1], at_once):
-                coadder.add_accepted(accepted)
-                accepted.clear()
-        coadder.add_accepted(accepted)
+                pending.append(one)
+            if pending and len(pending) >= _most(pending[-1], at_once):
+                coadder.add_taken(pending)
+                pending.clear()
+        coadder.add_taken(pending)
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()

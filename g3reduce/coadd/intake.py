@@ -1,17 +1,23 @@
-"""Map frames on their way into the coadds of one rank: chosen, checked, counted and added."""
+"""Map frames on their way into the coadds of one rank: taken, then added.
+
+A frame is taken when it comes: its coadds are chosen, its maps are checked, and it is counted. The
+pixels are added afterwards, those of several frames together, because that is faster.
+"""
 
 from __future__ import annotations
 
+import collections
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 from ..errors import InputError, UsageError
+from ..g3files.archive import DENSE
 from ..maps import mapfile, mapframe
+from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
 from ..mpi import communicators
 from ..pipeline.ledger import Entry, Ledger, unit_of
-from .adding import Addition, accept, add_frames
 from .joining import Coadd
 from .membership import Membership
 from .provenance import Provenance
@@ -19,21 +25,46 @@ from .provenance import Provenance
 logger = logging.getLogger(__name__)
 
 
-class Accepted(NamedTuple):
-    """A frame that was found fit for the coadds to which it belongs."""
+class Pending(NamedTuple):
+    """A Map frame that is to be added to some sums.
+
+    Attributes
+    ----------
+    frame : G3Frame or StoredFrame
+        The frame itself.
+    maps : MapFrame
+        Its maps, as they are to be added.
+    targets : sequence of (MapSum, int)
+        The sums, and the sign of the frame in each: with -1 its T, Q and U are subtracted. Weights
+        and hits are always added.
+    """
 
     frame: Any
-    addition: Addition
+    maps: MapFrame
+    targets: Sequence[tuple[MapSum, int]]
 
     @property
     def in_file(self) -> bool:
         """Whether the pixels stay in a file until they are added."""
-        return all(plane.in_file for plane in self.addition.frame.planes.values())
+        return all(plane.in_file for plane in self.maps.planes.values())
 
     @property
     def small(self) -> bool:
-        """Whether there may be many like it."""
+        """Whether the frame is so small that many of them can be held."""
         return bool(getattr(self.frame, "small", False))
+
+    def announce(self) -> None:
+        """Make the sums ready for the frame: everything but its pixels goes into them.
+
+        Raises
+        ------
+        InputError, MismatchError
+            Before anything is changed, if the frame does not agree with those of any sum.
+        """
+        for total, _ in self.targets:
+            total.check(self.maps)
+        for total, sign in self.targets:
+            total.note(self.maps, sign)
 
 
 class Intake:
@@ -44,8 +75,8 @@ class Intake:
     members : Membership
         Which coadds a frame belongs to.
     new_sum : callable
-        Returns an empty sum for frames like the one it gets.
-    record_obs_id : bool
+        ``new_sum(maps)`` returns an empty sum for frames like this one.
+    record_obs_id, metadata_lasts : bool
         As in `Provenance`.
     once : bool
         Refuse a frame that comes a second time.
@@ -65,7 +96,7 @@ class Intake:
     def __init__(
         self,
         members: Membership,
-        new_sum: Callable[[mapframe.MapFrame], MapSum],
+        new_sum: Callable[[MapFrame], MapSum],
         *,
         record_obs_id: bool,
         metadata_lasts: bool,
@@ -86,8 +117,8 @@ class Intake:
         self.ignore_missing_weights = ignore_missing_weights
         self._warns = not ignore_missing_weights
         self._rank = rank
-        self._not_added: list[Any] = []  # frames that were accepted
-        self._broken_off = ""  # the frames whose adding was
+        self._not_added: list[Pending] = []
+        self._half_added = ""  # frames of which a part may be in the sums
 
     @property
     def obs_id(self) -> str | Literal[False] | None:
@@ -102,71 +133,61 @@ class Intake:
         """Learn from other ranks what files that these have read say of its own. Collective."""
         self._provenance.complete(comm, (coadd.ledger for coadd in self.coadds.values()))
 
-    def accept(self, frame: Any, map_id: Callable[[], Any]) -> Accepted | Literal[False] | None:
-        """Take a Map frame that `add` is to add.
+    def take(self, frame: Any, get_map_id: Callable[[Any], Any]) -> Pending | Literal[False] | None:
+        """Count a Map frame that `add` is to add.
 
         Parameters
         ----------
         frame : G3Frame or StoredFrame
-        map_id : callable
-            Returns the Id under which it counts; asked once, if at all.
+        get_map_id : callable
+            Returns the Id under which a frame counts; called once, if at all.
 
         Returns
         -------
-        Accepted, None or False
-            None if it belongs to no coadd, False if it is not even to go on.
-        """
-        self.require_whole_frames()
-        # What does not agree with a frame that is broken must not be blamed for it.
-        with mapfile.verified_on_error(*self._not_added, frame):
-            addition = self._accept(frame, map_id)
-        if not addition:
-            mapfile.verify(frame)
-            return addition
-        return Accepted(frame, addition)
+        Pending, None or False
+            None if it belongs to no coadd, False if it is also to be dropped from the pipeline.
 
-    def add(self, accepted: Sequence[Accepted]) -> None:
-        """Add frames that were accepted.
+        Raises
+        ------
+        InputError, MismatchError, DuplicateError, UsageError
+            If it cannot be added. Then it is in no coadd.
+        """
+        self._require_whole_frames()
+        # What does not agree with a frame that is broken must not be blamed for it.
+        with mapfile.verified_on_error(*(pending.frame for pending in self._not_added), frame):
+            pending = self._prepared(frame, get_map_id)
+        if not pending:
+            mapfile.verify(frame)
+        return pending
+
+    def add(self, taken: Sequence[Pending]) -> None:
+        """Add frames that were taken.
 
         If that fails, by a checksum that is found to be wrong for example, a part of them may be in
         the sums. So these are not to be used any more.
         """
-        self.require_whole_frames()
-        frames = [frame for frame, _ in accepted]
+        self._require_whole_frames()
+        frames = [pending.frame for pending in taken]
         # Until all is done, whatever ends it: an interrupt by the user, too.
-        self._broken_off = ", ".join(addition.frame.where for _, addition in accepted)
+        self._half_added = ", ".join(pending.maps.where for pending in taken)
         with mapfile.verified_on_error(*frames):
-            add_frames([addition for _, addition in accepted])
+            add_pixels(taken)
         mapfile.verify(*frames)
-        self._broken_off = ""
-        added = {id(frame) for frame in frames}
-        self._not_added = [frame for frame in self._not_added if id(frame) not in added]
-
-    def require_whole_frames(self) -> None:
-        """Refuse sums in which there may be a part of a frame.
-
-        Raises
-        ------
-        UsageError
-        """
-        if self._broken_off:
-            raise UsageError(
-                f"{self._broken_off}: an error came while this was added, so a part of it is in "
-                "the coadds. They cannot be used any more: make a new coadder, and leave out what "
-                "is broken."
-            )
+        self._half_added = ""
+        added = set(map(id, frames))
+        self._not_added = [one for one in self._not_added if id(one.frame) not in added]
 
     def require_all_added(self) -> None:
-        """Refuse sums that lack a frame which they count.
+        """Refuse sums that lack a frame which they count, or a part of it.
 
         Raises
         ------
         UsageError
         """
-        self.require_whole_frames()
+        self._require_whole_frames()
         if self._not_added:
             raise UsageError(
-                f"{self.describe(self._not_added[0])}: this was accepted, but not added, so the "
+                f"{self.describe(self._not_added[0].frame)}: this was taken, but not added, so the "
                 "coadds would lack it. Was the coadder interrupted? Make a new one."
             )
 
@@ -176,36 +197,91 @@ class Intake:
         where = str(unit) if unit else "a frame made in the pipeline"
         return f"{where} (Id {frame.get('Id', None)!r}){self._rank}"
 
-    def _accept(self, frame: Any, map_id: Callable[[], Any]) -> Addition | Literal[False] | None:
+    def _require_whole_frames(self) -> None:
+        if self._half_added:
+            raise UsageError(
+                f"{self._half_added}: an error came while this was added, so a part of it is in "
+                "the coadds. They cannot be used any more: make a new coadder, and leave out what "
+                "is broken."
+            )
+
+    def _prepared(
+        self, frame: Any, get_map_id: Callable[[Any], Any]
+    ) -> Pending | Literal[False] | None:
         """Make the coadds to which a frame belongs ready for it, and count it."""
-        shares = self._members.shares(frame, map_id, lambda: self.describe(frame))
-        if not shares:
-            return None if shares is None else False
+        signs = self._members.signs_of(frame, get_map_id, self.describe)
+        if signs is None or signs is False:
+            return signs
         entry = self._provenance.entry_of(frame)
         where = self.describe(frame, entry)
         if self._once:
-            for name in shares:
+            for name in signs:
                 if name in self.coadds:
                     self.coadds[name].ledger.refuse_duplicate(entry)
         planes = mapfile.planes_of(frame, where)
         maps = mapframe.read(planes, where, weighted=self.weighted, **self._how)
         self._warn_of_missing_weights(maps)
         coadds = {
-            name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in shares
+            name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in signs
         }
-        addition = Addition(maps, [(coadds[name].total, sign) for name, sign in shares.items()])
-        self._not_added.append(frame)  # from here on it counts, whatever comes
+        pending = Pending(frame, maps, [(coadds[name].total, signs[name]) for name in signs])
+        self._not_added.append(pending)  # from here on it counts, whatever comes
         try:
-            accept(addition)
+            pending.announce()
         except InputError:  # before anything was changed
             self._not_added.pop()
             raise
         for name, coadd in coadds.items():
             coadd.ledger.record(entry)
             self.coadds[name] = coadd
-        return addition
+        return pending
 
-    def _warn_of_missing_weights(self, maps: mapframe.MapFrame) -> None:
+    def _warn_of_missing_weights(self, maps: MapFrame) -> None:
         if self._warns and mapframe.missing_weights(maps):
             self._warns = False  # once: there may be thousands of them
             logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
+
+
+def add_pixels(frames: Sequence[Pending]) -> None:
+    """Add the pixels of frames to the sums that are ready for them; each is read once.
+
+    Dense maps are added in turn, chunk by chunk, so that a chunk of the sum stays in the cache.
+    Each pixel gets the frames in their order.
+    """
+    alike = len({tuple(pending.maps.planes) for pending in frames}) == 1
+    for group in [frames] if alike else [[pending] for pending in frames]:
+        _make_room(group)
+        for name in group[0].maps.planes:
+            adding = [_add_by_chunks(pending, name) for pending in group]
+            # The chunks of all dense maps begin at the same pixels.
+            if all(pending.maps.planes[name].storage == DENSE for pending in group):
+                while adding:
+                    adding = [one for one in adding if next(one, None)]
+            for one in adding:
+                collections.deque(one, maxlen=0)
+
+
+def _make_room(frames: Sequence[Pending]) -> None:
+    """Let the sums know which runs will come, if there are no dense maps, which need all pixels."""
+    planes = [plane for pending in frames for plane in pending.maps.planes.values()]
+    if any(plane.storage == DENSE for plane in planes):
+        return
+    totals = {id(total): total for pending in frames for total, _ in pending.targets}
+    for total in totals.values():
+        mine = [one for one in frames if any(total is target for target, _ in one.targets)]
+        layouts = [plane.layout for one in mine for plane in one.maps.planes.values()]
+        total.expect(layout for layout in layouts if layout is not None)
+
+
+def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
+    """Add a plane; True after each chunk."""
+    _, maps, targets = pending
+    signs = [(total, maps.subtracts(name, sign)) for total, sign in targets]
+    try:
+        pixels = maps.planes[name].pixels()
+    except InputError as error:  # of a map that spt3g has read: it knows of no file
+        raise InputError(f"{maps.where}: {name} is no map that can be ({error}).") from error
+    for chunk in pixels.chunks():
+        for total, subtract in signs:
+            total.add_chunk(name, chunk, subtract=subtract, where=maps.where)
+        yield True

@@ -15,12 +15,11 @@ logger = logging.getLogger(__name__)
 Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
 
 
-# The coadds to which a frame belongs, with its sign in each; None if to none, and False if it is
-# not even to go on through the pipeline.
-Shares: TypeAlias = "Mapping[str, int] | Literal[False] | None"
+# By name, the coadds to which a frame belongs, and its sign in each. None if there are none, False
+# if it is also to be dropped from the pipeline.
+Signs: TypeAlias = "Mapping[str, int] | Literal[False] | None"
 
-
-# Of so many Ids a warning gives the names.
+# A warning lists so many Ids.
 _SHOWN = 10
 
 
@@ -87,33 +86,35 @@ class Membership:
         if self.several:
             raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
 
-    def shares(self, frame: Any, map_id: Callable[[], Any], where: Callable[[], str]) -> Shares:
-        """The coadds to which a frame belongs.
+    def signs_of(
+        self, frame: Any, get_map_id: Callable[[Any], Any], describe: Callable[[Any], str]
+    ) -> Signs:
+        """The coadds to which a frame belongs, and its sign in each.
 
         Parameters
         ----------
         frame : G3Frame or StoredFrame
-        map_id : callable
-            Returns the Id under which the frame counts. It is asked once, or, with `assign`, not
-            at all.
-        where : callable
-            Returns how messages name the frame.
+        get_map_id : callable
+            Returns the Id under which a frame counts. It is called once or, with `assign`, not at
+            all.
+        describe : callable
+            Returns how messages name a frame.
 
         Raises
         ------
         InputError, UsageError
-            If that is no Id, or no shares.
+            If `get_map_id` or `assign` returned what cannot be used.
         """
         if self.assign is not None:
-            return _checked(self.assign(frame), where)
-        found = map_id()
+            return _checked(self.assign(frame), frame, describe)
+        found = get_map_id(frame)
         if found is None or found is False:
             return found
         if not isinstance(found, str):
             raise InputError(
-                f"{where()}: get_map_id() returned {found!r} ({type(found).__name__}); expected "
-                "a string, None for a frame that is not to be coadded, or False for one that is "
-                "to be dropped, too."
+                f"{describe(frame)}: get_map_id() returned {found!r} ({type(found).__name__}); "
+                "expected a string, None for a frame that is not to be coadded, or False for one "
+                "that is to be dropped, too."
             )
         if self.map_ids is not None and found not in self.map_ids:
             return None
@@ -146,18 +147,18 @@ def warn_of_mixed_ids(comm: communicators.Comm, members: Membership) -> None:
     )
 
 
-def _checked(shares: Any, where: Callable[[], str]) -> Shares:
-    """What a user's function returned, if it can be used."""
-    if shares is None:
+def _checked(signs: Any, frame: Any, describe: Callable[[Any], str]) -> Signs:
+    """What `assign` returned for a frame, if it can be used."""
+    if signs is None:
         return None
-    if not isinstance(shares, Mapping) or any(
-        not isinstance(name, str) or sign not in (1, -1) for name, sign in shares.items()
+    if not isinstance(signs, Mapping) or any(
+        not isinstance(name, str) or sign not in (1, -1) for name, sign in signs.items()
     ):
         raise UsageError(
-            f"assign() returned {shares!r} for {where()}; expected a dictionary of output Ids "
-            "and signs, +1 or -1, or None."
+            f"assign() returned {signs!r} for {describe(frame)}; expected a dictionary of output "
+            "Ids and signs, +1 or -1, or None."
         )
-    return shares or None
+    return signs or None
 
 
 def as_list_of_ids(map_ids: str | Sequence[str] | Set[str] | None) -> list[str] | None:

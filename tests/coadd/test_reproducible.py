@@ -12,7 +12,6 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce.arrays.arithmetic import Exactness
-from g3reduce.coadd import adding
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 
@@ -202,7 +201,7 @@ def test_a_sum_keeps_its_bits_when_pixels_are_numbered_anew():
     for frame in frames:
         read = skies.read_frame(frame, "a frame")
         total = total or MapSum.of(read, exactness=Exactness(), in_maps=True)
-        adding.add(total, read)
+        skies.add_maps(total, read)
     total.prepare([total.summary])
     assert total.blocks.planes["T#0"].dtype == np.int64
     assert total.blocks.nbytes == 3 * 8 * len(expected) * frames[0]["T"].size

@@ -102,7 +102,7 @@ def test_get_map_id_is_asked_once_for_each_frame_and_in_order():
     assert list(coadder.coadd_frames["even"]["InputMapIds"]) == ["map 1", "map 3"]
 
 
-@pytest.mark.parametrize("name", ["coadd_frame", "coadd_frames", "map_ids", "collate", "accept"])
+@pytest.mark.parametrize("name", ["coadd_frame", "coadd_frames", "map_ids", "collate", "take"])
 def test_a_class_that_takes_a_name_for_itself_is_refused_when_it_is_made(name):
     with pytest.raises(UsageError, match=f"The class Mine has a {name} of its own"):
         type("Mine", (MPIMapCoadder,), {name: None})

@@ -174,13 +174,13 @@ def test_what_is_large_is_not_kept(limits):
     assert once.read(0, 100) == b"x" * 60 + bytes(10) + b"x" * 30
 
 
-def test_a_frame_that_was_accepted_but_never_added_is_not_listed_silently():
+def test_a_frame_that_was_taken_but_never_added_is_not_listed_silently():
     """Such as after an interrupt at the wrong moment, in a notebook that goes on."""
     frames = [map_frame("flat dense", "polarized", seed) for seed in range(3)]
     coadder = MPIMapCoadder()
-    first, second = (coadder.accept(frame) for frame in frames[:2])
-    coadder.add_accepted([second])
+    first, second = (coadder.take(frame) for frame in frames[:2])
+    coadder.add_taken([second])
     coadder.add(frames[2])
-    with pytest.raises(UsageError, match=r"150GHz.*accepted, but not added"):
+    with pytest.raises(UsageError, match=r"150GHz.*taken, but not added"):
         coadder.finish()
     assert first

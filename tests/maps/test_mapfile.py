@@ -11,6 +11,7 @@ from anymaps import STEPS, in_steps_of
 from skies import (
     KINDS,
     WEIGHTINGS,
+    add_maps,
     assert_same_coadd,
     assert_same_map,
     bits,
@@ -23,7 +24,6 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError, coadd_files
-from g3reduce.coadd import adding
 from g3reduce.coadd import files as coaddfiles
 from g3reduce.g3files import archive
 from g3reduce.g3files.frames import Unrecognised, walk
@@ -105,7 +105,7 @@ def test_its_planes_are_those_of_the_frame(kind, weighting, tmp_path):
         assert_same_map(plane.stub, expected[name].stub, name)
     read = mapframe.read(found, "mine", weighted=False)
     total = MapSum.of(read)
-    adding.add(total, read)
+    add_maps(total, read)
     assert_same_coadd(to_frame("150GHz", total.to_maps()), theirs)
     mine.verify()
 
@@ -181,7 +181,7 @@ def test_a_frame_is_written_as_spt3g_writes_it(kind, weighting, tmp_path):
     frame = map_frame(kind, weighting, 0)
     read = mapframe.read(mapframe.planes_of(frame, "it"), "it", weighted=False)
     total = MapSum.of(read)
-    adding.add(total, read)
+    add_maps(total, read)
     if not total.storable:
         return
     with open(tmp_path / "made.g3", "wb") as file:

@@ -9,6 +9,7 @@ import pytest
 from skies import (
     KINDS,
     WEIGHTINGS,
+    add_maps,
     assert_same_attributes,
     assert_same_coadd,
     bits,
@@ -22,7 +23,6 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError, UsageError
-from g3reduce.coadd import adding
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 
@@ -36,7 +36,7 @@ def summed(*frames, **options):
     for number, frame in enumerate(frames):
         read = read_frame(frame, f"obs.g3, frame {number}", **options)
         total = total or MapSum.of(read)
-        adding.add(total, read)
+        add_maps(total, read)
     return mapframe.to_frame(frames[0]["Id"], total.to_maps())
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from skies import (
     KINDS,
     WEIGHTINGS,
+    add_maps,
     assert_same_coadd,
     bits,
     map_frame,
@@ -24,7 +25,6 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import MismatchError
-from g3reduce.coadd import adding
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.numbering import submap_length
@@ -39,7 +39,7 @@ def added(frames, signs=(), require_weights=True):
     for frame, sign in itertools.zip_longest(frames, signs, fillvalue=1):
         read = read_frame(frame, frame["Id"], weighted=False)
         total = total or MapSum.of(read, require_weights=require_weights)
-        adding.add(total, read, sign)
+        add_maps(total, read, sign)
     return total
 
 
@@ -155,8 +155,8 @@ def test_sums_that_began_with_the_same_frame_do_not_change_each_other():
     )
     alone, both = MapSum.of(plain), MapSum.of(plain)
     for total in (alone, both):
-        adding.add(total, plain)
-    adding.add(both, shifted)
+        add_maps(total, plain)
+    add_maps(both, shifted)
     assert both.to_maps()["T"].shift_ra
     assert not alone.to_maps()["T"].shift_ra
 
@@ -258,7 +258,7 @@ def test_what_does_not_agree_is_refused_before_anything_is_added():
     u.units = core.G3TimestreamUnits.Trj
     frames[2]["U"] = u
     with pytest.raises(MismatchError, match=r"wrong\.g3, frame 2 does not agree with .*Trj"):
-        adding.add(total, read_frame(frames[2], "wrong.g3, frame 2"))
+        add_maps(total, read_frame(frames[2], "wrong.g3, frame 2"))
     assert_same_coadd(mapframe.to_frame("sum", total.to_maps()), by_spt3g(frames[:2]))
 
 
@@ -319,9 +319,9 @@ def test_sums_to_which_weights_came_late_do_not_change_each_other():
     )
     alone, both = (MapSum.of(first, require_weights=False) for _ in range(2))
     for total in (alone, both):
-        adding.add(total, first)
-        adding.add(total, plain)
-    adding.add(both, shifted)
+        add_maps(total, first)
+        add_maps(total, plain)
+    add_maps(both, shifted)
     assert both.to_maps()["Wpol.TT"].shift_ra
     assert not alone.to_maps()["Wpol.TT"].shift_ra
     assert not plain.stubs["Wpol.TT"].shift_ra
@@ -359,7 +359,7 @@ def test_runs_in_common_are_left_when_others_come_and_the_sum_does_not_change(ki
     total = added(frames)
     assert total.layout is not None
     for frame in (others[1], frames[0]):
-        adding.add(total, read_frame(frame, "another"))
+        add_maps(total, read_frame(frame, "another"))
         assert total.layout is None
     expected = by_spt3g([*frames, others[1], frames[0]])
     assert_same_coadd(mapframe.to_frame("sum", total.to_maps()), expected)

@@ -11,6 +11,7 @@ import os
 import numpy as np
 from spt3g import core, maps
 
+from g3reduce.coadd.intake import Pending, add_pixels
 from g3reduce.maps import mapframe
 
 KINDS = (
@@ -221,3 +222,10 @@ def _filled(
 def read_frame(frame, where, **options):
     """The maps of a frame in memory, as a coadder reads them."""
     return mapframe.read(mapframe.planes_of(frame, where), where, **options)
+
+
+def add_maps(total, read, sign=1):
+    """Add maps that were read to a running sum, as a coadder does."""
+    pending = Pending(None, read, [(total, sign)])
+    pending.announce()
+    add_pixels([pending])
