@@ -13,31 +13,36 @@ from typing import TYPE_CHECKING, Any
 from ..arrays.reduction import SUM, Reduction
 
 if TYPE_CHECKING:
-    from .counts import count, maximum, minimum, total
-    from .covariances import Covariance, covariance
-    from .histograms import Histogram, histogram
-    from .moments import MeanVariance, map_mean_and_variance, mean, mean_and_variance
-    from .scatter import ChiSquare, chi_square
-    from .sketches import quantiles
+    from .counts import Histogram, count, histogram, maximum, minimum, quantiles, total
+    from .moments import (
+        ChiSquare,
+        Covariance,
+        MeanVariance,
+        chi_square,
+        covariance,
+        map_mean_and_variance,
+        mean,
+        mean_and_variance,
+    )
     from .spectra import Spectra, mean_psd
 
 _HOME = {
-    "ChiSquare": "scatter",
-    "Covariance": "covariances",
-    "Histogram": "histograms",
+    "ChiSquare": "moments",
+    "Covariance": "moments",
+    "Histogram": "counts",
     "MeanVariance": "moments",
     "Spectra": "spectra",
-    "chi_square": "scatter",
+    "chi_square": "moments",
     "count": "counts",
-    "covariance": "covariances",
-    "histogram": "histograms",
+    "covariance": "moments",
+    "histogram": "counts",
     "map_mean_and_variance": "moments",
     "maximum": "counts",
     "mean": "moments",
     "mean_and_variance": "moments",
     "mean_psd": "spectra",
     "minimum": "counts",
-    "quantiles": "sketches",
+    "quantiles": "counts",
     "total": "counts",
 }
 
