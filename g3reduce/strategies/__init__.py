@@ -6,8 +6,7 @@ from .costs import Machine, Profile
 from .join import Reduced, reduce
 from .measure import measure
 from .registry import AUTO, RESULTS, Strategy, check, names, predict, register, register_strategy
-from .statistics import Statistics
-from .traffic import Traffic
+from .traffic import Statistics, Traffic
 
 __all__ = [
     "AUTO",

@@ -119,8 +119,8 @@ class Profile:
         growth = math.log(max(1.0, self.union / self.held)) / math.log(self.ranks)
         return float(min(self.union, self.held * ranks**growth))
 
-    def cost_of_shares(self) -> float:
-        """Seconds to bring shares of the result, which are done, to where it goes."""
+    def cost_of_shards(self) -> float:
+        """Seconds to bring shards of the result, which are done, to where it goes."""
         if self.result == "sharded":
             return 0.0
         others = self.ranks - 1

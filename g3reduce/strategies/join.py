@@ -22,8 +22,7 @@ from .nodes import Nodes, nodes_of
 from .onnode import OnNode
 from .registry import AUTO, check, predict, strategy_of
 from .rows import union_of_rows
-from .statistics import ON_NODE, Statistics
-from .traffic import Traffic
+from .traffic import ON_NODE, Statistics, Traffic
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,7 @@ from ..arrays.reduction import Reduction
 from ..errors import G3ReduceError
 from ..mpi.agreement import collectively
 from .nodes import SHARED_MEMORY, Nodes
-from .rows import Scratch, combine_into, cuts, rows_on_each
-from .shares import bounds_of
+from .rows import Scratch, combine_into, cuts, rows_on_each, shard_bounds
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -146,7 +145,7 @@ class OnNode:
         return mine
 
     def _slice_of(self, rows: Rows) -> slice:
-        bounds = bounds_of(len(rows), self._node.size)
+        bounds = shard_bounds(len(rows), self._node.size)
         return slice(int(bounds[self._node.rank]), int(bounds[self._node.rank + 1]))
 
     def _prepare(self, plane: Array) -> tuple[Array, Array | None]:

@@ -10,9 +10,17 @@ from numpy.typing import NDArray
 
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import Reduction
-from . import shares
 from .costs import Profile
-from .rows import SCRATCH, Scratch, combine_into, read, union_of_rows
+from .rows import (
+    SCRATCH,
+    Scratch,
+    bring_shards,
+    combine_into,
+    read,
+    rows_of_shard,
+    shard_bounds,
+    union_of_rows,
+)
 from .traffic import Traffic
 
 # What is sent and what is received in a round, each; the rest of the scratch is for combining.
@@ -38,7 +46,7 @@ class Owner:
             + others / profile.ranks * profile.largest / profile.bandwidth_of_all
             # Copied into messages and combined out of them.
             + profile.adding(2 * profile.largest)
-            + profile.cost_of_shares()
+            + profile.cost_of_shards()
         )
 
     def reduce(
@@ -48,7 +56,7 @@ class Owner:
         union = union_of_rows(traffic, blocks)
         plan = _Plan.of(traffic, blocks, union)
         shard = blocks.like()
-        shard.insert(shares.share_of(union, traffic))
+        shard.insert(rows_of_shard(union, traffic))
         scratch = Scratch()
         for name in sorted(blocks.planes):
             for begin, end, columns in plan.rounds(traffic, blocks.planes[name]):
@@ -56,7 +64,7 @@ class Owner:
                     traffic, plan, blocks.planes[name], shard.planes[name], reduction, scratch,
                     slice(begin, end), columns,
                 )  # fmt: skip
-        return shares.bring(traffic, shard, blocks, union, result, root)
+        return bring_shards(traffic, shard, blocks, union, result, root)
 
 
 class _Plan(NamedTuple):
@@ -79,7 +87,7 @@ class _Plan(NamedTuple):
     @classmethod
     def of(cls, traffic: Traffic, blocks: Blocks, union: Rows) -> _Plan:
         """Learn what others hold of this rank's share. Collective."""
-        bounds = shares.bounds_of(len(union), traffic.size)
+        bounds = shard_bounds(len(union), traffic.size)
         lengths = np.diff(bounds)
         places = np.split(blocks.locate(union), bounds[1:-1])
         mine = int(lengths[traffic.rank])

@@ -7,13 +7,11 @@ from typing import Protocol
 from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
 from ..errors import UsageError
-from .allreduce import Allreduce
+from .collective import Allreduce, ReduceScatter
 from .costs import Profile
-from .gather import Gather
 from .owner import Owner
-from .reduce_scatter import ReduceScatter
+from .pairwise import Gather, Tree
 from .traffic import Traffic
-from .tree import Tree
 
 AUTO = "auto"
 RESULTS = ("root", "all", "sharded")

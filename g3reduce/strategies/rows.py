@@ -1,8 +1,9 @@
-"""Rows in pieces: how strategies go through planes with little memory of their own."""
+"""Rows of blocks, in pieces and in shards: what strategies do with them, in little memory."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 # What a strategy may use of memory besides the planes, in bytes, all its buffers together.
 SCRATCH = 64 * 2**20
 
-# Ranks tell each other by bits which rows they hold, unless there could be more rows than this.
+# Which rows ranks hold is exchanged as bits, unless there could be more rows than this.
 _MOST_BITS = 2**24
 
 Array = NDArray[np.generic]
@@ -60,36 +61,36 @@ def cuts(n_rows: int, plane: Array, nbytes: int) -> Iterator[tuple[slice, slice]
             yield slice(row, row + 1), slice(begin, min(begin + at_once, length))
 
 
-def together(places: Rows) -> slice | None:
-    """The stretch that rising places make up, if they are neighbours."""
-    if not len(places):
+def adjacent(positions: Rows) -> slice | None:
+    """The slice that rising positions make up, if they are neighbours; else None."""
+    if not len(positions):
         return slice(0, 0)
-    begin, end = int(places[0]), int(places[-1]) + 1
-    return slice(begin, end) if begin >= 0 and end - begin == len(places) else None
+    begin, end = int(positions[0]), int(positions[-1]) + 1
+    return slice(begin, end) if begin >= 0 and end - begin == len(positions) else None
 
 
-def read(plane: Array, places: Rows, columns: slice, identity: Any, out: Array) -> None:
-    """Copy rows of a plane, and the identity where a place is -1 (the row is not held)."""
-    stretch = together(places)
-    if stretch is not None:
-        out[:] = plane[stretch, columns]
+def read(plane: Array, positions: Rows, columns: slice, identity: Any, out: Array) -> None:
+    """Copy rows of a plane, and the identity where a position is -1 (the row is not held)."""
+    run = adjacent(positions)
+    if run is not None:
+        out[:] = plane[run, columns]
         return
-    held = places >= 0
+    held = positions >= 0
     out[~held] = identity
-    out[held] = plane[places[held], columns]
+    out[held] = plane[positions[held], columns]
 
 
 def combine_into(
-    plane: Array, places: Rows, columns: slice, values: Array, reduction: Reduction
+    plane: Array, positions: Rows, columns: slice, values: Array, reduction: Reduction
 ) -> None:
-    """Combine rows of a plane with values. The places are rising."""
-    stretch = together(places)
-    if stretch is not None:
-        mine = plane[stretch, columns]
+    """Combine rows of a plane with values. The positions are rising."""
+    run = adjacent(positions)
+    if run is not None:
+        mine = plane[run, columns]
         reduction.combine(mine, values, out=mine)
         return
-    mine = plane[places, columns]
-    plane[places, columns] = reduction.combine(mine, values, out=mine)
+    mine = plane[positions, columns]
+    plane[positions, columns] = reduction.combine(mine, values, out=mine)
 
 
 def union_of_rows(traffic: Traffic, blocks: Blocks) -> Rows:
@@ -106,20 +107,16 @@ def union_of_rows(traffic: Traffic, blocks: Blocks) -> Rows:
 def _union_by_pairs(traffic: Traffic, rows: Rows) -> Rows:
     """The same without a bit for each row that there could be."""
     count = np.empty(1, np.int64)
-    step = 1
-    while step < traffic.size:
-        if traffic.rank % (2 * step) == step:
-            count[0] = len(rows)
-            traffic.send(count, traffic.rank - step)
-            traffic.send(rows, traffic.rank - step)
-            break
-        if traffic.rank + step < traffic.size:
-            traffic.receive(count, traffic.rank + step)
-            theirs = np.empty(int(count[0]), np.int64)
-            traffic.receive(theirs, traffic.rank + step)
-            rows = np.union1d(rows, theirs)
-        step *= 2
+    sources, dest = traffic.tree()
+    for source in sources:
+        traffic.receive(count, source)
+        theirs = np.empty(int(count[0]), np.int64)
+        traffic.receive(theirs, source)
+        rows = np.union1d(rows, theirs)
     count[0] = len(rows)
+    if dest is not None:
+        traffic.send(count, dest)
+        traffic.send(rows, dest)
     traffic.broadcast(count)
     union = rows if traffic.rank == 0 else np.empty(int(count[0]), np.int64)
     traffic.broadcast(union)
@@ -136,3 +133,61 @@ def rows_on_each(node: MPI.Intracomm, blocks: Blocks) -> list[Rows]:
     bits = np.empty((node.size, len(mine)), np.uint8)
     node.Allgather(mine, bits)
     return [np.flatnonzero(np.unpackbits(theirs, count=blocks.n_rows)) for theirs in bits]
+
+
+def shard_bounds(n_rows: int, size: int) -> Rows:
+    """Where the shards of rows begin, and where the last one ends: ``size + 1`` numbers.
+
+    Shards are contiguous and differ by one row at most.
+    """
+    return np.arange(size + 1) * n_rows // size
+
+
+def rows_of_shard(union: Rows, traffic: Traffic) -> Rows:
+    """The rows of this rank's shard."""
+    bounds = shard_bounds(len(union), traffic.size)
+    return union[bounds[traffic.rank] : bounds[traffic.rank + 1]]
+
+
+def bring_shards(
+    traffic: Traffic, shard: Blocks, blocks: Blocks, union: Rows, result: str, root: int
+) -> Blocks | None:
+    """Bring shards that are done to where the result goes. Collective.
+
+    Parameters
+    ----------
+    shard : Blocks
+        This rank's shard of `union`.
+    blocks : Blocks
+        What this rank held before. The result is built there, where it is needed.
+    result, root
+        As in `Strategy.reduce`.
+    """
+    if result == "sharded":
+        return shard
+    if result == "root" and traffic.rank != root:
+        for name in sorted(shard.planes):
+            traffic.send(shard.planes[name], root)
+        return None
+    blocks.insert(union)
+    bounds = shard_bounds(len(union), traffic.size)
+    parts = [slice(begin, end) for begin, end in pairwise(bounds.tolist())]
+    for name, plane in blocks.planes.items():
+        plane[parts[traffic.rank]] = shard.planes[name]
+    if result == "root":
+        for rank in range(traffic.size):
+            for name in sorted(blocks.planes):
+                if rank != root:
+                    traffic.receive(blocks.planes[name][parts[rank]], rank)
+        return blocks
+    for name in sorted(blocks.planes):
+        _pass_on(traffic, blocks, name, parts)
+    return blocks
+
+
+def _pass_on(traffic: Traffic, blocks: Blocks, name: str, parts: list[slice]) -> None:
+    """Each rank passes on to its neighbour what it got last, until all have all."""
+    plane, rank, size = blocks.planes[name], traffic.rank, traffic.size
+    for step in range(size - 1):
+        outgoing, incoming = parts[(rank - step) % size], parts[(rank - step - 1) % size]
+        traffic.exchange(plane[outgoing], (rank + 1) % size, plane[incoming], (rank - 1) % size)

@@ -1,7 +1,8 @@
-"""What goes between ranks, and how much of it."""
+"""A communicator that counts what goes through it, and the account of a reduction."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from mpi4py import MPI
 
 Array = NDArray[np.generic]
+
+# Names for what was done where no strategy was needed; see `Statistics.strategy`.
+ONE_RANK = "none"
+ON_NODE = "on-node"
 
 
 class Traffic:
@@ -38,6 +43,26 @@ class Traffic:
         self.bytes_sent = 0
         self.bytes_received = 0
         self.messages = 0
+
+    def tree(self) -> tuple[list[int], int | None]:
+        """The links of this rank in a binomial tree, whose root is rank 0.
+
+        Returns
+        -------
+        sources : list of int
+            The ranks from which it gets something, in the order of ranks.
+        dest : int or None
+            The rank to which it sends something then; None for rank 0.
+        """
+        sources: list[int] = []
+        distance = 1
+        while distance < self.size:
+            if self.rank & distance:
+                return sources, self.rank - distance
+            if self.rank + distance < self.size:
+                sources.append(self.rank + distance)
+            distance *= 2
+        return sources, None
 
     def send(self, array: Array, dest: int) -> None:
         """Send an array to a rank that calls `receive` with one of its size."""
@@ -101,6 +126,77 @@ class Traffic:
         self.messages += out is not None and out.size > 0
         self.bytes_sent += 0 if out is None else out.nbytes
         self.bytes_received += 0 if into is None else into.nbytes
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """What reductions did, as this rank saw it. Those of several can be added.
+
+    Attributes
+    ----------
+    strategy : str
+        How sums were joined: the name of the strategy, ``"on-node"`` if shared memory was all that
+        it took, ``"none"`` if there was one rank.
+    why : str
+        Why this one.
+    ranks, nodes : int
+        How many there were.
+    shared : bool
+        Whether ranks of a node have joined their sums in shared memory.
+    bytes_sent, bytes_received, messages : int
+        By this rank, see `g3reduce.strategies.traffic.Traffic`.
+    bytes_mapped : int
+        Bytes of other ranks' memory that this rank has read or written.
+    seconds : float
+        Of the joining itself, from the choice of the strategy on.
+    predicted : float
+        The seconds that the cost model gave.
+    """
+
+    strategy: str = ONE_RANK
+    why: str = "there is one rank"
+    ranks: int = 1
+    nodes: int = 1
+    shared: bool = False
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    messages: int = 0
+    bytes_mapped: int = 0
+    seconds: float = 0.0
+    predicted: float = 0.0
+
+    def __add__(self, other: Statistics) -> Statistics:
+        return Statistics(
+            strategy=_both(self.strategy, other.strategy, ", "),
+            why=_both(self.why, other.why, "; "),
+            ranks=max(self.ranks, other.ranks),
+            nodes=max(self.nodes, other.nodes),
+            shared=self.shared or other.shared,
+            bytes_sent=self.bytes_sent + other.bytes_sent,
+            bytes_received=self.bytes_received + other.bytes_received,
+            messages=self.messages + other.messages,
+            bytes_mapped=self.bytes_mapped + other.bytes_mapped,
+            seconds=self.seconds + other.seconds,
+            predicted=self.predicted + other.predicted,
+        )
+
+    def __str__(self) -> str:
+        memory = "shared" if self.shared else "private"
+        return (
+            f"{self.strategy} on {self.ranks} ranks, {self.nodes} nodes, {memory} memory: "
+            f"{self.seconds:.3g} s ({self.predicted:.3g} s predicted), "
+            f"{_size(self.bytes_sent)} sent, {_size(self.bytes_received)} received in "
+            f"{self.messages} messages, {_size(self.bytes_mapped)} mapped"
+        )
+
+
+def _both(first: str, second: str, separator: str) -> str:
+    parts = dict.fromkeys([*first.split(separator), *second.split(separator)])
+    return separator.join(parts)
+
+
+def _size(nbytes: int) -> str:
+    return f"{nbytes / 1e6:.3g} MB"
 
 
 def _operation(name: str) -> Any:

@@ -19,7 +19,7 @@ from g3reduce.arrays.blocks import Blocks
 from g3reduce.errors import G3ReduceError, UsageError
 from g3reduce.mpi import communicators, transfer
 from g3reduce.reductions import SUM, Reduction
-from g3reduce.strategies import nodes, onnode, owner, reduce_scatter, registry
+from g3reduce.strategies import collective, nodes, onnode, owner, registry
 
 N_ROWS, LENGTH = 23, 5
 DTYPES = {"T": "f8", "hits": "i4"}
@@ -103,7 +103,7 @@ def small_pieces(monkeypatch):
     """Pieces so small that there are many of them."""
     monkeypatch.setattr(transfer, "PIECE", 5 * LENGTH * 8)
     monkeypatch.setattr(owner, "_ROUND", 9 * LENGTH * 8)
-    monkeypatch.setattr(reduce_scatter, "_ROUND", 10 * LENGTH * 8)
+    monkeypatch.setattr(collective, "_ROUND", 10 * LENGTH * 8)
     monkeypatch.setattr(onnode, "_BLOCK", 3 * LENGTH * 8)
 
 
@@ -145,7 +145,7 @@ def test_every_way_is_the_plain_sum(comm, ways_of_memory, small_pieces, strategy
 def test_rows_longer_than_a_piece(comm, ways_of_memory, monkeypatch, strategy, result, how):
     monkeypatch.setattr(transfer, "PIECE", 16)
     monkeypatch.setattr(owner, "_ROUND", 32)
-    monkeypatch.setattr(reduce_scatter, "_ROUND", 32)
+    monkeypatch.setattr(collective, "_ROUND", 32)
     monkeypatch.setattr(onnode, "_BLOCK", 16)
     mine = ways_of_memory(how)
     where = nodes.memory_for(communicators.private(mine))
