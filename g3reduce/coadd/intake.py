@@ -278,10 +278,10 @@ def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
     _, maps, targets = pending
     signs = [(total, maps.subtracts(name, sign)) for total, sign in targets]
     try:
-        pixels = maps.planes[name].pixels()
+        chunks = maps.planes[name].chunks()
     except InputError as error:  # of a map that spt3g has read: it knows of no file
         raise InputError(f"{maps.where}: {name} is no map that can be ({error}).") from error
-    for chunk in pixels.chunks():
+    for chunk in chunks:
         for total, subtract in signs:
             total.add_chunk(name, chunk, subtract=subtract, where=maps.where)
         yield True

@@ -1,13 +1,22 @@
-"""The pixels of a map in pieces that fit in the cache."""
+"""The pixels of a map, in chunks that fit in the cache: from memory, or from an archive."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, NoReturn, TypeAlias
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ..buffers import buffer
+from ..errors import InputError
+from ..g3files.archive import DENSE
+from ..g3files.frames import Checksum
 from ..g3files.lines import Index
-from ..g3files.runs import Part, RunLayout, Values
+from ..g3files.maps import PAIR, MapExtent
+from ..g3files.runs import Part, RunLayout, Values, learn
+from ..g3files.source import Bytes
 from ..limits import LIMITS
 
 
@@ -36,29 +45,10 @@ class PointsChunk(NamedTuple):
 Chunk: TypeAlias = "DenseChunk | RunsChunk | PointsChunk"
 
 
-@dataclass(frozen=True)
-class Pixels:
-    """The pixels of a map, in the order in which they are stored.
-
-    Attributes
-    ----------
-    chunks : callable
-        Returns an iterator over all of them, as `DenseChunk`, `RunsChunk` or `PointsChunk`. The
-        values of a chunk may be overwritten by the next, of whatever map; do not change them.
-    """
-
-    chunks: Callable[[], Iterator[Chunk]]
-
-    @classmethod
-    def of(cls, *chunks: Chunk) -> Pixels:
-        """Pixels in memory."""
-        return cls(lambda: iter(chunks))
-
-    @classmethod
-    def dense(cls, values: Values) -> Pixels:
-        """All pixels of a map, in memory: in the chunks in which they would come from a file."""
-        starts = dense_starts(len(values))
-        return cls(lambda: (DenseChunk(i, values[i : i + starts.step]) for i in starts))
+def dense_chunks(values: Values) -> Iterator[Chunk]:
+    """All pixels of a map in memory, in the chunks in which they would come from a file."""
+    starts = dense_starts(len(values))
+    return (DenseChunk(start, values[start : start + starts.step]) for start in starts)
 
 
 def dense_starts(n_pixels: int) -> range:
@@ -67,3 +57,129 @@ def dense_starts(n_pixels: int) -> range:
     They are the same for all maps of a size, so that several can be added in turn.
     """
     return range(0, n_pixels, LIMITS.step // 8)
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A map in an archive, in a file or in memory, whose pixels are read when they are asked for.
+
+    Attributes
+    ----------
+    source : Bytes
+        Where the archive lies.
+    extent : MapExtent
+        Where the map lies in it.
+    n_pixels : int
+        How many pixels the map has.
+    where : str
+        How messages name the frame.
+    checksum : Checksum or None
+        To what the bytes are shown that are read.
+    """
+
+    source: Bytes
+    extent: MapExtent
+    n_pixels: int
+    where: str
+    checksum: Checksum | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Its pixels; reading begins when the first chunk is asked for."""
+        if self.extent.layout is not None:
+            return self._runs(self.extent.layout)
+        return self._dense() if self.extent.storage == DENSE else self._pairs()
+
+    def _read(self, offset: int, into: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.source.read_into(offset, into.data)
+        return into
+
+    def _show(self, offset: int, part: NDArray[np.uint8]) -> None:
+        """Tell the checksum what is about to be used, and nothing else."""
+        if self.checksum is not None:
+            self.checksum.show(offset, part)
+
+    def _dense(self) -> Iterator[Chunk]:
+        extent = self.extent
+        for start in dense_starts(extent.count):
+            raw = self._read(extent.begin + 8 * start, buffer("raw")[: 8 * (extent.count - start)])
+            self._show(extent.begin + 8 * start, raw)
+            yield DenseChunk(start, raw.view(np.float64))
+
+    def _pairs(self) -> Iterator[Chunk]:
+        extent = self.extent
+        once = _EachOnce()
+        for start in range(0, extent.count, LIMITS.step // PAIR.itemsize):
+            offset = extent.begin + PAIR.itemsize * start
+            raw = self._read(offset, buffer("raw")[: PAIR.itemsize * (extent.count - start)])
+            self._show(offset, raw)
+            pairs = raw.view(PAIR)
+            highest = pairs["pixel"].max()
+            if highest >= self.n_pixels:
+                self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
+            pixels = pairs["pixel"].astype(np.int64)
+            if self.checksum is not None:  # of maps in memory spt3g has seen to it
+                once.take(pixels)
+            yield PointsChunk(pixels, pairs["value"].astype(np.float64))
+        if (pixel := once.repeated()) is not None:
+            self._refuse(f"pixel {pixel} stands there twice")
+
+    def _runs(self, layout: RunLayout) -> Iterator[Chunk]:
+        """Runs of the layout that is expected; when others come, of the one that there is."""
+        begin = self.extent.begin
+        parts = iter(layout.parts)
+        for part in parts:
+            raw = self._read(begin + part.begin, layout.raw_buffer(part))
+            values = layout.unpack(part, raw)
+            if values is None:
+                layout = self._true_layout(layout)
+                parts = layout.parts_from(part.first)
+                break
+            self._show(begin + part.begin, raw)
+            yield RunsChunk(layout, part, values)
+        for part in parts:
+            raw = self._read(begin + part.begin, layout.raw_buffer(part))
+            values = layout.unpack(part, raw)
+            if values is None:
+                self._refuse("the file was changed while it was read")
+            self._show(begin + part.begin, raw)
+            yield RunsChunk(layout, part, values)
+
+    def _true_layout(self, expected: RunLayout) -> RunLayout:
+        """The layout that there is, where another was expected, from its length."""
+        extent = self.extent
+        try:
+            layout, begin = learn(
+                self.source, expected.lines, extent.begin - len(expected.head), extent.end
+            )
+        except InputError as error:
+            self._refuse(str(error))
+        if begin + layout.nbytes != extent.end:
+            self._refuse("its runs end at the wrong place")
+        return layout
+
+    def _refuse(self, problem: str) -> NoReturn:
+        raise InputError(
+            f"{self.where}, byte {self.extent.begin}: this cannot be a map ({problem})."
+        )
+
+
+class _EachOnce:
+    """Whether pixels that come in parts come once each. Where they rise, that is seen at once."""
+
+    def __init__(self) -> None:
+        self._parts: list[NDArray[np.int64]] = []
+        self._rise, self._last = True, -1
+
+    def take(self, pixels: NDArray[np.int64]) -> None:
+        self._parts.append(pixels)
+        if self._rise and len(pixels):
+            self._rise = bool(pixels[0] > self._last and (pixels[1:] > pixels[:-1]).all())
+            self._last = int(pixels[-1])
+
+    def repeated(self) -> int | None:
+        """One that came more than once; None if there is none."""
+        if self._rise:
+            return None
+        in_order = np.sort(np.concatenate(self._parts))
+        again = in_order[1:][in_order[1:] == in_order[:-1]]
+        return int(again[0]) if len(again) else None

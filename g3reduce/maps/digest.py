@@ -103,12 +103,12 @@ def _in_order(plane: Plane) -> Iterator[tuple[Index, Values]]:
     """Numbers, as the map itself has them, and values of the pixels that are not 0, rising."""
     stub = plane.stub
     if plane.storage == DENSE:
-        for chunk in plane.pixels().chunks():
+        for chunk in plane.chunks():
             if not isinstance(chunk, DenseChunk):
                 raise TypeError("a dense map whose pixels come one by one")
             yield _nonzero(np.arange(chunk.start, chunk.start + len(chunk.values)), chunk.values)
         return
-    points = as_points(plane.pixels(), stub.shape)
+    points = as_points(plane.chunks(), stub.shape)
     pixels = lines_of(stub).as_mapped(points.pixels)
     order = np.argsort(pixels, kind="stable")
     yield _nonzero(pixels[order], points.values[order])

@@ -12,7 +12,7 @@ import numpy as np
 from ..errors import InputError, UsageError
 from ..g3files.lines import Index
 from ..g3files.runs import Values
-from .chunks import Chunk, DenseChunk, Pixels, PointsChunk, RunsChunk
+from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .pixels import Plane, lines_of
 
 # What may be done about pixels that are not finite.
@@ -88,7 +88,7 @@ def finite(planes: Mapping[str, Plane], where: str, nonfinite: str) -> Finite:
 def _nonfinite(plane: Plane) -> PointsChunk:
     """The pixels of a map that are not finite, by the map's own numbers, and their values."""
     found = [PointsChunk(np.empty(0, np.int64), np.empty(0))]
-    for chunk in plane.pixels().chunks():
+    for chunk in plane.chunks():
         finite = np.isfinite(chunk.values)
         if not finite.all():
             found.append(PointsChunk(_numbers(plane, chunk)[~finite], chunk.values[~finite]))
@@ -123,7 +123,7 @@ def _without(plane: Plane, left_out: Index) -> Plane:
         return plane
 
     def chunks() -> Iterator[Chunk]:
-        for chunk in plane.pixels().chunks():
+        for chunk in plane.chunks():
             bad = np.isin(_numbers(plane, chunk), left_out)
             if not bad.any():
                 yield chunk
@@ -132,4 +132,4 @@ def _without(plane: Plane, left_out: Index) -> Plane:
             else:
                 yield chunk._replace(values=np.where(bad, 0.0, chunk.values))
 
-    return replace(plane, pixels=lambda: Pixels(chunks))
+    return replace(plane, chunks=chunks)

@@ -8,7 +8,7 @@ are numbered column by column (``x * ny + y``), because that is how their runs l
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -22,8 +22,7 @@ from ..g3files.lines import Columns, Index, Lines, Rings
 from ..g3files.maps import PAIR, Content, MapExtent, filled, find_maps
 from ..g3files.runs import RunLayout, Values, joined, layout_of
 from ..g3files.source import Bytes, MemoryBytes
-from .chunks import DenseChunk, Pixels, PointsChunk, RunsChunk
-from .stored import Stored
+from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks
 
 # How much of the sky each storage spells out: where maps of several kinds are added, the sum is
 # stored like the fullest of them.
@@ -42,8 +41,10 @@ class Plane:
         How the map is stored: one of `FULLNESS`.
     overflow : float
         What the map-maker found outside of the map.
-    pixels : callable
-        Returns the pixels. Nothing is decoded before.
+    chunks : callable
+        Returns an iterator over the pixels, in the order in which they are stored. Nothing is
+        decoded before. The values of a chunk may be overwritten by the next, of whatever map; do
+        not change them.
     layout : RunLayout or None
         The runs that are to be expected, where they are known before.
     in_file : bool
@@ -53,7 +54,7 @@ class Plane:
     stub: Any
     storage: str
     overflow: float
-    pixels: Callable[[], Pixels]
+    chunks: Callable[[], Iterator[Chunk]]
     layout: RunLayout | None = None
     in_file: bool = False
 
@@ -74,11 +75,11 @@ class Plane:
         in_file: bool = True,
     ) -> Plane:
         """The same map with the pixels that a file has for it."""
-        found = Stored(source, extent, self.stub.size, where, checksum).pixels
+        found = Stored(source, extent, self.stub.size, where, checksum).chunks
         empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)
         storage = EMPTY if empty else extent.storage
         layout = None if empty else extent.layout
-        return replace(self, storage=storage, pixels=found, layout=layout, in_file=in_file)
+        return replace(self, storage=storage, chunks=found, layout=layout, in_file=in_file)
 
 
 def is_flat(skymap: Any) -> bool:
@@ -105,22 +106,22 @@ def lines_of(skymap: Any) -> Lines:
     return Rings(skymap.nside, skymap.shift_ra)
 
 
-def decode(skymap: Any) -> Pixels:
+def decode(skymap: Any) -> Iterator[Chunk]:
     """The pixels of a map in memory, in its own storage.
 
     The values are views of the map's memory where it is dense: do not change them.
     """
     storage = storage_of(skymap)
     if storage == EMPTY:
-        return Pixels.of()
+        return iter(())
     if storage == DENSE:
-        return Pixels.dense(np.asarray(skymap).reshape(-1))
+        return dense_chunks(np.asarray(skymap).reshape(-1))
     archive = MemoryBytes(skymap._cereal_dumps())
     try:
         found = find_maps(archive, 0, archive.size, type(skymap).__name__)
     except Unrecognised:  # rings that are no runs of pixels, or a newer spt3g
-        return Pixels.of(_nonzero(skymap))
-    return Stored(archive, found[""], skymap.size, "a map in memory").pixels()
+        return iter([_nonzero(skymap)])
+    return Stored(archive, found[""], skymap.size, "a map in memory").chunks()
 
 
 def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
@@ -200,17 +201,17 @@ def fuller(*storages: str) -> str:
     return max(storages, key=FULLNESS.__getitem__)
 
 
-def whole(pixels: Pixels, stub: Any) -> Values:
+def whole(chunks: Iterable[Chunk], stub: Any) -> Values:
     """All values of a map, as it numbers them itself, shape (npix,).
 
     Parameters
     ----------
-    pixels : Pixels
+    chunks : iterable of Chunk
     stub : spt3g.maps.G3SkyMap
         A map of this geometry.
     """
     values, lines = np.zeros(stub.size), lines_of(stub)
-    for chunk in pixels.chunks():
+    for chunk in chunks:
         if isinstance(chunk, DenseChunk):
             values[chunk.start : chunk.start + len(chunk.values)] = chunk.values
         else:
@@ -219,17 +220,17 @@ def whole(pixels: Pixels, stub: Any) -> Values:
     return values
 
 
-def as_points(pixels: Pixels, shape: tuple[int, ...]) -> PointsChunk:
+def as_points(chunks: Iterable[Chunk], shape: tuple[int, ...]) -> PointsChunk:
     """The same pixels one by one, in rising order, without those of a dense map that are 0.
 
     Parameters
     ----------
-    pixels : Pixels
+    chunks : iterable of Chunk
     shape : tuple of int
         Of the map: of a flat-sky map two numbers, and the points are numbered by columns.
     """
     found = [PointsChunk(np.empty(0, np.int64), np.empty(0))]
-    for chunk in pixels.chunks():
+    for chunk in chunks:
         if isinstance(chunk, DenseChunk):
             held = np.flatnonzero(chunk.values)
             numbers = held + chunk.start

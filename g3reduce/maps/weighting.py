@@ -6,14 +6,15 @@ loses values or ends the process wherever T, Q and U do not fill the same pixels
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..g3files.archive import DENSE, EMPTY
 from ..g3files.maps import STOKES
-from .chunks import Pixels, PointsChunk
+from .chunks import Chunk, PointsChunk, dense_chunks
 from .pixels import Plane, as_points, fuller, whole
 
 FloatArray = NDArray[np.float64]
@@ -45,19 +46,21 @@ def apply(planes: Mapping[str, Plane], weights: str) -> dict[str, Plane]:
     }
     needed = {*stokes, *matrix.values()}
     if all(planes[name].storage == DENSE for name in needed):
-        dense = {name: whole(planes[name].pixels(), planes[name].stub) for name in needed}
+        dense = {name: whole(planes[name].chunks(), planes[name].stub) for name in needed}
         products = _multiply(stokes, matrix, dense)
-        made = {name: Pixels.dense(product) for name, product in products.items()}
+        chunks = {name: partial(dense_chunks, product) for name, product in products.items()}
     else:
         shape = planes["T"].stub.shape
-        points = {name: as_points(planes[name].pixels(), shape) for name in needed}
+        points = {name: as_points(planes[name].chunks(), shape) for name in needed}
         hit = np.unique(np.concatenate([points[name].pixels for name in stokes]))
         products = _multiply(
             stokes, matrix, {name: _at(hit, found) for name, found in points.items()}
         )
-        made = {name: Pixels.of(PointsChunk(hit, product)) for name, product in products.items()}
+        chunks = {
+            name: partial(iter, (PointsChunk(hit, product),)) for name, product in products.items()
+        }
     fullest = fuller(*(planes[name].storage for name in stokes))
-    return {name: _weighted(planes[name], pixels, fullest) for name, pixels in made.items()}
+    return {name: _weighted(planes[name], chunks[name], fullest) for name in stokes}
 
 
 def _multiply(
@@ -85,10 +88,10 @@ def _at(pixels: NDArray[np.int64], points: PointsChunk) -> FloatArray:
     return np.where(points.pixels[place] == pixels, points.values[place], 0.0)
 
 
-def _weighted(plane: Plane, pixels: Pixels, fullest: str) -> Plane:
+def _weighted(plane: Plane, chunks: Callable[[], Iterator[Chunk]], fullest: str) -> Plane:
     stub = plane.stub.clone(False)
     stub.weighted = True
     storage = fullest if plane.storage == EMPTY else plane.storage
     if storage == DENSE:  # though the weights, or other maps, are sparse
-        pixels = Pixels.dense(whole(pixels, stub))
-    return Plane(stub, storage, plane.overflow, lambda: pixels)
+        chunks = partial(dense_chunks, whole(chunks(), stub))
+    return Plane(stub, storage, plane.overflow, chunks)

@@ -19,7 +19,7 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce.maps import pixels as pixels_module
-from g3reduce.maps.chunks import DenseChunk, Pixels, PointsChunk, RunsChunk
+from g3reduce.maps.chunks import DenseChunk, PointsChunk, RunsChunk
 from g3reduce.maps.pixels import as_points, decode, encode, is_flat, storage_of, whole
 
 NAMES = {"dense": "dense", "sparse": "sparse", "ring": "ring-sparse", "indexed": "indexed-sparse"}
@@ -49,7 +49,7 @@ def numbers_of(chunk):
 
 def listed(skymap):
     """Number (by columns in sparse flat-sky maps) and value of each pixel that decode tells."""
-    found = [(numbers_of(chunk), chunk.values.copy()) for chunk in decode(skymap).chunks()]
+    found = [(numbers_of(chunk), chunk.values.copy()) for chunk in decode(skymap)]
     numbers = [np.empty(0, np.int64), *(numbers for numbers, _ in found)]
     return np.concatenate(numbers), np.concatenate([np.empty(0), *(values for _, values in found)])
 
@@ -81,7 +81,7 @@ def test_decoded_pixels_are_those_of_the_map(skymap):
 @given(skymaps())
 def test_decoding_changes_nothing_and_makes_nothing_dense(skymap):
     before = storage(skymap), skymap.npix_allocated, skymap._cereal_dumps()
-    list(decode(skymap).chunks())
+    list(decode(skymap))
     assert (storage(skymap), skymap.npix_allocated, skymap._cereal_dumps()) == before
 
 
@@ -92,7 +92,7 @@ def test_each_storage_is_decoded_as_it_lies(skymap):
     kinds = {"dense": DenseChunk, "indexed": PointsChunk, "sparse": RunsChunk, "ring": RunsChunk}
     if how == "ring" and skymap.nested:
         kinds = {"ring": PointsChunk}  # rings are no runs of pixels in this order
-    chunks = list(decode(skymap).chunks())
+    chunks = list(decode(skymap))
     assert bool(chunks) == (how != "empty")
     assert all(isinstance(chunk, kinds[how]) for chunk in chunks)
     # What is decoded is what is stored: at most a run that is cut in two gets no longer.
@@ -101,7 +101,7 @@ def test_each_storage_is_decoded_as_it_lies(skymap):
 
 def test_dense_pixels_are_a_view_of_the_map():
     skymap = maps.FlatSkyMap(np.arange(6.0).reshape(2, 3), 1.0)
-    (chunk,) = decode(skymap).chunks()
+    (chunk,) = decode(skymap)
     assert np.shares_memory(chunk.values, np.asarray(skymap))
 
 
@@ -111,7 +111,7 @@ def test_points_are_the_pixels_one_by_one_in_rising_order(skymap, overwritten):
     """Also where a chunk is overwritten by the next."""
     found = decode(skymap)
     if overwritten:
-        found = Pixels(lambda: scribbling(decode(skymap).chunks()))
+        found = scribbling(decode(skymap))
     points = as_points(found, skymap.shape)
     assert (np.diff(points.pixels) > 0).all()
     numbers = points.pixels
@@ -142,7 +142,7 @@ def test_a_map_is_put_together_from_its_chunks(skymap, step):
     assert bits(whole(decode(skymap), skymap) + 0.0).tolist() == bits(values + 0.0).tolist()
     starts = range(0, len(values), step)
     chunks = [DenseChunk(start, values[start : start + step].copy()) for start in starts]
-    together = whole(Pixels(lambda: scribbling(chunks)), skymap)
+    together = whole(scribbling(chunks), skymap)
     assert bits(together).tolist() == bits(values).tolist()
 
 
@@ -221,7 +221,7 @@ def test_encoding_no_pixels_gives_an_empty_map(kind):
 
 def decode_nothing():
     nothing = maps.HealpixSkyMap(4)
-    assert not list(decode(nothing).chunks())
+    assert not list(decode(nothing))
     return listed(nothing)
 
 
