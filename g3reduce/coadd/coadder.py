@@ -24,9 +24,8 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
 from ..pipeline.ledger import check_on_duplicate, unit_of
 from ..strategies.nodes import memory_for
-from .coaddframe import CoaddFrame
 from .intake import Intake, Pending
-from .joining import join_coadds
+from .joining import Coadd, join_coadds
 from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
 from .subclassing import LikeCoaddMaps
 
@@ -344,12 +343,12 @@ class MPIMapCoadder(LikeCoaddMaps):
             self.reset()
         return frames
 
-    def join(self) -> dict[str, CoaddFrame]:
+    def join(self) -> dict[str, Coadd]:
         """Join the sums of all ranks, without making frames of them. Collective.
 
         Returns
         -------
-        dict of str to CoaddFrame
+        dict of str to Coadd
             The coadds, on the ranks that hold them.
         """
         if self._ended:
@@ -365,6 +364,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             root=self._root,
             once=self._once,
             require_weights=not self._ignore_missing_weights,
+            frame_id=self._members.frame_id,
         )
         self._intake.coadds.clear()
         warn_of_mixed_ids(self._comm, self._members)
@@ -374,10 +374,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             if self._keep_outputs:
                 self._shards = {name: coadd.total.shard() for name, coadd in joined.items()}
             return {}
-        return {
-            name: CoaddFrame(self._members.frame_id(name), coadd.total, coadd.ledger)
-            for name, coadd in joined.items()
-        }
+        return joined
 
     def discard(self) -> None:
         """Forget all that was added, after an error that all ranks know of."""

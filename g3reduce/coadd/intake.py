@@ -221,9 +221,7 @@ class Intake:
         planes = mapfile.planes_of(frame, where)
         maps = mapframe.read(planes, where, weighted=self.weighted, **self._how)
         self._warn_of_missing_weights(maps)
-        coadds = {
-            name: self.coadds.get(name) or Coadd(self._new_sum(maps), Ledger()) for name in signs
-        }
+        coadds = {name: self.coadds.get(name) or self._new_coadd(name, maps) for name in signs}
         pending = Pending(frame, maps, [(coadds[name].total, signs[name]) for name in signs])
         self._not_added.append(pending)  # from here on it counts, whatever comes
         try:
@@ -235,6 +233,9 @@ class Intake:
             coadd.ledger.record(entry)
             self.coadds[name] = coadd
         return pending
+
+    def _new_coadd(self, name: str, maps: MapFrame) -> Coadd:
+        return Coadd(self._members.frame_id(name), self._new_sum(maps), Ledger())
 
     def _warn_of_missing_weights(self, maps: MapFrame) -> None:
         if self._warns and mapframe.missing_weights(maps):

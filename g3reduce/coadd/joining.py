@@ -1,17 +1,23 @@
-"""The collective end of a coadder: what all ranks hold becomes one set of sums."""
+"""A coadd, and the collective end of a coadder: the sums of all ranks become one."""
 
 from __future__ import annotations
 
 import functools
 import operator
 from collections import Counter
-from collections.abc import Mapping
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple, TypeAlias
+
+from spt3g import core
 
 from .. import strategies
 from ..arrays.reduction import SUM
 from ..errors import DuplicateError
+from ..g3files.frames import Sink, Unrecognised
 from ..g3files.runs import RunLayout
+from ..maps import mapframe
+from ..maps.mapfile import write_map_frame
 from ..maps.mapsum import MapSum
 from ..maps.numbering import numbers_runs
 from ..maps.summary import Summary, join
@@ -20,11 +26,59 @@ from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
 
 
-class Coadd(NamedTuple):
-    """A sum of maps, and what went into it."""
+@dataclass
+class Coadd:
+    """A sum of maps, a list of what went into it, and the Map frame that it becomes.
 
+    Attributes
+    ----------
+    frame_id : str
+        The Id of the frame.
+    total : MapSum
+    ledger : Ledger
+    """
+
+    frame_id: str
     total: MapSum
     ledger: Ledger
+
+    def outline(self) -> Any:
+        """The frame with empty maps."""
+        return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.outlines()))
+
+    def to_frame(self) -> Any:
+        """The frame."""
+        return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.to_maps()))
+
+    def write(self, file: Sink) -> None:
+        """Write the frame to a file."""
+        if self.total.storable:
+            try:
+                write_map_frame(file, self.outline(), self.total.contents())
+            except Unrecognised:  # by a newer spt3g; nothing is written yet
+                pass
+            else:
+                return
+        file.write(self.to_frame().__getstate__()[1])
+
+    def _with_inputs(self, frame: Any) -> Any:
+        if skipped := self.total.summary.skipped:
+            frame["SkippedPixels"] = skipped
+        if grids := self.total.summary.grids:
+            frame["ExactLimbs"] = _by_plane({name: grid.limbs for name, grid in grids.items()})
+            frame["ExactGrid"] = _by_plane({name: grid.top for name, grid in grids.items()})
+            frame["ExactAddends"] = _by_plane({name: grid.addends for name, grid in grids.items()})
+        for key, values in (
+            ("InputMapIds", self.ledger.map_ids()),
+            ("InputFiles", self.ledger.files()),
+        ):
+            if values:
+                frame[key] = core.G3VectorString(values)
+        return frame
+
+
+def _by_plane(numbers: dict[str, int]) -> Any:
+    return core.G3MapInt(dict(sorted(numbers.items())))
 
 
 class Joined(NamedTuple):
@@ -48,8 +102,8 @@ class Joined(NamedTuple):
     skipped: dict[str, int]
 
 
-# What ranks tell each other: by name of the coadd, its summary and its entries.
-_Told: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
+# What a rank reports of its coadds to the others: by name, the summary and the entries of each.
+_Report: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
 
 
 def join_coadds(
@@ -61,6 +115,7 @@ def join_coadds(
     root: int,
     once: bool,
     require_weights: bool,
+    frame_id: Callable[[str], str],
 ) -> Joined:
     """Join the coadds of all ranks by name. Collective over `comm`.
 
@@ -75,6 +130,8 @@ def join_coadds(
         Refuse input that was counted on two ranks.
     require_weights : bool
         Refuse to join sums with weights and sums without.
+    frame_id : callable
+        ``frame_id(name)`` returns the Id of the frame that a coadd becomes.
 
     Returns
     -------
@@ -85,28 +142,28 @@ def join_coadds(
     DuplicateError, MismatchError
         On all ranks, before anything is joined.
     """
-    everywhere: list[_Told] = comm.allgather(
+    reports: list[_Report] = comm.allgather(
         {name: (coadd.total.summary, coadd.ledger.entries) for name, coadd in mine.items()}
     )
     if once:
-        _refuse_same_sums(comm, mine, everywhere)
+        _refuse_same_sums(comm, mine, reports)
 
-    # In one order: all ranks must come upon the same thing first, should something be wrong.
-    names = list(dict.fromkeys(name for told in everywhere for name in told))
-    layouts = {name: _common_layout(comm, mine, everywhere, name) for name in names}
+    # In one order, so that all ranks find the same fault first.
+    names = list(dict.fromkeys(name for report in reports for name in report))
+    layouts = {name: _common_layout(comm, mine, reports, name) for name in names}
 
     def prepare() -> dict[str, Coadd]:
         prepared = {}
         for name in names:
-            ledgers = [Ledger(told[name][1] if name in told else []) for told in everywhere]
+            ledgers = [Ledger(report[name][1] if name in report else []) for report in reports]
             ledger = merge(ledgers, once=once)
-            summaries = [told[name][0] for told in everywhere if name in told]
+            summaries = [report[name][0] for report in reports if name in report]
             if name in mine:
                 total = mine[name].total
             else:  # a rank without any such map
                 total = MapSum(join(summaries), require_weights=require_weights)
             total.prepare(summaries, layouts[name])
-            prepared[name] = Coadd(total, ledger)
+            prepared[name] = Coadd(frame_id(name), total, ledger)
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
     prepared = collectively(comm, prepare)
@@ -129,13 +186,13 @@ def join_coadds(
 
 
 def _common_layout(
-    comm: communicators.Comm, mine: Mapping[str, Coadd], everywhere: list[_Told], name: str
+    comm: communicators.Comm, mine: Mapping[str, Coadd], reports: list[_Report], name: str
 ) -> RunLayout | None:
     """The runs by which all sums of a coadd number their pixels, if they do. Collective.
 
     Ranks that have no such sum get them from the first that has.
     """
-    numberings = [told[name][0].numbering if name in told else None for told in everywhere]
+    numberings = [report[name][0].numbering if name in report else None for report in reports]
     met = sorted({numbering for numbering in numberings if numbering is not None})
     if len(met) != 1 or not numbers_runs(met[0]):
         return None
@@ -153,7 +210,7 @@ def _order(name: str, coadd: Coadd) -> tuple[int, int, str]:
 
 
 def _refuse_same_sums(
-    comm: communicators.Comm, mine: Mapping[str, Coadd], everywhere: list[_Told]
+    comm: communicators.Comm, mine: Mapping[str, Coadd], reports: list[_Report]
 ) -> None:
     """Notice ranks that have read the same files with a reader that does not name its frames.
 
@@ -161,16 +218,16 @@ def _refuse_same_sums(
     are equal to the bit, were not made of different observations.
     """
     suspects: Counter[tuple[str, tuple[tuple[str, ...], ...]]] = Counter()
-    for told in everywhere:
-        for name, (_, entries) in told.items():
+    for report in reports:
+        for name, (_, entries) in report.items():
             if not any(entry.unit for entry in entries):
                 suspects[name, tuple(entry.map_ids for entry in entries)] += 1
     if max(suspects.values(), default=0) < 2:
         return
     digests = comm.allgather({name: coadd.total.digest() for name, coadd in mine.items()})
     first: dict[tuple[str, bytes], int] = {}
-    for rank, (told, digest) in enumerate(zip(everywhere, digests, strict=True)):
-        for name, (_, entries) in told.items():
+    for rank, (report, digest) in enumerate(zip(reports, digests, strict=True)):
+        for name, (_, entries) in report.items():
             if any(entry.unit for entry in entries) or not digest[name]:
                 continue
             other = first.setdefault((name, digest[name]), rank)
