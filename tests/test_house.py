@@ -157,14 +157,61 @@ def test_small_exact_sums_do_not_wait_for_numba():
     assert "numba" not in loaded
 
 
-def test_a_misspelt_public_name_is_an_attribute_error():
-    assert len(g3reduce.__all__) == len(set(g3reduce.__all__))
-    assert set(g3reduce.__all__) <= set(dir(g3reduce))
-    with pytest.raises(AttributeError, match="no attribute 'MPIMapCoader'"):
-        g3reduce.MPIMapCoader  # noqa: B018
+# What `import g3reduce` offers: its own names, and folders with names of their own.
+FACES = {"g3reduce": g3reduce}
+FACES |= {
+    thing.__name__: thing
+    for thing in (getattr(g3reduce, name) for name in g3reduce.__all__)
+    if inspect.ismodule(thing)
+}
+OWN = [name for name in g3reduce.__all__ if f"g3reduce.{name}" not in FACES]
+OF_FOLDERS = [(face, name) for face in list(FACES)[1:] for name in FACES[face].__all__]
+
+PAGES = [*sorted((PACKAGE.parent / "docs").glob("*.md")), PACKAGE.parent / "README.md"]
 
 
-@pytest.mark.parametrize("name", g3reduce.__all__)
+@pytest.mark.parametrize("face", FACES)
+def test_a_misspelt_public_name_is_an_attribute_error(face):
+    names = FACES[face].__all__
+    assert names
+    assert len(names) == len(set(names))
+    assert set(names) <= set(dir(FACES[face]))
+    with pytest.raises(AttributeError, match="MPIMapCoader"):
+        FACES[face].MPIMapCoader  # noqa: B018
+
+
+def test_the_public_names_have_types():
+    """They stand in stubs, which go with the package, as its py.typed does."""
+    assert (PACKAGE / "py.typed").exists()
+    for face in FACES.values():
+        assert Path(face.__file__).with_suffix(".pyi").exists() or face.__name__.endswith(
+            "simulate"
+        )
+
+
+def test_a_public_name_has_one_address():
+    names = [*OWN, *(name for _, name in OF_FOLDERS)]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(("face", "name"), OF_FOLDERS)
+def test_the_names_of_a_folder_are_documented(face, name):
+    thing = getattr(FACES[face], name)
+    assert inspect.getdoc(thing).split("\n")[0].endswith("."), name
+    text = "".join(page.read_text() for page in PAGES if page.name.startswith("api"))
+    assert re.search(rf"auto(class|function|data):: ({face}\.)?{name}\b", text), name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_pages_use_public_addresses_only(page):
+    """Only a traceback, which has the full name of an error in front of its text, names files."""
+    modules = {file[:-3].replace("/", ".") for file in INSIDE if "/" in file}
+    for address in re.findall(r"\bg3reduce\.([a-z0-9_]+\.[a-z0-9_]+)(?![.\w]*:)", page.read_text()):
+        face, name = address.split(".")
+        assert address not in modules or name in FACES[f"g3reduce.{face}"].__all__, address
+
+
+@pytest.mark.parametrize("name", OWN)
 def test_every_public_name_exists_and_is_documented(name):
     """As numpydoc has it: one line that ends in a full stop, an empty one, and sections; those
     that take arguments explain each of them."""

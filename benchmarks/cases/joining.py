@@ -38,9 +38,9 @@ class Joining:
     """
 
     def __init__(self, comm: Any):
-        from g3reduce import strategies
         from g3reduce.mpi import communicators
         from g3reduce.strategies import nodes
+        from g3reduce.strategies.measure import measure
 
         self._shared, self._private = comm.Dup(), comm.Dup()
         self._machine = None
@@ -48,7 +48,7 @@ class Joining:
             with _private_memory():
                 nodes.memory_for(communicators.private(self._private))  # this is found out once
             shared: Any = communicators.private(self._shared)
-            self._machine = strategies.measure(nodes.nodes_of(shared))
+            self._machine = measure(nodes.nodes_of(shared))
 
     def free(self) -> None:
         """Free the communicators. Collective."""
@@ -59,7 +59,7 @@ class Joining:
         """All strategies that can put the result there, and the library's own choice."""
         from g3reduce import strategies
 
-        return [strategies.AUTO, AUTO_IN_PRIVATE, *strategies.names(result)]
+        return ["auto", AUTO_IN_PRIVATE, *strategies.names(result)]
 
     def hold(self, way: str, n_rows: int, row_length: int, planes: tuple[str, ...]) -> Any:
         """Empty blocks, in the memory in which that way wants them. Collective."""
@@ -72,13 +72,13 @@ class Joining:
 
     def join(self, way: str, blocks: Any, result: str) -> Any:
         """Join them; what it returns is for `blocks_of` and `account_of`. Collective."""
-        from g3reduce import reductions, strategies
+        from g3reduce import arrays, strategies
 
-        strategy = strategies.AUTO if way == AUTO_IN_PRIVATE else way
+        strategy = "auto" if way == AUTO_IN_PRIVATE else way
         return strategies.reduce(
             self._comm_of(way),
             blocks,
-            reductions.SUM,
+            arrays.SUM,
             strategy,
             result=result,
             machine=self._machine,
@@ -99,6 +99,5 @@ class Joining:
         }
 
     def _comm_of(self, way: str) -> Any:
-        from g3reduce import strategies
 
-        return self._shared if way == strategies.AUTO else self._private
+        return self._shared if way == "auto" else self._private

@@ -38,7 +38,7 @@ def measure(settings: Settings) -> list[Row]:
 
 def on_ranks(comm: Any, ranks: list[int], megabytes: float, rounds: int) -> list[Row]:
     """Run by each rank."""
-    from g3reduce.strategies import RESULTS
+    from g3reduce.strategies.registry import RESULTS
 
     # An even number in a stretch, so that half of it can overlap.
     n_submaps = max(1, round(megabytes * 1e6 / ROW_BYTES / STRETCHES / 2)) * 2 * STRETCHES

@@ -1,1 +1,7 @@
 """Numpy under the sums: memory, rows of blocks, an operation as data, exact arithmetic."""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

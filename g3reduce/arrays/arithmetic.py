@@ -30,13 +30,14 @@ _BOUNDED, _UNBOUNDED = 2, 3
 
 @dataclass
 class Grid:
-    """On what grid sums are, of a map or of a state; all that is needed to make them again.
+    """The grid of an exact sum, of a map or of a state: what is needed to make its integers again.
 
     Attributes
     ----------
     top : int
-        See `g3reduce.arrays.exact`.
+        The power of two of the highest digit: see `g3reduce.arrays.exact`.
     limbs : int
+        How many integers there are for each number.
     addends : int
         How many maps, or states, were added.
     special : bool

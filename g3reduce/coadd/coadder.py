@@ -24,6 +24,7 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
 from ..pipeline.ledger import check_on_duplicate, unit_of
 from ..strategies.nodes import memory_for
+from ..strategies.registry import check_strategy
 from .intake import Intake, Pending
 from .joining import Coadd, join_coadds
 from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
@@ -186,7 +187,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             self._check_get_map_id(assign)
             check_on_duplicate(on_duplicate)
             check_nonfinite(nonfinite)
-            strategies.check(strategy, result)
+            check_strategy(strategy, result)
             return _Checked(
                 members,
                 mapframe.as_pol_conv(pol_conv),

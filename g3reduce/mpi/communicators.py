@@ -116,7 +116,7 @@ def resolve(mpicomm: Comm | None) -> Comm:
         raise UsageError(
             "MPI is not running: mpi4py was told not to start it (mpi4py.rc.initialize), or it was "
             "finalized. Call MPI.Init() before, or give "
-            "mpicomm=g3reduce.mpi.communicators.OneProcess()."
+            "mpicomm=g3reduce.mpi.OneProcess()."
         )
     if mpicomm is None:
         mpicomm = MPI.COMM_WORLD

@@ -47,7 +47,7 @@ class MPIFileReader:
     one rank, whole and in order. So with ``["calibration.g3", ["obs1.g3", "obs2.g3"]]`` every rank
     first sees the calibration, then the frames of those observations that fall to it.
 
-    Each frame carries the name of where it came from (`g3reduce.pipeline.ledger.unit_of`), by which
+    Each frame carries the name of where it came from (`g3reduce.unit_of`), by which
     `MPIMapCoadder` knows its inputs and notices one that comes twice.
 
     Collective over `mpicomm`: the constructor, and reading a file that every rank sees.

@@ -31,6 +31,7 @@ from ..pipeline.ledger import (
 from ..pipeline.originals import KnownFiles
 from ..pipeline.userfunctions import UserFunctions
 from ..strategies.nodes import memory_for
+from ..strategies.registry import check_strategy
 from .elementjoin import join_elements
 from .elements import Elements, Whereabouts, in_common
 from .held import Manner, exactness_of
@@ -88,7 +89,7 @@ class MPIReducer:
         ``"gather"``.
     result : {"root", "all", "sharded"}
         Which ranks get the result. Sharded, for elementwise reductions: each rank gets a share of
-        the elements, which is not finalized: arrays are `g3reduce.reductions.elements.Part`.
+        the elements, which is not finalized: arrays are `g3reduce.reductions.Part`.
     root : int
         The rank that gets it with ``result="root"``.
     on_duplicate : {"error", "sum"}
@@ -197,7 +198,7 @@ class MPIReducer:
     def grids(self) -> Any:
         """How exact sums were computed, after the end of processing; on all ranks.
 
-        By kind of number (such as ``"float64"``) a `g3reduce.arrays.arithmetic.Grid`: limbs,
+        By kind of number (such as ``"float64"``) a `g3reduce.arrays.Grid`: limbs,
         top, number of states, and whether any value was not finite. With `by`, a dictionary of
         that for each group. Empty without `reproducible`, or where there are no floats.
 
@@ -386,7 +387,7 @@ class MPIReducer:
         check_by(by)
         check_on_duplicate(on_duplicate)
         if self._reduction.elementwise:
-            strategies.check(self._strategy, self._result)
+            check_strategy(self._strategy, self._result)
         else:
             check_whole(self._reduction, self._strategy, self._result)
         return rank_of(root, self._comm)

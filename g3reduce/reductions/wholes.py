@@ -19,8 +19,9 @@ from ..arrays.reduction import Reduction
 from ..errors import UsageError
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree, collectively
-from ..strategies import AUTO, RESULTS, Statistics, Traffic, names
 from ..strategies.nodes import nodes_of
+from ..strategies.registry import AUTO, RESULTS, names
+from ..strategies.traffic import Statistics, Traffic
 from .states import Array, ArrayLeaf, array_leaves, put_together, take_apart
 
 if TYPE_CHECKING:

@@ -2,26 +2,6 @@
 
 from __future__ import annotations
 
-from .costs import Machine, Profile
-from .join import Reduced, reduce
-from .measure import measure
-from .registry import AUTO, RESULTS, Strategy, check, names, predict, register, register_strategy
-from .traffic import Statistics, Traffic
+import lazy_loader
 
-__all__ = [
-    "AUTO",
-    "RESULTS",
-    "Machine",
-    "Profile",
-    "Reduced",
-    "Statistics",
-    "Strategy",
-    "Traffic",
-    "check",
-    "measure",
-    "names",
-    "predict",
-    "reduce",
-    "register",
-    "register_strategy",
-]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

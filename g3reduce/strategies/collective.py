@@ -38,7 +38,7 @@ class Allreduce:
     results: tuple[str, ...] = ("root", "all")
 
     def cost(self, profile: Profile) -> float:
-        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        """See `g3reduce.strategies.Strategy.cost`."""
         # As good as known algorithms for long messages: scatter the sum, then collect it.
         others = (profile.ranks - 1) / profile.ranks
         calls = max(1.0, profile.union / transfer.PIECE)
@@ -53,7 +53,7 @@ class Allreduce:
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
-        """See `g3reduce.strategies.registry.Strategy.reduce`."""
+        """See `g3reduce.strategies.Strategy.reduce`."""
         operation = str(reduction.operation)
         union = union_of_rows(traffic, blocks)
         gets_it = result == "all" or traffic.rank == root
@@ -91,7 +91,7 @@ class ReduceScatter:
     results: tuple[str, ...] = ("root", "all", "sharded")
 
     def cost(self, profile: Profile) -> float:
-        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        """See `g3reduce.strategies.Strategy.cost`."""
         others = (profile.ranks - 1) / profile.ranks
         rounds = max(1.0, profile.union / _ROUND)
         return (
@@ -105,7 +105,7 @@ class ReduceScatter:
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
-        """See `g3reduce.strategies.registry.Strategy.reduce`."""
+        """See `g3reduce.strategies.Strategy.reduce`."""
         union = union_of_rows(traffic, blocks)
         bounds = shard_bounds(len(union), traffic.size)
         longest = int(np.diff(bounds).max())

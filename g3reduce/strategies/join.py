@@ -20,7 +20,7 @@ from .costs import WORTH_MEASURING, Machine, Profile
 from .measure import measure
 from .nodes import Nodes, nodes_of
 from .onnode import OnNode
-from .registry import AUTO, check, predict, strategy_of
+from .registry import AUTO, check_strategy, predict, strategy_of
 from .rows import union_of_rows
 from .traffic import ON_NODE, Statistics, Traffic
 
@@ -58,7 +58,7 @@ def reduce(
     reduction : Reduction
         An elementwise one.
     strategy : str
-        ``"auto"``, or the name of a strategy: see `g3reduce.strategies.registry.names`.
+        ``"auto"``, or the name of a strategy: see `g3reduce.strategies.names`.
     result : {"root", "all", "sharded"}
         Where the result goes.
     root : int
@@ -81,7 +81,7 @@ def reduce(
         raise UsageError(
             f"The reduction {reduction.name!r} is not elementwise, so it cannot be done on blocks."
         )
-    check(strategy, result)
+    check_strategy(strategy, result)
     comm = communicators.private(comm)
     if isinstance(comm, OneProcess):
         return Reduced(blocks, Statistics())

@@ -38,7 +38,7 @@ class Owner:
     results: tuple[str, ...] = ("root", "all", "sharded")
 
     def cost(self, profile: Profile) -> float:
-        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        """See `g3reduce.strategies.Strategy.cost`."""
         others = profile.ranks - 1
         rounds = max(1.0, profile.largest / _ROUND)
         return (
@@ -52,7 +52,7 @@ class Owner:
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
-        """See `g3reduce.strategies.registry.Strategy.reduce`."""
+        """See `g3reduce.strategies.Strategy.reduce`."""
         union = union_of_rows(traffic, blocks)
         plan = _Plan.of(traffic, blocks, union)
         shard = blocks.like()

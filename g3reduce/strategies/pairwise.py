@@ -24,7 +24,7 @@ class Tree:
     results: tuple[str, ...] = ("root",)
 
     def cost(self, profile: Profile) -> float:
-        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        """See `g3reduce.strategies.Strategy.cost`."""
         seconds, distance = 0.0, 1
         while distance < profile.ranks:
             # The last of the steps may join with a part of a tree only.
@@ -41,7 +41,7 @@ class Tree:
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
-        """See `g3reduce.strategies.registry.Strategy.reduce`."""
+        """See `g3reduce.strategies.Strategy.reduce`."""
         sources, dest = traffic.tree()
         for source in sources:
             receive_into(traffic, blocks, source, reduction)
@@ -66,7 +66,7 @@ class Gather:
     results: tuple[str, ...] = ("root",)
 
     def cost(self, profile: Profile) -> float:
-        """See `g3reduce.strategies.registry.Strategy.cost`."""
+        """See `g3reduce.strategies.Strategy.cost`."""
         others = profile.ranks - 1
         return others * (profile.latency + profile.held / profile.bandwidth) + profile.adding(
             others * profile.held
@@ -75,7 +75,7 @@ class Gather:
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
     ) -> Blocks | None:
-        """See `g3reduce.strategies.registry.Strategy.reduce`."""
+        """See `g3reduce.strategies.Strategy.reduce`."""
         if traffic.rank != root:
             send(traffic, blocks, root)
             return None

@@ -76,7 +76,7 @@ def register_strategy(strategy: Strategy) -> None:
     ----------
     strategy : object
         With ``name``, ``results``, ``cost`` and ``reduce``, as
-        `g3reduce.strategies.registry.Strategy` describes.
+        `g3reduce.strategies.Strategy` describes.
 
     Raises
     ------
@@ -98,9 +98,6 @@ def register_strategy(strategy: Strategy) -> None:
     _STRATEGIES[strategy.name] = strategy
 
 
-register = register_strategy
-
-
 for _strategy in (Gather(), Tree(), Allreduce(), ReduceScatter(), Owner()):
     register_strategy(_strategy)
 
@@ -111,11 +108,11 @@ def names(result: str) -> list[str]:
 
 
 def strategy_of(name: str) -> Strategy:
-    """The strategy of a name that `check` has found good."""
+    """The strategy of a name that `check_strategy` has found good."""
     return _STRATEGIES[name]
 
 
-def check(strategy: str, result: str) -> None:
+def check_strategy(strategy: str, result: str) -> None:
     """Find out whether a user's choice can be met.
 
     Raises

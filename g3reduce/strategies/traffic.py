@@ -144,7 +144,7 @@ class Statistics:
     shared : bool
         Whether ranks of a node have joined their sums in shared memory.
     bytes_sent, bytes_received, messages : int
-        By this rank, see `g3reduce.strategies.traffic.Traffic`.
+        By this rank, see `g3reduce.strategies.Traffic`.
     bytes_mapped : int
         Bytes of other ranks' memory that this rank has read or written.
     seconds : float

@@ -179,7 +179,7 @@ def test_the_list_of_strategies_is_that_of_the_library():
     from g3reduce import strategies
 
     done = g3reduce("coadd", "--help")
-    listed = ",".join([strategies.AUTO, *strategies.names("root")])
+    listed = ",".join(["auto", *strategies.names("root")])
     assert f"{{{listed}}}" in done.stdout.replace("\n", "").replace(" ", "")
 
 

@@ -19,12 +19,11 @@ from g3reduce import strategies
 from g3reduce.arrays import memory
 from g3reduce.coadd import files as coaddfiles
 from g3reduce.strategies import nodes
+from g3reduce.strategies.registry import RESULTS
 
 RANKS = (1, 2, 3, 5)
 WAYS = tuple(
-    (strategy, result)
-    for result in strategies.RESULTS
-    for strategy in (strategies.AUTO, *strategies.names(result))
+    (strategy, result) for result in RESULTS for strategy in ("auto", *strategies.names(result))
 )
 MEMORY = ("private", "shared", "two per node")
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")

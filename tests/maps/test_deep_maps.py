@@ -17,11 +17,11 @@ from deepmaps import sky, values
 from spt3g import core
 
 from g3reduce import MPIMapCoadder
+from g3reduce.arrays import SUM
 from g3reduce.arrays.blocks import Blocks, distinct
 from g3reduce.g3files.lines import Rings
 from g3reduce.maps.words import of_one_mind
 from g3reduce.mpi.communicators import private
-from g3reduce.reductions import SUM
 from g3reduce.strategies import reduce, registry
 from g3reduce.strategies.nodes import SHARED_MEMORY
 

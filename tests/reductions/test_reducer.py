@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from spt3g import core
 
 import g3reduce
-from g3reduce import reductions
+from g3reduce import Reduction, reductions
 from g3reduce.mpi.communicators import OneProcess
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 from g3reduce.pipeline.ledger import Unit, attach
-from g3reduce.reductions import Reduction, held
+from g3reduce.reductions import held
 from g3reduce.reductions.states import put_together, take_apart
 
 

@@ -12,22 +12,21 @@ import pytest
 from spt3g import core
 
 import g3reduce
-from g3reduce import reductions, strategies
+from g3reduce import Reduction, reductions, strategies
 from g3reduce.arrays import memory
 from g3reduce.mpi import waiting
 from g3reduce.mpi.communicators import OneProcess
-from g3reduce.reductions import Reduction, elementjoin, elements, wholes
+from g3reduce.reductions import elementjoin, elements, wholes
 from g3reduce.strategies import nodes
+from g3reduce.strategies.registry import RESULTS
 
 N_FRAMES = 11
 SOON = 15  # seconds; ranks share cores
 
 ELEMENTWISE = [
-    (strategy, result)
-    for result in strategies.RESULTS
-    for strategy in (strategies.AUTO, *strategies.names(result))
+    (strategy, result) for result in RESULTS for strategy in ("auto", *strategies.names(result))
 ]
-WHOLE = list(itertools.product((strategies.AUTO, *wholes.WAYS), ("root", "all")))
+WHOLE = list(itertools.product(("auto", *wholes.WAYS), ("root", "all")))
 
 
 class Failed(Exception):
@@ -102,7 +101,7 @@ def test_all_kinds_of_states_by_every_strategy(comm, monkeypatch, how):
     comm = comm.Dup()
     root = comm.size - 1
     everything = itertools.product(ELEMENTWISE, ("array", "mixed"))
-    kinds = itertools.product([(strategies.AUTO, "all")], STATES if how == "private" else ("int",))
+    kinds = itertools.product([("auto", "all")], STATES if how == "private" else ("int",))
     for (strategy, result), kind in (*everything, *kinds):
         make = STATES[kind]
         reduction = Reduction(
@@ -502,7 +501,7 @@ def test_arrays_are_never_pickled(comm, monkeypatch, whole):
     MPI.pickle.__init__(dumps, pickle.loads)
     try:
         # Not "auto", which would measure how fast pickled messages are.
-        strategy = strategies.AUTO if whole else "allreduce"
+        strategy = "auto" if whole else "allreduce"
         reducer = reduce(comm, reduction, mine(comm), result="all", strategy=strategy)
         found = reducer.result
     finally:

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce import reductions
-from g3reduce.reductions import Reduction
+from g3reduce import Reduction, reductions
 
 with_sketches = pytest.mark.skipif(
     importlib.util.find_spec("datasketches") is None, reason="needs the extra sketch"

@@ -17,9 +17,10 @@ from skies import bits
 from test_reducer import numbers, reducer_of, result_of, scan
 
 import g3reduce
-from g3reduce import reductions
+from g3reduce import Reduction, reductions
+from g3reduce.arrays import SUM
 from g3reduce.arrays.arithmetic import Exactness
-from g3reduce.reductions import SUM, Reduction, elements, held
+from g3reduce.reductions import elements, held
 from g3reduce.reductions.states import array_leaves, put_together
 
 singles = st.one_of(

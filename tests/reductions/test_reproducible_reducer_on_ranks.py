@@ -13,11 +13,12 @@ from test_reducer_on_ranks import ELEMENTWISE, assert_parts, scan
 from test_reproducible_reducer import same
 
 import g3reduce
-from g3reduce import reductions, strategies
+from g3reduce import Reduction, reductions
 from g3reduce.arrays import memory
 from g3reduce.mpi.communicators import OneProcess
-from g3reduce.reductions import Reduction, elementjoin
+from g3reduce.reductions import elementjoin
 from g3reduce.strategies import nodes
+from g3reduce.strategies.registry import RESULTS
 
 N_FRAMES = 12
 
@@ -88,9 +89,9 @@ def test_sums_are_the_same_to_the_bit(comm, monkeypatch, how, absmax):
         for kind, make in STATES.items()
     }
     for seed, (strategy, result) in enumerate(ELEMENTWISE):
-        if how == "shared" and strategy != strategies.AUTO:
+        if how == "shared" and strategy != "auto":
             continue  # one node has no work for a strategy
-        for kind in STATES if result == "all" and strategy == strategies.AUTO else ["mixed"]:
+        for kind in STATES if result == "all" and strategy == "auto" else ["mixed"]:
             frames = dealt(comm, N_FRAMES, seed)
             options = {"strategy": strategy, "result": result, "root": root, "absmax": absmax}
             found = reduce(comm, STATES[kind], frames, **options)
@@ -100,7 +101,7 @@ def test_sums_are_the_same_to_the_bit(comm, monkeypatch, how, absmax):
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-@pytest.mark.parametrize("result", strategies.RESULTS)
+@pytest.mark.parametrize("result", RESULTS)
 @pytest.mark.parametrize("kind", ["array", "mixed"])
 def test_groups_are_the_same_to_the_bit_also_where_ranks_lack_some(comm, monkeypatch, kind, result):
     monkeypatch.setattr(elementjoin, "SMALLEST", 300)

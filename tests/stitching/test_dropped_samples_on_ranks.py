@@ -34,7 +34,7 @@ def test_dropped_samples_are_flagged_on_the_rank_that_gets_them(comm, shared_fol
     one, many = shared_folder / "one.g3", shared_folder / "many.g3"
     stitch_files(pattern, many, mpicomm=comm, boresight=None)
     if comm.rank == 0:
-        stitch_files(pattern, one, mpicomm=g3reduce.mpi.communicators.OneProcess(), boresight=None)
+        stitch_files(pattern, one, mpicomm=g3reduce.mpi.OneProcess(), boresight=None)
         assert one.read_bytes() == many.read_bytes()
 
 

@@ -8,6 +8,8 @@ import pytest
 
 from g3reduce import strategies
 from g3reduce.strategies import Machine, Profile, predict
+from g3reduce.strategies.measure import measure
+from g3reduce.strategies.registry import RESULTS
 
 MB = 1e6
 
@@ -23,7 +25,7 @@ def dense(ranks=64, per_node=1, each=100 * MB, **others):
 
 
 def test_only_strategies_that_can_are_predicted():
-    for result in strategies.RESULTS:
+    for result in RESULTS:
         found = predict(dense(result=result))
         assert set(found) == set(strategies.names(result))
         assert list(found.values()) == sorted(found.values())
@@ -58,7 +60,7 @@ def test_two_ranks_may_as_well_gather():
 
 
 @pytest.mark.parametrize("make", [sparse, dense])
-@pytest.mark.parametrize("result", strategies.RESULTS)
+@pytest.mark.parametrize("result", RESULTS)
 def test_more_bytes_more_ranks_and_slower_machines_take_longer(make, result):
     profile = make(16, result=result)
     slower = [
@@ -97,7 +99,7 @@ def test_on_one_node_with_shared_memory_all_strategies_are_the_same():
 
 
 def test_nothing_is_held_anywhere():
-    for result in strategies.RESULTS:
+    for result in RESULTS:
         assert all(cost >= 0 for cost in predict(Profile(5, 2, 0, 0, 0, result)).values())
 
 
@@ -113,7 +115,7 @@ def test_the_machine_is_measured_fast_and_the_same_on_all_ranks(comm):
         return
     nodes = nodes_of(private)
     start = time.perf_counter()
-    machine = strategies.measure(nodes)
+    machine = measure(nodes)
     assert time.perf_counter() - start < 5  # far less where cores are not shared
     assert len(set(comm.allgather(machine))) == 1
     assert 1e-8 < machine.latency_within < 1
@@ -126,9 +128,9 @@ def test_the_machine_is_measured_fast_and_the_same_on_all_ranks(comm):
 def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
     import numpy as np
 
+    from g3reduce.arrays import SUM
     from g3reduce.arrays.blocks import Blocks
     from g3reduce.mpi import communicators
-    from g3reduce.reductions import SUM
     from g3reduce.strategies import nodes as places
 
     monkeypatch.setenv(places.SHARED_MEMORY, "0")

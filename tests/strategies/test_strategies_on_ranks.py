@@ -13,13 +13,13 @@ import numpy as np
 import pytest
 
 import g3reduce
-from g3reduce import strategies
-from g3reduce.arrays import memory
+from g3reduce import Reduction, strategies
+from g3reduce.arrays import SUM, memory
 from g3reduce.arrays.blocks import Blocks
 from g3reduce.errors import G3ReduceError, UsageError
 from g3reduce.mpi import communicators, transfer
-from g3reduce.reductions import SUM, Reduction
 from g3reduce.strategies import collective, nodes, onnode, owner, registry
+from g3reduce.strategies.measure import measure
 
 N_ROWS, LENGTH = 23, 5
 DTYPES = {"T": "f8", "hits": "i4"}
@@ -334,7 +334,7 @@ def test_auto_compares_shared_memory_with_messages(comm, ways_of_memory, monkeyp
     with monkeypatch.context() as patch:
         for name in refused if comm.rank == 0 else ():
             patch.setattr(memory if name == "attach" else memory.SharedMemory, name, refuse)
-        machine = strategies.measure(found)  # whatever is refused on one rank
+        machine = measure(found)  # whatever is refused on one rank
     assert comm.allgather(machine) == [machine] * comm.size
     for speed, expected in ((1e18, True), (1e-3, False)):
         machine = dataclasses.replace(
@@ -357,9 +357,9 @@ def test_a_user_may_add_a_strategy(comm, ways_of_memory, monkeypatch):
             return 0.0
 
     monkeypatch.setattr(registry, "_STRATEGIES", dict(registry._STRATEGIES))
-    strategies.register(Mine())
+    g3reduce.register_strategy(Mine())
     with pytest.raises(UsageError, match="'mine' already"):
-        strategies.register(Mine())
+        g3reduce.register_strategy(Mine())
     blocks = blocks_of(comm.rank, comm.size, "random", memory.PRIVATE)
     outcome = strategies.reduce(ways_of_memory("private"), blocks, SUM)
     assert outcome.statistics.strategy == "mine"

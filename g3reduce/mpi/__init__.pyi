@@ -1,0 +1,1 @@
+from .communicators import OneProcess as OneProcess

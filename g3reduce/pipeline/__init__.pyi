@@ -1,0 +1,2 @@
+from .ledger import Entry as Entry
+from .ledger import Ledger as Ledger

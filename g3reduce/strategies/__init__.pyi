@@ -1,0 +1,11 @@
+from .costs import Machine as Machine
+from .costs import Profile as Profile
+from .join import Reduced as Reduced
+from .join import reduce as reduce
+from .pairwise import receive_into as receive_into
+from .pairwise import send as send
+from .registry import Strategy as Strategy
+from .registry import names as names
+from .registry import predict as predict
+from .traffic import Statistics as Statistics
+from .traffic import Traffic as Traffic
