@@ -18,7 +18,7 @@ from ..maps.finite import check_nonfinite
 from ..maps.mapsum import MapSum
 from ..maps.shards import Shard
 from ..mpi import communicators
-from ..mpi.agreement import collectively, describe_rank, rank_of, same_everywhere
+from ..mpi.agreement import agreed_arguments, describe_rank, rank_of
 from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
@@ -180,7 +180,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             "reproducible": reproducible,
         }
 
-        def check() -> _Checked:
+        def check() -> tuple[_Checked, dict[str, object]]:
             check_flags(**flags, drop_input_frames=drop_input_frames, keep_outputs=keep_outputs)
             members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
             members.check()
@@ -188,37 +188,36 @@ class MPIMapCoadder(LikeCoaddMaps):
             check_on_duplicate(on_duplicate)
             check_nonfinite(nonfinite)
             check_strategy(strategy, result)
-            return _Checked(
+            checked = _Checked(
                 members,
                 mapframe.as_pol_conv(pol_conv),
                 rank_of(root, self._comm),
                 Exactness.of(reproducible, absmax, MAP_KEYS),
             )
+            bounds = checked.exactness and sorted(checked.exactness.bounds.items())
+            return checked, {
+                "map_ids": members.map_ids,
+                "output_map_id": output_map_id,
+                **{name: bool(value) for name, value in flags.items()},
+                "assign": "given" if assign else None,
+                "strategy": strategy,
+                "result": result,
+                "root": checked.root,
+                "on_duplicate": on_duplicate,
+                "pol_conv": str(pol_conv),
+                "absmax": bounds,
+                "nonfinite": nonfinite,
+            }
 
-        self._members, pol_conv_of_sums, self._root, exactness = collectively(self._comm, check)
+        self._members, pol_conv_of_sums, self._root, exactness = agreed_arguments(
+            self._comm, "The arguments of MPIMapCoadder", check
+        )
         self._ignore_missing_weights = ignore_missing_weights
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
         self._result = result
         self._once = on_duplicate == "error"
         self._strategy = strategy
-        same_everywhere(
-            self._comm,
-            "The arguments of MPIMapCoadder",
-            {
-                "map_ids": self._members.map_ids,
-                "output_map_id": output_map_id,
-                **{name: bool(value) for name, value in flags.items()},
-                "assign": "given" if assign else None,
-                "strategy": strategy,
-                "result": result,
-                "root": self._root,
-                "on_duplicate": on_duplicate,
-                "pol_conv": str(pol_conv),
-                "absmax": exactness and sorted(exactness.bounds.items()),
-                "nonfinite": nonfinite,
-            },
-        )
         self._intake = Intake(
             self._members,
             functools.partial(

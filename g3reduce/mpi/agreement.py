@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from operator import index
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from ..errors import G3ReduceError, RemoteError, UsageError, text_of
 from . import launchers, meetings
@@ -18,6 +18,7 @@ T = TypeVar("T")
 def agree(comm: Comm, error: BaseException | None = None) -> None:
     """Raise on all ranks if there is an error on any. Collective over `comm`.
 
+    It is one small exchange; what went wrong is told in a second one, only where something did.
     This precedes the collective work in which ranks would wait for one that never comes.
 
     Parameters
@@ -34,15 +35,19 @@ def agree(comm: Comm, error: BaseException | None = None) -> None:
     RemoteError
         On the ranks that have none.
     """
-    if not any(meetings.come_together(comm, "an agreement", failed=error is not None)):
-        return
+    if any(meetings.come_together(comm, "an agreement", failed=error is not None).failed):
+        _raise_together(comm, error)
+
+
+def _raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
+    """Raise on all ranks what has failed on some. Collective over `comm`."""
     mine = None if error is None else (world_rank(), describe_error(error))
-    told = comm.allgather(mine)
-    failures = {rank: said[1] for rank, said in enumerate(told) if said is not None}
+    everywhere = comm.allgather(mine)
+    failures = {rank: failed[1] for rank, failed in enumerate(everywhere) if failed is not None}
     reporters: dict[str, int] = {}
-    for said in told:
-        if said is not None:
-            reporters.setdefault(said[1], said[0])
+    for failed in everywhere:
+        if failed is not None:
+            reporters.setdefault(failed[1], failed[0])
     if error is None:
         remote = RemoteError(failures)
         remote.reporter = next(iter(reporters.values()))
@@ -69,23 +74,74 @@ def from_rank(comm: Comm, root: int, work: Callable[[], T]) -> T:
     return comm.bcast(mine, root)  # type: ignore[return-value]
 
 
+def agreed_arguments(
+    comm: Comm, what: str, check: Callable[[], tuple[T, Mapping[str, object]]]
+) -> T:
+    """Check arguments on each rank and compare them with those of the others, in one exchange.
+
+    Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    what : str
+        Whose arguments, as a sentence begins: "The arguments of coadd_files".
+    check : callable
+        Checks the arguments of this rank. It returns what is made of them, and by name the values
+        that must be the same on all ranks.
+
+    Returns
+    -------
+    object
+        What `check` made of the arguments.
+
+    Raises
+    ------
+    Exception
+        Where `check` raised it; `RemoteError` on the other ranks.
+    UsageError
+        On all ranks, if a value is not the same on all.
+    """
+    result, values, failure = None, {}, None
+    try:
+        result, same = check()
+        values = {name: _repr(value) for name, value in same.items()}
+    except Exception as error:  # whatever it is, the others must hear of it
+        failure = error
+    answers = meetings.come_together(
+        comm, what[0].lower() + what[1:], failed=failure is not None, number=_digest(repr(values))
+    )
+    if any(answers.failed):
+        _raise_together(comm, failure)
+    if len(set(answers.numbers)) > 1:
+        _raise_together(comm, _difference(comm, what, values))
+    return result  # type: ignore[return-value]
+
+
 def same_everywhere(comm: Comm, what: str, value: object) -> None:
     """Raise `UsageError` on all ranks unless `value` is the same on all. Collective over `comm`."""
-    text = _repr(value)
-    meetings.come_together(comm, what[:1].lower() + what[1:])
-    # A digest: lists of files may be long, and ranks many.
-    digests = comm.allgather(hashlib.sha256(text.encode()).digest())
-    rank = next((rank for rank, other in enumerate(digests) if other != digests[0]), None)
-    if rank is None:
-        return
-    texts = comm.allgather(_shortened(text) if comm.rank in (0, rank) else "")
-    agree(
-        comm,
-        UsageError(
-            f"{what} must be the same on all ranks: it is {texts[0]} on rank 0, but "
-            f"{texts[rank]} on rank {rank}."
-        ),
+    agreed_arguments(comm, what, lambda: (None, {"it": value}))
+
+
+def _difference(comm: Comm, what: str, values: Mapping[str, str]) -> UsageError:
+    """The error that names the first value that differs, and two ranks. Collective over `comm`."""
+    # Only digests of all: lists of files may be long, and ranks many.
+    everywhere = comm.allgather([_digest(text) for text in values.values()])
+    name, rank = next(
+        (name, rank)
+        for number, name in enumerate(values)
+        for rank, digests in enumerate(everywhere)
+        if digests[number] != everywhere[0][number]
     )
+    texts = comm.allgather(_shortened(values[name]) if comm.rank in (0, rank) else "")
+    return UsageError(
+        f"{what} must be the same on all ranks: {name} is {texts[0]} on rank 0, but {texts[rank]} "
+        f"on rank {rank}."
+    )
+
+
+def _digest(text: str) -> int:
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little", signed=True)
 
 
 def _repr(value: object) -> str:

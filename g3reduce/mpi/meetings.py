@@ -1,7 +1,9 @@
-"""What ranks do when they come together: each says where it is, and whether it is well.
+"""Meetings of ranks: one small exchange tells where each rank is, and whether its work has failed.
 
-So ranks that are at different places hear of it, instead of taking each other's messages for their
-own; and those that wait for a rank that has come to the end of its script hear of that.
+Ranks that are at different places get an error that says so, instead of taking each other's
+messages for their own. Ranks that wait for one that has come to the end of its script get one, too.
+The exchange is not blocking, and each rank learns the words of every other, so that one exchange is
+enough for all of this.
 """
 
 from __future__ import annotations
@@ -30,8 +32,23 @@ _PATIENCE_S = 5.0
 _WORD_AFTER_S = 30.0
 
 
+class Answers(NamedTuple):
+    """The outcome of a meeting, by rank.
+
+    Attributes
+    ----------
+    failed : list of bool
+        Which ranks have failed.
+    numbers : list of int
+        The numbers that the ranks brought.
+    """
+
+    failed: list[bool]
+    numbers: list[int]
+
+
 class _Exchange(NamedTuple):
-    """What ranks say, under way; its buffers must live as long as MPI may use them."""
+    """An exchange under way; its buffers must live as long as MPI may use them."""
 
     request: Any
     mine: Any
@@ -60,7 +77,7 @@ def end(comm: Any) -> None:
         known.pop(comm.handle, None)
 
 
-def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
+def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0) -> Answers:
     """Meet at a place. Collective over `comm`.
 
     Parameters
@@ -69,11 +86,13 @@ def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
     what : str
         The place, as messages put it after "is at".
     failed : bool
+        Whether the work of this rank has failed.
+    number : int
+        Of 64 bits, for any use: the other ranks get it.
 
     Returns
     -------
-    list of bool
-        Which ranks have failed.
+    Answers
 
     Raises
     ------
@@ -81,11 +100,11 @@ def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
         If the others are at another place, or one has come to its end. On all ranks that are not.
     """
     if comm.size == 1:
-        return [failed]
+        return Answers([failed], [number])
     if comm.handle in _over:
         raise UsageError(_over[comm.handle])
     waiting.meet(comm, what)
-    exchange = _say(comm, _number_of(what), failed)
+    exchange = _say(comm, _number_of(what), failed, number)
     try:
         _wait(exchange)
     except BaseException:  # a signal, for example; what was said cannot be taken back
@@ -96,7 +115,8 @@ def come_together(comm: Any, what: str, *, failed: bool = False) -> list[bool]:
     places = exchange.everywhere[:, 0].tolist()
     if places.count(places[0]) < len(places):
         _refuse(comm, what, places)
-    return [bool(each) for each in exchange.everywhere[:, 1]]
+    failures, numbers = exchange.everywhere[:, 1:].T.tolist()
+    return Answers([bool(each) for each in failures], numbers)
 
 
 @contextlib.contextmanager
@@ -119,9 +139,9 @@ def _say_that_nobody_comes(rank: int, size: int) -> None:
     sys.stderr.flush()
 
 
-def _say(comm: Any, place: int, failed: bool) -> _Exchange:
-    mine = np.array([place, failed], np.int64)
-    everywhere = np.empty((comm.size, 2), np.int64)
+def _say(comm: Any, place: int, failed: bool = False, number: int = 0) -> _Exchange:
+    mine = np.array([place, failed, number], np.int64)
+    everywhere = np.empty((comm.size, len(mine)), np.int64)
     return _Exchange(comm.Iallgather(mine, everywhere), mine, everywhere)
 
 
@@ -176,8 +196,8 @@ def _answer_at_end() -> None:
 def _answer() -> None:
     """Say that this process has come to its end, and wait until all have heard of it. Collective,
     but others may be anywhere."""
-    exchanges = [_say(comm, _THE_END, False) for comm in _met.values()]
-    doubtful = [(_say(comm, _THE_END, False), _over[handle]) for handle, comm in _left.items()]
+    exchanges = [_say(comm, _THE_END) for comm in _met.values()]
+    doubtful = [(_say(comm, _THE_END), _over[handle]) for handle, comm in _left.items()]
     _met.clear()
     _left.clear()
     for exchange in exchanges:

@@ -10,7 +10,7 @@ from spt3g import core
 
 from ..errors import ReductionError, UsageError, text_of
 from ..mpi import communicators
-from ..mpi.agreement import collectively, describe_rank, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively, describe_rank
 from ..mpi.jobend import must_end
 from .arguments import check_functions, frame_types
 from .endmodule import PipelinePlace, at_the_end
@@ -129,19 +129,19 @@ class MPIAccumulator:
         self._comm = communicators.private(mpicomm)
         self._sorter = sorter
         self._once = on_duplicate == ON_DUPLICATE[0]
-        types = collectively(
-            self._comm, lambda: _check_arguments(extractfunc, sorter, dataframes, on_duplicate)
-        )
-        same_everywhere(
-            self._comm,
-            "The arguments of MPIAccumulator",
-            {
+
+        def check() -> tuple[tuple[Any, ...], dict[str, object]]:
+            check_functions(extractfunc=extractfunc, sorter=sorter)
+            check_on_duplicate(on_duplicate)
+            types = frame_types("dataframes", dataframes)
+            return types, {
                 "extractfunc": "given" if extractfunc else None,
                 "sorter": "given" if sorter else None,
                 "dataframes": sorted(map(str, types)),
                 "on_duplicate": on_duplicate,
-            },
-        )
+            }
+
+        types = agreed_arguments(self._comm, "The arguments of MPIAccumulator", check)
         self._extract = extractfunc or _FrameExtractor(types)
         self._functions = UserFunctions("MPIAccumulator", describe_rank(self._comm))
         self._groups: dict[Hashable, list[_Kept]] = {}
@@ -354,12 +354,3 @@ def _packed(told: dict[Hashable, list[_Told]]) -> bytes:
                 "its value, such as a string, a number or a tuple of these."
             )
     return pickle.dumps(told)
-
-
-def _check_arguments(
-    extractfunc: Any, sorter: Any, dataframes: Any, on_duplicate: str
-) -> tuple[Any, ...]:
-    """The types of `dataframes`, if all arguments can be used."""
-    check_functions(extractfunc=extractfunc, sorter=sorter)
-    check_on_duplicate(on_duplicate)
-    return frame_types("dataframes", dataframes)

@@ -14,7 +14,7 @@ from ..errors import InputError, MismatchError, UsageError
 from ..g3files.spt3gfile import Span
 from ..g3files.spt3gframe import FileFrame
 from ..mpi import communicators, foreign, waiting
-from ..mpi.agreement import collectively, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
 from .leaders import JOINED
@@ -104,13 +104,16 @@ class MPIFrameParallelizer:
         on_progress: OnProgress | None = None,
     ):
         self._comm = cast("MPI.Intracomm", communicators.duplicate(cpucomm))
-        self._types = collectively(self._comm, lambda: _checked_types(dataframetype, on_progress))
-        same_everywhere(
-            self._comm,
-            "cpucomm_startrank and dataframetype",
-            (cpucomm_startrank, list(map(str, self._types))),
-        )
-        collectively(self._comm, lambda: self._check(iocomm, cpucomm_startrank))
+
+        def check() -> tuple[tuple[Any, ...], dict[str, object]]:
+            types = _checked_types(dataframetype, on_progress)
+            self._check(iocomm, cpucomm_startrank)
+            return types, {
+                "cpucomm_startrank": cpucomm_startrank,
+                "dataframetype": list(map(str, types)),
+            }
+
+        self._types = agreed_arguments(self._comm, "The arguments of MPIFrameParallelizer", check)
         self._several_readers = cpucomm_startrank > 1
         self._first = self._comm.rank == 0
         self._sender = self._receiver = None

@@ -14,7 +14,7 @@ from ..g3files.names import check_files
 from ..g3files.spt3gfile import frames_of
 from ..g3files.spt3gframe import SPT3G_ERRORS, FileFrame, first_line
 from ..mpi import communicators, transfer, waiting
-from ..mpi.agreement import collectively, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
 from .arguments import frame_types
@@ -98,12 +98,16 @@ class MPIFileReader:
         self._schedule = schedule
         # Called before this rank may have to wait for the others.
         self.before_waiting: Callable[[], object] = lambda: None
-        self._blocks = collectively(self._comm, lambda: blocks_of(files, schedule))
-        self._data_types = collectively(
-            self._comm,
-            lambda: None if leaders_of is None else frame_types("leaders_of", leaders_of),
+
+        def check() -> tuple[Any, dict[str, object]]:
+            blocks = blocks_of(files, schedule)
+            types = None if leaders_of is None else frame_types("leaders_of", leaders_of)
+            listed = [block.files[0] if block.shared else list(block.files) for block in blocks]
+            return (blocks, types), {"files": listed, "schedule": schedule}
+
+        self._blocks, self._data_types = agreed_arguments(
+            self._comm, "The arguments of MPIFileReader", check
         )
-        same_everywhere(self._comm, "The list of files", (self._blocks, schedule))
         collectively(self._comm, self._check_own_share)
         self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
         self._frames: Iterator[Any] = self._read()

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its maps
 
 from .. import strategies
-from ..arrays.arithmetic import Grid
+from ..arrays.arithmetic import Exactness, Grid
 from ..arrays.reduction import Reduction
 from ..errors import ReductionError, UsageError, text_of
 from ..mpi import communicators
-from ..mpi.agreement import collectively, describe_rank, rank_of, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively, describe_rank, rank_of
 from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
@@ -143,26 +143,24 @@ class MPIReducer:
         self._strategy = strategy
         self._result = result
         self._once = on_duplicate == ON_DUPLICATE[0]
-        self._root = collectively(
-            self._comm, lambda: self._check_arguments(by, on_duplicate, root, reproducible)
-        )
-        exactness = collectively(self._comm, lambda: exactness_of(reduction, reproducible, absmax))
-        same_everywhere(
-            self._comm,
-            "The arguments of MPIReducer",
-            {
+
+        def check() -> tuple[tuple[int, Exactness | None], dict[str, object]]:
+            rank = self._check_arguments(by, on_duplicate, root, reproducible)
+            exactness = exactness_of(reduction, reproducible, absmax)
+            return (rank, exactness), {
                 "reduction": reduction.name,
                 "operation": reduction.operation,
                 "commutes": reduction.commutes,
                 "by": by if by is None or isinstance(by, str) else "given",
                 "strategy": strategy,
                 "result": result,
-                "root": self._root,
+                "root": rank,
                 "on_duplicate": on_duplicate,
                 "reproducible": reproducible,
                 "absmax": exactness and sorted(exactness.bounds.items()),
-            },
-        )
+            }
+
+        self._root, exactness = agreed_arguments(self._comm, "The arguments of MPIReducer", check)
         self._manner = Manner(reduction, memory_for(self._comm), exactness)
         self._functions = UserFunctions(
             f"the reduction {reduction.name!r}", describe_rank(self._comm)

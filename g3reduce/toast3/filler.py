@@ -11,7 +11,7 @@ from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..mpi import communicators, foreign
-from ..mpi.agreement import collectively, from_rank, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively, from_rank
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.endmodule import at_the_end
 from ..pipeline.ledger import unit_of
@@ -143,11 +143,10 @@ class TOASTFiller:
         self._choices = {"gaps": gaps, "missing": missing, "overlap": overlap}
         self._telescope, self._site = telescope, site
         keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
-        collectively(self._comm, lambda: self._check_arguments(keys, nets, wiring))
-        same_everywhere(
-            self._comm,
-            "The arguments of TOASTFiller",
-            {
+
+        def check() -> tuple[None, dict[str, object]]:
+            self._check_arguments(keys, nets, wiring)
+            return None, {
                 "timestreams": timestreams,
                 "boresight": boresight,
                 "bolometer_properties": bolometer_properties,
@@ -162,8 +161,9 @@ class TOASTFiller:
                 "times": times,
                 "valid": valid,
                 **self._choices,
-            },
-        )
+            }
+
+        agreed_arguments(self._comm, "The arguments of TOASTFiller", check)
         self._scans = ScanExtractor(
             timestreams, boresight, flags, detector_flags, times, valid, observation_keys
         )

@@ -139,7 +139,7 @@ def test_a_file_that_every_rank_reads_is_not_summed_p_times(comm, shared_folder,
 def test_arguments_that_differ_between_ranks_are_refused(comm):
     with pytest.raises(g3reduce.UsageError, match="must be the same on all ranks"):
         g3reduce.MPIMapCoadder(comm, root=comm.rank)
-    with pytest.raises(g3reduce.UsageError, match="The list of files must be the same"):
+    with pytest.raises(g3reduce.UsageError, match="must be the same on all ranks: files is"):
         g3reduce.MPIFileReader(comm, [[__file__ + ".g3"] * comm.rank])
 
 
