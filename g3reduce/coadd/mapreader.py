@@ -7,10 +7,10 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..g3files.decoding import decoded, note
 from ..g3files.frames import RawFrame
 from ..g3files.names import is_stream
 from ..g3files.pieces import Walk, plan
-from ..g3files.spt3gfile import decoded, note
 from ..maps.mapfile import Outlines, best_of, frames_of
 from ..mpi import communicators
 from ..mpi.agreement import from_rank

@@ -39,9 +39,24 @@ VERSIONS = {
     "SparseMapData": 1,
 }
 
-_NEW = 0x80000000  # marks the first time that a name or an object comes
+NEW = 0x80000000  # marks the first time that a name or an object comes
 
 U8, U32, U64 = struct.Struct("<B"), struct.Struct("<I"), struct.Struct("<Q")
+
+
+def head_of(name: str, version: int = 1) -> bytes:
+    """How the archive of an object begins: its byte order, the class, the object, the versions.
+
+    Parameters
+    ----------
+    name : str
+        The class. It is derived from G3FrameObject.
+    version : int
+        Of the class.
+    """
+    return struct.pack(
+        f"<BIQ{len(name)}sIII", 1, NEW | 1, len(name), name.encode(), NEW | 1, version, 1
+    )
 
 
 class Archive:
@@ -83,17 +98,17 @@ class Archive:
         number = self.take(U32)
         if number == 0:
             return None
-        if number & _NEW:
+        if number & NEW:
             length = self.take(U64)
             if length > 64:
                 raise InputError("a class with a long name")
             name = self._bytes(length).decode("ascii", "replace")
-            self._names[number & ~_NEW] = name
+            self._names[number & ~NEW] = name
         elif number in self._names:
             name = self._names[number]
         else:
             raise InputError("a class that was not named")
-        if not self.take(U32) & _NEW:
+        if not self.take(U32) & NEW:
             raise Unrecognised("a map that is there twice")
         return name
 
@@ -146,7 +161,7 @@ class Archive:
         if following == 0:
             return rest == pointers * U32.size
         marked = int.from_bytes(self._source.read(self.position + 4, U32.size), "little")
-        return following in self._names and bool(marked & _NEW)
+        return following in self._names and bool(marked & NEW)
 
     def _bytes(self, size: int) -> bytes:
         if not 0 <= size <= self._end - self.position:

@@ -7,6 +7,7 @@ name, a 64-bit length and the blob; and it ends in a CRC32C (Castagnoli) over na
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,19 +17,16 @@ import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
 
-from ..buffers import buffer
 from ..errors import InputError
 from ..limits import LIMITS
 from .source import Ahead, Bytes, FileBytes, MemoryBytes
 
-ByteArray: TypeAlias = "NDArray[np.uint8]"
-
 _HEAD = struct.Struct("<BIiI")  # byte order, class version, number of entries, type
 _HEAD_BIG = struct.Struct(">BIiI")
 _LENGTH = struct.Struct("<Q")
-_CRC = struct.Struct("<I")
+CRC = struct.Struct("<I")
 _BIG, _LITTLE, _VERSION = 0, 1, 1
-_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
+CRC_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
 # No key of a frame is longer; what a broken length claims must not be read, nor be put whole into a
 # message.
@@ -104,103 +102,6 @@ class RawFrame:
         return self.source.read(blob.offset, blob.size)
 
 
-class Checksum:
-    """Compares the bytes of a frame, as they are read, with the checksum that it carries.
-
-    Whoever reads a part of the frame shows it here before it is used, or, if it is used before,
-    sees to it that `finish` is called. What nobody shows is read here. Parts are to be shown in the
-    order of the file: what comes a second time, or after what follows it in the file, makes the
-    whole frame be read and compared once more, because what was right may have changed meanwhile.
-
-    Parameters
-    ----------
-    frame : RawFrame
-    """
-
-    def __init__(self, frame: RawFrame):
-        self._frame = frame
-        self._begin()
-
-    def _begin(self) -> None:
-        self._state = _START
-        self._left = list(reversed(self._frame.blobs))
-        self._named = False  # whether the name of the next blob was taken
-        self._position = 0
-        self._finished = False
-
-    def show(self, offset: int, part: ByteArray) -> None:
-        """Take a part that was read."""
-        if self._finished or offset < self._position:
-            self.finish()
-            self._begin()
-        self._pass_to(offset)
-        if not self._left or offset < self._left[-1].offset:
-            return
-        covered = part[: max(0, _covered_end(self._left[-1]) - offset)]
-        self._state = google_crc32c.extend(self._state, covered)
-        self._position = offset + len(covered)
-
-    def finish(self) -> None:
-        """Compare, unless nothing was shown since this was done.
-
-        Raises
-        ------
-        InputError
-            If the checksums differ.
-        """
-        if self._finished:
-            return
-        frame = self._frame
-        if frame.small and not self._position and not self._named:
-            self._take_all()
-        self._pass_to(frame.end)
-        last = frame.source.read(frame.end - _CRC.size, _CRC.size)
-        (stored,) = _CRC.unpack(last.ljust(_CRC.size))
-        found = self._state ^ 0xFFFFFFFF
-        frame.source.require_unchanged()
-        if found != stored:
-            raise InputError(
-                f"{frame}, byte {frame.start}: this frame cannot be read, the file is broken here "
-                f"(the content has the checksum {found:#010x}, but {stored:#010x} is stored). "
-                "`spt3g-verify` shows what can be read."
-            )
-        self._finished = True
-
-    def _take_all(self) -> None:
-        frame, state = self._frame, self._state
-        data, begin = frame.read(), frame.start
-        for blob in frame.blobs:
-            state = google_crc32c.extend(state, blob.name.encode("utf-8", "surrogateescape"))
-            state = google_crc32c.extend(state, data[blob.offset - begin : blob.end - begin])
-        self._state, self._left = state, []
-
-    def _pass_to(self, offset: int) -> None:
-        """Read what was not shown before this place."""
-        while self._left:
-            blob = self._left[-1]
-            if not self._named:  # by the name that was read: it is what the frame goes by
-                name = blob.name.encode("utf-8", "surrogateescape")
-                self._state = google_crc32c.extend(self._state, name)
-                self._named = True
-            start, end = max(blob.offset, self._position), _covered_end(blob)
-            stop = min(end, offset)
-            while start < stop:
-                part = buffer("checksum")[: stop - start]
-                self._frame.source.read_into(start, part.data)
-                self._state = google_crc32c.extend(self._state, part)
-                start += len(part)
-            self._position = max(self._position, start)
-            if offset < end:
-                return
-            self._left.pop()
-            self._named = False
-
-
-def _covered_end(blob: Blob) -> int:
-    """Where the part of a blob ends that the checksum covers: spt3g counts bytes in 32 bits."""
-    return blob.offset + (blob.size & 0xFFFFFFFF)
-
-
 def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
     """The frames of a file, by their headers.
 
@@ -231,6 +132,24 @@ def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
         start, index = frame.end, index + 1
 
 
+def frame_in(content: bytes) -> RawFrame:
+    """The only frame in these bytes, as spt3g serializes one."""
+    (raw,) = walk(MemoryBytes(content))
+    return raw
+
+
+def digests_of(content: bytes) -> tuple[tuple[str, str], ...]:
+    """Keys of a serialized frame, and digests of their values, in the order of the keys."""
+    raw = frame_in(content)
+    # spt3g keeps the keys of a frame in no particular order.
+    return tuple(
+        sorted(
+            (blob.name, hashlib.blake2b(raw.content(blob), digest_size=16).hexdigest())
+            for blob in raw.blobs
+        )
+    )
+
+
 def _quickly(ahead: Ahead, start: int, index: int) -> RawFrame | None:
     """A frame that is as most are, and lies in memory; None for all others, broken ones too."""
     data, before, length_at = ahead.data, ahead.begin, _LENGTH.unpack_from
@@ -252,7 +171,7 @@ def _quickly(ahead: Ahead, start: int, index: int) -> RawFrame | None:
             at += size
     except (struct.error, OverflowError):  # not all of it is here
         return None
-    at += _CRC.size
+    at += CRC.size
     if at > len(data):
         return None
     native = len({blob.name for blob in blobs}) == count
@@ -285,14 +204,14 @@ def _frame_at(source: Bytes, start: int, index: int) -> RawFrame:
         offset += _LENGTH.size
         blobs.append(Blob(name, offset, size))
         offset += size
-    window.take(offset, _CRC.size, "the checksum")
+    window.take(offset, CRC.size, "the checksum")
     if not count and not kind:
         # To spt3g, 17 zeros are a frame, checksum and all.
         window.refuse(start, "there are zeros where a frame should be")
     native = order == _LITTLE and version == _VERSION
     # spt3g keeps the first of two entries of the same name.
     native = native and len({blob.name for blob in blobs}) == len(blobs)
-    end = offset + _CRC.size
+    end = offset + CRC.size
     return RawFrame(source.part(start, end), index, kind, start, end, tuple(blobs), native)
 
 
@@ -362,7 +281,7 @@ def write_frame(file: Sink, kind: int, entries: Sequence[tuple[str, int, Iterabl
         may be large arrays, or buffers that are used again.
     """
     file.write(_HEAD.pack(_LITTLE, _VERSION, len(entries), kind))
-    state = _START
+    state = CRC_START
     for key, size, pieces in entries:
         name = key.encode("utf-8", "surrogateescape")
         file.write(_LENGTH.pack(len(name)))
@@ -381,4 +300,4 @@ def write_frame(file: Sink, kind: int, entries: Sequence[tuple[str, int, Iterabl
                 written += len(part)
         if written != size:
             raise ValueError(f"{key}: {written} bytes were given, but {size} announced")
-    file.write(_CRC.pack(state ^ 0xFFFFFFFF))
+    file.write(CRC.pack(state ^ 0xFFFFFFFF))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Index: TypeAlias = "NDArray[np.int64]"
+Values: TypeAlias = "NDArray[np.float64]"
 
 # For an empty map of a larger nside spt3g needs much memory: it has tables of all rings in each.
 _DEEP = 2**13

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..limits import LIMITS
+from .decoding import walked
 from .frames import RawFrame
 from .source import FileBytes, Stamp
-from .spt3gfile import walked
 
 
 class Piece(NamedTuple):

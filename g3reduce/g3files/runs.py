@@ -11,29 +11,23 @@ import functools
 import hashlib
 import struct
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..buffers import buffer
 from ..errors import InputError
 from ..limits import LIMITS
-from .lines import Index, Lines, Stretches
+from .lines import Index, Lines, Stretches, Values
+from .runcopier import HEADERS, RunCopier
 from .source import Bytes
 
-Values = NDArray[np.float64]
-
-_HEADER = struct.Struct("<iQ")  # where the run starts on its line, its length
-_HEADERS = np.dtype([("start", "<i4"), ("length", "<u8")])
+_HEADER = struct.Struct("<iQ")  # one of `HEADERS`
 _RANGE = struct.Struct("<QQQQ")  # lines and places there are, the first line, number of lines
 
-# For parts of more runs, what takes more memory than the runs themselves is not kept.
-_MANY_RUNS = 4096
 
-
-class Part(NamedTuple):
+class RunGroup(NamedTuple):
     """Whole runs that are read in one go.
 
     Attributes
@@ -52,6 +46,13 @@ class Part(NamedTuple):
     stop: int
     first: int
     last: int
+
+
+class _Copiers(threading.local):
+    """The copiers of one layout in one thread, whose buffers they use."""
+
+    def __init__(self) -> None:
+        self.by_group: dict[RunGroup, RunCopier] = {}
 
 
 class RunLayout:
@@ -88,7 +89,7 @@ class RunLayout:
             raise InputError("runs of pixels that are not on the map")
         self.ends: Index = np.cumsum(self.lengths)
         self.size = int(self.ends[-1]) if len(headers) else 0
-        self.nbytes = _HEADER.size * len(headers) + 8 * self.size
+        self.nbytes = HEADERS.itemsize * len(headers) + 8 * self.size
         self.head = _RANGE.pack(*lines.shape, offset, len(headers))
         self.key = (lines, self.head, headers.tobytes())
         self._copiers = _Copiers()
@@ -109,29 +110,29 @@ class RunLayout:
         """The pixels of the runs."""
         return self.lines.stretches(self.offset + np.arange(len(self)), self.starts, self.lengths)
 
-    def pixels(self, part: Part | None = None) -> Index:
-        """The number of each pixel of a part, or of all, in the order of the values."""
+    def pixels(self, group: RunGroup | None = None) -> Index:
+        """The number of each pixel of a group, or of all, in the order of the values."""
         first, lengths, of_run = self.stretches
-        if part is not None:
-            held = slice(of_run[part.first], of_run[part.last])
+        if group is not None:
+            held = slice(of_run[group.first], of_run[group.last])
             first, lengths = first[held], lengths[held]
         before = np.cumsum(lengths) - lengths
         return np.repeat(first - before, lengths) + np.arange(lengths.sum())
 
     @functools.cached_property
-    def parts(self) -> list[Part]:
+    def groups(self) -> list[RunGroup]:
         """The runs in groups of about `LIMITS.step` bytes."""
-        return list(self.parts_from(0))
+        return list(self.groups_from(0))
 
-    def parts_from(self, first: int) -> Iterator[Part]:
+    def groups_from(self, first: int) -> Iterator[RunGroup]:
         """Groups of the runs from this one on."""
-        ends = _HEADER.size * np.arange(1, len(self) + 1) + 8 * self.ends
+        ends = HEADERS.itemsize * np.arange(1, len(self) + 1) + 8 * self.ends
         begin = int(ends[first - 1]) if first else 0
         start = int(self.ends[first - 1]) if first else 0
         while first < len(self):
             last = max(int(np.searchsorted(ends, begin + LIMITS.step, side="right")), first + 1)
             stop = int(self.ends[last - 1])
-            yield Part(begin, int(ends[last - 1]) - begin, start, stop, first, last)
+            yield RunGroup(begin, int(ends[last - 1]) - begin, start, stop, first, last)
             begin, start, first = int(ends[last - 1]), stop, last
 
     def packed(self, values: Values) -> Iterator[memoryview]:
@@ -141,19 +142,19 @@ class RunLayout:
         ----------
         values : float64 array, shape (size,)
         """
-        for part in self.parts:
-            copier = self._copier(part)
+        for group in self.groups:
+            copier = self._copier(group)
             copier.headers_to_raw()
-            copier.values[:] = values[part.start : part.stop]
+            copier.values[:] = values[group.start : group.stop]
             copier.to_raw()
             yield copier.raw.data
 
-    def unpack(self, part: Part, raw: NDArray[np.uint8]) -> Values | None:
-        """The values in a part of an archive; None if the runs there are others.
+    def unpack(self, group: RunGroup, raw: NDArray[np.uint8]) -> Values | None:
+        """The values in a group of an archive; None if the runs there are others.
 
         Parameters
         ----------
-        part : Part
+        group : RunGroup
         raw : uint8 array
             What `raw_buffer` gave, filled.
 
@@ -162,91 +163,22 @@ class RunLayout:
         float64 array or None
             It is overwritten by the next.
         """
-        copier = self._copier(part)
+        copier = self._copier(group)
         if not copier.has_these_runs():
             return None
         copier.to_values()
         return copier.values
 
-    def raw_buffer(self, part: Part) -> NDArray[np.uint8]:
-        """Where a part of an archive is to be put, to be unpacked."""
-        return self._copier(part).raw
+    def raw_buffer(self, group: RunGroup) -> NDArray[np.uint8]:
+        """Where a group of an archive is to be put, to be unpacked."""
+        return self._copier(group).raw
 
-    def _copier(self, part: Part) -> _Copier:
-        mine = self._copiers.of
-        copier = mine.get(part)
+    def _copier(self, group: RunGroup) -> RunCopier:
+        mine = self._copiers.by_group
+        copier = mine.get(group)
         if copier is None:
-            copier = mine[part] = _Copier(self, part)
+            copier = mine[group] = RunCopier(self.headers[group.first : group.last])
         return copier
-
-
-class _Copiers(threading.local):
-    """Those of one layout in one thread, whose buffers they use."""
-
-    def __init__(self) -> None:
-        self.of: dict[Part, _Copier] = {}
-
-
-class _Copier:
-    """Takes headers and values of runs apart, and puts them together again.
-
-    Values lie at odd places in an archive, where numpy is slow; so they are copied, run by run, to
-    where they are aligned and together. The views for this are kept once they are used again.
-    """
-
-    def __init__(self, layout: RunLayout, part: Part):
-        largest = max(part.nbytes, LIMITS.step)
-        self.raw = buffer("raw", largest)[: part.nbytes]
-        values = buffer("values", largest)[: 8 * (part.stop - part.start)]
-        self.values: Values = values.view(np.float64)
-        self._headers = layout.headers[part.first : part.last]
-        self._expected = self._headers.view(np.uint8).reshape(-1, _HEADER.size)
-        self._aligned = values.data
-        sizes = 8 * layout.lengths[part.first : part.last]
-        self._ends = 8 * layout.ends[part.first : part.last] - 8 * part.start
-        self._begins = self._ends - sizes
-        # In the archive, each run has its header and those of all before it in front.
-        self._shifts = _HEADER.size * np.arange(1, len(sizes) + 1)
-        self._kept_places = self._header_places() if len(sizes) < _MANY_RUNS else None
-        self._used = False
-
-    def has_these_runs(self) -> bool:
-        return bool(np.array_equal(self.raw[self._places()], self._expected))
-
-    def headers_to_raw(self) -> None:
-        self.raw[self._places()] = self._expected
-
-    def _places(self) -> Index:
-        """Where the bytes of the headers stand, for each run."""
-        return self._header_places() if self._kept_places is None else self._kept_places
-
-    def _header_places(self) -> Index:
-        starts = self._begins + self._shifts - _HEADER.size
-        places: Index = np.add.outer(starts, np.arange(_HEADER.size))
-        return places
-
-    def to_values(self) -> None:
-        pairs = self._pairs if self._used else self._views()
-        for aligned, raw in pairs:
-            aligned[:] = raw
-        self._used = True
-
-    def to_raw(self) -> None:
-        for aligned, raw in self._pairs:
-            raw[:] = aligned
-
-    @functools.cached_property
-    def _pairs(self) -> list[tuple[memoryview, memoryview]]:
-        return list(self._views())
-
-    def _views(self) -> Iterator[tuple[memoryview, memoryview]]:
-        """Of each run, where it lies together with the others, and where in the archive."""
-        aligned, raw = self._aligned, self.raw.data
-        held = np.flatnonzero(self._ends > self._begins)  # some maps have a run on each line
-        begins, ends, shifts = self._begins[held], self._ends[held], self._shifts[held]
-        places = zip(begins.tolist(), ends.tolist(), shifts.tolist(), strict=True)
-        for begin, end, shift in places:
-            yield aligned[begin:end], raw[begin + shift : end + shift]
 
 
 class Layouts(threading.local):
@@ -306,9 +238,9 @@ def learn(source: Bytes, lines: Lines, offset: int, end: int) -> tuple[RunLayout
     n_lines, n_places, first, count = _RANGE.unpack(source.read(offset, _RANGE.size))
     if (n_lines, n_places) != lines.shape or first + count > n_lines:
         raise InputError("runs for a map of another shape")
-    if count * _HEADER.size > end - begin:
+    if count * HEADERS.itemsize > end - begin:
         raise InputError("more runs than the archive has room for")
-    headers = np.fromiter(_headers(source, begin, end, count), _HEADERS, count)
+    headers = np.fromiter(_headers(source, begin, end, count), HEADERS, count)
     return KNOWN.intern(RunLayout(lines, first, headers)), begin
 
 
@@ -351,13 +283,13 @@ def layout_of(lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
         Where each of the pixels stands among the values of the layout.
     """
     if not len(pixels):
-        return RunLayout(lines, 0, np.empty(0, _HEADERS)), pixels
+        return RunLayout(lines, 0, np.empty(0, HEADERS)), pixels
     (offset, end), _ = lines.locate(pixels[[0, -1]])
     begins = lines.begins(int(offset), int(end) + 2)
     bounds = np.searchsorted(pixels, begins)
     counts = np.diff(bounds)
     hit = np.flatnonzero(counts)
-    headers = np.zeros(len(counts), _HEADERS)
+    headers = np.zeros(len(counts), HEADERS)
     if lines.shifted:  # then pixels are in rising order, but places are not
         on_line = np.repeat(np.arange(len(counts)), counts)
         _, places = lines.locate(pixels)
@@ -371,26 +303,3 @@ def layout_of(lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
     if lines.shifted:
         return layout, places + shift[on_line]
     return layout, pixels + np.repeat(shift - begins[:-1], counts)
-
-
-def joined(pieces: Iterable[Any], size: int, whole: bytearray | None = None) -> bytearray:
-    """Pieces in a row, `size` bytes together, each copied before the next is made.
-
-    Parameters
-    ----------
-    pieces : iterable of bytes-like
-    size : int
-    whole : bytearray, optional
-        Where to put them: fresh memory is slow.
-    """
-    if whole is None:
-        whole = bytearray()
-    if len(whole) != size:
-        whole[:] = bytes(size)
-    with memoryview(whole) as view:
-        position = 0
-        for piece in pieces:
-            part = memoryview(piece).cast("B")
-            view[position : position + len(part)] = part
-            position += len(part)
-    return whole

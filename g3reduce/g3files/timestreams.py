@@ -14,23 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from .frames import Piece, walk
-from .source import MemoryBytes
+from .archive import NEW, head_of
+from .frames import Piece, frame_in
 
 Array = NDArray[Any]
 
-# An archive begins with its byte order; the class is named and numbered, and so is the object; the
-# versions of it and of G3FrameObject follow, and the number of timestreams.
-_NAME = b"G3TimestreamMap"
-_BEGIN = struct.Struct(f"<BIQ{len(_NAME)}sIIIQ")
-_NEW = 0x80000000
-_MAP_VERSION, _OBJECT_VERSION, _ROW_VERSION, _TIME_VERSION = 3, 1, 4, 1
-
-# A timestream is no class that is derived from what the map holds; then comes its number, and only
-# in the first one the versions; units, times, no FLAC, the type and the number of samples.
+# After the head of the map comes the number of timestreams. Each has its name, a mark that its
+# class is the one that the map holds, the number of the object, in the first one the versions, and
+# units, times, no FLAC, the type and the number of samples.
+_HEAD = head_of("G3TimestreamMap", 3)
 _LENGTH = struct.Struct("<Q")
 _FIRST, _NEXT = struct.Struct("<IIIIIqqBIQ"), struct.Struct("<IIIqqBIQ")
 _NOT_DERIVED = 0x40000000
+_ROW_VERSION, _TIME_VERSION = 4, 1
 
 _TYPES = {np.dtype(name): code for code, name in enumerate(("f8", "f4", "i4", "i8"))}
 
@@ -85,18 +81,15 @@ class TimestreamMapBytes:
         names = sum(len(name.encode()) for name in self.detectors)
         each = _LENGTH.size + _NEXT.size + self.n_samples * self.dtype.itemsize
         more = _FIRST.size - _NEXT.size if self.detectors else 0
-        return _BEGIN.size + names + len(self.detectors) * each + more
+        return len(_HEAD) + _LENGTH.size + names + len(self.detectors) * each + more
 
     def _pieces(self, rows: Iterable[Array]) -> Iterator[Piece]:
-        yield _BEGIN.pack(
-            *(1, _NEW | 1, len(_NAME), _NAME),
-            *(_NEW | 1, _MAP_VERSION, _OBJECT_VERSION, len(self.detectors)),
-        )
+        yield _HEAD + _LENGTH.pack(len(self.detectors))
         units = int(getattr(core.G3TimestreamUnits, self.units))
         rest = (self.start, self.stop, 0, _TYPES[self.dtype], self.n_samples)
         for number, (name, row) in enumerate(zip(self.detectors, rows, strict=True)):
             encoded = name.encode()
-            ids = (_NOT_DERIVED, _NEW | (number + 2))
+            ids = (_NOT_DERIVED, NEW | (number + 2))
             if number:
                 head = _NEXT.pack(*ids, units, *rest)
             else:
@@ -121,5 +114,5 @@ def blob_of(value: Any) -> bytes:
     """What an object is in the bytes of a frame."""
     frame = core.G3Frame()
     frame["value"] = value
-    (raw,) = walk(MemoryBytes(frame.__getstate__()[1]))
+    raw = frame_in(frame.__getstate__()[1])
     return raw.content(raw.blobs[0])

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from ..buffers import buffer
 from ..errors import InputError
 from ..g3files.archive import DENSE
-from ..g3files.frames import Checksum
-from ..g3files.lines import Index
+from ..g3files.checksum import Checksum
+from ..g3files.lines import Index, Values
 from ..g3files.maps import PAIR, MapExtent
-from ..g3files.runs import Part, RunLayout, Values, learn
+from ..g3files.runs import RunGroup, RunLayout, learn
 from ..g3files.source import Bytes
 from ..limits import LIMITS
 
@@ -28,10 +28,10 @@ class DenseChunk(NamedTuple):
 
 
 class RunsChunk(NamedTuple):
-    """Some runs of a sparse map: the layout, which part of it, and the values."""
+    """Some runs of a sparse map: the layout, which group of them, and the values."""
 
     layout: RunLayout
-    part: Part
+    group: RunGroup
     values: Values
 
 
@@ -126,23 +126,23 @@ class Stored:
     def _runs(self, layout: RunLayout) -> Iterator[Chunk]:
         """Runs of the layout that is expected; when others come, of the one that there is."""
         begin = self.extent.begin
-        parts = iter(layout.parts)
-        for part in parts:
-            raw = self._read(begin + part.begin, layout.raw_buffer(part))
-            values = layout.unpack(part, raw)
+        groups = iter(layout.groups)
+        for group in groups:
+            raw = self._read(begin + group.begin, layout.raw_buffer(group))
+            values = layout.unpack(group, raw)
             if values is None:
                 layout = self._true_layout(layout)
-                parts = layout.parts_from(part.first)
+                groups = layout.groups_from(group.first)
                 break
-            self._show(begin + part.begin, raw)
-            yield RunsChunk(layout, part, values)
-        for part in parts:
-            raw = self._read(begin + part.begin, layout.raw_buffer(part))
-            values = layout.unpack(part, raw)
+            self._show(begin + group.begin, raw)
+            yield RunsChunk(layout, group, values)
+        for group in groups:
+            raw = self._read(begin + group.begin, layout.raw_buffer(group))
+            values = layout.unpack(group, raw)
             if values is None:
                 self._refuse("the file was changed while it was read")
-            self._show(begin + part.begin, raw)
-            yield RunsChunk(layout, part, values)
+            self._show(begin + group.begin, raw)
+            yield RunsChunk(layout, group, values)
 
     def _true_layout(self, expected: RunLayout) -> RunLayout:
         """The layout that there is, where another was expected, from its length."""

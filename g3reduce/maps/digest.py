@@ -10,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..g3files.archive import DENSE
-from ..g3files.lines import Index
-from ..g3files.runs import Values
+from ..g3files.lines import Index, Values
 from . import mapfile
 from .agreement import geometry_of
 from .chunks import DenseChunk

@@ -10,8 +10,7 @@ from typing import NamedTuple, NoReturn
 import numpy as np
 
 from ..errors import InputError, UsageError
-from ..g3files.lines import Index
-from ..g3files.runs import Values
+from ..g3files.lines import Index, Values
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .pixels import Plane, lines_of
 
@@ -100,7 +99,7 @@ def _numbers(plane: Plane, chunk: Chunk) -> Index:
     """The numbers that the map itself has for the pixels of a chunk."""
     if isinstance(chunk, DenseChunk):
         return np.arange(chunk.start, chunk.start + len(chunk.values))
-    pixels = chunk.layout.pixels(chunk.part) if isinstance(chunk, RunsChunk) else chunk.pixels
+    pixels = chunk.layout.pixels(chunk.group) if isinstance(chunk, RunsChunk) else chunk.pixels
     return lines_of(plane.stub).as_mapped(pixels)
 
 

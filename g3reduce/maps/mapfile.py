@@ -12,15 +12,16 @@ from typing import Any, TypeAlias
 from spt3g import core
 
 from ..errors import InputError
-from ..g3files.claims import broken_values
+from ..g3files.checksum import Checksum
 from ..g3files.compressed import open_bytes
-from ..g3files.frames import Blob, Checksum, RawFrame, Sink, Unrecognised, walk, write_frame
-from ..g3files.maps import MAP_KEYS, Content, MapExtent, Outline, filled, find_maps
+from ..g3files.decoding import decoded, maps_in, note, walked
+from ..g3files.fileframe import SPT3G_ERRORS, undecodable
+from ..g3files.frames import Blob, RawFrame, Sink, Unrecognised, frame_in, write_frame
+from ..g3files.maps import MAP_KEYS, Content, MapExtent, filled, find_maps
+from ..g3files.outlines import Outline
 from ..g3files.readonce import ReadOnce
 from ..g3files.source import MemoryBytes
-from ..g3files.spt3gfile import decoded, maps_in, note, walked
-from ..g3files.spt3gframe import SPT3G_ERRORS, undecodable
-from ..g3files.texts import string_in, strings_in
+from ..g3files.values import broken_values, string_in, strings_in
 from ..limits import LIMITS
 from . import mapframe
 from .pixels import Plane
@@ -320,8 +321,7 @@ def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -
     contents : dict of str to Content
         The pixels of all planes.
     """
-    data = outline.__getstate__()[1]
-    (raw,) = walk(MemoryBytes(data))
+    raw = frame_in(outline.__getstate__()[1])
     entries = []
     for blob in raw.blobs:
         content, size, pieces = raw.content(blob), blob.size, None

@@ -14,8 +14,8 @@ from typing import Any
 from spt3g import core, maps
 
 from ..errors import InputError, MismatchError, UsageError
+from ..g3files.fileframe import SPT3G_ERRORS, first_line
 from ..g3files.maps import MAP_KEYS, STOKES
-from ..g3files.spt3gframe import SPT3G_ERRORS, first_line
 from . import weighting
 from .agreement import is_odd_in_u, weights_key
 from .finite import KEEP, finite

@@ -173,7 +173,7 @@ class MapSum:
                 for flat, part in self._arithmetic.terms(self.blocks, name, values, **how):
                     flat[places] = add(flat[places], part)
             elif isinstance(numbering, ByRuns):
-                self._arithmetic.add(self.blocks, name, chunk.part.start, values, **how)
+                self._arithmetic.add(self.blocks, name, chunk.group.start, values, **how)
             else:
                 self._add_runs(name, chunk, numbering, how)
 

@@ -12,8 +12,8 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 
 from ..arrays.blocks import Blocks, distinct
-from ..g3files.lines import Index
-from ..g3files.runs import RunLayout, Values
+from ..g3files.lines import Index, Values
+from ..g3files.runs import RunLayout
 from .pixels import lines_of
 
 Key: TypeAlias = "tuple[str, bytes]"

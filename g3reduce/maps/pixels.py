@@ -17,10 +17,11 @@ import numpy as np
 from spt3g import maps
 
 from ..g3files.archive import DENSE, EMPTY, INDEXED, RING, SPARSE
-from ..g3files.frames import Checksum, Unrecognised
-from ..g3files.lines import Columns, Index, Lines, Rings
+from ..g3files.checksum import Checksum
+from ..g3files.frames import Unrecognised
+from ..g3files.lines import Columns, Index, Lines, Rings, Values
 from ..g3files.maps import PAIR, Content, MapExtent, filled, find_maps
-from ..g3files.runs import RunLayout, Values, joined, layout_of
+from ..g3files.runs import RunLayout, layout_of
 from ..g3files.source import Bytes, MemoryBytes
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks
 
@@ -177,7 +178,7 @@ def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any
     except Unrecognised:  # a newer spt3g
         return _set_one_by_one(stub, content)
     skymap = type(stub)()
-    skymap._cereal_loads(joined(pieces, size, scratch))
+    skymap._cereal_loads(_joined(pieces, size, scratch))
     return skymap
 
 
@@ -248,7 +249,7 @@ def as_points(chunks: Iterable[Chunk], shape: tuple[int, ...]) -> PointsChunk:
 def _points_of(chunk: RunsChunk | PointsChunk) -> PointsChunk:
     if isinstance(chunk, PointsChunk):
         return chunk
-    return PointsChunk(chunk.layout.pixels(chunk.part), chunk.values)
+    return PointsChunk(chunk.layout.pixels(chunk.group), chunk.values)
 
 
 def _nonzero(skymap: Any) -> PointsChunk:
@@ -258,3 +259,26 @@ def _nonzero(skymap: Any) -> PointsChunk:
         n_y, n_x = skymap.shape
         pixels = pixels % n_x * n_y + pixels // n_x
     return PointsChunk(pixels, values)
+
+
+def _joined(pieces: Iterable[Any], size: int, whole: bytearray | None = None) -> bytearray:
+    """Pieces in a row, `size` bytes together, each copied before the next is made.
+
+    Parameters
+    ----------
+    pieces : iterable of bytes-like
+    size : int
+    whole : bytearray, optional
+        Where to put them: fresh memory is slow.
+    """
+    if whole is None:
+        whole = bytearray()
+    if len(whole) != size:
+        whole[:] = bytes(size)
+    with memoryview(whole) as view:
+        position = 0
+        for piece in pieces:
+            group = memoryview(piece).cast("B")
+            view[position : position + len(group)] = group
+            position += len(group)
+    return whole

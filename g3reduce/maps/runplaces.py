@@ -46,7 +46,7 @@ class RunPlaces:
     def of(self, chunk: RunsChunk, numbering: Numbering, blocks: Blocks) -> Places:
         """The places of the runs of a chunk; the rows that they need are made."""
         self._forget_moved(numbering, blocks)
-        key = id(chunk.layout), chunk.part.first
+        key = id(chunk.layout), chunk.group.first
         if key in self._known:
             return self._known[key][0]
         found = _find(chunk, numbering, blocks)
@@ -65,8 +65,8 @@ class RunPlaces:
 
 
 def _find(chunk: RunsChunk, numbering: Numbering, blocks: Blocks) -> Places:
-    part, (first, lengths, of_run) = chunk.part, chunk.layout.stretches
-    begin, end = of_run[part.first], of_run[part.last]
+    group, (first, lengths, of_run) = chunk.group, chunk.layout.stretches
+    begin, end = of_run[group.first], of_run[group.last]
     first, lengths = first[begin:end], lengths[begin:end]
     held = lengths > 0
     first, lengths = first[held], lengths[held]

@@ -6,14 +6,13 @@ plan (`leaders`); and the frames of the plan come from the ranks that have them.
 
 from __future__ import annotations
 
-import hashlib
-import struct
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from spt3g import core
 
-from ..g3files.spt3gframe import FileFrame
+from ..g3files.fileframe import FileFrame
+from ..g3files.frames import digests_of
 from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import collectively
 from .leaders import Leader, merge
@@ -88,27 +87,3 @@ def join(frame: Any, content: bytes) -> None:
         if name not in known:
             frame[name] = other[key]
             known[name] = digest
-
-
-def digests_of(content: bytes) -> tuple[tuple[str, str], ...]:
-    """Keys of a serialized frame, and digests of their values.
-
-    Numbers in it are little-endian: a version, the number of entries, and the type; then for each
-    entry the length of its name, the name, the length of its value, and the value.
-    """
-    digests = []
-    view, at = memoryview(content), 1
-    _, n_entries, _ = struct.unpack_from("<III", view, at)
-    at += 12
-    for _ in range(n_entries):
-        name, at = _item(view, at)
-        value, at = _item(view, at)
-        digests.append((bytes(name).decode(), hashlib.blake2b(value, digest_size=16).hexdigest()))
-    # spt3g keeps the keys of a frame in no particular order.
-    return tuple(sorted(digests))
-
-
-def _item(view: memoryview, at: int) -> tuple[memoryview, int]:
-    (length,) = struct.unpack_from("<Q", view, at)
-    end = at + 8 + length
-    return view[at + 8 : end], end

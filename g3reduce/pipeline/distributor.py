@@ -11,8 +11,8 @@ from spt3g import core
 from spt3g.core.modconstruct import pipesegment_nodoc
 
 from ..errors import InputError, MismatchError, UsageError
-from ..g3files.spt3gfile import Span
-from ..g3files.spt3gframe import FileFrame
+from ..g3files.decoding import Span
+from ..g3files.fileframe import FileFrame
 from ..mpi import communicators, foreign, waiting
 from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
 from .arguments import check_functions, frame_types

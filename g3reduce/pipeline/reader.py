@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from ..errors import InputError, UsageError
+from ..g3files.decoding import frames_of
+from ..g3files.fileframe import SPT3G_ERRORS, FileFrame, first_line
 from ..g3files.names import check_files
-from ..g3files.spt3gfile import frames_of
-from ..g3files.spt3gframe import SPT3G_ERRORS, FileFrame, first_line
 from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter

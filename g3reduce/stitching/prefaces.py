@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 from spt3g import core
 
+from ..g3files.frames import digests_of
 from ..mpi import communicators, transfer
-from ..pipeline.blockhead import digests_of, join
+from ..pipeline.blockhead import join
 from ..pipeline.ledger import Unit, unit_of
 from ..pipeline.observations import name_of_observation
 

@@ -13,7 +13,7 @@ from spt3g import core, maps
 
 from g3reduce import InputError, MPIMapCoadder, UsageError, coadd_files
 from g3reduce.buffers import buffer
-from g3reduce.g3files import frames as g3frames
+from g3reduce.g3files import checksum
 from g3reduce.g3files.readonce import ReadOnce
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 from g3reduce.maps.mapfile import frames_of
@@ -116,7 +116,7 @@ def test_others_cannot_write_to_what_was_checked(tmp_path, monkeypatch, limits, 
     limits(small_frame=0)
     files = write_files(tmp_path, 3, kind, "polarized", map_ids=("90GHz",))
     expected = maps.coadd_map_files(files)
-    extend = g3frames.google_crc32c.extend
+    extend = checksum.google_crc32c.extend
 
     def spoil():
         for use in ("raw", "values", "checksum"):
@@ -140,7 +140,7 @@ def test_others_cannot_write_to_what_was_checked(tmp_path, monkeypatch, limits, 
                 os.waitpid(pid, 0)
             return state
 
-    monkeypatch.setattr(g3frames, "google_crc32c", Disturbed)
+    monkeypatch.setattr(checksum, "google_crc32c", Disturbed)
     assert_same_coadd(coadd_files(files), expected)
     assert Disturbed.calls
 

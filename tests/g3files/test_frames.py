@@ -16,7 +16,8 @@ from skies import map_frame
 from spt3g import core
 
 from g3reduce import InputError
-from g3reduce.g3files.frames import Blob, Checksum, Unrecognised, walk, write_frame
+from g3reduce.g3files.checksum import Checksum
+from g3reduce.g3files.frames import Blob, Unrecognised, walk, write_frame
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 
 relaxed = settings(deadline=None, max_examples=40)

@@ -24,10 +24,12 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, coadd_files
-from g3reduce.g3files import spt3gfile
+from g3reduce.g3files import decoding
 from g3reduce.g3files.archive import DENSE, INDEXED
-from g3reduce.g3files.frames import Checksum, Unrecognised, walk, write_frame
-from g3reduce.g3files.maps import PAIR, Content, filled, find_maps, hollow
+from g3reduce.g3files.checksum import Checksum
+from g3reduce.g3files.frames import Unrecognised, walk, write_frame
+from g3reduce.g3files.maps import PAIR, Content, filled, find_maps
+from g3reduce.g3files.outlines import hollow
 from g3reduce.g3files.runs import learn
 from g3reduce.g3files.source import MemoryBytes
 from g3reduce.maps.chunks import RunsChunk
@@ -375,11 +377,11 @@ def whole_blob(value):
 
 
 def assert_read_by_spt3g(files, caplog, monkeypatch, reason):
-    monkeypatch.setattr(spt3gfile, "_noted", set())
-    with caplog.at_level(logging.INFO, "g3reduce.g3files.spt3gfile"):
+    monkeypatch.setattr(decoding, "_noted", set())
+    with caplog.at_level(logging.INFO, "g3reduce.g3files.decoding"):
         mine = coadd_files(files)
     assert_same_coadd(mine, maps.coadd_map_files(files))
-    records = [record for record in caplog.records if record.name == spt3gfile.__name__]
+    records = [record for record in caplog.records if record.name == decoding.__name__]
     (text,) = (record.getMessage() for record in records)
     assert text.startswith(f"{files[0]}, frame 0 is read by spt3g, which takes longer: ")
     assert reason in text

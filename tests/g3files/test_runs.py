@@ -91,7 +91,7 @@ def test_what_is_learnt_is_what_is_written(case, step):
         assert len(layout.stretches.of_run) == len(found) + 1
         # Each part gives its values, and nothing is left out or there twice.
         values, position = [], 0
-        for part in layout.parts:
+        for part in layout.groups:
             assert part.begin == position
             assert part.nbytes <= step or part.last == part.first + 1
             raw = layout.raw_buffer(part)
@@ -111,7 +111,7 @@ def test_parts_may_begin_at_any_run(case, step, data):
     with in_steps_of(step):
         layout, _ = learnt(lines, archive(lines, offset, found, np.zeros(10**4)))
         first = data.draw(st.integers(0, len(found)))
-        parts = list(layout.parts_from(first))
+        parts = list(layout.groups_from(first))
         lengths = [length for _, length in found]
         runs_of_parts = [run for part in parts for run in range(part.first, part.last)]
         assert runs_of_parts == list(range(first, len(found)))
@@ -129,7 +129,7 @@ def test_other_runs_than_these_are_noticed(case, data):
     layout, _ = learnt(lines, archive(lines, offset, found, np.zeros(10**4)))
     if not found:
         return
-    part = data.draw(st.sampled_from(layout.parts))
+    part = data.draw(st.sampled_from(layout.groups))
     mine = np.frombuffer(archive(lines, offset, found, np.zeros(10**4))[32:], np.uint8)
     raw = layout.raw_buffer(part)
     raw[:] = mine[part.begin : part.begin + part.nbytes]

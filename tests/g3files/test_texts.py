@@ -8,7 +8,7 @@ from spt3g import core
 
 from g3reduce.g3files.frames import walk
 from g3reduce.g3files.source import MemoryBytes
-from g3reduce.g3files.texts import string_in, strings_in
+from g3reduce.g3files.values import string_in, strings_in
 
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=9)
 

@@ -16,9 +16,9 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, MismatchError, MPIFileReader, coadd_files
-from g3reduce.g3files.claims import _COUNTED, problem_of
 from g3reduce.g3files.frames import walk, write_frame
 from g3reduce.g3files.source import FileBytes, MemoryBytes
+from g3reduce.g3files.values import _COUNTED, problem_of
 
 SCAN, STATUS = int(core.G3FrameType.Scan), int(core.G3FrameType.InstrumentStatus)
 

@@ -44,7 +44,7 @@ def numbers_of(chunk):
         return np.arange(chunk.start, chunk.start + len(chunk.values))
     if isinstance(chunk, PointsChunk):
         return chunk.pixels
-    return chunk.layout.pixels(chunk.part)
+    return chunk.layout.pixels(chunk.group)
 
 
 def listed(skymap):

@@ -10,6 +10,7 @@ from spt3g import core
 
 from g3reduce import DuplicateError, InputError, MismatchError, UsageError, stitch_files
 from g3reduce.g3files import timestreams
+from g3reduce.g3files.archive import head_of
 
 OTHER = "OtherTimestreams"
 KEYS = {"flags": scans.FLAGS, "detector_flags": scans.DETECTOR_FLAGS}
@@ -143,7 +144,7 @@ def test_compressed_files_have_the_same_content(files, tmp_path, ending):
 
 def test_spt3g_writes_what_is_not_known_here(files, tmp_path, monkeypatch):
     stitch_files(files, tmp_path / "known.g3", **KEYS)
-    monkeypatch.setattr(timestreams, "_MAP_VERSION", 4)  # as of a newer one
+    monkeypatch.setattr(timestreams, "_HEAD", head_of("G3TimestreamMap", 4))  # as of a newer one
     stitch_files(files, tmp_path / "other.g3", **KEYS)
     assert (tmp_path / "other.g3").read_bytes() == (tmp_path / "known.g3").read_bytes()
 

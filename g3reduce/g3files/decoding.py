@@ -10,13 +10,14 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from ..errors import InputError
-from .claims import broken_values
+from .checksum import Checksum
 from .compressed import open_bytes
-from .frames import Checksum, RawFrame, Unrecognised, walk
+from .fileframe import SPT3G_ERRORS, FileFrame, first_line
+from .frames import RawFrame, Unrecognised, walk
 from .maps import MAP_KEYS
 from .names import is_stream
 from .source import Bytes, FileBytes, Stamp
-from .spt3gframe import SPT3G_ERRORS, FileFrame, first_line
+from .values import broken_values
 
 logger = logging.getLogger(__name__)
 

@@ -1,22 +1,28 @@
-"""Lengths in the archives of values, looked at before spt3g takes memory on their word.
+"""Values of a frame, looked at in their bytes before spt3g decodes them.
 
-An archive begins with the length and the name of its class. In strings, vectors and maps of spt3g
-the number of their items follows. Either may be any number in bytes that are broken under a right
-checksum, and spt3g would take so much memory. Lengths that stand deeper in an archive are left to
-it.
+A value is an archive: it begins with the length and the name of its class. In strings, vectors and
+maps of spt3g the number of their items follows, and each string has its length in front. spt3g
+believes all these numbers, and takes as much memory as they say. In bytes that are broken under a
+right checksum they may be any.
+
+Here they must fit into the size of the value. So strings may be read before the checksum of their
+frame is compared, and spt3g is not given what it would take too much memory for. Numbers that stand
+deeper in an archive are left to it.
 """
 
 from __future__ import annotations
 
 import struct
 
+from .archive import NEW, head_of
 from .frames import RawFrame
 from .source import MemoryBytes
 
-# Byte order, number of the class (its high bit: a name follows), length of that name; behind it
-# the number of the object and the versions of its class and of G3FrameObject; the number of items.
+# Byte order, number of the class, length of its name; after the name the number of the object and
+# the versions of its class and of G3FrameObject; the number of items, or the length of a string.
 _HEAD, _REST, _COUNT = struct.Struct("<BIQ"), struct.Struct("<III"), struct.Struct("<Q")
-_NEW, _VERSIONS = 0x80000000, (1, 1)
+_VERSIONS = (1, 1)
+_STRING, _STRINGS = head_of("G3String"), head_of("G3VectorString")
 _BEGINNING, _AHEAD = 96, 1024
 # Those of which each item takes a byte at least. Others, of integers, say first how wide these are.
 _COUNTED = frozenset(
@@ -31,6 +37,38 @@ _COUNTED = frozenset(
 )
 
 
+def string_in(blob: bytes) -> str | None:
+    """The text of a G3String; None if this is none."""
+    found = _strings(blob.removeprefix(_STRING), 1) if blob.startswith(_STRING) else None
+    return found[0] if found else None
+
+
+def strings_in(blob: bytes) -> list[str] | None:
+    """The texts of a G3VectorString; None if this is none."""
+    begin = len(_STRINGS) + _COUNT.size
+    if not blob.startswith(_STRINGS) or len(blob) < begin:
+        return None
+    (count,) = _COUNT.unpack_from(blob, len(_STRINGS))
+    return _strings(blob[begin:], count)
+
+
+def _strings(data: bytes, count: int) -> list[str] | None:
+    """So many strings with their lengths in front, and nothing else; None if they are not."""
+    if count > len(data) // _COUNT.size:
+        return None
+    texts, position = [], 0
+    for _ in range(count):
+        begin = position + _COUNT.size
+        if begin > len(data):
+            return None
+        position = begin + _COUNT.unpack_from(data, position)[0]
+        try:
+            texts.append(data[begin:position].decode())
+        except UnicodeDecodeError:  # which spt3g will tell
+            return None
+    return texts if position == len(data) else None
+
+
 def problem_of(head: bytes, size: int) -> str:
     """What cannot be in an archive of this size; empty if nothing is known against it.
 
@@ -43,7 +81,7 @@ def problem_of(head: bytes, size: int) -> str:
     if len(head) < _HEAD.size:
         return ""
     order, number, length = _HEAD.unpack_from(head)
-    if order != 1 or not number & _NEW:
+    if order != 1 or not number & NEW:
         return ""
     if length > size - _HEAD.size:
         return f"the name of its class should have {length} bytes"
