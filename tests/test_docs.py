@@ -39,7 +39,7 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md"])
+PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
 NEED_TOAST = ("toast.md", "mapmaking.md")
 EXAMPLES_SOON = [page for page in PAGES if page.name != "mapmaking.md"]  # which takes longest
 MAX_RANKS = 3  # whatever an example says
@@ -283,5 +283,30 @@ def test_the_picture_of_the_house_has_the_rows_of_its_rule():
     assert [set(rooms) for rooms in rows] == [row - {"__main__.py"} for row in ROWS[1:]]
 
 
-def test_the_changelog_is_of_this_version():
+def test_the_changelog_and_the_citation_are_of_this_version():
     assert f"\n## {g3reduce.__version__}" in (DOCS / "changelog.md").read_text()
+    assert f"\nversion: {g3reduce.__version__}\n" in (ROOT / "CITATION.cff").read_text()
+
+
+# Words in quotes that name a variable of the environment, by whose it is or by how it is used.
+OURS = re.compile(r"\bG3REDUCE_[A-Z_]*[A-Z]\b")
+OF_OTHERS = re.compile(
+    r'"((?:OMPI|PMI|PMIX|MV2|PALS|FLUX|SLURM|MPI|TOAST|OMP|NUMBA|MPI4PY)_[A-Z]\w+)"'
+    r'|environ(?:ment)?(?:\.\w+\(|\[)"(\w+)"'
+)
+
+
+def test_the_table_of_environment_variables_is_what_the_code_reads():
+    page = (DOCS / "environment.md").read_text()
+    tables = dict(re.findall(r"^## (.*)\n\n((?:.+\n|\n(?!#))*)", page, re.MULTILINE))
+    cells = {title: re.findall(r"^\| (`[^|]*)\|", text, re.M) for title, text in tables.items()}
+    named = {title: set(re.findall(r"`(\w+)`", " ".join(rows))) for title, rows in cells.items()}
+    package = "".join(path.read_text() for path in (ROOT / "g3reduce").rglob("*.py"))
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py"))
+    assert named["Of g3reduce"] == set(OURS.findall(package))
+    assert named["Of g3reduce"] | named["Of the tests"] == set(OURS.findall(package + tests))
+    read = {name for names in OF_OTHERS.findall(package) for name in names if name}
+    assert read <= named["Of launchers"] | named["Of other packages"]
+    assert named["Of launchers"] <= read
+    mentioned = "".join(path.read_text() for path in PAGES if path.name != "environment.md")
+    assert named["Of other packages"] - read <= set(re.findall(r"\b[A-Z]\w+\b", mentioned))
