@@ -58,8 +58,9 @@ def _kernels() -> list[str]:
 
 def _adding(kernels: str, bounds: dict[str, float], values: Any) -> Run:
     """Add a dense map as a coadder does, chunk by chunk, checks included."""
-    from g3reduce.arrays.arithmetic import Exact, Exactness
+    from g3reduce.arrays.arithmetic import Exact
     from g3reduce.arrays.blocks import Blocks
+    from g3reduce.arrays.exactness import Exactness
     from g3reduce.maps.chunks import dense_starts
 
     blocks, exact = Blocks(1, len(values), {}), Exact(Exactness(bounds), {})
@@ -71,7 +72,7 @@ def _adding(kernels: str, bounds: dict[str, float], values: Any) -> Run:
         with _using(kernels):
             for start in starts:
                 chunk = values[start : start + starts.step]
-                exact.add(blocks, "T", start, chunk, subtract=False, where="")
+                exact.add(blocks, "T", start, chunk, where="")
 
     return timed(work)
 

@@ -1,3 +1,3 @@
-from .arithmetic import Grid as Grid
 from .blocks import Blocks as Blocks
+from .exactness import Grid as Grid
 from .reduction import SUM as SUM

@@ -1,163 +1,95 @@
-"""How the values of a running sum are added: as floats, or so that their order does not matter.
+"""How numbers are added to planes: as they are, or so that their order does not matter.
 
-An arithmetic knows which planes of `Blocks` hold the sum of a map, and what a value adds to each.
-Which pixel stands where is not its business.
+An arithmetic knows which planes of `Blocks` hold the sums of one name (a map, or a kind of number
+of a state), and what a value adds to each. Which value belongs where is up to its users.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
-from ..errors import InputError, UsageError
-from . import exact, kernels
+from . import exact
 from .blocks import Blocks
 from .exact import Values
+from .exactness import Exactness, Grid
+from .reduction import SUM, Reduction
 
 logger = logging.getLogger(__name__)
 
-Term: TypeAlias = "tuple[NDArray[Any], NDArray[Any]]"
+Array: TypeAlias = NDArray[Any]
+Term: TypeAlias = "tuple[Array, Array]"
 
-# Limbs of the sums of a map: with a bound that the user gives, and without any.
-_BOUNDED, _UNBOUNDED = 2, 3
-
-
-@dataclass
-class Grid:
-    """The grid of an exact sum, of a map or of a state: what is needed to make its integers again.
-
-    Attributes
-    ----------
-    top : int
-        The power of two of the highest digit: see `g3reduce.arrays.exact`.
-    limbs : int
-        How many integers there are for each number.
-    addends : int
-        How many maps, or states, were added.
-    special : bool
-        Whether any of their values was not finite.
-    """
-
-    top: int
-    limbs: int
-    addends: int = 0
-    special: bool = False
-
-
-@dataclass(frozen=True)
-class Exactness:
-    """That sums are to be exact, and what is known of the values before they come.
-
-    Parameters
-    ----------
-    bounds : dict of str to float
-        The largest absolute value that is expected, by plane, or by the key of the frame, or, by
-        the name ``""``, for all planes that are not named.
-    told : set of str
-        Where it was told that a value is beyond its bound. Once for all sums of a module: a frame
-        with all its maps beyond the bound, in ten sums, is told of once.
-    """
-
-    bounds: Mapping[str, float] = field(default_factory=dict)
-    told: set[str] = field(default_factory=set, compare=False)
-
-    @classmethod
-    def of(
-        cls, reproducible: bool, absmax: float | Mapping[str, float] | None, keys: Iterable[str]
-    ) -> Exactness | None:
-        """What the arguments of a coadder ask for; None for plain sums.
-
-        Parameters
-        ----------
-        reproducible : bool
-        absmax : float, dict of str to float, or None
-        keys : iterable of str
-            The keys of frames that hold maps.
-
-        Raises
-        ------
-        UsageError
-            If they cannot be used, or the environment asks for kernels that cannot.
-        """
-        if reproducible:
-            kernels.check()
-        if absmax is None:
-            return cls() if reproducible else None
-        if not reproducible:
-            raise UsageError(
-                "absmax is given, but is of use with reproducible=True only: say that, too, or "
-                "leave it out."
-            )
-        bounds = dict(absmax) if isinstance(absmax, Mapping) else {"": absmax}
-        known = [*keys, *([] if isinstance(absmax, Mapping) else [""])]
-        for name, bound in bounds.items():
-            if not isinstance(name, str) or name.split(".")[0] not in known:
-                raise UsageError(
-                    f"absmax has a bound for {name!r}; expected a plane such as 'T' or 'Wpol.TT', "
-                    f"or one of {', '.join(key for key in known if key)}."
-                )
-            if isinstance(bound, bool) or not isinstance(bound, int | float | np.number):
-                raise UsageError(f"absmax is {bound!r}; expected a number.")
-            if not 0 < bound < math.inf:
-                raise UsageError(f"absmax is {bound!r}; expected a positive, finite number.")
-        return cls({name: float(bound) for name, bound in bounds.items()})
-
-    def bound_of(self, name: str) -> float | None:
-        """The bound for a plane, if there is one."""
-        for key in (name, name.split(".")[0], ""):
-            if key in self.bounds:
-                return self.bounds[key]
-        return None
-
-    def grid_of(self, name: str) -> Grid:
-        """The grid on which the sums of a plane begin.
-
-        Where a bound is given, its top fits that closely, so that two limbs reach far enough.
-        """
-        bound = self.bound_of(name)
-        if bound is None:
-            return Grid(exact.LOWEST, _UNBOUNDED)
-        closest = max(math.frexp(bound)[1] + 1, exact.LOWEST)
-        return Grid(closest, _BOUNDED)
+# Floats that are summed exactly at once: of small arrays many, because each takes several calls of
+# numpy; of large ones a stretch that stays in the cache, also as float64.
+_AT_ONCE = 2**15
 
 
 class Arithmetic(Protocol):
-    """A way of adding.
+    """A way of adding numbers of one kind.
 
     Attributes
     ----------
-    grids : dict of str to Grid
-        By plane, where sums are exact; else empty.
+    grids : mapping of str to Grid
+        By name, where sums are exact; else empty.
+    width : int
+        How many numbers of a plane one number is.
+    identity : number
+        What planes hold where nothing was added.
     """
 
     @property
-    def grids(self) -> dict[str, Grid]:
+    def grids(self) -> Mapping[str, Grid]:
+        """See above."""
+        ...
+
+    @property
+    def width(self) -> int:
+        """See above."""
+        ...
+
+    @property
+    def identity(self) -> Any:
         """See above."""
         ...
 
     def begin(self, blocks: Blocks, name: str) -> None:
-        """Hold what the sums of a map need."""
+        """Make planes for the sums of a name, filled as the blocks are."""
+        ...
+
+    def cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Array]]:
+        """The numbers of several arrays, one after the other, in pieces that `add` takes, and
+        where each piece begins."""
+        ...
+
+    def put(self, blocks: Blocks, name: str, start: int, values: Array, *, where: str) -> None:
+        """As `add`, where nothing was added so far."""
         ...
 
     def add(
-        self, blocks: Blocks, name: str, start: int, values: Values, *, subtract: bool, where: str
+        self,
+        blocks: Blocks,
+        name: str,
+        start: int,
+        values: Array,
+        *,
+        subtract: bool = False,
+        where: str,
     ) -> None:
-        """Add values to neighbouring places.
+        """Add values to neighbouring numbers.
 
         Parameters
         ----------
         blocks : Blocks
         name : str
-            The plane.
         start : int
-            The first place, counted over all rows.
-        values : float64 array, shape (n,)
+            The first position, counted over all rows.
+        values : float64 array, shape (n,), or as `cut` gives it
         subtract : bool
         where : str
             How messages name the frame.
@@ -174,26 +106,60 @@ class Arithmetic(Protocol):
         """Bring sums to the grids of all ranks."""
         ...
 
-    def settle(self, blocks: Blocks) -> None:
-        """Make ordinary planes of float64 of what was summed up."""
+    def to_numbers(self, planes: dict[str, Array], name: str) -> Array:
+        """The sums of a name as ordinary numbers. Its planes are taken out, and used up."""
         ...
 
 
 class Plain:
-    """Adding floats, each sum rounded; see `Arithmetic`."""
+    """Combining numbers as they are, in one plane for each name; see `Arithmetic`.
 
-    grids: dict[str, Grid] = {}  # noqa: RUF012 (never any)
+    Parameters
+    ----------
+    reduction : Reduction
+        An elementwise one. `terms`, and to subtract, are for sums.
+    dtype : dtype
+    """
+
+    grids: ClassVar[Mapping[str, Grid]] = {}
+    width = 1
+
+    def __init__(self, reduction: Reduction = SUM, dtype: DTypeLike = np.float64):
+        self._combine = reduction.combine
+        self._dtype = dtype
+        self.identity = reduction.identity_of(dtype)
 
     def begin(self, blocks: Blocks, name: str) -> None:
-        """One plane."""
-        blocks.add_plane(name, np.float64)
+        """See `Arithmetic`."""
+        blocks.add_plane(name, self._dtype)
+
+    def cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Array]]:
+        """Each array is a piece."""
+        start = 0
+        for array in arrays:
+            yield start, array
+            start += array.size
+
+    def put(self, blocks: Blocks, name: str, start: int, values: Array, *, where: str) -> None:
+        """A copy."""
+        stretch = _flat(blocks, name)[start : start + values.size]
+        stretch.reshape(values.shape)[...] = values
 
     def add(
-        self, blocks: Blocks, name: str, start: int, values: Values, *, subtract: bool, where: str
+        self,
+        blocks: Blocks,
+        name: str,
+        start: int,
+        values: Array,
+        *,
+        subtract: bool = False,
+        where: str,
     ) -> None:
         """In place."""
-        stretch: Any = _flat(blocks, name)[start : start + len(values)]
-        (np.subtract if subtract else np.add)(stretch, values, out=stretch)
+        stretch = _flat(blocks, name)[start : start + values.size]
+        if values.ndim != 1:
+            stretch = stretch.reshape(values.shape)
+        (np.subtract if subtract else self._combine)(stretch, values, out=stretch)
 
     def terms(
         self, blocks: Blocks, name: str, values: Values, *, subtract: bool, where: str
@@ -204,40 +170,74 @@ class Plain:
     def align(self, blocks: Blocks, grids: dict[str, Grid]) -> None:
         """Nothing to do."""
 
-    def settle(self, blocks: Blocks) -> None:
-        """Nothing to do."""
+    def to_numbers(self, planes: dict[str, Array], name: str) -> Array:
+        """The plane itself."""
+        return planes.pop(name)
 
 
 class Exact:
     """Adding integers on a grid, as `g3reduce.arrays.exact` has it; see `Arithmetic`.
 
-    Blocks hold planes of int64: for the map ``T`` the limbs ``T#0``, ``T#1``, ..., and ``T#n`` from
-    the first value on that is not finite. So ranks join them by the same sum as any others.
+    Blocks hold planes of int64: for the map ``T`` the limb arrays ``T#0``, ``T#1``, ..., and
+    ``T#n`` from the first value on that is not finite. So ranks join them by the same sum as any
+    others. A complex number is two floats.
 
     Parameters
     ----------
     exactness : Exactness
     grids : dict of str to Grid
         Those that there are; they are kept up to date.
+    dtype : dtype
+        Of the numbers that are added: float32, float64 or complex numbers of these.
     """
 
-    def __init__(self, exactness: Exactness, grids: dict[str, Grid]):
+    identity = 0
+
+    def __init__(self, exactness: Exactness, grids: dict[str, Grid], dtype: DTypeLike = np.float64):
         self.grids = grids
         self._exactness = exactness
+        self._dtype = np.dtype(dtype)
+        self.width = 2 if self._dtype.kind == "c" else 1
+        self._float = np.dtype(f"f{self._dtype.itemsize // self.width}")
 
     def begin(self, blocks: Blocks, name: str) -> None:
-        """The limbs."""
+        """One plane for each limb, and for the codes of what is not finite if there is any."""
         grid = self.grids.setdefault(name, self._exactness.grid_of(name))
-        for plane in planes_of(name, grid):
-            blocks.add_plane(plane, np.int64)
+        for limb in [*_limbs(name, grid), *([_special(name)] if grid.special else [])]:
+            blocks.add_plane(limb, np.int64)
+
+    def cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Values]]:
+        """Small arrays together, large ones in parts; as float64."""
+        start, size, waiting = 0, 0, []
+        for number, array in enumerate(arrays, 1):
+            waiting.append(np.ascontiguousarray(array, self._dtype).reshape(-1))
+            size += array.size * self.width
+            if size >= _AT_ONCE or number == len(arrays):
+                values = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+                values = values.view(self._float)
+                for begin in range(0, size, _AT_ONCE):
+                    stretch = values[begin : begin + _AT_ONCE]
+                    yield start + begin, stretch.astype(np.float64, copy=False)
+                start, size, waiting = start + size, 0, []
+
+    def put(self, blocks: Blocks, name: str, start: int, values: Values, *, where: str) -> None:
+        """Add them to zeros."""
+        self.add(blocks, name, start, values, where=where)
 
     def add(
-        self, blocks: Blocks, name: str, start: int, values: Values, *, subtract: bool, where: str
+        self,
+        blocks: Blocks,
+        name: str,
+        start: int,
+        values: Values,
+        *,
+        subtract: bool = False,
+        where: str,
     ) -> None:
-        """Block by block, all limbs at a time."""
+        """All limbs at a time, in steps that stay in the cache."""
         values, codes = self._make_fit(blocks, name, values, subtract, where)
         grid, place = self.grids[name], slice(start, start + len(values))
-        limbs = [_flat(blocks, plane)[place] for plane in _limbs(name, grid)]
+        limbs = [_flat(blocks, limb)[place] for limb in _limbs(name, grid)]
         exact.deposit(limbs, values, grid.top, subtract=subtract)
         if codes is not None:
             _flat(blocks, _special(name))[place] += codes
@@ -248,12 +248,11 @@ class Exact:
         """What is added to each limb."""
         values, codes = self._make_fit(blocks, name, values, subtract, where)
         grid = self.grids[name]
-        parts = exact.split(values, grid.top, grid.limbs)
+        planes, parts = _limbs(name, grid), exact.split(values, grid.top, grid.limbs)
         if codes is not None:  # they count, whatever the sign
+            planes.append(_special(name))
             parts.append(-codes if subtract else codes)
-        planes = [*_limbs(name, grid), *([] if codes is None else [_special(name)])]
-        flat = [_flat(blocks, plane) for plane in planes]
-        return list(zip(flat, parts, strict=True))
+        return [(_flat(blocks, plane), part) for plane, part in zip(planes, parts, strict=True)]
 
     def align(self, blocks: Blocks, grids: dict[str, Grid]) -> None:
         """Raise all tops to those of `grids`, and hold the same planes as other ranks."""
@@ -263,17 +262,14 @@ class Exact:
                 self._count_specials(blocks, name)
         self.grids = grids
 
-    def settle(self, blocks: Blocks) -> None:
-        """Round each sum, once."""
-        planes: dict[str, NDArray[Any]] = {}
-        for name, grid in self.grids.items():
-            shape = blocks.planes[_limbs(name, grid)[0]].shape
-            limbs: list[Any] = [_flat(blocks, plane) for plane in _limbs(name, grid)]
-            codes: Any = _flat(blocks, _special(name)) if grid.special else None
-            for plane in planes_of(name, grid):  # so that it is freed before the next is settled
-                del blocks.planes[plane]
-            planes[name] = exact.settle(limbs, grid.top, codes).reshape(shape)
-        blocks.planes.update(planes)
+    def to_numbers(self, planes: dict[str, Array], name: str) -> Array:
+        """Each sum, rounded once."""
+        grid = self.grids[name]
+        limbs = [planes.pop(limb) for limb in _limbs(name, grid)]
+        codes = planes.pop(_special(name)).reshape(-1) if grid.special else None
+        shape, flat = limbs[0].shape, [limb.reshape(-1) for limb in limbs]
+        floats = exact.to_floats(flat, grid.top, codes, self._float.type)
+        return floats.reshape(shape).view(self._dtype)
 
     def _make_fit(
         self, blocks: Blocks, name: str, values: Values, subtract: bool, where: str
@@ -286,11 +282,11 @@ class Exact:
             bound = exact.largest(values)
             self._count_specials(blocks, name)
         expected = self._exactness.bound_of(name)
-        if expected is not None and bound > expected and not self._exactness.told:
-            self._exactness.told.add(where)
+        if expected is not None and bound > expected and not self._exactness.warned:
+            self._exactness.warned.add(where)
             logger.warning(
                 "%s: %s has a value of %g, beyond the bound that absmax gives (%g). The sums stay "
-                "reproducible, but may be less precise. (Further values are not told of.)",
+                "reproducible, but may be less precise. (There is no warning of further values.)",
                 *(where, name, bound, expected),
             )
         if not exact.fits(bound, self.grids[name].top):
@@ -313,50 +309,12 @@ class Exact:
             blocks.add_plane(_special(name), np.int64)
 
 
-def refuse_more(what: str, addends: int, where: str) -> None:
-    """Refuse as many addends as would overflow.
-
-    Parameters
-    ----------
-    what : str
-        How messages name them, such as ``"maps T"``.
-    addends : int
-    where : str
-        With which frame there are as many.
-
-    Raises
-    ------
-    InputError
-        Before anything wrong is summed.
-    """
-    if addends > exact.MOST_ADDENDS:
-        raise InputError(
-            f"{where}: {addends} {what} are too many to be summed with reproducible=True, "
-            f"which can take {exact.MOST_ADDENDS}. Sum groups of them first, and then their sums."
-        )
-
-
-def join_grids(grids: list[Grid]) -> Grid:
-    """The grid on which sums of all these can be joined; their order does not matter."""
-    return Grid(
-        top=max(grid.top for grid in grids),
-        limbs=grids[0].limbs,
-        addends=sum(grid.addends for grid in grids),
-        special=any(grid.special for grid in grids),
-    )
-
-
 def _limbs(name: str, grid: Grid) -> list[str]:
     return [f"{name}#{number}" for number in range(grid.limbs)]
 
 
 def _special(name: str) -> str:
     return f"{name}#n"
-
-
-def planes_of(name: str, grid: Grid) -> list[str]:
-    """The planes that hold exact sums: their limbs, and then the codes if any are special."""
-    return [*_limbs(name, grid), *([_special(name)] if grid.special else [])]
 
 
 def _flat(blocks: Blocks, plane: str) -> NDArray[Any]:

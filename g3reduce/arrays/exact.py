@@ -134,7 +134,7 @@ def raised(limbs: Sequence[Limb], steps: int) -> list[Limb]:
     return [*dropped, *kept]
 
 
-def settle(
+def to_floats(
     limbs: Sequence[Limb],
     top: int,
     special: Limb | None = None,

@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 from spt3g import core
 
 from .. import strategies
-from ..arrays.arithmetic import Exactness
+from ..arrays.exactness import Exactness
 from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe

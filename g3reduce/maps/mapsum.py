@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.arithmetic import Arithmetic, Exact, Exactness, Plain, refuse_more
+from ..arrays.arithmetic import Arithmetic, Exact, Plain
 from ..arrays.blocks import Blocks
+from ..arrays.exactness import Exactness, refuse_more
 from ..arrays.memory import PRIVATE, Memory
 from ..arrays.reduction import SUM
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
@@ -226,7 +227,10 @@ class MapSum:
 
     def settle(self) -> None:
         """Make ordinary sums of exact ones, after all were joined. To be called once."""
-        self._arithmetic.settle(self.blocks)
+        planes = self.blocks.planes
+        self.blocks.planes = {
+            name: self._arithmetic.to_numbers(planes, name) for name in sorted(self.summary.stubs)
+        }
 
     @property
     def storable(self) -> bool:

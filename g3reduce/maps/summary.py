@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.arithmetic import Grid, join_grids, refuse_more
+from ..arrays.exactness import Grid, join_grids, refuse_more
 from .agreement import Parts, unset_differences
 from .numbering import ByPixel, Key, Whole
 from .pixels import fuller, is_flat

@@ -5,7 +5,7 @@ from .counts import maximum as maximum
 from .counts import minimum as minimum
 from .counts import quantiles as quantiles
 from .counts import total as total
-from .elements import Part as Part
+from .elements import ArrayShard as ArrayShard
 from .moments import ChiSquare as ChiSquare
 from .moments import Covariance as Covariance
 from .moments import MeanVariance as MeanVariance

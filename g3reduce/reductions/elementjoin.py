@@ -12,12 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .. import strategies
-from ..arrays.arithmetic import join_grids
 from ..arrays.blocks import Blocks
+from ..arrays.exactness import join_grids
 from ..arrays.memory import SMALLEST
 from ..mpi.communicators import Comm
-from .elements import Elements, Part, Whereabouts
-from .held import DType, Held, Limbs, Manner, row_length
+from .elements import ArrayShard, Elements, GroupSummary
+from .held import DType, ElementwiseRules, Held, row_length
 from .states import Array, Structure, array_leaves, put_together
 
 
@@ -39,7 +39,7 @@ class _Batch(NamedTuple):
         return [slice(end - count, end) for end, count in zip(ends, counts, strict=True)]
 
 
-def _batches(common: Mapping[Hashable, Whereabouts]) -> Iterator[_Batch]:
+def _batches(common: Mapping[Hashable, GroupSummary]) -> Iterator[_Batch]:
     """All groups in an order that is the same on all ranks: large ones alone."""
     small: dict[DType, _Batch] = {}
     for key, told in common.items():
@@ -56,8 +56,8 @@ def _batches(common: Mapping[Hashable, Whereabouts]) -> Iterator[_Batch]:
 def join_elements(
     comm: Comm,
     mine: dict[Hashable, Elements],
-    common: Mapping[Hashable, Whereabouts],
-    manner: Manner,
+    common: Mapping[Hashable, GroupSummary],
+    rules: ElementwiseRules,
     strategy: str,
     *,
     result: str,
@@ -70,26 +70,25 @@ def join_elements(
     comm : communicator
     mine : dict of key to Elements
         What this rank holds. Its arrays are used up.
-    common : dict of key to Whereabouts
+    common : dict of key to GroupSummary
         What `in_common` gives for each group that there is, in the same order on all ranks.
-    manner, strategy, result, root
+    rules, strategy, result, root
 
     Returns
     -------
     states : dict of key to object, or None
-        On the ranks that get the result; with ``result="sharded"`` they have a `Part` in the place
-        of each array.
+        On the ranks that get the result; with ``result="sharded"`` they have an `ArrayShard`
+        in the place of each array.
     statistics : Statistics
     """
     flat: dict[Hashable, dict[DType, Any]] = {key: {} for key in common}
     done = []
     for batch in _batches(common):
         dtype = batch.dtype
-        blocks = _blocks_of(batch, mine, common, manner)
         there, statistics = strategies.reduce(
             comm,
-            blocks,
-            replace(manner.reduction, identity=manner.identity(dtype)),
+            _blocks_of(batch, mine, common, rules),
+            replace(rules.reduction, identity=rules.arithmetic(dtype).identity),
             strategy,
             result=result,
             root=root,
@@ -102,10 +101,11 @@ def join_elements(
             if result == "sharded":
                 here = slice(*np.searchsorted(there.rows, (rows.start, rows.stop)).tolist())
             planes = {name: plane[here].reshape(-1) for name, plane in there.planes.items()}
-            values = manner.settle(planes, dtype, common[key].grids.get(dtype))
+            arithmetic = rules.arithmetic(dtype, common[key].grids.get(dtype))
+            values = arithmetic.to_numbers(planes, rules.name)
             if result == "sharded":
                 numbers = there.rows[here] - rows.start
-                flat[key][dtype] = _share(numbers, batch.length, values, size)
+                flat[key][dtype] = _shard(numbers, batch.length, values, size)
             else:
                 flat[key][dtype] = values
     if not done:
@@ -113,52 +113,55 @@ def join_elements(
     whole = functools.reduce(operator.add, done)
     if result == "root" and comm.rank != root:
         return None, whole
-    unpack = _parts if result == "sharded" else _wholes
+    unpack = _shards if result == "sharded" else _wholes
     return {key: unpack(told.structure, flat[key]) for key, told in common.items()}, whole
 
 
 def _blocks_of(
     batch: _Batch,
     mine: Mapping[Hashable, Elements],
-    common: Mapping[Hashable, Whereabouts],
-    manner: Manner,
+    common: Mapping[Hashable, GroupSummary],
+    rules: ElementwiseRules,
 ) -> Blocks:
     """What this rank holds of a batch, in planes that are the same on all ranks."""
-    dtype, rows, width = batch.dtype, batch.rows(), manner.width(batch.dtype)
-    length = batch.length * width
-    exact = manner.sums_exactly(dtype)
-    grid = join_grids([common[key].grids[dtype] for key in batch.keys]) if exact else None
-    held: list[tuple[Held, slice, int]] = []
-    for key, at, size in zip(batch.keys, rows, batch.sizes, strict=True):
-        if key not in mine:
-            continue
-        here = mine[key].held[dtype]
-        if isinstance(here, Limbs):
-            here.align(common[key].grids[dtype])
-        held.append((here, at, size * width))
-    dtypes, fill = manner.planes(dtype, grid), manner.identity(dtype)
-    blocks = Blocks(rows[-1].stop, length, dtypes, fill=fill, memory=manner.memory)
-    if len(batch.keys) == 1 and held:
-        whole = {name: plane.reshape(-1, length) for name, plane in held[0][0].planes.items()}
-        blocks.replace(np.arange(blocks.n_rows), whole)
-        return blocks
-    blocks.insert(
-        np.concatenate([np.arange(0), *(np.arange(at.start, at.stop) for _, at, _ in held)])
+    dtype, rows = batch.dtype, batch.rows()
+    grids = [common[key].grids.get(dtype) for key in batch.keys]
+    exact = [grid for grid in grids if grid is not None]
+    arithmetic = rules.arithmetic(dtype, join_grids(exact) if exact else None)
+    blocks = Blocks(
+        rows[-1].stop,
+        batch.length * arithmetic.width,
+        {},
+        fill=arithmetic.identity,
+        memory=rules.memory,
     )
+    arithmetic.begin(blocks, rules.name)
+    held: list[tuple[Held, slice, int]] = []
+    for key, at, size, grid in zip(batch.keys, rows, batch.sizes, grids, strict=True):
+        if key in mine:
+            here = mine[key].held[dtype]
+            here.align(grid)
+            held.append((here, at, size * arithmetic.width))
+    if len(batch.keys) == 1 and held:
+        whole = held[0][0].blocks
+        blocks.replace(whole.rows, whole.planes)
+        return blocks
+    numbers = [np.arange(at.start, at.stop) for _, at, _ in held]
+    blocks.insert(np.concatenate([np.arange(0), *numbers]))
     begin = 0
-    for elements, at, size in held:
+    for here, at, size in held:
         end = begin + at.stop - at.start
-        for name, plane in elements.planes.items():
-            blocks.planes[name][begin:end].reshape(-1)[:size] = plane[:size]
+        for name, plane in here.blocks.planes.items():
+            blocks.planes[name][begin:end].reshape(-1)[:size] = plane.reshape(-1)[:size]
         begin = end
     return blocks
 
 
-def _share(rows: Array, length: int, values: Array, size: int) -> Part:
+def _shard(rows: Array, length: int, values: Array, size: int) -> ArrayShard:
     """What is here of the elements of a group: values of these of its rows."""
     indices = (rows[:, None] * length + np.arange(length)).reshape(-1)
     inside = indices < size
-    return Part(indices[inside], values[inside], (size,))
+    return ArrayShard(indices[inside], values[inside], (size,))
 
 
 def _wholes(structure: Structure, flat: Mapping[DType, Array]) -> Any:
@@ -166,15 +169,16 @@ def _wholes(structure: Structure, flat: Mapping[DType, Array]) -> Any:
     return put_together(structure, views(structure, empty | dict(flat)))
 
 
-def _parts(structure: Structure, flat: Mapping[DType, Part]) -> Any:
+def _shards(structure: Structure, flat: Mapping[DType, ArrayShard]) -> Any:
     at = dict.fromkeys(sizes_of(structure), 0)
     parts: list[Any] = []
     for leaf in array_leaves(structure):
         begin, at[leaf.dtype] = at[leaf.dtype], at[leaf.dtype] + prod(leaf.shape)
-        nothing = Part(np.empty(0, np.int64), np.empty(0, leaf.dtype), (0,))
-        share = flat.get(leaf.dtype, nothing)
-        first, last = np.searchsorted(share.indices, (begin, at[leaf.dtype]))
-        parts.append(Part(share.indices[first:last] - begin, share.values[first:last], leaf.shape))
+        nothing = ArrayShard(np.empty(0, np.int64), np.empty(0, leaf.dtype), (0,))
+        shard = flat.get(leaf.dtype, nothing)
+        first, last = np.searchsorted(shard.indices, (begin, at[leaf.dtype]))
+        indices = shard.indices[first:last] - begin
+        parts.append(ArrayShard(indices, shard.values[first:last], leaf.shape))
     return put_together(structure, parts, number=lambda part: part)
 
 

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from ..arrays.arithmetic import Grid, join_grids, refuse_more
+from ..arrays.exactness import Grid, join_grids, refuse_more
 from ..arrays.reduction import Reduction
 from ..errors import MismatchError
-from .held import DType, Manner
+from .held import DType, ElementwiseRules, Held
 from .states import Array, ArrayLeaf, Structure, array_leaves, leaves_of, take_apart
 
 T = TypeVar("T")
 
 
-class Part(NamedTuple):
-    """The share that a rank holds of an array after ``result="sharded"``.
+class ArrayShard(NamedTuple):
+    """The part of an array that a rank owns after ``result="sharded"``.
 
     Attributes
     ----------
@@ -39,8 +39,8 @@ class Part(NamedTuple):
     shape: tuple[int, ...]
 
 
-class Whereabouts(NamedTuple):
-    """What the other ranks are told of a group.
+class GroupSummary(NamedTuple):
+    """What a rank sends to the others about a group, before the group is joined.
 
     Attributes
     ----------
@@ -61,7 +61,7 @@ class Elements:
 
     Parameters
     ----------
-    manner : Manner
+    rules : ElementwiseRules
         How it is combined, and where its arrays are to lie.
     state : object
         That of the first frame. It is copied.
@@ -69,21 +69,21 @@ class Elements:
         How messages name that frame.
     """
 
-    def __init__(self, manner: Manner, state: Any, where: str):
-        self._manner, self._where = manner, where
+    def __init__(self, rules: ElementwiseRules, state: Any, where: str):
+        self._rules, self._where = rules, where
         self._structure, arrays = take_apart(state, elementwise=True)
-        _require_numbers(manner, self._structure, where)
+        _require_numbers(rules, self._structure, where)
         leaves = _by_dtype(self._structure, array_leaves(self._structure))
-        self.held = {dtype: manner.hold(dtype, those) for dtype, those in leaves.items()}
+        self.held = {dtype: Held(rules, dtype, those) for dtype, those in leaves.items()}
         with np.errstate(invalid="ignore", over="ignore"):
             for dtype, those in self._prepared(arrays, where).items():
                 self.held[dtype].begin(those, where)
 
     @property
-    def told(self) -> Whereabouts:
-        """What the other ranks are told."""
+    def summary(self) -> GroupSummary:
+        """The summary of this rank's group, for the other ranks."""
         grids = {dtype: held.grid for dtype, held in self.held.items() if held.grid is not None}
-        return Whereabouts(self._structure, self._where, grids)
+        return GroupSummary(self._structure, self._where, grids)
 
     def combine(self, state: Any, where: str) -> None:
         """Combine with the state of another frame.
@@ -97,14 +97,14 @@ class Elements:
         """
         structure, arrays = take_apart(state, elementwise=True)
         if structure != self._structure:
-            _require_numbers(self._manner, structure, where)
-            raise mismatch(self._manner.reduction, self.told, Whereabouts(structure, where, {}))
+            _require_numbers(self._rules, structure, where)
+            raise mismatch(self._rules.reduction, self.summary, GroupSummary(structure, where, {}))
         with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
             for dtype, those in self._prepared(arrays, where).items():
                 self.held[dtype].combine(those, where)
 
     def _prepared(self, arrays: list[Array], where: str) -> dict[DType, list[Array]]:
-        return _by_dtype(self._structure, self._manner.prepare(arrays, where))
+        return _by_dtype(self._structure, self._rules.prepare(arrays, where))
 
 
 def _by_dtype(structure: Structure, things: Sequence[T]) -> dict[DType, list[T]]:
@@ -115,7 +115,7 @@ def _by_dtype(structure: Structure, things: Sequence[T]) -> dict[DType, list[T]]
     return found
 
 
-def mismatch(reduction: Reduction, first: Whereabouts, second: Whereabouts) -> MismatchError:
+def mismatch(reduction: Reduction, first: GroupSummary, second: GroupSummary) -> MismatchError:
     """The error that two states cannot be combined."""
     return MismatchError(
         f"The reduction {reduction.name!r} cannot combine {first.structure} (from {first.where}) "
@@ -124,8 +124,8 @@ def mismatch(reduction: Reduction, first: Whereabouts, second: Whereabouts) -> M
     )
 
 
-def in_common(manner: Manner, told: Sequence[Whereabouts]) -> Whereabouts:
-    """What the states of all ranks, of which each has told, are together.
+def join_summaries(rules: ElementwiseRules, summaries: Sequence[GroupSummary]) -> GroupSummary:
+    """The summary of a group on all ranks together.
 
     Raises
     ------
@@ -134,21 +134,23 @@ def in_common(manner: Manner, told: Sequence[Whereabouts]) -> Whereabouts:
     InputError
         If they are more than can be summed exactly.
     """
-    first, *others = told
+    first, *others = summaries
     for theirs in others:
         if theirs.structure != first.structure:
-            raise mismatch(manner.reduction, first, theirs)
-    grids = {dtype: join_grids([theirs.grids[dtype] for theirs in told]) for dtype in first.grids}
+            raise mismatch(rules.reduction, first, theirs)
+    grids = {
+        dtype: join_grids([theirs.grids[dtype] for theirs in summaries]) for dtype in first.grids
+    }
     for grid in grids.values():
         refuse_more("states", grid.addends, "All ranks together")
     return first._replace(grids=grids)
 
 
-def _require_numbers(manner: Manner, structure: Structure, where: str) -> None:
-    reduction = manner.reduction
+def _require_numbers(rules: ElementwiseRules, structure: Structure, where: str) -> None:
+    reduction = rules.reduction
     for leaf in leaves_of(structure):
         if isinstance(leaf, ArrayLeaf) and reduction.takes(leaf.dtype):
-            manner.require(leaf.dtype, where)
+            rules.require(leaf.dtype, where)
             continue
         raise MismatchError(
             f"extract of the reduction {reduction.name!r} returned {leaf} (from {where}); the "

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its maps
 
 from .. import strategies
-from ..arrays.arithmetic import Exactness, Grid
+from ..arrays.exactness import Exactness, Grid
 from ..arrays.reduction import Reduction
 from ..errors import ReductionError, UsageError, text_of
 from ..mpi import communicators
@@ -33,8 +33,8 @@ from ..pipeline.userfunctions import UserFunctions
 from ..strategies.nodes import memory_for
 from ..strategies.registry import check_strategy
 from .elementjoin import join_elements
-from .elements import Elements, Whereabouts, in_common
-from .held import Manner, exactness_of
+from .elements import Elements, GroupSummary, join_summaries
+from .held import ElementwiseRules, exactness_of
 from .wholes import check_whole, join_whole
 
 logger = logging.getLogger(__name__)
@@ -47,14 +47,14 @@ class _Told(NamedTuple):
     ----------
     places : dict of key to tuple
         Where the first frame of each group stands in the order of input.
-    whereabouts : dict of key to Whereabouts
+    whereabouts : dict of key to GroupSummary
         Of each group, if the reduction is elementwise.
     entries : list of Entry
         The frames that took part.
     """
 
     places: dict[Hashable, tuple[int, int]]
-    whereabouts: dict[Hashable, Whereabouts]
+    whereabouts: dict[Hashable, GroupSummary]
     entries: list[Entry]
 
 
@@ -89,7 +89,7 @@ class MPIReducer:
         ``"gather"``.
     result : {"root", "all", "sharded"}
         Which ranks get the result. Sharded, for elementwise reductions: each rank gets a share of
-        the elements, which is not finalized: arrays are `g3reduce.reductions.Part`.
+        the elements, which is not finalized: arrays are `g3reduce.reductions.ArrayShard`.
     root : int
         The rank that gets it with ``result="root"``.
     on_duplicate : {"error", "sum"}
@@ -161,7 +161,7 @@ class MPIReducer:
             }
 
         self._root, exactness = agreed_arguments(self._comm, "The arguments of MPIReducer", check)
-        self._manner = Manner(reduction, memory_for(self._comm), exactness)
+        self._rules = ElementwiseRules(reduction, memory_for(self._comm), exactness)
         self._functions = UserFunctions(
             f"the reduction {reduction.name!r}", describe_rank(self._comm)
         )
@@ -258,7 +258,7 @@ class MPIReducer:
             self._groups[key].combine(state, where)
         else:
             where += describe_rank(self._comm)
-            self._groups[key] = Elements(self._manner, state, where)
+            self._groups[key] = Elements(self._rules, state, where)
 
     def finish(self) -> Any:
         """Join what all ranks have; what happens at the end of processing. Collective.
@@ -286,7 +286,7 @@ class MPIReducer:
     def _tell_all(self) -> list[_Told]:
         """What all ranks have, by rank. Collective."""
         whereabouts = {
-            key: group.told for key, group in self._groups.items() if isinstance(group, Elements)
+            key: group.summary for key, group in self._groups.items() if isinstance(group, Elements)
         }
         told = _Told(self._places, whereabouts, self._ledger.entries)
         if self._comm.size == 1:
@@ -304,18 +304,18 @@ class MPIReducer:
         everywhere = self._comm.allgather(collectively(self._comm, packed))
         return collectively(self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere])
 
-    def _plan(self, everywhere: list[_Told]) -> tuple[list[Hashable], dict[Hashable, Whereabouts]]:
+    def _plan(self, everywhere: list[_Told]) -> tuple[list[Hashable], dict[Hashable, GroupSummary]]:
         """The groups of all ranks, in their order, and what they are together if that is done
         element by element. All ranks come to the same conclusion."""
         merge([Ledger(told.entries) for told in everywhere], once=self._once)
         places: dict[Hashable, tuple[int, int]] = {}
-        groups: dict[Hashable, list[Whereabouts]] = {}
+        groups: dict[Hashable, list[GroupSummary]] = {}
         for told in everywhere:
             for key, place in told.places.items():
                 places[key] = min(place, places.get(key, place))
             for key, theirs in told.whereabouts.items():
                 groups.setdefault(key, []).append(theirs)
-        common = {key: in_common(self._manner, those) for key, those in groups.items()}
+        common = {key: join_summaries(self._rules, those) for key, those in groups.items()}
         if not places and self._comm.rank == self._root:
             logger.warning(
                 "MPIReducer: no frame on any rank took part in %r.", self._reduction.name
@@ -323,7 +323,7 @@ class MPIReducer:
         keys = sorted(places, key=lambda key: (places[key], repr(key)))
         return keys, {key: common[key] for key in keys if key in common}
 
-    def _join_elements(self, common: dict[Hashable, Whereabouts]) -> Any:
+    def _join_elements(self, common: dict[Hashable, GroupSummary]) -> Any:
         self._grids = {
             key: {str(dtype): grid for dtype, grid in told.grids.items()}
             for key, told in common.items()
@@ -332,7 +332,7 @@ class MPIReducer:
             self._comm,
             self._groups,
             common,
-            self._manner,
+            self._rules,
             self._strategy,
             result=self._result,
             root=self._root,

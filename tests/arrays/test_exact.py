@@ -67,9 +67,9 @@ class Sum:
         shift = 2**exact.WIDTH
         return sum(d * shift**i for i, d in enumerate(reversed(digits))) * self.quantum
 
-    def settled(self):
+    def as_float(self):
         limbs = [limb.copy() for limb in self.limbs]
-        return float(exact.settle(limbs, self.top, self.codes)[0])
+        return float(exact.to_floats(limbs, self.top, self.codes)[0])
 
 
 def serial(values, n_limbs, like=0):
@@ -93,7 +93,7 @@ def in_any_tree(values, n_limbs, like, rng):
 
 def check_order_does_not_matter(values, n_limbs, like, rng):
     one, other = serial(values, n_limbs, like), in_any_tree(values, n_limbs, like, rng)
-    assert bits(one.settled()) == bits(other.settled())
+    assert bits(one.as_float()) == bits(other.as_float())
     assert one.top == other.top
 
 
@@ -101,15 +101,15 @@ def check_value(values, n_limbs, like):
     total = serial(values, n_limbs, like)
     true = sum(map(Fraction, values))
     assert abs(total.stands_for - true) <= len(values) * total.quantum / 2
-    assert bits(total.settled()) == bits(nearest_float(total.stands_for))
+    assert bits(total.as_float()) == bits(nearest_float(total.stands_for))
 
 
 def check_large_values_that_cancel(n_limbs=3):
     """Many large values on one grid, so that limbs are as full as they get, and one small one."""
     values = [2.0**40 - 1] * 5 + [1.0 / 3] + [-(2.0**40) + 1] * 5
     total = serial(values, n_limbs)
-    assert bits(total.settled()) == bits(nearest_float(total.stands_for))
-    assert abs(Fraction(total.settled()) - Fraction(1.0 / 3)) <= total.quantum
+    assert bits(total.as_float()) == bits(nearest_float(total.stands_for))
+    assert abs(Fraction(total.as_float()) - Fraction(1.0 / 3)) <= total.quantum
 
 
 def check_rounding(limbs, top):
@@ -185,7 +185,7 @@ def test_arrays_longer_than_a_block_are_summed_as_their_elements():
     for sign in (1, 1, -1):
         exact.deposit(limbs, values, top, subtract=sign < 0)
     # No bit of these is below the quantum.
-    np.testing.assert_array_equal(exact.settle(limbs, top), values)
+    np.testing.assert_array_equal(exact.to_floats(limbs, top), values)
 
 
 @settings(deadline=None)
@@ -208,7 +208,7 @@ def test_limbs_are_rounded_as_the_rational_number_that_they_stand_for(first, oth
 @given(st.lists(special, min_size=1), st.booleans())
 def test_values_that_are_not_finite_are_counted(values, subtract):
     codes = sum(exact.specials(np.array([x]), subtract=subtract) for x in values)
-    found = exact.settle([np.zeros(1, np.int64)] * 2, 0, codes)[0]
+    found = exact.to_floats([np.zeros(1, np.int64)] * 2, 0, codes)[0]
     with np.errstate(invalid="ignore"):
         expected = np.sum(-np.array(values) if subtract else values)
     np.testing.assert_equal(found, expected)
@@ -225,7 +225,7 @@ def test_as_many_values_as_are_allowed_do_not_overflow():
     for value in (math.nan, math.inf, -math.inf):
         codes = exact.specials(np.array([value])) * most
         assert codes[0] > 0
-        np.testing.assert_equal(exact.settle([np.zeros(1, np.int64)] * 2, 0, codes)[0], value)
+        np.testing.assert_equal(exact.to_floats([np.zeros(1, np.int64)] * 2, 0, codes)[0], value)
 
 
 def test_the_grid_of_the_largest_numbers_does_not_overflow():

@@ -11,7 +11,7 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce.arrays.arithmetic import Exactness
+from g3reduce.arrays.exactness import Exactness
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 

@@ -126,7 +126,7 @@ def assert_parts(comm, parts, expected):
     found = []
 
     def visit(value):
-        if isinstance(value, elements.Part):
+        if isinstance(value, elements.ArrayShard):
             found.append(value)
         elif isinstance(value, dict):
             list(map(visit, value.values()))

@@ -18,8 +18,8 @@ from test_reducer import numbers, reducer_of, result_of, scan
 
 import g3reduce
 from g3reduce import Reduction, reductions
-from g3reduce.arrays import SUM
-from g3reduce.arrays.arithmetic import Exactness
+from g3reduce.arrays import SUM, arithmetic
+from g3reduce.arrays.exactness import Exactness
 from g3reduce.reductions import elements, held
 from g3reduce.reductions.states import array_leaves, put_together
 
@@ -31,7 +31,7 @@ singles = st.one_of(
 )
 
 
-def joined(manner, states, ranks, rng):
+def joined(rules, states, ranks, rng):
     """What simulated ranks have together, each of which has some of the states, in any tree."""
     there = {}
     for state in rng.sample(states, len(states)):
@@ -39,21 +39,21 @@ def joined(manner, states, ranks, rng):
         if rank in there:
             there[rank].combine(state, "a frame")
         else:
-            there[rank] = elements.Elements(manner, state, "a frame")
-    common = elements.in_common(manner, [mine.told for mine in there.values()])
+            there[rank] = elements.Elements(rules, state, "a frame")
+    common = elements.join_summaries(rules, [mine.summary for mine in there.values()])
     found = {}
     for dtype in next(iter(there.values())).held:
         sums = [mine.held[dtype] for mine in there.values()]
         for one in sums:
-            if isinstance(one, held.Limbs):
-                one.align(common.grids[dtype])
-        sums = [dict(one.planes) for one in sums]
+            one.align(common.grids.get(dtype))
+        sums = [dict(one.blocks.planes) for one in sums]
         while len(sums) > 1:
             rng.shuffle(sums)
             one, other = sums.pop(), sums.pop()
             assert one.keys() == other.keys()
             sums.append({name: one[name] + other[name] for name in one})
-        found[dtype] = manner.settle(sums[0], dtype, common.grids.get(dtype))
+        how = rules.arithmetic(dtype, common.grids.get(dtype))
+        found[dtype] = how.to_numbers(sums[0], rules.name).reshape(-1)
     arrays, at = [], dict.fromkeys(found, 0)
     for leaf in array_leaves(common.structure):
         begin, at[leaf.dtype] = at[leaf.dtype], at[leaf.dtype] + math.prod(leaf.shape)
@@ -62,7 +62,7 @@ def joined(manner, states, ranks, rng):
 
 
 def exactly(absmax=None, reduction=SUM):
-    return held.Manner(reduction, exactness=Exactness.of(True, absmax, ()))
+    return held.ElementwiseRules(reduction, exactness=Exactness.of(True, absmax, ()))
 
 
 def same(a, b):
@@ -152,12 +152,14 @@ def test_single_precision_is_rounded_once(values, rng):
     frames = [
         np.array([value], "f4") for value in (rng.sample(values, len(values)) if rng else values)
     ]
-    manner, parts = exactly(), list(frames)
-    found = elements.Elements(manner, parts.pop(), "a frame")
+    rules, parts = exactly(), list(frames)
+    found = elements.Elements(rules, parts.pop(), "a frame")
     for part in parts:
         found.combine(part, "a frame")
-    grid = found.told.grids[np.dtype("f4")]
-    (value,) = manner.settle(found.held[np.dtype("f4")].planes, np.dtype("f4"), grid)[:1]
+    grid = found.summary.grids[np.dtype("f4")]
+    how = rules.arithmetic(np.dtype("f4"), grid)
+    planes = dict(found.held[np.dtype("f4")].blocks.planes)
+    value = how.to_numbers(planes, rules.name).reshape(-1)[0]
     quantum = Fraction(2) ** (grid.top - 126)
     kept = sum(round(Fraction(x) / quantum) for x in values) * quantum
     if all((Fraction(x) / quantum).denominator == 1 for x in values):
@@ -193,7 +195,7 @@ def test_all_layouts_of_arrays_are_summed_as_they_are(result):
 
 
 def test_many_small_arrays_are_each_in_their_place(monkeypatch):
-    monkeypatch.setattr(held, "_AT_ONCE", 7)
+    monkeypatch.setattr(arithmetic, "_AT_ONCE", 7)
     state = {i: np.arange(float(i)) + 1j * i for i in range(9)}
     reduction = Reduction("x", operation="SUM", extract=lambda frame: state)
     found = result_of(reduction, numbers(3), reproducible=True)
