@@ -1,4 +1,4 @@
-"""What a reduction costs: the figures of a machine, and the profile of what is to be joined.
+"""The cost of a reduction: the figures of a machine, and the profile of what is to be joined.
 
 Each strategy computes its `cost` from a profile. The models are simple (a latency for each message,
 a bandwidth for its bytes, the time of adding): good enough to tell strategies apart, and anyone can
@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
-# Joining less than this, for each rank, never takes long: it is not worth measuring the machine.
+# To join less than this for each rank never takes long, so that the machine need not be measured.
 WORTH_MEASURING = 2**20
 
 
@@ -140,8 +140,8 @@ class Profile:
             per_rank += 0.0 if self.same_rows else self.union / self.machine.fresh
         return per_rank + 2 * self.ranks_per_node * self.machine.latency_within
 
-    def of_leaders(self) -> Profile:
-        """The profile of one rank for each node, which hold the sums of their nodes."""
+    def of_first_ranks(self) -> Profile:
+        """The profile of the first ranks of all nodes, which hold the sums of their nodes."""
         held = self.union_of(min(self.ranks_per_node, self.ranks))
         if self.node_union is not None:
             held = self.node_union

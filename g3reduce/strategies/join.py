@@ -1,4 +1,4 @@
-"""One reduction, from the choice of its strategy to the account of what it did."""
+"""One reduction over all ranks: choose a strategy, carry it out, and account for what it did."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ logger = logging.getLogger(__name__)
 
 
 class Reduced(NamedTuple):
-    """The result of a reduction on this rank, None where there is none, and what was done."""
+    """The result of a reduction on this rank (None where there is none) and its statistics."""
 
     blocks: Blocks | None
     statistics: Statistics
@@ -101,7 +101,7 @@ def _reduce(
     machine: Machine | None,
 ) -> Reduced:
     traffic = Traffic(nodes.comm)
-    profile, on_node = _look(traffic, nodes, blocks, result, root)
+    profile, on_node = _survey(traffic, nodes, blocks, result, root)
     profile = replace(profile, machine=_machine(nodes, profile, strategy, machine))
     chosen, why, predicted = _pick(strategy, profile)
     if traffic.rank == root:
@@ -118,9 +118,9 @@ def _reduce(
     else:
         mine = on_node.sum_up(reduction, keep=result == "all")
         if chosen != ON_NODE:
-            leaders = nodes.leaders(root)
-            if leaders is not None and mine is not None:
-                traffic = Traffic(leaders)
+            first_ranks = nodes.first_ranks(root)
+            if first_ranks is not None and mine is not None:
+                traffic = Traffic(first_ranks)
                 mine = strategy_of(chosen).reduce(
                     traffic, mine, reduction, result=result, root=nodes.numbers[root]
                 )
@@ -143,15 +143,15 @@ def _reduce(
     return Reduced(mine, statistics)
 
 
-def _look(
+def _survey(
     traffic: Traffic, nodes: Nodes, blocks: Blocks, result: str, root: int
 ) -> tuple[Profile, OnNode | None]:
-    """What all ranks hold together, and the work on the node if there is to be any. Collective."""
+    """The profile of what all ranks hold, and the work on the node if there is any. Collective."""
     union = len(union_of_rows(traffic, blocks)) * blocks.row_nbytes
     held = len(blocks.rows) * blocks.row_nbytes
     on_node, of_node = None, 0
     if nodes.shared and union >= memory.SMALLEST:
-        on_node = OnNode(nodes, blocks, nodes.leader(root))
+        on_node = OnNode(nodes, blocks, nodes.first_rank(root))
         of_node = len(on_node.union) * blocks.row_nbytes
     everywhere = np.array(traffic.comm.allgather((held, of_node)))
     largest, node_union = everywhere.max(axis=0).tolist()
@@ -163,14 +163,14 @@ def _look(
         union=union,
         result=result,
         shared=on_node is not None,
-        same_rows=on_node is None or on_node.leader_has_all,
+        same_rows=on_node is None or on_node.first_has_all,
         node_union=node_union if on_node is not None else None,
     )
     return profile, on_node
 
 
 def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | None) -> Machine:
-    """How fast the machine is, as far as that matters for the choice. Collective."""
+    """The figures of the machine, measured if they matter for the choice. Collective."""
     if given is not None:
         return given
     things = communicators.kept_with(nodes.comm).things
@@ -183,7 +183,7 @@ def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | Non
 
 
 def _pick(strategy: str, profile: Profile) -> tuple[str, str, float]:
-    """The strategy to take, why, and the seconds that it is to take. The same on all ranks."""
+    """The strategy to use, why, and its predicted seconds. The same on all ranks."""
     alone = profile.shared and profile.nodes == 1
     on_node = {ON_NODE: profile.cost_on_node()} if alone else {}
     if alone and strategy != AUTO:

@@ -1,4 +1,4 @@
-"""How fast this machine is, measured in a fraction of a second."""
+"""Measure how fast this machine is, in a fraction of a second."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ _REPEAT = 5
 def measure(nodes: Nodes) -> Machine:
     """Measure the machine. Collective over the communicator of `nodes`.
 
-    Ranks of a node exchange messages in pairs, all at a time; then one rank of each node does with
-    one of its neighbour. The slowest counts.
+    Ranks of a node exchange messages in pairs, all at a time; then the first ranks of neighbouring
+    nodes do. The slowest counts.
 
     Returns
     -------
     Machine
-        The same on all ranks. What there is only one of (nodes, ranks on a node) has the default
-        figures.
+        The same on all ranks. With one node, or one rank on each, the figures between nodes, or
+        inside a node, are the default ones.
     """
     from mpi4py import MPI
 
     comm, given = nodes.comm, Machine()
-    leaders = nodes.leaders(0)
+    first_ranks = nodes.first_ranks(0)
     within = _pair(nodes.node, memory.shared() if nodes.shared else memory.PRIVATE)
-    between = _pair(leaders) if leaders is not None else (0.0, 0.0)
+    between = _pair(first_ranks) if first_ranks is not None else (0.0, 0.0)
     array = np.zeros(_LONG // 8)
     other = np.ones(_LONG // 8)
     adding = _seconds(comm, lambda: np.add(array, other, out=array))
@@ -76,7 +76,7 @@ def _sharing(nodes: Nodes) -> tuple[float, float]:
         stretches = node.allgather(memory.shared().stretch_of(mine) if mine is not None else None)
         mapped, _ = _timed(_add_from, stretches[neighbour], total)
         times.append((mapped, filled))
-        node.Barrier()  # before anybody frees what the others read
+        node.Barrier()  # before any rank frees what others read
     mapping, fresh = (median(column) for column in zip(*times, strict=True))
     return mapping, fresh
 

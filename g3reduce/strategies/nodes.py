@@ -1,4 +1,4 @@
-"""Which ranks share a node, and whether they can map each other's memory."""
+"""The nodes of a communicator: which ranks share one, and whether they can share memory."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# Environment switches: 0 keeps all memory private; n > 0 pretends that a node has n ranks only.
+# Variables of the environment: 0 keeps all memory private; n > 0 means at most n ranks on a node.
 SHARED_MEMORY = "G3REDUCE_SHARED_MEMORY"
 RANKS_PER_NODE = "G3REDUCE_RANKS_PER_NODE"
 
@@ -39,8 +39,8 @@ class Nodes:
     numbers : tuple of int
         The number of its node, for each rank of `comm`.
     memory : Memory
-        Where sums are to lie so that the ranks of a node can join them. The kind is the same on
-        all ranks.
+        Where sums have to lie so that the ranks of a node can join them: shared on all ranks, or
+        private on all.
     why : str
         Why it is not shared; empty if it is.
     """
@@ -50,7 +50,7 @@ class Nodes:
     numbers: tuple[int, ...]
     memory: memory.Memory
     why: str
-    _leaders: dict[int, MPI.Intracomm | None] = field(default_factory=dict)
+    _first_ranks: dict[int, MPI.Intracomm | None] = field(default_factory=dict)
 
     @property
     def count(self) -> int:
@@ -62,35 +62,35 @@ class Nodes:
         """Whether ranks of a node share memory."""
         return not self.why
 
-    def leader(self, root: int) -> int:
-        """The rank in `node` that takes the sums of this node: `root`, where that is here."""
+    def first_rank(self, root: int) -> int:
+        """The rank in `node` that takes the sums of this node: the first, or `root` on its node."""
         mine = self.numbers[self.comm.rank]
         if self.numbers[root] != mine:
             return 0
         return sum(number == mine for number in self.numbers[:root])
 
-    def leaders(self, root: int) -> MPI.Intracomm | None:
-        """One rank of each node, numbered as the nodes are; None elsewhere. Collective."""
+    def first_ranks(self, root: int) -> MPI.Intracomm | None:
+        """The `first_rank` of each node, in the order of nodes; None elsewhere. Collective."""
         from mpi4py import MPI
 
-        if root not in self._leaders:
-            leads = self.node.rank == self.leader(root)
-            color, key = 0 if leads else MPI.UNDEFINED, self.numbers[self.comm.rank]
+        if root not in self._first_ranks:
+            first = self.node.rank == self.first_rank(root)
+            color, key = 0 if first else MPI.UNDEFINED, self.numbers[self.comm.rank]
             made: Any = self.comm.Split(color, key)
-            self._leaders[root] = None if made == MPI.COMM_NULL else made
-        return self._leaders[root]
+            self._first_ranks[root] = None if made == MPI.COMM_NULL else made
+        return self._first_ranks[root]
 
     def free(self) -> None:
         """Free the communicators. Collective."""
-        for leaders in self._leaders.values():
-            if leaders is not None:
-                leaders.Free()
-        self._leaders.clear()
+        for made in self._first_ranks.values():
+            if made is not None:
+                made.Free()
+        self._first_ranks.clear()
         self.node.Free()
 
 
 def nodes_of(comm: MPI.Intracomm) -> Nodes:
-    """The nodes of a communicator that `comm.private` gave. Found once. Collective over `comm`."""
+    """The nodes of a communicator from `communicators.private`, found once. Collective."""
     kept = kept_with(comm)
     if "nodes" not in kept.things:
         limit = collectively(comm, _ranks_per_node)
@@ -102,7 +102,7 @@ def nodes_of(comm: MPI.Intracomm) -> Nodes:
 
 
 def memory_for(comm: Comm) -> memory.Memory:
-    """Where sums of this communicator are to lie. Collective over `comm`."""
+    """The memory for sums that ranks of this communicator will join. Collective over `comm`."""
     return memory.PRIVATE if isinstance(comm, OneProcess) else nodes_of(comm).memory
 
 
@@ -151,17 +151,18 @@ def _shared_memory(
             token[0] = np.random.default_rng().random()
         except OSError as error:
             why = f"rank {comm.rank}: {error}"
-    told = node.allgather((mine.stretch_of(token), float(token[0])) if mine and not why else None)
-    for said in told:
-        if said is None or why:
+    tokens = node.allgather((mine.stretch_of(token), float(token[0])) if mine and not why else None)
+    for theirs in tokens:
+        if theirs is None or why:
             continue
+        stretch, number = theirs
         try:
-            seen = float(memory.attach(said[0], 0, 8).view(np.float64)[0])
+            seen = float(memory.attach(stretch, 0, 8).view(np.float64)[0])
         except OSError as error:
             why = f"rank {comm.rank}: {error}"
         else:  # the same number may name another process, in another container
-            why = "" if seen == said[1] else f"rank {comm.rank} cannot see ranks of its node"
-    reasons = [reason for reason in comm.allgather(why) if reason]  # now nobody reads any more
+            why = "" if seen == number else f"rank {comm.rank} cannot see ranks of its node"
+    reasons = [reason for reason in comm.allgather(why) if reason]  # all have read
     if reasons or mine is None:
         return memory.PRIVATE, reasons[0]
     return mine, ""

@@ -1,4 +1,4 @@
-"""Ranks of one node join their sums in shared memory: each a slice, over all, in rank order."""
+"""Sums of the ranks of a node, joined in shared memory: each rank adds one slice, in rank order."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Array = NDArray[np.generic]
 
-# A block of sums that stays in cache while those of all ranks are added.
-_BLOCK = 512 * 2**10
+# A piece of a sum that stays in the cache while those of all ranks are added to it.
+_PIECE = 512 * 2**10
 
 
 class OnNode:
@@ -39,24 +39,24 @@ class OnNode:
         Of a communicator whose ranks share memory.
     blocks : Blocks
         What this rank holds. It is used up.
-    leader : int
+    first : int
         The rank in the node that takes the sum, where one does.
 
     Attributes
     ----------
     union : int64 array
         The rows that any rank of the node holds.
-    leader_has_all : bool
-        Whether the leader of this rank's node holds all of them.
+    first_has_all : bool
+        Whether the rank that takes the sum holds all of them.
     bytes_mapped : int
         Bytes of other ranks' memory that were read or written.
     """
 
-    def __init__(self, nodes: Nodes, blocks: Blocks, leader: int):
+    def __init__(self, nodes: Nodes, blocks: Blocks, first: int):
         self._comm = nodes.comm
         self._node: MPI.Intracomm = nodes.node
         self._blocks = blocks
-        self._leader = leader
+        self._first = first
         self.bytes_mapped = 0
         everyone = rows_on_each(self._node, blocks)
         self.union: Rows = distinct(np.concatenate(everyone), blocks.n_rows)
@@ -71,10 +71,10 @@ class OnNode:
             self._there.append(slice(begin, end))
             self._here.append(np.searchsorted(rows, held[begin:end]))
         # Then its planes take the sum; else it needs new ones.
-        self.leader_has_all = len(everyone[leader]) == len(self.union)
+        self.first_has_all = len(everyone[first]) == len(self.union)
 
     def sum_up(self, reduction: Reduction, *, keep: bool) -> Blocks | None:
-        """Join the sums of the node at its leader.
+        """Join the sums of the node on its first rank.
 
         Parameters
         ----------
@@ -84,24 +84,24 @@ class OnNode:
         Returns
         -------
         Blocks or None
-            The sums, on the leader.
+            The sums, on the first rank.
         """
-        leads, planes = self._node.rank == self._leader, self._blocks.planes
+        takes_it, planes = self._node.rank == self._first, self._blocks.planes
         done: dict[str, Any] = {}
-        # Where the first of the ranks takes the sum, the others are added to what is there.
-        first = 1 if self._leader == 0 and self.leader_has_all else 0
+        # Where rank 0 of the node takes the sum, the others are added to what is there.
+        start = 1 if self._first == 0 and self.first_has_all else 0
         for name in list(planes):  # one by one: what was joined is freed at once
-            mine, target = _try(self._prepare, planes.pop(name)) or (None, None)
-            everyone = self._node.allgather((_told(mine), _told(target)))
-            parts, out = self._together(self._attach, mine, target, everyone)
-            self._add(parts, out, reduction, first)
+            mine, target = _unless_refused(self._prepare, planes.pop(name)) or (None, None)
+            everyone = self._node.allgather((_stretch_of(mine), _stretch_of(target)))
+            parts, out = self._or_fail_on_all(self._map_parts_and_sum, mine, target, everyone)
+            self._add(parts, out, reduction, start)
             shape, dtype = out.shape, out.dtype
             del parts, out
             self._node.Barrier()  # all have read and written before anything is freed
-            done[name] = target if leads else mine if keep else np.empty((0, shape[1]), dtype)
+            done[name] = target if takes_it else mine if keep else np.empty((0, shape[1]), dtype)
         rows = self._blocks.rows if keep else self._blocks.rows[:0]
-        self._blocks.replace(self.union if leads else rows, done)
-        return self._blocks if leads else None
+        self._blocks.replace(self.union if takes_it else rows, done)
+        return self._blocks if takes_it else None
 
     def own_slice(self, reduction: Reduction) -> Blocks:
         """Join the sums of the node so that each rank gets a slice of them, in private memory."""
@@ -109,24 +109,25 @@ class OnNode:
         shard.insert(self.union[self._slice])
         planes = self._blocks.planes
         for name in list(planes):
-            mine = _try(_share, planes.pop(name))
-            parts = self._together(self._parts, mine, self._node.allgather(_told(mine)))
+            mine = _unless_refused(_in_shared_memory, planes.pop(name))
+            stretches = self._node.allgather(_stretch_of(mine))
+            parts = self._or_fail_on_all(self._map_parts, mine, stretches)
             self._add(parts, shard.planes[name], reduction)
             del parts
             self._node.Barrier()
         return shard
 
     def spread(self, total: Blocks | None, *, result: str) -> Blocks:
-        """Bring blocks of the leader to all ranks of the node: whole, or to each a slice.
+        """Bring blocks of the first rank to all ranks of the node: whole, or to each a slice.
 
         Parameters
         ----------
         total : Blocks or None
-            The leader's.
+            Those of the first rank.
         result : {"all", "sharded"}
             What each rank gets.
         """
-        rows = self._node.bcast(None if total is None else total.rows, self._leader)
+        rows = self._node.bcast(None if total is None else total.rows, self._first)
         part = self._slice_of(rows) if result == "sharded" else slice(0, len(rows))
         if result == "sharded":
             mine = self._blocks.like(memory.PRIVATE)
@@ -135,9 +136,11 @@ class OnNode:
         mine.insert(rows[part])
         for name in sorted(mine.planes):
             plane = mine.planes[name]
-            source = None if total is None else _try(_share, total.planes[name])
-            stretch = self._node.bcast(_told(source), self._leader)
-            seen = self._together(self._see, source, stretch, part, plane)
+            source = None
+            if total is not None:
+                source = _unless_refused(_in_shared_memory, total.planes[name])
+            stretch = self._node.bcast(_stretch_of(source), self._first)
+            seen = self._or_fail_on_all(self._map_rows, source, stretch, part, plane)
             if mine is not total:
                 plane[:] = seen
             del seen
@@ -149,34 +152,34 @@ class OnNode:
         return slice(int(bounds[self._node.rank]), int(bounds[self._node.rank + 1]))
 
     def _prepare(self, plane: Array) -> tuple[Array, Array | None]:
-        """This rank's plane in shared memory, and the one that takes the sum, on the leader."""
-        mine = _share(plane)
-        if self._node.rank != self._leader:
+        """This rank's plane in shared memory; on the first rank also the one that takes the sum."""
+        mine = _in_shared_memory(plane)
+        if self._node.rank != self._first:
             return mine, None
-        if self.leader_has_all:
+        if self.first_has_all:
             return mine, mine
         shape = (len(self.union), self._blocks.row_length)
         return mine, memory.shared().require(shape, plane.dtype)
 
-    def _attach(
+    def _map_parts_and_sum(
         self,
         mine: Array,
         target: Array | None,
         everyone: list[tuple[Stretch | None, Stretch | None]],
     ) -> tuple[list[Array], Array]:
         """What each rank holds of this rank's slice, and where the sum of it goes."""
-        parts = self._parts(mine, [stretch for stretch, _ in everyone])
-        out = self._see(target, everyone[self._leader][1], self._slice, mine, writable=True)
+        parts = self._map_parts(mine, [stretch for stretch, _ in everyone])
+        out = self._map_rows(target, everyone[self._first][1], self._slice, mine, writable=True)
         return parts, out
 
-    def _parts(self, mine: Array, stretches: list[Stretch | None]) -> list[Array]:
+    def _map_parts(self, mine: Array, stretches: list[Stretch | None]) -> list[Array]:
         """What each rank holds of this rank's slice."""
         return [
-            self._see(mine if rank == self._node.rank else None, stretch, there, mine)
+            self._map_rows(mine if rank == self._node.rank else None, stretch, there, mine)
             for rank, (stretch, there) in enumerate(zip(stretches, self._there, strict=True))
         ]
 
-    def _see(
+    def _map_rows(
         self,
         mine: Array | None,
         stretch: Stretch | None,
@@ -185,7 +188,7 @@ class OnNode:
         *,
         writable: bool = False,
     ) -> Array:
-        """Rows of a plane that is mine, or that lies in another rank's memory."""
+        """Rows of this rank's plane, or of one in another rank's memory."""
         if stretch is None or like is None:
             raise OSError("a rank got no memory to share")
         if mine is not None:
@@ -196,27 +199,27 @@ class OnNode:
         seen = memory.attach(stretch, begin, end, writable=writable)
         return seen.view(like.dtype).reshape(-1, like.shape[1])
 
-    def _add(self, parts: list[Array], out: Array, reduction: Reduction, first: int = 0) -> None:
-        """Combine all ranks' parts from `first` on into `out`, block by block."""
+    def _add(self, parts: list[Array], out: Array, reduction: Reduction, start: int = 0) -> None:
+        """Combine the parts of all ranks from `start` on into `out`, piece by piece."""
         scratch = Scratch()
-        for rows, columns in cuts(len(out), out, _BLOCK):
+        for rows, columns in cuts(len(out), out, _PIECE):
             total = out[rows, columns]
-            if first == 0:
+            if start == 0:
                 # Not in `out` itself: it may be what one of the later ranks holds.
                 total = scratch.array("total", total.shape, out.dtype)
                 total[:] = reduction.identity
-            for part, here in zip(parts[first:], self._here[first:], strict=True):
+            for part, here in zip(parts[start:], self._here[start:], strict=True):
                 if len(here) == len(out):  # all rows of the slice
                     reduction.combine(total, part[rows, columns], out=total)
                     continue
                 begin, end = np.searchsorted(here, (rows.start, rows.stop))
                 values = part[begin:end, columns]
                 combine_into(total, here[begin:end] - rows.start, slice(None), values, reduction)
-            if first == 0:
+            if start == 0:
                 out[rows, columns] = total
 
-    def _together(self, work: Callable[..., T], *arguments: object) -> T:
-        """Do what the system may refuse on one rank, and fail on all if it did."""
+    def _or_fail_on_all(self, work: Callable[..., T], *arguments: object) -> T:
+        """Do some work that the system may refuse on one rank, and raise on all ranks if it did."""
 
         def attempt() -> T:
             try:
@@ -230,8 +233,8 @@ class OnNode:
         return collectively(self._comm, attempt)
 
 
-def _try(work: Callable[..., T], *arguments: object) -> Any:
-    """Do what the system may refuse; None if it does, and then all fail when they attach."""
+def _unless_refused(work: Callable[..., T], *arguments: object) -> Any:
+    """The outcome of some work; None if the system refuses, and then all fail when they map it."""
     try:
         return work(*arguments)
     except (OSError, MemoryError) as error:
@@ -239,7 +242,7 @@ def _try(work: Callable[..., T], *arguments: object) -> Any:
         return None
 
 
-def _share(plane: Array) -> Array:
+def _in_shared_memory(plane: Array) -> Array:
     """The plane itself if it is in shared memory, else a copy that is."""
     if memory.shared().stretch_of(plane) is not None:
         return plane
@@ -248,5 +251,6 @@ def _share(plane: Array) -> Array:
     return copy
 
 
-def _told(plane: Array | None) -> Stretch | None:
+def _stretch_of(plane: Array | None) -> Stretch | None:
+    """Where a plane lies in shared memory, if it does."""
     return None if plane is None else memory.shared().stretch_of(plane)

@@ -1,4 +1,4 @@
-"""Each row of the union has an owner, to whom ranks send the rows that they hold."""
+"""The strategy in which each row of the union has an owner, which gets it from all that hold it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _ROUND = SCRATCH // 4
 
 
 class Owner:
-    """Ranks own even, contiguous shares of the union, and get from each other what is held of them.
+    """Each rank owns an even, contiguous shard of the union, and gets from the others its rows.
 
     So the bytes that travel are the sum of the footprints, not the union times the number of
     ranks. They come in rounds, and the owner combines them in the order of the ranks.
@@ -59,11 +59,9 @@ class Owner:
         shard.insert(rows_of_shard(union, traffic))
         scratch = Scratch()
         for name in sorted(blocks.planes):
-            for begin, end, columns in plan.rounds(traffic, blocks.planes[name]):
-                _work(
-                    traffic, plan, blocks.planes[name], shard.planes[name], reduction, scratch,
-                    slice(begin, end), columns,
-                )  # fmt: skip
+            plane, mine = blocks.planes[name], shard.planes[name]
+            for rows, columns in plan.rounds(traffic, plane):
+                _exchange(traffic, plan, plane, mine, reduction, scratch, rows, columns)
         return bring_shards(traffic, shard, blocks, union, result, root)
 
 
@@ -72,34 +70,37 @@ class _Plan(NamedTuple):
 
     Attributes
     ----------
-    places : list of int64 array
-        Where the rows of each rank's share stand here, -1 for those that are not held.
-    held : bool array, shape (ranks, rows of my share)
-        Which ranks hold which rows of the share of this rank.
+    positions : list of int64 array
+        Where the rows of each rank's shard stand here, -1 for those that are not held.
+    held : bool array, shape (ranks, rows of this shard)
+        Which ranks hold which rows of the shard of this rank.
     longest : int
-        Rows in the longest share.
+        Rows in the longest shard.
     """
 
-    places: list[Rows]
+    positions: list[Rows]
     held: NDArray[np.bool_]
     longest: int
 
     @classmethod
     def of(cls, traffic: Traffic, blocks: Blocks, union: Rows) -> _Plan:
-        """Learn what others hold of this rank's share. Collective."""
+        """Learn what others hold of this rank's shard. Collective."""
         bounds = shard_bounds(len(union), traffic.size)
         lengths = np.diff(bounds)
-        places = np.split(blocks.locate(union), bounds[1:-1])
+        positions = np.split(blocks.locate(union), bounds[1:-1])
         mine = int(lengths[traffic.rank])
-        outgoing = (np.concatenate(places) >= 0).astype(np.uint8)
+        outgoing = (np.concatenate(positions) >= 0).astype(np.uint8)
         incoming = np.empty((traffic.size, mine), np.uint8)
         traffic.alltoall(outgoing, lengths, incoming, np.full(traffic.size, mine))
-        return cls(places, incoming.view(bool), int(lengths.max()))
+        return cls(positions, incoming.view(bool), int(lengths.max()))
 
-    def rounds(
-        self, traffic: Traffic, plane: NDArray[np.generic]
-    ) -> Iterator[tuple[int, int, slice]]:
-        """Cut the shares so that what one rank sends or receives at a time fits. Collective."""
+    def rounds(self, traffic: Traffic, plane: NDArray[np.generic]) -> Iterator[tuple[slice, slice]]:
+        """Rows of all shards, and columns, of which what one rank sends or receives fits. Collective.
+
+        Yields
+        ------
+        rows, columns : slice
+        """
         length = plane.shape[1]
         step = self._rows_at_once(length * plane.itemsize)
         step = min(traffic.comm.allgather(step))
@@ -108,13 +109,14 @@ class _Plan(NamedTuple):
             step, width = 1, max(1, _ROUND // plane.itemsize // traffic.size)
         for begin in range(0, self.longest, step):
             for column in range(0, length, width):
-                yield begin, begin + step, slice(column, min(column + width, length))
+                columns = slice(column, min(column + width, length))
+                yield slice(begin, begin + step), columns
 
     def _rows_at_once(self, nbytes: int) -> int:
-        """The most rows of each share of which what this rank sends and receives fits; or 0."""
+        """The most rows of each shard of which what this rank sends and receives fits; or 0."""
         most = np.zeros((2, self.longest), np.int64)
-        for places in self.places:
-            most[0, : len(places)] += places >= 0
+        for positions in self.positions:
+            most[0, : len(positions)] += positions >= 0
         most[1, : self.held.shape[1]] = self.held.sum(axis=0)
         step = self.longest
         while step:
@@ -125,7 +127,7 @@ class _Plan(NamedTuple):
         return step
 
 
-def _work(
+def _exchange(
     traffic: Traffic,
     plan: _Plan,
     plane: NDArray[np.generic],
@@ -135,22 +137,22 @@ def _work(
     rows: slice,
     columns: slice,
 ) -> None:
-    """One round: these rows of every share."""
+    """One round: send and combine these rows of every shard."""
     width = columns.stop - columns.start
-    wanted = [places[rows] for places in plan.places]
-    wanted = [places[places >= 0] for places in wanted]
-    to = np.array([len(places) for places in wanted])
+    wanted = [positions[rows] for positions in plan.positions]
+    wanted = [positions[positions >= 0] for positions in wanted]
+    to = np.array([len(positions) for positions in wanted])
     outgoing = scratch.array("outgoing", (int(to.sum()), width), plane.dtype)
     ends = np.cumsum(to)
-    for places, end in zip(wanted, ends, strict=True):
-        read(plane, places, columns, None, outgoing[end - len(places) : end])
+    for positions, end in zip(wanted, ends, strict=True):
+        read(plane, positions, columns, None, outgoing[end - len(positions) : end])
     held = plan.held[:, rows]
     of = held.sum(axis=1)
     incoming = scratch.array("incoming", (int(of.sum()), width), plane.dtype)
     traffic.alltoall(outgoing, to * width, incoming, of * width)
     begin = 0
     for theirs in held:
-        places = np.flatnonzero(theirs) + rows.start
-        values = incoming[begin : begin + len(places)]
-        combine_into(shard, places, columns, values, reduction)
-        begin += len(places)
+        positions = np.flatnonzero(theirs) + rows.start
+        values = incoming[begin : begin + len(positions)]
+        combine_into(shard, positions, columns, values, reduction)
+        begin += len(positions)

@@ -138,7 +138,7 @@ def check_strategy(strategy: str, result: str) -> None:
 def predict(profile: Profile) -> dict[str, float]:
     """Seconds that each strategy would take which can put the result there, the fastest first."""
     first = profile.cost_on_node() if profile.shared else 0.0
-    profile = profile.of_leaders() if profile.shared else profile
+    profile = profile.of_first_ranks() if profile.shared else profile
     seconds = {
         name: first + (strategy_of(name).cost(profile) if profile.ranks > 1 else 0.0)
         for name in names(profile.result)

@@ -88,9 +88,9 @@ def test_a_node_shares_its_link_unless_it_has_summed_up_before():
     together = dense(64, per_node=16)
     assert predict(together)["owner"] > predict(dense(64))["owner"]
     assert predict(replace(together, shared=True))["owner"] < predict(together)["owner"]
-    leaders = replace(together, shared=True).of_leaders()
-    assert (leaders.ranks, leaders.ranks_per_node, leaders.held) == (4, 1, 100 * MB)
-    assert sparse(64, per_node=16, node_union=700.0).of_leaders().held == 700
+    first_ranks = replace(together, shared=True).of_first_ranks()
+    assert (first_ranks.ranks, first_ranks.ranks_per_node, first_ranks.held) == (4, 1, 100 * MB)
+    assert sparse(64, per_node=16, node_union=700.0).of_first_ranks().held == 700
 
 
 def test_on_one_node_with_shared_memory_all_strategies_are_the_same():

@@ -104,7 +104,7 @@ def small_pieces(monkeypatch):
     monkeypatch.setattr(transfer, "PIECE", 5 * LENGTH * 8)
     monkeypatch.setattr(owner, "_ROUND", 9 * LENGTH * 8)
     monkeypatch.setattr(collective, "_ROUND", 10 * LENGTH * 8)
-    monkeypatch.setattr(onnode, "_BLOCK", 3 * LENGTH * 8)
+    monkeypatch.setattr(onnode, "_PIECE", 3 * LENGTH * 8)
 
 
 def check(comm, outcome, footprint, result, root, seed=0):
@@ -146,7 +146,7 @@ def test_rows_longer_than_a_piece(comm, ways_of_memory, monkeypatch, strategy, r
     monkeypatch.setattr(transfer, "PIECE", 16)
     monkeypatch.setattr(owner, "_ROUND", 32)
     monkeypatch.setattr(collective, "_ROUND", 32)
-    monkeypatch.setattr(onnode, "_BLOCK", 16)
+    monkeypatch.setattr(onnode, "_PIECE", 16)
     mine = ways_of_memory(how)
     where = nodes.memory_for(communicators.private(mine))
     blocks = blocks_of(comm.rank, comm.size, "random", where)
