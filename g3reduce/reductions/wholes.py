@@ -1,7 +1,7 @@
-"""States of any kind, combined whole: pairs of ranks, then pairs of pairs, or one after another.
+"""States of any kind, combined whole over all ranks: along a tree, or one rank after another.
 
-A state goes as a small message that tells how it is built (pickled) and its arrays as buffers. A
-rank on which a user's function fails tells so in the place of its state; so nobody waits in vain.
+A state is sent as its pickled structure and its arrays as buffers. A rank on which a user's
+function fails sends a note of that instead of its state, so that the others do not wait for it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ..errors import UsageError
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree, collectively
 from ..strategies.nodes import nodes_of
-from ..strategies.registry import AUTO, RESULTS, names
+from ..strategies.registry import AUTO, check_names
 from ..strategies.traffic import Statistics, Traffic
 from .states import Array, ArrayLeaf, array_leaves, put_together, take_apart
 
@@ -35,27 +35,24 @@ Combine: TypeAlias = "Callable[[Any, Any], Any]"
 
 
 def check_whole(reduction: Reduction, strategy: str, result: str) -> None:
-    """Find out whether a user's choice can be met for a reduction that is not elementwise.
+    """Check that a strategy can do a reduction that is not elementwise.
 
     Raises
     ------
     UsageError
-        With the list of what can be chosen.
+        If not, with the list of what can be chosen.
     """
-    why = (
-        f"The reduction {reduction.name!r} is not elementwise (it names no MPI operation), so its "
-        "states are combined whole"
-    )
-    if result not in RESULTS:
-        raise UsageError(f"result is {result!r}; expected one of {', '.join(RESULTS)}.")
-    if result not in _RESULTS:
-        raise UsageError(f"{why}: result={result!r} is not possible; these are: root, all.")
-    if strategy not in (AUTO, *WAYS):
-        known = strategy in {name for where in RESULTS for name in names(where)}
-        what = "cannot do that" if known else "is not known"
-        raise UsageError(
-            f"{why}: strategy={strategy!r} {what}; these can: {', '.join((AUTO, *WAYS))}."
-        )
+    check_names(strategy, result)
+    for name, value, possible in (
+        ("strategy", strategy, (AUTO, *WAYS)),
+        ("result", result, _RESULTS),
+    ):
+        if value not in possible:
+            raise UsageError(
+                f"The reduction {reduction.name!r} is not elementwise (it names no MPI operation), "
+                f"so its states are combined whole: {name}={value!r} cannot do that; these can: "
+                f"{', '.join(possible)}."
+            )
 
 
 def join_whole(
@@ -101,10 +98,7 @@ def join_whole(
     waiting.meet(comm, "the reduction")
     # All goes to rank 0, where the order of ranks begins.
     work = _Work(traffic, combine, mine)
-    if chosen == "tree":
-        work.tree()
-    else:
-        work.gather(commutes)
+    work.to_rank_0(chosen, commutes)
     if result == "root" and root != 0:
         if comm.rank == 0:
             work.send(root)
@@ -112,7 +106,7 @@ def join_whole(
             work.state = work.receive(0)
     agree(comm, work.failure)
     if result == "all":
-        work.state = _from_first(comm, work)
+        work.state = _broadcast(comm, work)
     statistics = Statistics(
         strategy=chosen,
         why="states are combined whole" + ("" if strategy == AUTO else ", named by the user"),
@@ -127,7 +121,7 @@ def join_whole(
 
 
 class _Work:
-    """The state of this rank on its way, or what went wrong with it."""
+    """The state of this rank while states are combined, or the error that came instead."""
 
     def __init__(self, traffic: Traffic, combine: Combine, state: Any):
         self.traffic = traffic
@@ -136,37 +130,29 @@ class _Work:
         self._others_failed = False
         self._combine = combine
 
-    def tree(self) -> None:
-        """Rank r combines with r + 1, what these have with that of r + 2, and so on."""
-        rank, size, distance = self.traffic.rank, self.traffic.size, 1
-        while distance < size:
-            if rank & distance:
-                self.send(rank - distance)
-                return
-            if rank + distance < size:
-                self._take(self.receive(rank + distance))
-            distance *= 2
-
-    def gather(self, commutes: bool) -> None:
-        """Rank 0 takes one after another."""
+    def to_rank_0(self, strategy: str, commutes: bool) -> None:
+        """Combine the states of all ranks on rank 0."""
         from mpi4py import MPI
 
-        if self.traffic.rank:
-            self.send(0)
-            return
-        for rank in range(1, self.traffic.size):
-            self._take(self.receive(MPI.ANY_SOURCE if commutes else rank))
-
-    def _take(self, theirs: Any) -> None:
-        if self.failure is not None or self._others_failed:
-            return
-        try:
-            self.state = self._combine(self.state, theirs)
-        except Exception as error:  # told to the others instead of the state
-            self.failure = error
+        others = range(1, self.traffic.size)
+        if strategy == "tree":
+            sources, dest = self.traffic.tree()
+        elif self.traffic.rank:
+            sources, dest = [], 0
+        else:
+            sources, dest = [MPI.ANY_SOURCE for _ in others] if commutes else list(others), None
+        for source in sources:
+            theirs = self.receive(source)
+            if self.failure is None and not self._others_failed:
+                try:
+                    self.state = self._combine(self.state, theirs)
+                except Exception as error:  # sent on instead of the state
+                    self.failure = error
+        if dest is not None:
+            self.send(dest)
 
     def pack(self) -> _Packed:
-        """The state, ready to travel."""
+        """The state as its structure and its arrays, ready to be sent."""
         structure, arrays = take_apart(self.state)
         head = np.frombuffer(pickle.dumps(structure, pickle.HIGHEST_PROTOCOL), np.uint8)
         leaves = array_leaves(structure)
@@ -174,7 +160,7 @@ class _Work:
         return _Packed(_Shapes(len(head), leaves), [head, *map(_bytes_of, native)])
 
     def send(self, dest: int) -> None:
-        """Send the state, and keep it no longer; or tell that there is none."""
+        """Send the state, and keep it no longer; or a note that there is none."""
         packed = None
         if self.failure is None and not self._others_failed:
             try:
@@ -206,26 +192,26 @@ class _Work:
 
 
 class _Shapes(NamedTuple):
-    """What is to be known before a state comes: the length of its head, and its arrays."""
+    """The sizes of a state, which are sent before it: the length of its head, and its arrays."""
 
     head: int
     leaves: list[ArrayLeaf]
 
 
 class _Packed(NamedTuple):
-    """A state on its way: its pickled structure and its arrays, all as bytes."""
+    """A state as it is sent: its pickled structure and its arrays, all as bytes."""
 
     shapes: _Shapes
     buffers: list[Bytes]
 
     @classmethod
     def empty(cls, shapes: _Shapes) -> _Packed:
-        """Room for a state."""
+        """Buffers for a state that is to be received."""
         sizes = [shapes.head, *(prod(leaf.shape) * leaf.dtype.itemsize for leaf in shapes.leaves)]
         return cls(shapes, [np.empty(size, np.uint8) for size in sizes])
 
     def unpack(self) -> Any:
-        """The state."""
+        """The state that was sent."""
         head, *buffers = self.buffers
         arrays = [
             buffer.view(leaf.dtype).reshape(leaf.shape)
@@ -238,7 +224,7 @@ def _bytes_of(array: Array) -> Bytes:
     return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
 
 
-def _from_first(comm: MPI.Intracomm, work: _Work) -> Any:
+def _broadcast(comm: MPI.Intracomm, work: _Work) -> Any:
     """Bring the state of rank 0 to all. Collective."""
     mine = collectively(comm, lambda: work.pack() if comm.rank == 0 else None)
     shapes = comm.bcast(mine and mine.shapes)

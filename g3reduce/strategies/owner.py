@@ -95,7 +95,7 @@ class _Plan(NamedTuple):
         return cls(positions, incoming.view(bool), int(lengths.max()))
 
     def rounds(self, traffic: Traffic, plane: NDArray[np.generic]) -> Iterator[tuple[slice, slice]]:
-        """Rows of all shards, and columns, of which what one rank sends or receives fits. Collective.
+        """Cut all shards so that what one rank sends or receives at a time fits. Collective.
 
         Yields
         ------

@@ -1,4 +1,4 @@
-"""Which strategies there are, and what each can do."""
+"""The strategies that there are, by name, and what each can do."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ class Strategy(Protocol):
     Attributes
     ----------
     name : str
-        By which users choose it.
+        The name by which users choose it.
     results : tuple of str
         Where it can put the result: on one ``"root"``, on ``"all"`` ranks, or ``"sharded"``, that
-        is, on each rank a share of the rows.
+        is, on each rank a shard of the rows.
     """
 
     name: str
     results: tuple[str, ...]
 
     def cost(self, profile: Profile) -> float:
-        """Seconds that `reduce` will take, about."""
+        """The seconds that `reduce` will take, approximately."""
         ...
 
     def reduce(
@@ -59,7 +59,7 @@ class Strategy(Protocol):
         -------
         Blocks or None
             On the ranks that get the result, the rows that any rank held; or, sharded, an even
-            and contiguous share of these.
+            and contiguous shard of these.
         """
         ...
 
@@ -103,32 +103,40 @@ for _strategy in (Gather(), Tree(), Allreduce(), ReduceScatter(), Owner()):
 
 
 def names(result: str) -> list[str]:
-    """The strategies that can put the result there."""
+    """The names of the strategies that can put the result there."""
     return [name for name, strategy in _STRATEGIES.items() if result in strategy.results]
 
 
 def strategy_of(name: str) -> Strategy:
-    """The strategy of a name that `check_strategy` has found good."""
+    """The strategy of a name for which `check_strategy` raised nothing."""
     return _STRATEGIES[name]
 
 
-def check_strategy(strategy: str, result: str) -> None:
-    """Find out whether a user's choice can be met.
+def check_names(strategy: str, result: str) -> None:
+    """Check that there is a strategy of this name, and such a place for the result.
 
     Raises
     ------
     UsageError
-        If there is no such strategy or result, or if the one cannot put the other there; with
-        the list of what can be chosen.
+        With the list of those that there are.
     """
     if result not in RESULTS:
         raise UsageError(f"result is {result!r}; expected one of {', '.join(RESULTS)}.")
-    if strategy == AUTO:
-        return
-    if not isinstance(strategy, str) or strategy not in _STRATEGIES:
-        known = ", ".join([AUTO, *_STRATEGIES])
-        raise UsageError(f"strategy is {strategy!r}; expected one of {known}.")
-    if result not in _STRATEGIES[strategy].results:
+    known = [AUTO, *_STRATEGIES]
+    if strategy not in known:
+        raise UsageError(f"strategy is {strategy!r}; expected one of {', '.join(known)}.")
+
+
+def check_strategy(strategy: str, result: str) -> None:
+    """Check that a strategy exists and can put the result where a user wants it.
+
+    Raises
+    ------
+    UsageError
+        If not, with the list of what can be chosen.
+    """
+    check_names(strategy, result)
+    if strategy != AUTO and result not in _STRATEGIES[strategy].results:
         raise UsageError(
             f"The strategy {strategy!r} cannot put the result on {result!r} "
             f"(result={result!r}); these can: {', '.join([AUTO, *names(result)])}."
@@ -136,7 +144,7 @@ def check_strategy(strategy: str, result: str) -> None:
 
 
 def predict(profile: Profile) -> dict[str, float]:
-    """Seconds that each strategy would take which can put the result there, the fastest first."""
+    """Predicted seconds of each strategy that can put the result there, the fastest first."""
     first = profile.cost_on_node() if profile.shared else 0.0
     profile = profile.of_first_ranks() if profile.shared else profile
     seconds = {

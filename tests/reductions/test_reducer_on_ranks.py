@@ -475,7 +475,7 @@ def test_arguments_that_differ_or_cannot_be_used_are_refused_on_all(comm):
         ({"by": 3}, "by is 3"),
         ({"on_duplicate": "x"}, "on_duplicate is 'x'"),
         ({"reduction": concatenation(), "strategy": "owner"}, "these can: auto, tree, gather"),
-        ({"reduction": concatenation(), "result": "sharded"}, "these are: root, all"),
+        ({"reduction": concatenation(), "result": "sharded"}, "these can: root, all"),
     ):
         with pytest.raises(g3reduce.G3ReduceError, match=text):
             g3reduce.MPIReducer(comm, **({"reduction": count} | arguments))
