@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 from spt3g import core
@@ -27,7 +28,7 @@ from ..strategies.nodes import memory_for
 from ..strategies.registry import check_strategy
 from .intake import Intake, Pending
 from .joining import Coadd, join_coadds
-from .membership import Assign, Membership, as_list_of_ids, warn_of_mixed_ids
+from .membership import Assign, Membership, as_list_of_ids
 from .subclassing import LikeCoaddMaps
 
 logger = logging.getLogger(__name__)
@@ -343,8 +344,23 @@ class MPIMapCoadder(LikeCoaddMaps):
             self.reset()
         return frames
 
-    def join(self) -> dict[str, Coadd]:
+    def join(
+        self,
+        failure: Exception | None = None,
+        n_seen: Counter[str] | None = None,
+        check: Callable[[Counter[str], bool], None] = lambda n_seen, any_added: None,
+    ) -> dict[str, Coadd]:
         """Join the sums of all ranks, without making frames of them. Collective.
+
+        Parameters
+        ----------
+        failure : Exception, optional
+            What has gone wrong on this rank before, of which all ranks are to hear.
+        n_seen : Counter, optional
+            How many Map frames of each Id this rank has read.
+        check : callable
+            Called with the sum of `n_seen` over all ranks, and whether any frame was added on any,
+            before the sums are joined; raises what there is against it.
 
         Returns
         -------
@@ -354,9 +370,9 @@ class MPIMapCoadder(LikeCoaddMaps):
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        self._place.end_together(self._comm, self._intake.require_all_added)
+        self._place.end_together(self._comm, self._intake.require_all_added, failure)
         self._intake.complete_provenance(self._comm)
-        names, joined, self._statistics, self._skipped = join_coadds(
+        names, joined, self._statistics, self._skipped, notes = join_coadds(
             self._comm,
             self._intake.coadds,
             self._strategy,
@@ -365,9 +381,14 @@ class MPIMapCoadder(LikeCoaddMaps):
             once=self._once,
             require_weights=not self._ignore_missing_weights,
             frame_id=self._members.frame_id,
+            note=(self._members.mixed, n_seen or Counter()),
+            check=lambda names, notes: check(
+                sum((seen for _, seen in notes), Counter()), bool(names)
+            ),
         )
         self._intake.coadds.clear()
-        warn_of_mixed_ids(self._comm, self._members)
+        if self._comm.rank == 0:
+            self._members.warn_of_mixed_ids({name for mixed, _ in notes for name in mixed})
         if not names and self._comm.rank == self._root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         if self._result == "sharded":

@@ -6,13 +6,13 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..mpi import communicators
-from ..mpi.agreement import agree, collectively
+from ..mpi.agreement import collectively
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import name_of_output, names_of_files
@@ -127,11 +127,10 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     try:
         reader = MapReader(comm, [names], schedule=schedule)
         with progress_told(reader.progress):
-            found = _feed(comm, coadder, reader, _at_once(len(names), comm.size))
-        wanted = as_list_of_ids(map_ids)
-        collectively(comm, lambda: _require_maps(len(names), wanted, found))
+            n_read, failure = _feed(coadder, reader, _at_once(len(names), comm.size))
+        require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
         with progress_told(lambda: Progress.all_read(len(names), "their sums were being joined")):
-            coadds = coadder.join()
+            coadds = coadder.join(failure, n_read, require_maps)
     finally:
         coadder.discard()
     if output is not None:
@@ -167,13 +166,6 @@ def _check_arguments(
     return names
 
 
-class _Found(NamedTuple):
-    """Map frames that were read on all ranks: how many of each Id, and how many were taken."""
-
-    by_id: Counter[str]
-    taken: int
-
-
 def _at_once(n_files: int, n_ranks: int) -> int:
     """How many frames are added together: as many as pay, but no rank should wait for them."""
     return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
@@ -188,21 +180,27 @@ def _most(frame: Pending, at_once: int) -> int:
 
 
 def _feed(
-    comm: communicators.Comm, coadder: MPIMapCoadder, reader: MPIFileReader, at_once: int
-) -> _Found:
-    """Bring all frames to the coadder, on all ranks."""
+    coadder: MPIMapCoadder, reader: MPIFileReader, at_once: int
+) -> tuple[Counter[str], Exception | None]:
+    """Bring the frames of this rank to the coadder.
+
+    Returns
+    -------
+    n_read : Counter
+        How many Map frames of each Id this rank has read.
+    failure : Exception or None
+        What went wrong. Then no rank begins another file, and all are to hear of it.
+    """
     failure: Exception | None = None
-    by_id: Counter[str] = Counter()
-    taken = 0
+    n_read: Counter[str] = Counter()
     pending: list[Pending] = []
     try:
         for frame in reader:
             coadder.observe(frame)
             if frame.type != core.G3FrameType.Map:
                 continue
-            by_id[str(frame.get("Id", None))] += 1
+            n_read[str(frame.get("Id", None))] += 1
             if one := coadder.take(frame):
-                taken += 1
                 pending.append(one)
             if pending and len(pending) >= _most(pending[-1], at_once):
                 coadder.add_taken(pending)
@@ -211,24 +209,24 @@ def _feed(
     except Exception as error:  # whatever it is, the other ranks must hear of it
         failure = error
         reader.stop()
-    agree(comm, failure)  # and so all are here
-    everywhere = comm.allgather((by_id, taken))
-    return _Found(sum((part for part, _ in everywhere), Counter()), sum(n for _, n in everywhere))
+    return n_read, failure
 
 
-def _require_maps(n_files: int, map_ids: Sequence[str] | None, found: _Found) -> None:
+def _require_maps(
+    n_files: int, map_ids: Sequence[str] | None, n_read: Counter[str], any_added: bool
+) -> None:
     """Refuse to make an empty coadd, or one that lacks what was asked for."""
     files = f"the {n_files} input files" if n_files > 1 else "the input file"
-    if not found.by_id:
+    if not n_read:
         raise InputError(f"There is no Map frame in {files}.")
-    listed = ", ".join(f"{map_id!r} ({count})" for map_id, count in sorted(found.by_id.items()))
-    missing = [map_id for map_id in map_ids or () if map_id not in found.by_id]
+    listed = ", ".join(f"{map_id!r} ({count})" for map_id, count in sorted(n_read.items()))
+    missing = [map_id for map_id in map_ids or () if map_id not in n_read]
     if missing:
         raise InputError(
             f"There is no map with the Id {', '.join(map(repr, missing))} in {files}; these Ids "
             f"are there (and how often): {listed}."
         )
-    if not found.taken:
+    if not any_added:
         raise InputError(
             f"None of the maps in {files} belongs to any coadd; these Ids are there (and how "
             f"often): {listed}."

@@ -94,12 +94,15 @@ class Joined(NamedTuple):
         What this rank did to join them.
     skipped : dict of str to int
         How many pixels were left out of the frames of each. The same on all ranks.
+    notes : list
+        The `note` of each rank.
     """
 
     names: list[str]
     coadds: dict[str, Coadd]
     statistics: strategies.Statistics
     skipped: dict[str, int]
+    notes: list[Any]
 
 
 # What a rank reports of its coadds to the others: by name, the summary and the entries of each.
@@ -116,6 +119,8 @@ def join_coadds(
     once: bool,
     require_weights: bool,
     frame_id: Callable[[str], str],
+    note: object = None,
+    check: Callable[[list[str], list[Any]], None] = lambda names, notes: None,
 ) -> Joined:
     """Join the coadds of all ranks by name. Collective over `comm`.
 
@@ -132,6 +137,11 @@ def join_coadds(
         Refuse to join sums with weights and sums without.
     frame_id : callable
         ``frame_id(name)`` returns the Id of the frame that a coadd becomes.
+    note : object, optional
+        Something small that all ranks are to know.
+    check : callable
+        Called with the names of all coadds and the notes of all ranks, before anything is joined;
+        raises what there is against it.
 
     Returns
     -------
@@ -142,9 +152,9 @@ def join_coadds(
     DuplicateError, MismatchError
         On all ranks, before anything is joined.
     """
-    reports: list[_Report] = comm.allgather(
-        {name: (coadd.total.summary, coadd.ledger.entries) for name, coadd in mine.items()}
-    )
+    report = {name: (coadd.total.summary, coadd.ledger.entries) for name, coadd in mine.items()}
+    everywhere: list[tuple[_Report, Any]] = comm.allgather((report, note))
+    reports, notes = [report for report, _ in everywhere], [note for _, note in everywhere]
     if once:
         _refuse_same_sums(comm, mine, reports)
 
@@ -153,6 +163,7 @@ def join_coadds(
     layouts = {name: _common_layout(comm, mine, reports, name) for name in names}
 
     def prepare() -> dict[str, Coadd]:
+        check(names, notes)
         prepared = {}
         for name in names:
             ledgers = [Ledger(report[name][1] if name in report else []) for report in reports]
@@ -182,7 +193,7 @@ def join_coadds(
             joined[name] = coadd
     whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
     skipped = {name: coadd.total.summary.skipped for name, coadd in prepared.items()}
-    return Joined(list(prepared), joined, whole, skipped)
+    return Joined(list(prepared), joined, whole, skipped, notes)
 
 
 def _common_layout(

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from ..errors import InputError, UsageError
-from ..mpi import communicators
 
 logger = logging.getLogger(__name__)
 
@@ -128,23 +127,16 @@ class Membership:
         """The Id of the frame that a coadd becomes."""
         return self.output_map_id + name if self.collate else name
 
-
-def warn_of_mixed_ids(comm: communicators.Comm, members: Membership) -> None:
-    """Say, on the first rank, if maps of several Ids have gone into one coadd unasked.
-
-    Collective over `comm`.
-    """
-    if members.several:
-        return
-    mixed = sorted({map_id for told in comm.allgather(members.mixed) for map_id in told})
-    if len(mixed) < 2 or comm.rank != 0:
-        return
-    shown = ", ".join(map(repr, mixed[:_SHOWN])) + (", ..." if len(mixed) > _SHOWN else "")
-    logger.warning(
-        "Maps of %d Ids (%s) went into one coadd, %r. Say collate=True for a coadd of each, or "
-        "name in map_ids those that you want in one.",
-        *(len(mixed), shown, members.output_map_id),
-    )
+    def warn_of_mixed_ids(self, mixed: Set[str]) -> None:
+        """Warn if maps of several Ids, on all ranks together, went into one coadd unasked."""
+        if self.several or len(mixed) < 2:
+            return
+        shown = ", ".join(map(repr, sorted(mixed)[:_SHOWN]))
+        logger.warning(
+            "Maps of %d Ids (%s) went into one coadd, %r. Say collate=True for a coadd of each, or "
+            "name in map_ids those that you want in one.",
+            *(len(mixed), shown + (", ..." if len(mixed) > _SHOWN else ""), self.output_map_id),
+        )
 
 
 def _checked(signs: Any, frame: Any, describe: Callable[[Any], str]) -> Signs:

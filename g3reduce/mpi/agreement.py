@@ -15,7 +15,7 @@ from .communicators import Comm, is_no_rank
 T = TypeVar("T")
 
 
-def agree(comm: Comm, error: BaseException | None = None) -> None:
+def agree(comm: Comm, error: BaseException | None = None, what: str = "an agreement") -> None:
     """Raise on all ranks if there is an error on any. Collective over `comm`.
 
     It is one small exchange; what went wrong is told in a second one, only where something did.
@@ -26,6 +26,8 @@ def agree(comm: Comm, error: BaseException | None = None) -> None:
     comm : communicator
     error : BaseException, optional
         What went wrong on this rank.
+    what : str
+        The place, as messages put it after "is at".
 
     Raises
     ------
@@ -35,7 +37,7 @@ def agree(comm: Comm, error: BaseException | None = None) -> None:
     RemoteError
         On the ranks that have none.
     """
-    if any(meetings.come_together(comm, "an agreement", failed=error is not None).failed):
+    if any(meetings.come_together(comm, what, failed=error is not None).failed):
         _raise_together(comm, error)
 
 

@@ -31,13 +31,12 @@ class _Counters:
         at_end(self.free)
 
     def take(self, comm: MPI.Intracomm) -> int:
-        """The number of a slot that holds 0. Collective over `comm`."""
+        """The number of a slot that holds 0, once all ranks have met again. On all ranks."""
         slot = self._used % self._SLOTS
         self._used += 1
         if comm.rank == 0:
             self.window.tomemory()[8 * slot : 8 * slot + 8] = bytes(8)
             self.window.Sync()
-        comm.Barrier()
         return slot
 
     def free(self) -> None:
@@ -52,8 +51,9 @@ class _Counters:
 class SharedCounter:
     """Hands out 0, 1, 2, ... so that each number reaches one rank only. Collective over `comm`.
 
-    The numbers lie in rank 0's memory and are fetched one-sidedly, so that rank 0 may compute
-    meanwhile.
+    It may be used after the next collective call in which all ranks wait for rank 0, such as an
+    agreement. The numbers lie in rank 0's memory and are fetched one-sidedly, so that rank 0 may
+    compute meanwhile.
 
     Parameters
     ----------

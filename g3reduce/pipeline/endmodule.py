@@ -12,7 +12,7 @@ from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..mpi import communicators, waiting
-from ..mpi.agreement import collectively
+from ..mpi.agreement import agree
 from .sources import forget_source, last_source, never_asked, now, pipeline_before
 
 T = TypeVar("T")
@@ -128,7 +128,10 @@ class PipelinePlace:
             )
 
     def end_together(
-        self, comm: communicators.Comm, check: Callable[[], None] = lambda: None
+        self,
+        comm: communicators.Comm,
+        check: Callable[[], None] = lambda: None,
+        failure: Exception | None = None,
     ) -> None:
         """Come to the end of processing with all ranks. Collective over `comm`.
 
@@ -137,6 +140,8 @@ class PipelinePlace:
         comm : communicator
         check : callable
             Raises what the module has against its end on this rank.
+        failure : Exception, optional
+            What has failed on this rank before its end, so that there is nothing to check.
 
         Raises
         ------
@@ -147,15 +152,16 @@ class PipelinePlace:
         """
         communicators.require_rank(comm)
 
-        def require_all() -> None:
-            self.require_whole_input()
-            check()
-
-        if waiting.open_guards():
-            # The guard tells the others at once, where an agreement would take them to their end.
-            require_all()
-            waiting.meet(comm, "the end of processing")
-        collectively(comm, require_all)
+        if failure is None:
+            try:
+                self.require_whole_input()
+                check()
+            except Exception as error:  # whatever it is, the others must hear of it
+                if waiting.open_guards():
+                    # The guard tells the others at once, and not only when they come to their end.
+                    raise
+                failure = error
+        agree(comm, failure, "the end of processing")
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""

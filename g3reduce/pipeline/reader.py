@@ -108,8 +108,8 @@ class MPIFileReader:
         self._blocks, self._data_types = agreed_arguments(
             self._comm, "The arguments of MPIFileReader", check
         )
-        collectively(self._comm, self._check_own_share)
         self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
+        collectively(self._comm, self._check_own_share)  # so the counters may be used
         self._frames: Iterator[Any] = self._read()
         self._keeper = Keeper()
         self._files_begun = 0
