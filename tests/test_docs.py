@@ -29,7 +29,6 @@ import skies
 import toastscans
 from choices import ALL
 from spt3g import core, maps
-from test_house import ROWS
 
 import g3reduce
 from g3reduce import cli
@@ -275,12 +274,6 @@ def test_the_examples_in_docstrings_work(tmp_path, monkeypatch):
             tried += runner.run(test, out=said.append).attempted
     assert not said, "".join(said)
     assert tried > 5
-
-
-def test_the_picture_of_the_house_has_the_rows_of_its_rule():
-    picture = (DOCS / "design.md").read_text().split("```text\n")[1].split("```")[0]
-    rows = [re.split(r"\s{2,}", line.strip())[1:] for line in picture.splitlines()]
-    assert [set(rooms) for rooms in rows] == [row - {"__main__.py"} for row in ROWS[1:]]
 
 
 def test_the_changelog_and_the_citation_are_of_this_version():

@@ -15,6 +15,7 @@ import pytest
 import g3reduce
 
 PACKAGE = Path(g3reduce.__file__).parent
+PICTURE = Path(__file__).parents[1] / "docs" / "design.md"
 
 # From the roof down: a folder, or a file that is in none, imports only from rows below its own.
 ROWS = (
@@ -82,6 +83,12 @@ def imports_of(file, tree=None):
 def test_every_room_has_its_row():
     rooms = [room for row in ROWS for room in row]
     assert sorted(rooms) == sorted({room_of(file) for file in INSIDE})
+
+
+def test_the_picture_of_the_house_has_the_rows_of_its_rule():
+    picture = PICTURE.read_text().split("```text\n")[1].split("```")[0]
+    rows = [re.split(r"\s{2,}", line.rstrip())[1:] for line in picture.splitlines()]
+    assert [set(rooms) for rooms in rows] == [row - {"__main__.py"} for row in ROWS[1:]]
 
 
 @pytest.mark.parametrize("file", INSIDE)

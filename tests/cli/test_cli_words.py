@@ -7,7 +7,6 @@ import subprocess
 import sys
 
 import pytest
-import skies
 from spt3g import core
 
 from g3reduce import cli
@@ -146,8 +145,8 @@ def test_messages_name_flags(text, expected):
         (["obs_000.g3"], "Name each file once, or say --on-duplicate sum if"),
     ],
 )
-def test_errors_of_the_library_name_flags(words, text, tmp_path, monkeypatch, capsys):
-    skies.write_files(tmp_path, 1, "flat sparse", "polarized")
+def test_errors_of_the_library_name_flags(words, text, tmp_path, survey, monkeypatch, capsys):
+    survey(1, "flat sparse", "polarized")
     monkeypatch.chdir(tmp_path)
     assert cli.main(["coadd", *words, "obs_000.g3", "-o", "out.g3"]) in (1, 2)
     said = capsys.readouterr().err
@@ -166,8 +165,8 @@ def test_errors_of_the_library_name_flags(words, text, tmp_path, monkeypatch, ca
         (["obs_000.g3", "-o", ""], "The name of the output is empty."),
     ],
 )
-def test_names_that_are_no_files_are_told(words, text, tmp_path, monkeypatch, capsys):
-    skies.write_files(tmp_path, 1, "flat sparse", "hits")
+def test_names_that_are_no_files_are_told(words, text, tmp_path, survey, monkeypatch, capsys):
+    survey(1, "flat sparse", "hits")
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     assert cli.main(["coadd", *words]) == 1
@@ -183,8 +182,8 @@ def test_what_has_no_maps_has_no_digest(tmp_path, capsys):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
-def test_a_digest_that_cannot_be_printed_is_an_error(tmp_path):
-    (file,) = skies.write_files(tmp_path, 1, "flat sparse", "hits")
+def test_a_digest_that_cannot_be_printed_is_an_error(survey):
+    (file,) = survey(1, "flat sparse", "hits")
     with open("/dev/full", "w") as full:
         words = [sys.executable, "-m", "g3reduce", "digest", file]
         done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
@@ -199,8 +198,8 @@ def test_the_demo_tells_where_it_cannot_write(tmp_path, capsys):
     assert f"{tmp_path / 'file'}" in capsys.readouterr().err
 
 
-def test_ids_that_end_like_files_can_be_given(tmp_path):
-    (file,) = skies.write_files(tmp_path, 1, "flat sparse", "hits")
+def test_ids_that_end_like_files_can_be_given(survey):
+    (file,) = survey(1, "flat sparse", "hits")
     frames = [frame for frame in core.G3File(file) if frame.type == core.G3FrameType.Map]
     assert frames
     options = options_of("coadd", "--map-ids=odd.g3", file)

@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import skies
 from choices import ALL, among_all, some_of
 from spt3g import core
 
@@ -17,8 +16,8 @@ COADD = [sys.executable, "-m", "g3reduce", "coadd"]
 
 
 @pytest.fixture
-def files(tmp_path):
-    return skies.write_files(tmp_path, 3, "flat sparse", "polarized", map_ids=("150GHz",))
+def files(survey):
+    return survey(3, "flat sparse", "polarized", map_ids=("150GHz",))
 
 
 @pytest.fixture
@@ -69,8 +68,8 @@ def test_nor_can_a_full_disk_behind_standard_output_undo_it(files, folder):
 
 @among_all
 @pytest.mark.parametrize("nowhere", ["a pipe", "a full disk"])
-def test_nor_can_words_to_standard_error(folder, tmp_path, nowhere):
-    files = skies.write_files(tmp_path, 3, "flat sparse", "polarized")  # of two Ids: a warning
+def test_nor_can_words_to_standard_error(folder, survey, nowhere):
+    files = survey(3, "flat sparse", "polarized")  # of two Ids: a warning
     with open("/dev/full", "w") as full:
         stderr = full if nowhere == "a full disk" else pipe_that_nobody_reads()
         done = run([*COADD, *files, "-o", folder / "out.g3"], stderr=stderr)

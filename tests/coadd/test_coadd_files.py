@@ -46,8 +46,8 @@ def assert_same(mine, theirs):
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_coadd_is_that_of_spt3g(tmp_path, kind, weighting):
-    files = write_files(tmp_path, 4, kind, weighting)
+def test_the_coadd_is_that_of_spt3g(survey, kind, weighting):
+    files = survey(4, kind, weighting)
     assert_same(coadd_files(files), maps.coadd_map_files(files))
 
 
@@ -63,29 +63,29 @@ def test_the_coadd_is_that_of_spt3g(tmp_path, kind, weighting):
     ],
     ids=str,
 )
-def test_arguments_mean_what_they_mean_in_spt3g(tmp_path, arguments):
-    files = write_files(tmp_path, 3, "healpix ring", "unweighted")
+def test_arguments_mean_what_they_mean_in_spt3g(survey, arguments):
+    files = survey(3, "healpix ring", "unweighted")
     assert_same(coadd_files(files, **arguments), maps.coadd_map_files(files, **arguments))
 
 
-def test_the_order_of_files_is_the_order_of_the_inputs(tmp_path):
-    files = write_files(tmp_path, 4, "flat sparse", "hits")[::-1]
+def test_the_order_of_files_is_the_order_of_the_inputs(survey):
+    files = survey(4, "flat sparse", "hits")[::-1]
     given = list(files)
     for schedule in ("dynamic", "static"):
         assert_same(coadd_files(given, schedule=schedule), maps.coadd_map_files(files))
     assert given == files
 
 
-def test_coadds_of_coadds_are_coadds_of_all(tmp_path):
-    files = write_files(tmp_path, 4, "healpix ring", "polarized")
+def test_coadds_of_coadds_are_coadds_of_all(tmp_path, survey):
+    files = survey(4, "healpix ring", "polarized")
     parts = [str(tmp_path / f"part{i}.g3") for i in range(2)]
     for i, part in enumerate(parts):
         coadd_files(files[2 * i : 2 * i + 2], part)
     assert_same(coadd_files(parts), maps.coadd_map_files(files))
 
 
-def test_assign_makes_splits_of_files(tmp_path):
-    files = write_files(tmp_path, 2, "flat dense", "hits")
+def test_assign_makes_splits_of_files(survey):
+    files = survey(2, "flat dense", "hits")
     splits = coadd_files(files, assign=lambda frame: {"sum": 1, frame["Id"]: -1})
     assert list(splits) == ["90GHz", "sum", "150GHz"]
     one = maps.coadd_map_files(files, map_ids=["90GHz"])
@@ -212,8 +212,8 @@ def test_a_broken_file_is_named_with_the_frame_that_cannot_be_read(folder, how):
     assert not os.path.exists("coadd.g3")
 
 
-def test_a_missing_id_is_an_error_that_lists_those_that_are_there(tmp_path):
-    files = write_files(tmp_path, 3, "flat sparse", "hits")
+def test_a_missing_id_is_an_error_that_lists_those_that_are_there(survey):
+    files = survey(3, "flat sparse", "hits")
     text = (
         "There is no map with the Id '95GHz', '220GHz' in the 3 input files; these Ids are there "
         "(and how often): '150GHz' (3), '90GHz' (3)."
@@ -222,16 +222,16 @@ def test_a_missing_id_is_an_error_that_lists_those_that_are_there(tmp_path):
         coadd_files(files, map_ids=["95GHz", "90GHz", "220GHz"])
 
 
-def test_files_without_maps_are_an_error(tmp_path):
-    files = write_files(tmp_path, 2, "flat sparse", "hits", map_ids=())
+def test_files_without_maps_are_an_error(survey):
+    files = survey(2, "flat sparse", "hits", map_ids=())
     with pytest.raises(InputError, match=r"^There is no Map frame in the 2 input files\.$"):
         coadd_files(files)
     with pytest.raises(InputError, match=r"^There is no Map frame in the input file\.$"):
         coadd_files(files[0])
 
 
-def test_maps_that_belong_to_no_coadd_are_an_error(tmp_path):
-    files = write_files(tmp_path, 2, "flat sparse", "hits")
+def test_maps_that_belong_to_no_coadd_are_an_error(survey):
+    files = survey(2, "flat sparse", "hits")
     with pytest.raises(InputError, match=r"None of the maps in .* '150GHz' \(2\), '90GHz' \(2\)"):
         coadd_files(files, assign=lambda frame: None)
 
@@ -245,9 +245,9 @@ def test_no_files_at_all_are_an_error(folder, files, text):
         coadd_files(files)
 
 
-def test_a_file_without_maps_among_others_is_fine(tmp_path):
-    files = write_files(tmp_path, 2, "flat sparse", "hits")
-    files += write_files(tmp_path, 1, "flat sparse", "hits", map_ids=(), start=7)
+def test_a_file_without_maps_among_others_is_fine(survey):
+    files = survey(2, "flat sparse", "hits")
+    files += survey(1, "flat sparse", "hits", map_ids=(), start=7)
     assert_same(coadd_files(files), maps.coadd_map_files(files))
 
 

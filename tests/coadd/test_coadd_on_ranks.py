@@ -12,22 +12,15 @@ import numpy as np
 import pytest
 import skies
 from choices import ALL
+from shards import assert_shards_of
 from spt3g import core, maps
+from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
 from g3reduce import strategies
-from g3reduce.arrays import memory
 from g3reduce.coadd import files as coaddfiles
-from g3reduce.strategies import nodes
-from g3reduce.strategies.registry import RESULTS
 
-RANKS = (1, 2, 3, 5)
-WAYS = tuple(
-    (strategy, result) for result in RESULTS for strategy in ("auto", *strategies.names(result))
-)
-MEMORY = ("private", "shared", "two per node")
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
-SCHEDULES = ("dynamic", "static")
 ROOTS = ("first", "last")
 
 
@@ -47,18 +40,27 @@ def combinations():
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
 )
 def test_coadd_is_the_serial_one(
-    comm, shared_folder, monkeypatch, way, kind, weighting, n_ranks, driver, schedule, root, how
+    comm,
+    ways_of_memory,
+    shared_folder,
+    survey,
+    monkeypatch,
+    way,
+    kind,
+    weighting,
+    n_ranks,
+    driver,
+    schedule,
+    root,
+    how,
 ):
     assert comm.size == n_ranks
-    monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
-    monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-    monkeypatch.setattr(memory, "SMALLEST", 1)
     monkeypatch.setenv(coaddfiles.READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
-    comm = comm.Dup()  # how ranks see each other is found out once for each communicator
+    comm = ways_of_memory(how)
     strategy, result = way
     root = 0 if root == "first" else comm.size - 1
     # Four files: of five ranks one has none.
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 4, kind, weighting))
+    files = survey(4, kind, weighting)
     output = shared_folder / "coadd.g3" if result != "sharded" else None
     options = {"collate": True, "strategy": strategy, "result": result, "root": root}
     if driver != "pipeline":
@@ -70,7 +72,6 @@ def test_coadd_is_the_serial_one(
     expected = maps.coadd_map_files(files, collate=True)
     if result == "sharded":
         assert_shards_of(comm, frames, expected)
-        comm.Free()
         return
     if comm.rank == root or result == "all":
         assert list(frames) == ["90GHz", "150GHz"]
@@ -82,30 +83,6 @@ def test_coadd_is_the_serial_one(
     assert [frame["Id"] for frame in written] == ["Coadd90GHz", "Coadd150GHz"]
     for frame in written:
         skies.assert_same_coadd(frame, expected[frame["Id"].removeprefix("Coadd")])
-    comm.Free()
-
-
-def assert_shards_of(comm, shards, expected):
-    """The shards of all ranks are the maps, and no pixel is in two of them."""
-    assert list(shards) == ["90GHz", "150GHz"]
-    for map_id, shard in shards.items():
-        planes = skies.planes(expected[map_id])
-        assert shard.planes.keys() == planes.keys()
-        everywhere = comm.allgather((shard.pixels, shard.planes))
-        for name, plane in planes.items():
-            assert shard.stubs[name].compatible(skies.maps_by_plane(expected[map_id])[name])
-            whole, seen = np.zeros(plane.size), np.zeros(plane.size, int)
-            for pixels, theirs in everywhere:
-                inside = pixels >= 0
-                assert not theirs[name][~inside].any()
-                whole[pixels[inside]] += theirs[name][inside]
-                seen[pixels[inside]] += 1
-            np.testing.assert_array_equal(whole, plane.reshape(-1))
-            assert seen.max() == 1
-
-
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
 
 
 def run_pipeline(comm, files, output, schedule, options):
@@ -124,7 +101,7 @@ def run_pipeline(comm, files, output, schedule, options):
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder):
+def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder, on_first):
     """A sum of n numbers errs, in any order, by less than n - 1 units of the sum of their sizes."""
 
     def write():
@@ -141,7 +118,7 @@ def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder)
                 writer(frame)
         return files
 
-    files = on_first(comm, write)
+    files = on_first(write)
     coadd = g3reduce.coadd_files(files, mpicomm=comm, result="all")
     inputs = [np.asarray(frame["T"]) for file in files for frame in core.G3File(file)]
     exact = np.sum(np.array(inputs, dtype=np.longdouble), axis=0)
@@ -151,8 +128,8 @@ def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder)
 
 
 @pytest.mark.ranks(2, 3)
-def test_maps_of_one_rank_only(comm, shared_folder):
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 1, "healpix ring", "polarized"))
+def test_maps_of_one_rank_only(comm, survey):
+    files = survey(1, "healpix ring", "polarized")
     for strategy in ("gather", "tree", "allreduce"):
         coadd = g3reduce.coadd_files(files, mpicomm=comm, strategy=strategy, map_ids="90GHz")
         if comm.rank == 0:
@@ -164,7 +141,7 @@ def test_maps_of_one_rank_only(comm, shared_folder):
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize("alike", [True, False])
 @pytest.mark.parametrize("kind", ["flat sparse", "healpix ring shifted"])
-def test_maps_that_have_all_the_same_runs(comm, shared_folder, kind, alike):
+def test_maps_that_have_all_the_same_runs(comm, shared_folder, on_first, kind, alike):
     """On all ranks or only on each of them; of three ranks one has no map."""
 
     def write():
@@ -181,7 +158,7 @@ def test_maps_that_have_all_the_same_runs(comm, shared_folder, kind, alike):
                     writer(frame)
         return files
 
-    files = on_first(comm, write)
+    files = on_first(write)
     expected = maps.coadd_map_files(files)
     for strategy in strategies.names("all"):
         coadd = g3reduce.coadd_files(
@@ -194,14 +171,14 @@ def test_maps_that_have_all_the_same_runs(comm, shared_folder, kind, alike):
 @pytest.mark.parametrize(
     "kinds", [("flat sparse", "flat dense"), ("healpix ring", "healpix dense")]
 )
-def test_storages_that_mix_over_ranks_make_the_fullest(comm, shared_folder, kinds):
+def test_storages_that_mix_over_ranks_make_the_fullest(comm, shared_folder, on_first, kinds):
     def write():
         return [
             *skies.write_files(shared_folder, 2, kinds[0], "polarized"),
             *skies.write_files(shared_folder, 2, kinds[1], "polarized", start=2),
         ]
 
-    files = on_first(comm, write)
+    files = on_first(write)
     expected = maps.coadd_map_files(files, map_ids=["150GHz"])
     coadd = g3reduce.coadd_files(
         files, mpicomm=comm, map_ids="150GHz", result="all", schedule="static"
@@ -214,8 +191,8 @@ def test_storages_that_mix_over_ranks_make_the_fullest(comm, shared_folder, kind
 
 
 @pytest.mark.ranks(1, 3)
-def test_several_coadders_and_splits_in_one_pipeline(comm, shared_folder):
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 5, "flat sparse", "polarized"))
+def test_several_coadders_and_splits_in_one_pipeline(comm, shared_folder, survey):
+    files = survey(5, "flat sparse", "polarized")
 
     def halves(frame):
         odd = files.index(g3reduce.unit_of(frame).file) % 2
@@ -256,7 +233,9 @@ def test_several_coadders_and_splits_in_one_pipeline(comm, shared_folder):
 
 
 @pytest.mark.ranks(2, 3)
-def test_observations_are_recorded_by_file_not_by_what_a_rank_read_before(comm, shared_folder):
+def test_observations_are_recorded_by_file_not_by_what_a_rank_read_before(
+    comm, shared_folder, on_first
+):
     def write():
         files = skies.write_files(shared_folder, 5, "flat sparse", "polarized")
         bare = str(shared_folder / "no_observation.g3")
@@ -264,7 +243,7 @@ def test_observations_are_recorded_by_file_not_by_what_a_rank_read_before(comm, 
             writer(skies.map_frame("flat sparse", "polarized", seed=99, map_id="90GHz"))
         return [*files, bare]
 
-    files = on_first(comm, write)
+    files = on_first(write)
     coadd = g3reduce.coadd_files(
         files, mpicomm=comm, map_ids="90GHz", record_obs_id=True, result="all"
     )

@@ -8,30 +8,13 @@ import re
 
 import numpy as np
 import pytest
+from pipelines import maps_from
 from skies import KINDS, WEIGHTINGS, assert_same_coadd, map_frame, planes, write_files
 from spt3g import core, maps
 
-from g3reduce import DuplicateError, MismatchError, MPIFileReader, MPIMapCoadder, UsageError
+from g3reduce import DuplicateError, MismatchError, MPIMapCoadder, UsageError
 
 MAP, END = core.G3FrameType.Map, core.G3FrameType.EndProcessing
-
-
-def run(source, *modules):
-    """Run a pipeline over files or frames; return the Map frames that come out of it."""
-    pipe = core.G3Pipeline()
-    if isinstance(source, dict):
-        pipe.Add(core.G3Reader, **source)
-    elif isinstance(source[0], str):
-        pipe.Add(MPIFileReader, mpicomm=None, files=[source])
-    else:
-        waiting = list(source)
-        pipe.Add(lambda _: waiting.pop(0) if waiting else [])
-    for module in modules:
-        pipe.Add(module)
-    came = []
-    pipe.Add(lambda frame: came.append(frame) if frame.type == MAP else None)
-    pipe.Run()
-    return came
 
 
 def tracked(files):
@@ -41,7 +24,7 @@ def tracked(files):
 
 def by_spt3g(files, **arguments):
     coadder = maps.CoaddMaps(**{"keep_outputs": True, **arguments})
-    came = run(tracked(files), coadder)
+    came = maps_from(tracked(files), coadder)
     return coadder, came
 
 
@@ -53,11 +36,11 @@ def assert_same_frames(mine, theirs):
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_coadd_is_that_of_spt3g(tmp_path, kind, weighting):
-    files = write_files(tmp_path, 3, kind, weighting)
+def test_the_coadd_is_that_of_spt3g(survey, kind, weighting):
+    files = survey(3, kind, weighting)
     theirs, _ = by_spt3g(files)
     mine = MPIMapCoadder()
-    run(files, mine)
+    maps_from(files, mine)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
 
 
@@ -81,12 +64,12 @@ ARGUMENTS = [
 
 @pytest.mark.parametrize("reader", ["of g3reduce", "of spt3g"])
 @pytest.mark.parametrize("arguments", ARGUMENTS, ids=str)
-def test_arguments_mean_what_they_mean_in_spt3g(tmp_path, arguments, reader):
+def test_arguments_mean_what_they_mean_in_spt3g(survey, arguments, reader):
     map_ids = ("90GHz", "150GHz", "220GHz")
-    files = write_files(tmp_path, 3, "healpix ring", "unweighted", map_ids=map_ids)
+    files = survey(3, "healpix ring", "unweighted", map_ids=map_ids)
     theirs, their_frames = by_spt3g(files, **arguments)
     mine = MPIMapCoadder(**arguments)
-    my_frames = run(files if reader == "of g3reduce" else tracked(files), mine)
+    my_frames = maps_from(files if reader == "of g3reduce" else tracked(files), mine)
     if reader == "of g3reduce" and arguments.get("drop_input_frames"):
         # Those that are left out would reach the writer of whichever rank has read them.
         their_frames = [frame for frame in their_frames if frame["Id"].startswith("Coadd")]
@@ -102,56 +85,56 @@ def test_arguments_mean_what_they_mean_in_spt3g(tmp_path, arguments, reader):
 
 
 @pytest.mark.parametrize("in_between", [[], [lambda frame: frame.type in (MAP, END)]])
-def test_what_one_coadder_leaves_out_reaches_those_behind_it(tmp_path, in_between):
+def test_what_one_coadder_leaves_out_reaches_those_behind_it(survey, in_between):
     """Also where these do not see the first frames. The last one drops what nobody wants."""
-    files = write_files(tmp_path, 3, "flat sparse", "hits", map_ids=("90GHz", "150GHz", "220GHz"))
+    files = survey(3, "flat sparse", "hits", map_ids=("90GHz", "150GHz", "220GHz"))
     first = MPIMapCoadder(map_ids="90GHz", output_map_id="1", drop_input_frames=True)
     second = MPIMapCoadder(map_ids="150GHz", output_map_id="2", drop_input_frames=True)
-    came = run(files, first, *in_between, second)
+    came = maps_from(files, first, *in_between, second)
     assert [frame["Id"] for frame in came] == ["1", "2"]
     for coadder, map_id in ((first, "90GHz"), (second, "150GHz")):
         theirs, _ = by_spt3g(files, map_ids=map_id, output_map_id=coadder.output_map_id)
         assert_same_coadd(coadder.coadd_frame, theirs.coadd_frame)
 
 
-def test_the_coadds_are_what_a_writer_writes(tmp_path):
-    files = write_files(tmp_path, 2, "flat sparse", "polarized")
+def test_the_coadds_are_what_a_writer_writes(tmp_path, survey):
+    files = survey(2, "flat sparse", "polarized")
     coadder, output = MPIMapCoadder(collate=True, drop_input_frames=True), str(tmp_path / "out.g3")
-    run(files, coadder, lambda frame: frame.type in (MAP, END), core.G3Writer(output))
+    maps_from(files, coadder, lambda frame: frame.type in (MAP, END), core.G3Writer(output))
     written = [frame for frame in core.G3File(output) if frame.type == MAP]
     assert_same_frames(written, list(coadder.coadd_frames.values()))
     assert [frame["Id"] for frame in written] == ["Coadd90GHz", "Coadd150GHz"]
 
 
-def test_without_keep_outputs_the_coadds_go_down_the_pipeline_only(tmp_path):
-    files = write_files(tmp_path, 2, "flat sparse", "hits")
+def test_without_keep_outputs_the_coadds_go_down_the_pipeline_only(survey):
+    files = survey(2, "flat sparse", "hits")
     coadder = MPIMapCoadder(keep_outputs=False)
-    came = run(files, coadder)
+    came = maps_from(files, coadder)
     assert came[-1]["Id"] == "Coadd"
     assert coadder.coadd_frame is None
     assert coadder.coadd_frames == {}
 
 
-def test_frames_of_input_go_on_unchanged(tmp_path):
+def test_frames_of_input_go_on_unchanged(survey):
     """Unweighted ones, too, which spt3g weights in place."""
-    files = write_files(tmp_path, 2, "healpix ring", "unweighted")
+    files = survey(2, "healpix ring", "unweighted")
     expected = [frame for file in files for frame in core.G3File(file) if frame.type == MAP]
-    came = run(files, MPIMapCoadder())
+    came = maps_from(files, MPIMapCoadder())
     assert_same_frames(came[:-1], expected)
 
 
 @pytest.mark.parametrize("reader", ["of g3reduce", "of spt3g"])
-def test_coadds_of_coadds_list_the_original_inputs(tmp_path, reader):
+def test_coadds_of_coadds_list_the_original_inputs(tmp_path, survey, reader):
     coadds = []
     for half in range(2):
-        files = write_files(tmp_path, 2, "healpix ring", "polarized", start=2 * half)
+        files = survey(2, "healpix ring", "polarized", start=2 * half)
         name = str(tmp_path / f"coadd{half}.g3")
         maps.coadd_map_files(files, name, record_obs_id=True)
         coadds.append(name)
-    extra = write_files(tmp_path, 2, "healpix ring", "polarized", start=4)
+    extra = survey(2, "healpix ring", "polarized", start=4)
     theirs, _ = by_spt3g([*coadds, *extra])
     mine = MPIMapCoadder()
-    run([*coadds, *extra] if reader == "of g3reduce" else tracked([*coadds, *extra]), mine)
+    maps_from([*coadds, *extra] if reader == "of g3reduce" else tracked([*coadds, *extra]), mine)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
     originals = [f"obs_{number:03d}.g3" for number in range(6)]
     assert [os.path.basename(file) for file in mine.coadd_frame["InputFiles"]] == originals
@@ -161,8 +144,8 @@ def test_coadds_of_coadds_list_the_original_inputs(tmp_path, reader):
 def test_frames_made_in_the_pipeline_have_no_files_and_are_never_duplicates():
     frames = [map_frame("flat sparse", "hits", seed % 2) for seed in range(4)]
     theirs, mine = maps.CoaddMaps(keep_outputs=True), MPIMapCoadder()
-    run(frames, theirs)
-    run(frames, mine)
+    maps_from(frames, theirs)
+    maps_from(frames, mine)
     assert "InputFiles" not in mine.coadd_frame
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
 
@@ -171,7 +154,7 @@ def test_frames_without_an_id_are_not_coadded():
     frames = [map_frame("flat sparse", "hits", seed) for seed in range(2)]
     del frames[1]["Id"]
     coadder = MPIMapCoadder(drop_input_frames=True)
-    came = run(frames, coadder)
+    came = maps_from(frames, coadder)
     assert [frame.get("Id", None) for frame in came] == [None, "Coadd"]
     assert planes(came[1])["T"].tolist() == planes(frames[0])["T"].tolist()
 
@@ -181,7 +164,7 @@ def test_an_id_is_taken_as_a_whole():
     map_ids = ("50GHz", "150GHz", "GHz", "")
     frames = [map_frame("flat sparse", "hits", i, map_id) for i, map_id in enumerate(map_ids)]
     coadder = MPIMapCoadder(map_ids="150GHz")
-    run(frames, coadder)
+    maps_from(frames, coadder)
     assert list(coadder.coadd_frame["InputMapIds"]) == ["150GHz"]
 
 
@@ -189,15 +172,15 @@ def test_a_frame_without_an_id_adds_no_empty_one_to_the_list():
     frames = [map_frame("flat sparse", "hits", seed, "90GHz") for seed in range(2)]
     del frames[0]["Id"]
     coadder = MPIMapCoadder(assign=lambda frame: {"all": 1})
-    run(frames, coadder)
+    maps_from(frames, coadder)
     assert list(coadder.coadd_frames["all"]["InputMapIds"]) == ["90GHz"]
 
 
 def test_weighted_and_unweighted_maps_add_up_to_weighted_ones():
     frames = [map_frame("healpix ring", w, i) for i, w in enumerate(("unweighted", "polarized"))]
     mine, theirs = MPIMapCoadder(), maps.CoaddMaps(keep_outputs=True)
-    run(frames, mine)
-    run(frames, theirs)
+    maps_from(frames, mine)
+    maps_from(frames, theirs)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
     assert mine.coadd_frame["Q"].weighted
 
@@ -213,8 +196,8 @@ def test_weights_of_older_files_that_do_not_say_what_they_are_are_completed(weig
             weights[component].pol_conv = maps.MapPolConv.names["none"]
         frame[key] = weights
     mine, theirs = MPIMapCoadder(), maps.CoaddMaps(keep_outputs=True)
-    run(frames, mine)
-    run(frames, theirs)
+    maps_from(frames, mine)
+    maps_from(frames, theirs)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
 
 
@@ -225,7 +208,7 @@ def test_a_coadder_sums_the_coadds_of_other_pipelines():
     total = MPIMapCoadder()
     for day in (frames[:2], frames[2:]):
         coadder = MPIMapCoadder()
-        run(day, coadder)
+        maps_from(day, coadder)
         total(coadder.coadd_frame)
     total(core.G3Frame(END))
     assert total.coadd_frame is not None, "the coadds of each day were passed by"
@@ -233,11 +216,11 @@ def test_a_coadder_sums_the_coadds_of_other_pipelines():
 
 
 @pytest.mark.parametrize("kind", ["flat sparse", "healpix dense"])
-def test_two_coadders_do_not_sum_each_others_output(tmp_path, kind):
-    files = write_files(tmp_path, 2, kind, "polarized")
+def test_two_coadders_do_not_sum_each_others_output(survey, kind):
+    files = survey(2, kind, "polarized")
     first, second = MPIMapCoadder(collate=True), MPIMapCoadder(output_map_id="All")
     third = MPIMapCoadder(map_ids=["90GHz"], output_map_id="90GHz")
-    came = run(files, first, second, third)
+    came = maps_from(files, first, second, third)
     ids = [frame["Id"] for frame in came]
     # Each coadd is injected in front of the next, and the end comes last.
     assert ids == ["90GHz", "150GHz"] * 2 + ["Coadd90GHz", "Coadd150GHz", "All", "90GHz"]
@@ -258,10 +241,10 @@ def halves(frame):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_any_number_of_splits_is_made_in_one_pass(tmp_path, kind):
-    files = write_files(tmp_path, 4, kind, "polarized")
+def test_any_number_of_splits_is_made_in_one_pass(survey, kind):
+    files = survey(4, kind, "polarized")
     coadder = MPIMapCoadder(assign=halves)
-    run(files, coadder)
+    maps_from(files, coadder)
     assert list(coadder.coadd_frames) == ["difference", "even", "odd"]
     for split, inputs in (("even", files[0::2]), ("odd", files[1::2])):
         theirs, _ = by_spt3g(inputs, map_ids="90GHz", output_map_id=split)
@@ -274,22 +257,20 @@ def test_any_number_of_splits_is_made_in_one_pass(tmp_path, kind):
 
 @pytest.mark.parametrize("nothing", [None, {}])
 @pytest.mark.parametrize("drop", [False, True])
-def test_frames_that_belong_nowhere_are_passed_on_if_none_are_to_be_dropped(
-    tmp_path, nothing, drop
-):
-    files = write_files(tmp_path, 2, "flat sparse", "hits")
+def test_frames_that_belong_nowhere_are_passed_on_if_none_are_to_be_dropped(survey, nothing, drop):
+    files = survey(2, "flat sparse", "hits")
     coadder = MPIMapCoadder(assign=lambda frame: nothing, drop_input_frames=drop)
-    assert len(run(files, coadder)) == (0 if drop else 4)
+    assert len(maps_from(files, coadder)) == (0 if drop else 4)
     assert coadder.coadd_frames == {}
 
 
 @pytest.mark.parametrize(
     "nonsense", [3, "odd", ["odd"], {"odd": 2}, {"odd": 0}, {1: 1}, {"odd": "+1"}, {"odd": None}]
 )
-def test_nonsense_from_assign_is_an_error_that_names_the_frame(tmp_path, nonsense):
-    files = write_files(tmp_path, 1, "flat sparse", "hits")
+def test_nonsense_from_assign_is_an_error_that_names_the_frame(survey, nonsense):
+    files = survey(1, "flat sparse", "hits")
     with pytest.raises(UsageError) as caught:
-        run(files, MPIMapCoadder(assign=lambda frame: nonsense))
+        maps_from(files, MPIMapCoadder(assign=lambda frame: nonsense))
     text = f"assign() returned {nonsense!r} for {files[0]}, frame 1 (Id '90GHz'); expected a dict"
     assert str(caught.value).startswith(text)
 
@@ -297,18 +278,18 @@ def test_nonsense_from_assign_is_an_error_that_names_the_frame(tmp_path, nonsens
 # Duplicates
 
 
-def test_a_file_that_comes_twice_is_an_error_with_the_way_out(tmp_path):
-    files = write_files(tmp_path, 2, "flat sparse", "hits")
+def test_a_file_that_comes_twice_is_an_error_with_the_way_out(survey):
+    files = survey(2, "flat sparse", "hits")
     with pytest.raises(DuplicateError) as caught:
-        run([*files, files[0]], MPIMapCoadder())
+        maps_from([*files, files[0]], MPIMapCoadder())
     assert str(caught.value).startswith(f"{files[0]}, frame 1 came twice and would be summed twice")
     assert 'on_duplicate="sum"' in str(caught.value)
 
 
-def test_a_file_that_comes_twice_is_summed_twice_where_that_is_wanted(tmp_path):
-    files = write_files(tmp_path, 2, "healpix ring", "polarized")
+def test_a_file_that_comes_twice_is_summed_twice_where_that_is_wanted(survey):
+    files = survey(2, "healpix ring", "polarized")
     mine = MPIMapCoadder(on_duplicate="sum")
-    run(files * 2, mine)
+    maps_from(files * 2, mine)
     theirs, _ = by_spt3g(files * 2)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
     assert list(mine.coadd_frame["InputFiles"]) == files
@@ -317,8 +298,8 @@ def test_a_file_that_comes_twice_is_summed_twice_where_that_is_wanted(tmp_path):
 # What is refused
 
 
-def test_maps_that_do_not_agree_end_the_pipeline_with_both_frames(tmp_path):
-    files = write_files(tmp_path, 1, "healpix ring", "hits")
+def test_maps_that_do_not_agree_end_the_pipeline_with_both_frames(tmp_path, survey):
+    files = survey(1, "healpix ring", "hits")
     (tmp_path / "other").mkdir()
     files += write_files(tmp_path / "other", 1, "healpix nested indexed", "hits")
     text = (
@@ -326,7 +307,7 @@ def test_maps_that_do_not_agree_end_the_pipeline_with_both_frames(tmp_path):
         "H differs in nested, True and False."
     )
     with pytest.raises(MismatchError, match=re.escape(text)):
-        run(files, MPIMapCoadder())
+        maps_from(files, MPIMapCoadder())
 
 
 def test_conventions_that_differ_are_refused_or_converted():
@@ -334,16 +315,16 @@ def test_conventions_that_differ_are_refused_or_converted():
     expected = {name: (2 * plane).tolist() for name, plane in planes(iau).items()}
     maps.SetPolConv(cosmo, maps.MapPolConv.COSMO)
     with pytest.raises(MismatchError, match="pol_conv, COSMO and IAU"):
-        run([iau, cosmo], MPIMapCoadder())
+        maps_from([iau, cosmo], MPIMapCoadder())
     coadder = MPIMapCoadder(pol_conv="IAU")
-    run([iau, cosmo], coadder)
+    maps_from([iau, cosmo], coadder)
     sums = planes(coadder.coadd_frame)
     assert {name: plane.tolist() for name, plane in sums.items()} == expected
 
 
 def test_after_its_end_a_coadder_takes_no_more_frames(tmp_path):
     coadder = MPIMapCoadder()
-    run([map_frame("flat sparse", "hits", 0)], coadder)
+    maps_from([map_frame("flat sparse", "hits", 0)], coadder)
     with pytest.raises(UsageError, match="has ended its work; make a new one"):
         coadder(map_frame("flat sparse", "hits", 1))
     with pytest.raises(UsageError, match="has ended its work already"):
@@ -394,8 +375,8 @@ def test_maps_of_several_ids_in_one_coadd_are_warned_of_unless_that_was_said(
     caplog, options, warned
 ):
     frames = [map_frame("flat sparse", "hits", i, ("90GHz", "150GHz", "")[i % 3]) for i in range(9)]
-    run(frames, MPIMapCoadder(**options))
-    run([frame for frame in frames if frame["Id"] == "90GHz"], MPIMapCoadder())
+    maps_from(frames, MPIMapCoadder(**options))
+    maps_from([frame for frame in frames if frame["Id"] == "90GHz"], MPIMapCoadder())
     assert [warned in record.getMessage() for record in caplog.records] == (
         [True] if warned else []
     )
@@ -405,9 +386,9 @@ def warnings_of(caplog):
     return [record.message for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_missing_weights_are_warned_of_once(tmp_path, caplog):
-    files = write_files(tmp_path, 3, "flat sparse", "no weights", map_ids=("90GHz",))
-    run(files, MPIMapCoadder())
+def test_missing_weights_are_warned_of_once(survey, caplog):
+    files = survey(3, "flat sparse", "no weights", map_ids=("90GHz",))
+    maps_from(files, MPIMapCoadder())
     assert warnings_of(caplog) == [
         f"{files[0]}, frame 1 (Id '90GHz'): the maps are weighted, but have no weights."
     ]
@@ -415,7 +396,7 @@ def test_missing_weights_are_warned_of_once(tmp_path, caplog):
 
 @pytest.mark.parametrize("weighting", ["polarized", "no weights"])
 def test_nothing_is_warned_of_where_weights_are_there_or_may_be_missing(caplog, weighting):
-    run([map_frame("flat sparse", weighting, 0)], MPIMapCoadder(ignore_missing_weights=True))
+    maps_from([map_frame("flat sparse", weighting, 0)], MPIMapCoadder(ignore_missing_weights=True))
     assert warnings_of(caplog) == []
 
 
@@ -423,14 +404,14 @@ def test_weights_in_some_frames_only_are_summed_where_they_may_be_missing():
     frames = [map_frame("flat dense", w, i) for i, w in enumerate(("no weights", "polarized"))]
     theirs = maps.CoaddMaps(keep_outputs=True, ignore_missing_weights=True)
     mine = MPIMapCoadder(ignore_missing_weights=True)
-    run(frames, theirs)
-    run(frames, mine)
+    maps_from(frames, theirs)
+    maps_from(frames, mine)
     assert_same_coadd(mine.coadd_frame, theirs.coadd_frame)
 
 
-def test_a_pipeline_without_maps_makes_no_coadd_and_says_so(tmp_path, caplog):
-    files = write_files(tmp_path, 2, "flat sparse", "hits", map_ids=())
+def test_a_pipeline_without_maps_makes_no_coadd_and_says_so(survey, caplog):
+    files = survey(2, "flat sparse", "hits", map_ids=())
     coadder = MPIMapCoadder()
-    assert run(files, coadder) == []
+    assert maps_from(files, coadder) == []
     assert coadder.coadd_frame is None
     assert warnings_of(caplog) == ["MPIMapCoadder: no map came on any rank, so there is no coadd."]

@@ -14,10 +14,6 @@ from g3reduce.coadd import mapreader
 from g3reduce.g3files import pieces
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 @pytest.fixture
 def small_pieces(limits):
     limits(smallest_piece=3000)
@@ -63,7 +59,7 @@ def outcome_of(comm, files, **options):
     ],
 )
 def test_coadds_are_the_serial_ones(
-    comm, shared_folder, monkeypatch, small_pieces, counts, kind, schedule
+    comm, shared_folder, on_first, monkeypatch, small_pieces, counts, kind, schedule
 ):
     taken = []
     accept = g3reduce.MPIMapCoadder.accept
@@ -73,7 +69,7 @@ def test_coadds_are_the_serial_ones(
         return accept(self, frame)
 
     monkeypatch.setattr(g3reduce.MPIMapCoadder, "accept", noted)
-    files = on_first(comm, lambda: [*write_files(shared_folder, [c for c in counts if c], kind)])
+    files = on_first(lambda: [*write_files(shared_folder, [c for c in counts if c], kind)])
     coadds, said = outcome_of(comm, files, collate=True, record_obs_id=True, schedule=schedule)
     assert not said
     expected = {
@@ -112,7 +108,9 @@ def serial_by_file(files):
 
 
 @pytest.mark.ranks(1, 2, 3)
-def test_observations_last_over_files_that_are_read_in_pieces(comm, shared_folder, limits):
+def test_observations_last_over_files_that_are_read_in_pieces(
+    comm, shared_folder, on_first, limits
+):
     """As for spt3g: also where a file begins with maps, and where one ends that several read."""
     limits(smallest_piece=1, pieces_per_rank=4 // comm.size)
 
@@ -131,7 +129,7 @@ def test_observations_last_over_files_that_are_read_in_pieces(comm, shared_folde
                     writer(frame)
         return names
 
-    files = on_first(comm, make)
+    files = on_first(make)
     options = {"record_obs_id": True, "metadata_lasts": True, "schedule": "static"}
     coadd, said = outcome_of(comm, files, map_ids=list(map(str, range(15))), **options)
     assert not said
@@ -150,7 +148,9 @@ def test_observations_last_over_files_that_are_read_in_pieces(comm, shared_folde
         ("type", "dynamic"),
     ],
 )
-def test_what_is_wrong_is_found_wherever_it_is(comm, shared_folder, small_pieces, what, schedule):
+def test_what_is_wrong_is_found_wherever_it_is(
+    comm, shared_folder, on_first, small_pieces, what, schedule
+):
     def make():
         (file,) = write_files(shared_folder, [13], observed=False)
         starts = starts_of(file)
@@ -167,7 +167,7 @@ def test_what_is_wrong_is_found_wherever_it_is(comm, shared_folder, small_pieces
         (shared_folder / "file0.g3").write_bytes(data)
         return [file, file] if what == "twice" else [file]
 
-    files = on_first(comm, make)
+    files = on_first(make)
     coadd, said = outcome_of(comm, files, schedule=schedule)
     assert coadd is None
     assert len(said) == comm.size
@@ -192,13 +192,13 @@ def starts_count(count):
 
 
 @pytest.mark.ranks(2)
-def test_a_file_that_was_replaced_meanwhile_is_refused(comm, shared_folder, small_pieces):
+def test_a_file_that_was_replaced_meanwhile_is_refused(comm, shared_folder, on_first, small_pieces):
     def make():
         (file,) = write_files(shared_folder, [14])
         shutil.copyfile(file, file + ".new")
         return file
 
-    file = on_first(comm, make)
+    file = on_first(make)
     reader = mapreader.MapReader(comm, [[file]])
     comm.Barrier()
     if comm.rank == 0:
@@ -210,12 +210,12 @@ def test_a_file_that_was_replaced_meanwhile_is_refused(comm, shared_folder, smal
 
 @pytest.mark.ranks(2)
 def test_files_that_are_many_compressed_or_small_stay_whole(
-    comm, shared_folder, monkeypatch, limits
+    comm, shared_folder, on_first, monkeypatch, limits
 ):
     def make():
         return write_files(shared_folder, [8, 8])
 
-    files = on_first(comm, make)
+    files = on_first(make)
     assert all(piece.stamp is None for piece in pieces.plan(files, 2))  # too small
     limits(smallest_piece=3000)
     assert any(piece.stamp for piece in pieces.plan(files, 2))

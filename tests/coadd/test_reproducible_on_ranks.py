@@ -10,13 +10,13 @@ import covertable
 import numpy as np
 import pytest
 import skies
+from shards import assert_shards_of
 from spt3g import core
-from test_coadd_on_ranks import MEMORY, RANKS, SCHEDULES, WAYS, assert_shards_of, on_first
+from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
-from g3reduce.arrays import kernels, memory
+from g3reduce.arrays import kernels
 from g3reduce.coadd import files as coaddfiles
-from g3reduce.strategies import nodes
 
 WEIGHTINGS = ("polarized", "unweighted", "hits")
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
@@ -49,18 +49,25 @@ def same_bits(mine, theirs):
     ids=lambda value: "-".join(value) if isinstance(value, tuple) else str(value),
 )
 def test_a_coadd_is_the_same_to_the_bit(
-    comm, shared_folder, monkeypatch, way, family, weighting, n_ranks, driver, schedule, how, bound
+    comm,
+    ways_of_memory,
+    shared_folder,
+    on_first,
+    monkeypatch,
+    way,
+    family,
+    weighting,
+    n_ranks,
+    driver,
+    schedule,
+    how,
+    bound,
 ):
     assert comm.size == n_ranks
-    monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
-    monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-    monkeypatch.setattr(memory, "SMALLEST", 1)
     monkeypatch.setenv(coaddfiles.READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
-    comm = comm.Dup()
+    comm = ways_of_memory(how)
     strategy, result = way
-    files = on_first(
-        comm, lambda: anynumbers.write_files(shared_folder, N_FILES, family, weighting)
-    )
+    files = on_first(lambda: anynumbers.write_files(shared_folder, N_FILES, family, weighting))
     how_to_sum = {"collate": True, "reproducible": True, "absmax": BOUNDS[bound]}
     expected = serial(comm, files, how_to_sum)
 
@@ -81,7 +88,6 @@ def test_a_coadd_is_the_same_to_the_bit(
     elif comm.rank == 0 or result == "all":
         for map_id, frame in coadds.items():
             same_bits(frame, expected[map_id])
-    comm.Free()
 
 
 def serial(comm, files, options):
@@ -92,9 +98,8 @@ def serial(comm, files, options):
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-def test_numbers_of_any_size_and_such_that_are_not_finite(comm, shared_folder):
+def test_numbers_of_any_size_and_such_that_are_not_finite(comm, shared_folder, on_first):
     files = on_first(
-        comm,
         lambda: anynumbers.write_files(
             shared_folder, N_FILES, "flat", "polarized", anynumbers.of_any_size
         ),
@@ -111,11 +116,9 @@ def test_numbers_of_any_size_and_such_that_are_not_finite(comm, shared_folder):
 
 
 @pytest.mark.ranks(3)
-def test_some_ranks_may_have_numba_and_others_not(comm, shared_folder, monkeypatch):
+def test_some_ranks_may_have_numba_and_others_not(comm, shared_folder, on_first, monkeypatch):
     pytest.importorskip("numba")
-    files = on_first(
-        comm, lambda: anynumbers.write_files(shared_folder, N_FILES, "flat", "polarized")
-    )
+    files = on_first(lambda: anynumbers.write_files(shared_folder, N_FILES, "flat", "polarized"))
     monkeypatch.setenv(kernels.KERNELS, kernels.NUMPY)
     expected = serial(comm, files, {"reproducible": True})
     monkeypatch.setenv(kernels.KERNELS, kernels.NUMPY if comm.rank == 0 else kernels.NUMBA)
@@ -126,9 +129,9 @@ def test_some_ranks_may_have_numba_and_others_not(comm, shared_folder, monkeypat
 
 
 @pytest.mark.ranks(2, 3)
-def test_the_file_that_is_written_is_the_same_byte_for_byte(comm, shared_folder):
+def test_the_file_that_is_written_is_the_same_byte_for_byte(comm, shared_folder, on_first):
     files = on_first(
-        comm, lambda: anynumbers.write_files(shared_folder, N_FILES, "sparse healpix", "polarized")
+        lambda: anynumbers.write_files(shared_folder, N_FILES, "sparse healpix", "polarized")
     )
     outputs = [shared_folder / "one.g3", shared_folder / "many.g3"]
     if comm.rank == 0:
@@ -143,12 +146,10 @@ def test_the_file_that_is_written_is_the_same_byte_for_byte(comm, shared_folder)
 
 @pytest.mark.ranks(2, 3)
 def test_too_many_addends_are_refused_on_all_ranks_before_they_overflow(
-    comm, shared_folder, monkeypatch
+    comm, shared_folder, on_first, monkeypatch
 ):
     monkeypatch.setattr("g3reduce.arrays.exact.MOST_ADDENDS", 6)
-    files = on_first(
-        comm, lambda: anynumbers.write_files(shared_folder, N_FILES, "flat", "polarized")
-    )
+    files = on_first(lambda: anynumbers.write_files(shared_folder, N_FILES, "flat", "polarized"))
     with pytest.raises(g3reduce.InputError, match=r"All ranks together: 7 maps .* too many"):
         g3reduce.coadd_files(
             files, mpicomm=comm, map_ids="90GHz", reproducible=True, schedule="static"

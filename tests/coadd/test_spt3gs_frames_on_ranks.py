@@ -1,9 +1,9 @@
 """Frames as spt3g's own modules make them, on several ranks."""
 
 import pytest
-from skies import map_frame
+from skies import map_frame, write_frames
 from spt3g import maps
-from test_spt3gs_frames import assert_same_sums, made, with_nothing_said_but_by_u, written
+from spt3gmakers import assert_same_sums, made, with_nothing_said_but_by_u
 
 import g3reduce
 
@@ -14,23 +14,19 @@ NAMES = (
 )
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 @pytest.mark.ranks(2, 3)
-def test_what_spt3g_makes_is_coadded_on_any_number_of_ranks(comm, shared_folder):
+def test_what_spt3g_makes_is_coadded_on_any_number_of_ranks(comm, shared_folder, on_first):
     for name in NAMES:
         folder = shared_folder / name.replace(" ", "_")
         if comm.rank == 0:
             folder.mkdir()
-        files = on_first(comm, lambda: written(made(name, "flat sparse"), folder))  # noqa: B023
+        files = on_first(lambda: write_frames(folder, made(name, "flat sparse")))  # noqa: B023
         coadd = g3reduce.coadd_files(files, mpicomm=comm, result="all", schedule="static")
         assert_same_sums(coadd, maps.coadd_map_files(files))
 
 
 @pytest.mark.ranks(2, 3)
-def test_ranks_whose_maps_say_different_things_of_no_matter(comm, shared_folder):
+def test_ranks_whose_maps_say_different_things_of_no_matter(comm, shared_folder, on_first):
     def write():
         frames = [map_frame("flat sparse", "polarized", number) for number in range(4)]
         with_nothing_said_but_by_u(frames[0])
@@ -39,9 +35,9 @@ def test_ranks_whose_maps_say_different_things_of_no_matter(comm, shared_folder)
         skymap = frames[2].pop("T")
         skymap.flat_pol, skymap.pol_conv = True, maps.MapPolConv.COSMO
         frames[2]["T"] = skymap
-        return written(frames, shared_folder)
+        return write_frames(shared_folder, frames)
 
-    files = on_first(comm, write)
+    files = on_first(write)
     for order in (files, files[::-1]):
         coadd = g3reduce.coadd_files(order, mpicomm=comm, result="all", schedule="static")
         assert coadd["T"].pol_conv == maps.MapPolConv.names["none"]

@@ -7,9 +7,9 @@ import random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pipelines import maps_from
 from skies import assert_same_coadd, map_frame
 from spt3g import core, maps
-from test_coadder import run
 
 from g3reduce import InputError, MPIMapCoadder, UsageError
 
@@ -72,7 +72,7 @@ def test_a_subclass_with_a_state_gets_what_it_gets_from_spt3g(ids, seed, collate
     outcomes = []
     for base in (maps.CoaddMaps, MPIMapCoadder):
         coadder = stateful(base, seed)(**options)
-        came = run(frames_of(ids), coadder)
+        came = maps_from(frames_of(ids), coadder)
         coadds = coadder.coadd_frames if collate else {"": coadder.coadd_frame}
         outcomes.append((came, coadder.asked, coadds))
     (their_frames, their_asked, theirs), (my_frames, my_asked, mine) = outcomes
@@ -97,7 +97,7 @@ def test_get_map_id_is_asked_once_for_each_frame_and_in_order():
             return "odd" if len(self.asked) % 2 else "even"
 
     coadder = Counting(collate=True)
-    run([map_frame("flat sparse", "hits", i, f"map {i}") for i in range(5)], coadder)
+    maps_from([map_frame("flat sparse", "hits", i, f"map {i}") for i in range(5)], coadder)
     assert coadder.asked == ("map 0", "map 1", "map 2", "map 3", "map 4")
     assert list(coadder.coadd_frames["even"]["InputMapIds"]) == ["map 1", "map 3"]
 
@@ -144,7 +144,7 @@ def test_reset_is_called_at_the_end_and_may_be_overridden():
     for coadder in (kept, not_kept):
         with pytest.raises(UsageError, match="no coadd before the end"):
             coadder.reset()
-        came = run(frames_of(["90GHz"]), coadder)
+        came = maps_from(frames_of(["90GHz"]), coadder)
         assert came[-1]["Id"] == "Coadd"
     assert (kept.resets, not_kept.resets) == (1, 2)
     assert kept.coadd_frame is not None
@@ -162,8 +162,8 @@ def test_what_is_no_id_is_refused_at_its_frame(wrong):
 def test_an_id_that_is_empty_is_one():
     frames = frames_of(["", "90GHz", ""])
     mine, theirs = MPIMapCoadder(collate=True), maps.CoaddMaps(collate=True, keep_outputs=True)
-    run(frames, mine)
-    run(frames, theirs)
+    maps_from(frames, mine)
+    maps_from(frames, theirs)
     assert list(mine.coadd_frames) == list(theirs.coadd_frames) == ["", "90GHz"]
     for name, frame in mine.coadd_frames.items():
         assert_same_coadd(frame, theirs.coadd_frames[name])

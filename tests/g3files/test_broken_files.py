@@ -3,92 +3,25 @@
 from __future__ import annotations
 
 import os
-import resource
 import struct
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
 import pytest
+import tinyfiles
 from anymaps import with_runs
 from choices import ALL
-from skies import bits, planes
 from spt3g import core, maps
+from tinyfiles import KINDS, fuzz, is_same, offsets, tiny_file, tiny_frame
 
-from g3reduce import G3ReduceError, InputError, coadd_files
+from g3reduce import InputError, coadd_files
 from g3reduce.g3files.frames import walk, write_frame
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 
 MAP = int(core.G3FrameType.Map)
-FOLDERS = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "support")]
-
-
-KINDS = ("flat sparse", "flat dense", "ring", "shifted", "indexed", "dense", "nested")
-
-
-def tiny_map(kind, factor):
-    """A map of a few bytes."""
-    if kind.startswith("flat"):
-        skymap = maps.FlatSkyMap(x_len=3, y_len=4, res=1.0, weighted=True)
-    else:
-        shifted = kind == "shifted"
-        skymap = maps.HealpixSkyMap(
-            nside=1, weighted=True, shift_ra=shifted, nested=kind == "nested"
-        )
-    for pixel in (1, 2, 7):
-        skymap[pixel] = factor * (pixel + 1.0)
-    if kind.startswith("flat"):
-        skymap.sparse = kind == "flat sparse"
-    elif kind == "dense":
-        skymap.dense = True
-    elif kind in ("ring", "shifted"):
-        skymap.ringsparse = True
-    return skymap
-
-
-def tiny_frame(kind, factor, weights=True):
-    frame = core.G3Frame(core.G3FrameType.Map)
-    frame["Id"] = "x"
-    frame["T"] = tiny_map(kind, factor)
-    if weights:
-        weights = maps.G3SkyMapWeights()
-        weights.TT = tiny_map(kind, 1.0)
-        frame["Wunpol"] = weights
-    return frame
-
-
-def tiny_file(file, kind, weights=True):
-    """One Observation frame and two Map frames."""
-    with core.G3Writer(str(file)) as writer:
-        observation = core.G3Frame(core.G3FrameType.Observation)
-        observation["ObservationID"] = 5
-        writer(observation)
-        for factor in (1.0, 2.0):
-            writer(tiny_frame(kind, factor, weights))
-    return Path(file).read_bytes()
-
-
-def is_same(mine, theirs):
-    mine, theirs = planes(mine), planes(theirs)
-    return mine.keys() == theirs.keys() and all(
-        np.array_equal(bits(mine[name] + 0.0), bits(theirs[name] + 0.0)) for name in mine
-    )
-
-
-def offsets(data):
-    """Where frames begin and end, and the places that the checksums cover or are."""
-    covered, ends = set(), [0]
-    for raw in walk(MemoryBytes(data)):
-        ends.append(raw.end)
-        for blob in raw.blobs:
-            covered |= set(range(blob.offset, blob.end))
-            covered |= set(range(blob.offset - 8 - len(blob.name), blob.offset - 8))
-        covered |= set(range(raw.end - 4, raw.end))
-    return ends, covered
-
-
+SUPPORT = os.path.dirname(tinyfiles.__file__)
 # Cuts
 
 
@@ -122,54 +55,6 @@ def test_every_cut_is_an_error_that_names_the_file_and_the_byte(kind, tmp_path):
 # Bit flips
 
 
-def problem_of(file, data, bit, covered):
-    """What is wrong with what becomes of a file of which a bit was flipped; empty if nothing."""
-    flipped = bytearray(data)
-    flipped[bit // 8] ^= 1 << bit % 8
-    Path(file).write_bytes(flipped)
-    try:
-        mine = coadd_files(file)
-    except G3ReduceError as error:
-        return "" if file in str(error) else f"the file is not named in {error}"
-    except Exception as error:
-        return repr(error)
-    if bit // 8 in covered:
-        return "it was not noticed"
-    # To spt3g, too, this must be a file, and the same one.
-    return "" if is_same(mine, maps.coadd_map_files([file])) else "the result is another"
-
-
-def look_at(kind, bits_of, folder, weights=True):
-    """Flip bits of a small file, one at a time."""
-    file = os.path.join(folder, "flipped.g3")
-    data = tiny_file(file, kind, weights)
-    _, covered = offsets(data)
-    problems = [
-        f"{kind}: bit {bit % 8} of byte {bit // 8} of {len(data)}: {problem}"
-        for bit in bits_of(len(data), covered)
-        if (problem := problem_of(file, data, bit, covered))
-    ]
-    assert not problems, "\n".join(problems)
-
-
-def fuzz(kind, number, seed, folder):
-    """Flip bits anywhere."""
-
-    def some(size, covered):
-        return np.random.default_rng(seed).choice(8 * size, number, replace=False).tolist()
-
-    look_at(kind, some, folder)
-
-
-def fuzz_headers(folder):
-    """Flip each bit that no checksum covers."""
-
-    def uncovered(size, covered):
-        return [8 * byte + bit for byte in range(size) if byte not in covered for bit in range(8)]
-
-    look_at("flat sparse", uncovered, folder, weights=False)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_flipped_bits_are_an_error_or_what_spt3g_makes_of_them(kind, tmp_path):
     fuzz(kind, 60, seed=1, folder=tmp_path)
@@ -179,13 +64,13 @@ def test_flipped_bits_never_end_the_process():
     """Nor do they make it hang, or take memory."""
     work = f"""
 import resource, sys, tempfile
-sys.path[:0] = {FOLDERS!r}
-import test_broken_files as tests
-tests.limit_memory()
+sys.path.insert(0, {SUPPORT!r})
+import tinyfiles
+tinyfiles.limit_memory()
 with tempfile.TemporaryDirectory() as folder:
-    for seed, kind in enumerate(tests.KINDS):
-        tests.fuzz(kind, {350 if ALL else 60}, seed, folder)
-    tests.fuzz_headers(folder)
+    for seed, kind in enumerate(tinyfiles.KINDS):
+        tinyfiles.fuzz(kind, {350 if ALL else 60}, seed, folder)
+    tinyfiles.fuzz_headers(folder)
 """
     done = subprocess.run(
         [sys.executable, "-X", "faulthandler", "-c", work],
@@ -195,13 +80,6 @@ with tempfile.TemporaryDirectory() as folder:
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-
-
-def limit_memory():
-    """Let this process have no more than 512 MiB beside what it has."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
-    limit = pages * resource.getpagesize() + 2**29
-    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
 
 NOT_TAKEN = {
@@ -342,21 +220,6 @@ WRONG_ONES = {
 }
 
 
-def tell(file):
-    for name in sorted(os.listdir(file)):
-        path = os.path.join(file, name)
-        # What is written here is seen even if the process ends at the next file.
-        print(f"{name}\t", end="", flush=True)
-        try:
-            coadd_files(path)
-        except G3ReduceError as error:
-            print("named" if path in str(error) else f"not named: {error!r}", flush=True)
-        except BaseException as error:
-            print(repr(error)[:200].replace("\n", " "), flush=True)
-        else:
-            print("no error", flush=True)
-
-
 @pytest.fixture(scope="module")
 def ends():
     """What became of each of the wrong files."""
@@ -367,8 +230,8 @@ def ends():
         found = {}
         while names:  # a process that ends with a file is begun again behind it
             work = (
-                f"import sys; sys.path[:0] = {FOLDERS!r}; "
-                f"import test_broken_files as t; t.limit_memory(); t.tell({folder!r})"
+                f"import sys; sys.path.insert(0, {SUPPORT!r}); import tinyfiles; "
+                f"tinyfiles.limit_memory(); tinyfiles.tell({folder!r})"
             )
             done = subprocess.run(
                 [sys.executable, "-c", work],

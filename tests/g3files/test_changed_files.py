@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skies import assert_same_coadd, map_frame, write_files
+from skies import assert_same_coadd, map_frame
 from spt3g import core, maps
 
 from g3reduce import InputError, MPIMapCoadder, UsageError, coadd_files
@@ -65,8 +65,8 @@ def test_a_file_that_changes_after_it_was_checked(tmp_path, limits, kind, small)
         coadd_files(file, assign=look)
 
 
-def test_a_file_that_is_looked_at_and_stays_the_same_is_added_once(tmp_path):
-    files = write_files(tmp_path, 3, "flat sparse", "polarized", map_ids=("90GHz",))
+def test_a_file_that_is_looked_at_and_stays_the_same_is_added_once(survey):
+    files = survey(3, "flat sparse", "polarized", map_ids=("90GHz",))
     coadds = coadd_files(files, assign=lambda frame: {"Coadd": len(frame["T"].shape) - 1})
     assert_same_coadd(coadds["Coadd"], maps.coadd_map_files(files))
 
@@ -110,11 +110,11 @@ def test_a_coadd_with_a_part_of_a_broken_frame_cannot_go_on(tmp_path):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_others_cannot_write_to_what_was_checked(tmp_path, monkeypatch, limits, kind):
+def test_others_cannot_write_to_what_was_checked(survey, monkeypatch, limits, kind):
     """Another thread, and a process that is forked off, use all their scratch memory each time
     that something was checked."""
     limits(small_frame=0)
-    files = write_files(tmp_path, 3, kind, "polarized", map_ids=("90GHz",))
+    files = survey(3, kind, "polarized", map_ids=("90GHz",))
     expected = maps.coadd_map_files(files)
     extend = checksum.google_crc32c.extend
 

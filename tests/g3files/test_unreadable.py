@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from skies import map_frame, planes, write_files
+from skies import map_frame, planes
 from spt3g import core, maps
 
 import g3reduce
@@ -54,10 +54,10 @@ def with_type(file, frame, kind):
 
 @pytest.mark.parametrize("read", READ)
 @pytest.mark.parametrize("ending", ["", ".gz"])
-def test_a_type_that_does_not_exist_is_an_error_that_names_it(read, ending, tmp_path):
+def test_a_type_that_does_not_exist_is_an_error_that_names_it(read, ending, survey):
     import gzip
 
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     with_type(file, 1, 205)
     if ending:
         data = Path(file).read_bytes()
@@ -71,9 +71,9 @@ def test_a_type_that_does_not_exist_is_an_error_that_names_it(read, ending, tmp_
 
 
 @pytest.mark.parametrize("read", READ)
-def test_the_end_of_processing_is_no_frame_of_a_file(read, tmp_path):
+def test_the_end_of_processing_is_no_frame_of_a_file(read, survey):
     """To a pipeline it would be the end, with what came before for the whole."""
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     with_type(file, 1, int(core.G3FrameType.EndProcessing))
     with pytest.raises(InputError, match=r"frame 1, byte .*: the type of this frame is EndProc"):
         READ[read](file)
@@ -81,8 +81,8 @@ def test_the_end_of_processing_is_no_frame_of_a_file(read, tmp_path):
 
 @pytest.mark.parametrize("read", ["coadd", "reader", "pipeline"])
 @pytest.mark.parametrize("kind", ["flat sparse", "healpix ring", "healpix dense"])
-def test_maps_under_another_type_are_warned_of_once_a_file(read, kind, tmp_path, caplog):
-    files = write_files(tmp_path, 2, kind, "polarized")
+def test_maps_under_another_type_are_warned_of_once_a_file(read, kind, survey, caplog):
+    files = survey(2, kind, "polarized")
     for frame in (1, 2):
         with_type(files[0], frame, STATUS)
     with caplog.at_level(logging.WARNING):
@@ -141,9 +141,9 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("what", BROKEN)
-def test_an_id_that_cannot_be_is_told_wherever_it_is_read(what, tmp_path):
+def test_an_id_that_cannot_be_is_told_wherever_it_is_read(what, survey):
     """Without the memory that it asks for."""
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     with_value(file, "Id", BROKEN[what])
 
     def in_a_module():
@@ -166,8 +166,8 @@ def test_an_id_that_cannot_be_is_told_wherever_it_is_read(what, tmp_path):
     assert os.path.getsize(file) == whole
 
 
-def test_frames_are_like_those_of_spt3g_but_for_their_errors(tmp_path):
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+def test_frames_are_like_those_of_spt3g_but_for_their_errors(survey):
+    (file,) = survey(1, "flat sparse", "hits")
     for mine, theirs in zip(read_all(file), core.G3File(file), strict=True):
         assert isinstance(mine, core.G3Frame)
         assert str(mine) == str(theirs)
@@ -187,10 +187,10 @@ def test_frames_are_like_those_of_spt3g_but_for_their_errors(tmp_path):
         assert key not in mine
 
 
-def test_spt3gs_own_coadder_still_learns_the_files(tmp_path):
+def test_spt3gs_own_coadder_still_learns_the_files(survey):
     import gzip
 
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     packed = f"{file}.gz"
     Path(packed).write_bytes(gzip.compress(Path(file).read_bytes()))
     pipe = core.G3Pipeline()
@@ -245,9 +245,9 @@ def test_a_frame_with_a_wrong_checksum_is_not_blamed_on_its_neighbour(
 # Files that change, and places that are gone
 
 
-def test_a_file_that_is_cut_while_it_is_read_is_told(tmp_path):
+def test_a_file_that_is_cut_while_it_is_read_is_told(survey):
     """In the head of a frame, too, of which the system then gives but a part."""
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     source = FileBytes(file)
     frames = walk(source)
     end = next(frames).end
@@ -256,9 +256,9 @@ def test_a_file_that_is_cut_while_it_is_read_is_told(tmp_path):
         next(frames)
 
 
-def test_a_deleted_working_folder_is_no_reason(tmp_path):
+def test_a_deleted_working_folder_is_no_reason(survey):
     """Whole names are found from there; others are told."""
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     work = (
         "import os, sys, tempfile; from g3reduce import coadd_files, InputError\n"
         "folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)\n"
@@ -276,9 +276,9 @@ def test_a_deleted_working_folder_is_no_reason(tmp_path):
     ]
 
 
-def test_a_name_that_is_not_utf8_is_told_in_words_that_can_be_printed(tmp_path):
+def test_a_name_that_is_not_utf8_is_told_in_words_that_can_be_printed(tmp_path, survey):
     name = os.fsdecode(os.fsencode(tmp_path) + b"/obs\xff.g3")
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = survey(1, "flat sparse", "hits")
     os.rename(file, name)
     for given in (name, str(tmp_path / "*.g3")):
         with pytest.raises(InputError, match="the name is not UTF-8") as caught:
@@ -286,8 +286,8 @@ def test_a_name_that_is_not_utf8_is_told_in_words_that_can_be_printed(tmp_path):
         str(caught.value).encode()
 
 
-def test_files_are_read_to_their_end_though_their_names_are_gone(tmp_path):
-    files = write_files(tmp_path, 2, "flat dense", "hits")
+def test_files_are_read_to_their_end_though_their_names_are_gone(survey):
+    files = survey(2, "flat dense", "hits")
     expected = planes(maps.coadd_map_files(files))
     reader = MPIFileReader(None, [files])
     coadder = g3reduce.MPIMapCoadder(None)
@@ -338,8 +338,8 @@ def test_counts_that_cannot_be_are_found_in_all_classes_that_begin_with_them():
 
 
 @pytest.mark.parametrize("read", READ)
-def test_a_key_that_is_not_utf8_is_told(read, tmp_path):
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+def test_a_key_that_is_not_utf8_is_told(read, survey):
+    (file,) = survey(1, "flat sparse", "hits")
     data = Path(file).read_bytes()
     with open(file, "wb") as stream:
         for raw in walk(MemoryBytes(data)):

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 
 import numpy as np
 import pytest
-from skies import KINDS, assert_same_coadd, map_frame, maps_by_plane, write_files
+from skies import KINDS, assert_same_coadd, map_frame, write_frames
+from spoiled import assert_same_sums, by_spt3g, hit_pixels, series, with_values
 from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, MPIMapCoadder
 from g3reduce.arrays import kernels
 from g3reduce.cli import main
-
-BAD = (np.nan, np.inf, -np.inf)
 
 
 @pytest.fixture(autouse=True)
@@ -24,67 +22,11 @@ def simple_kernels(monkeypatch):
     monkeypatch.setenv(kernels.KERNELS, "numpy")
 
 
-def hit_pixels(frame, number):
-    """Some pixels in which all maps of a frame may have a value."""
-    skymap = frame["T"]
-    return np.asarray(skymap.nonzero_pixels()[0])[: 3 * number : 3].tolist()
-
-
-def with_values(frame, where):
-    """The frame with other values: {(plane, pixel): value}."""
-    found = {key: frame.pop(key) for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame}
-    for (name, pixel), value in where.items():
-        key, _, component = name.partition(".")
-        (getattr(found[key], component) if component else found[key])[pixel] = value
-    for key, value in found.items():
-        frame[key] = value
-    return frame
-
-
-def spoiled_and_clean(kind, weighting, seed, n_bad=3):
-    """A frame with pixels that are not finite, each in one plane, and one without these pixels."""
-    frame, clean = (map_frame(kind, weighting, seed) for _ in range(2))
-    pixels = hit_pixels(frame, n_bad)
-    names = itertools.cycle([*maps_by_plane(frame)][seed % 3 :])
-    spoil = dict(zip(zip(names, pixels, strict=False), itertools.cycle(BAD), strict=False))
-    everywhere = {(name, pixel): 0.0 for name in maps_by_plane(frame) for pixel in pixels}
-    return with_values(frame, spoil), with_values(clean, everywhere), len(pixels)
-
-
-def series(kind, weighting, number=3):
-    spoiled, clean, counts = zip(
-        *(spoiled_and_clean(kind, weighting, seed) for seed in range(number)), strict=True
-    )
-    return list(spoiled), list(clean), sum(counts)
-
-
-def written(frames, folder):
-    files = [str(folder / f"obs{number}.g3") for number in range(len(frames))]
-    for file, frame in zip(files, frames, strict=True):
-        with core.G3Writer(file) as writer:
-            writer(frame)
-    return files
-
-
-def by_spt3g(frames):
-    coadder = maps.CoaddMaps(keep_outputs=True)
-    for frame in frames:
-        coadder(frame)
-    return coadder.coadd_frame
-
-
-def assert_same_sums(mine, theirs):
-    for name, skymap in maps_by_plane(theirs).items():
-        np.testing.assert_array_equal(
-            np.asarray(maps_by_plane(mine)[name]), np.asarray(skymap), err_msg=name
-        )
-
-
 @pytest.mark.parametrize("weighting", ["polarized", "unweighted", "hits"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_left_out_is_left_out_of_all_maps_and_counted(tmp_path, kind, weighting):
     frames, clean, count = series(kind, weighting)
-    files, theirs = written(frames, tmp_path), by_spt3g(clean)
+    files, theirs = write_frames(tmp_path, frames), by_spt3g(clean)
     coadder = MPIMapCoadder(nonfinite="skip")
     for frame in frames:
         coadder.add(frame)
@@ -103,7 +45,7 @@ def test_what_is_refused_is_named(tmp_path, kind):
     (pixel, *_) = hit_pixels(map_frame(kind, "polarized", 1), 3)
     frames[0] = map_frame(kind, "polarized", 0)
     frames[1] = with_values(map_frame(kind, "polarized", 1), {("U", pixel): -np.inf})
-    files = written(frames, tmp_path)
+    files = write_frames(tmp_path, frames)
     text = f"{files[1]}, frame 0 (Id '150GHz'): U is not finite: -inf at pixel {pixel}."
     with pytest.raises(InputError, match=re.escape(text)):
         g3reduce.coadd_files(files, nonfinite="error")
@@ -125,8 +67,8 @@ def test_weights_are_named_before_the_maps_that_they_were_applied_to():
 
 
 @pytest.mark.parametrize("nonfinite", ["keep", "error", "skip"])
-def test_frames_that_are_finite_are_coadded_as_ever(tmp_path, nonfinite):
-    files = write_files(tmp_path, 3, "flat sparse", "polarized", map_ids=("90GHz",))
+def test_frames_that_are_finite_are_coadded_as_ever(survey, nonfinite):
+    files = survey(3, "flat sparse", "polarized", map_ids=("90GHz",))
     coadd = g3reduce.coadd_files(files, nonfinite=nonfinite)
     assert_same_coadd(coadd, maps.coadd_map_files(files))
 
@@ -143,14 +85,14 @@ def test_where_no_weight_is_a_map_may_be_nan(tmp_path, nonfinite):
     for frame in frames:
         maps.RemoveWeights(frame)
         assert not np.isfinite(np.asarray(frame["T"])).all()
-    coadd = g3reduce.coadd_files(written(frames, tmp_path), nonfinite=nonfinite)
+    coadd = g3reduce.coadd_files(write_frames(tmp_path, frames), nonfinite=nonfinite)
     np.testing.assert_allclose(np.asarray(coadd["T"]), np.asarray(expected["T"]), rtol=1e-14)
     assert "SkippedPixels" not in coadd
 
 
 def test_by_default_they_spread_as_in_spt3g(tmp_path):
     frames, _, _ = series("flat sparse", "polarized")
-    files = written(frames, tmp_path)
+    files = write_frames(tmp_path, frames)
     mine, theirs = g3reduce.coadd_files(files), maps.coadd_map_files(files)
     assert_same_sums(mine, theirs)
     assert not np.isfinite(np.asarray(mine["T"])).all()
@@ -173,7 +115,7 @@ def test_what_lies_outside_of_the_map_counts_as_a_pixel():
 
 
 def test_a_broken_file_is_called_so_and_not_full_of_nan(tmp_path):
-    (file,) = written([map_frame("flat dense", "hits", 0)], tmp_path)
+    (file,) = write_frames(tmp_path, [map_frame("flat dense", "hits", 0)])
     data = bytearray(open(file, "rb").read())  # noqa: SIM115
     place = data.index(np.asarray(map_frame("flat dense", "hits", 0)["T"]).tobytes()) + 800
     data[place : place + 8] = np.float64(np.nan).tobytes()
@@ -185,7 +127,7 @@ def test_a_broken_file_is_called_so_and_not_full_of_nan(tmp_path):
 
 def test_the_command_says_how_many_were_left_out(tmp_path, capsys, monkeypatch):
     frames, clean, count = series("flat sparse", "polarized")
-    files = written(frames, tmp_path)
+    files = write_frames(tmp_path, frames)
     monkeypatch.chdir(tmp_path)
     assert main(["coadd", *files, "-o", "coadd.g3", "--nonfinite", "skip"]) == 0
     assert f"Left out {count} pixels that are not finite." in capsys.readouterr().out

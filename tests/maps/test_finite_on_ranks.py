@@ -1,8 +1,8 @@
 """Pixels that are not finite, on any number of ranks."""
 
 import pytest
-from skies import maps_by_plane
-from test_finite import assert_same_sums, by_spt3g, series, written
+from skies import maps_by_plane, write_frames
+from spoiled import assert_same_sums, by_spt3g, series
 
 import g3reduce
 from g3reduce.arrays import kernels
@@ -11,11 +11,11 @@ from g3reduce.arrays import kernels
 @pytest.mark.ranks(1, 2, 3)
 @pytest.mark.parametrize("kind", ["flat sparse", "healpix dense"])
 def test_the_same_pixels_are_left_out_on_any_number_of_ranks(
-    comm, shared_folder, monkeypatch, kind
+    comm, shared_folder, on_first, monkeypatch, kind
 ):
     monkeypatch.setenv(kernels.KERNELS, "numpy")  # these start faster
     frames, clean, count = series(kind, "polarized", 5)
-    files = comm.bcast(written(frames, shared_folder) if comm.rank == 0 else None)
+    files = on_first(lambda: write_frames(shared_folder, frames))
     for reproducible in (False, True):
         coadd = g3reduce.coadd_files(
             files, mpicomm=comm, nonfinite="skip", result="all", reproducible=reproducible
@@ -36,9 +36,9 @@ def test_all_ranks_know_how_many_were_left_out_of_shares(comm):
 
 
 @pytest.mark.ranks(2, 3)
-def test_a_frame_that_is_refused_is_refused_on_all_ranks(comm, shared_folder):
+def test_a_frame_that_is_refused_is_refused_on_all_ranks(comm, shared_folder, on_first):
     frames, clean, _ = series("flat sparse", "polarized", 4)
     frames = [*clean[:3], frames[3]]
-    files = comm.bcast(written(frames, shared_folder) if comm.rank == 0 else None)
+    files = on_first(lambda: write_frames(shared_folder, frames))
     with pytest.raises(g3reduce.G3ReduceError, match=r"obs3.g3, frame 0 .* is not finite"):
         g3reduce.coadd_files(files, mpicomm=comm, nonfinite="error")

@@ -19,7 +19,6 @@ from skies import (
     maps_by_plane,
     planes,
     storage,
-    write_files,
 )
 from spt3g import core, maps
 
@@ -117,9 +116,9 @@ def test_maps_are_not_made_as_long_as_nobody_asks_for_one(tmp_path, monkeypatch)
     assert {storage(plane.stub) for plane in mine.planes("mine").values()} == {"empty"}
 
 
-def test_a_function_that_assigns_sees_real_maps(tmp_path):
+def test_a_function_that_assigns_sees_real_maps(survey):
     """And sees them before anything is added."""
-    files = write_files(tmp_path, 3, "healpix ring", "hits")
+    files = survey(3, "healpix ring", "hits")
     seen = []
 
     def assign(frame):
@@ -144,8 +143,8 @@ def test_a_function_that_assigns_sees_real_maps(tmp_path):
     assert np.array(mine["all"]["T"].clone(True)).sum() == -sum(totals.values())
 
 
-def test_frames_of_a_file_come_in_order_with_what_is_no_map(tmp_path):
-    (file,) = write_files(tmp_path, 1, "flat sparse", "hits")
+def test_frames_of_a_file_come_in_order_with_what_is_no_map(survey):
+    (file,) = survey(1, "flat sparse", "hits")
     mine, theirs = list(frames_of(file)), list(core.G3File(file))
     assert [frame.type for frame in mine] == [frame.type for frame in theirs]
     assert [isinstance(frame, StoredFrame) for frame in mine] == [
@@ -225,8 +224,10 @@ def both_ways(files, folder, monkeypatch, **options):
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_result_is_the_same_to_the_bit_whoever_reads(kind, weighting, tmp_path, monkeypatch):
-    files = write_files(tmp_path, 3, kind, weighting, seed=1)
+def test_the_result_is_the_same_to_the_bit_whoever_reads(
+    kind, weighting, tmp_path, survey, monkeypatch
+):
+    files = survey(3, kind, weighting, seed=1)
     mine = both_ways(files, tmp_path, monkeypatch)
     theirs = maps.coadd_map_files(files, collate=True)
     for name, frame in mine.items():
@@ -348,8 +349,8 @@ def test_a_map_without_pixels_does_not_shift_the_others(tmp_path, order):
         assert np.array_equal(np.asarray(frame["T"]), np.asarray(expected["T"]))
 
 
-def test_a_newer_spt3g_writes_and_makes_maps_itself(tmp_path, monkeypatch):
-    files = write_files(tmp_path, 3, "healpix ring", "polarized")
+def test_a_newer_spt3g_writes_and_makes_maps_itself(tmp_path, survey, monkeypatch):
+    files = survey(3, "healpix ring", "polarized")
     output = str(tmp_path / "coadd.g3")
     monkeypatch.setitem(archive.VERSIONS, "G3SkyMap", 2)
     coadd = coadd_files(files, output)

@@ -10,10 +10,6 @@ import g3reduce
 from g3reduce.mpi.agreement import agree
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 def coadd_and_fail(comm, files, output, kind, text, **options):
     """Coadd files of which one is wrong; every rank must raise, some rank this."""
     with pytest.raises(g3reduce.G3ReduceError) as caught:
@@ -32,20 +28,20 @@ def coadd_and_fail(comm, files, output, kind, text, **options):
 
 
 @pytest.mark.ranks(2, 3)
-def test_a_truncated_file_is_named_on_all_ranks(comm, shared_folder):
+def test_a_truncated_file_is_named_on_all_ranks(comm, shared_folder, on_first):
     def write():
         files = skies.write_files(shared_folder, 6, "flat sparse", "polarized")
         with open(files[3], "r+b") as stream:
             stream.truncate(os.path.getsize(files[3]) - 1000)
         return files
 
-    files = on_first(comm, write)
+    files = on_first(write)
     text = "obs_003.g3, frame 2, byte "
     coadd_and_fail(comm, files, shared_folder / "coadd.g3", g3reduce.InputError, text)
 
 
 @pytest.mark.ranks(2, 3)
-def test_all_unusable_files_are_listed(comm, shared_folder):
+def test_all_unusable_files_are_listed(comm, shared_folder, on_first):
     def write():
         files = skies.write_files(shared_folder, 3, "flat sparse", "polarized")
         open(files[1], "w").close()
@@ -53,7 +49,7 @@ def test_all_unusable_files_are_listed(comm, shared_folder):
             stream.write("this is no .g3 file")
         return files
 
-    files = on_first(comm, write)
+    files = on_first(write)
     with pytest.raises(g3reduce.G3ReduceError) as caught:
         g3reduce.coadd_files([*files, str(shared_folder / "none.g3")], mpicomm=comm)
     everything = "\n".join(comm.allgather(str(caught.value)))
@@ -79,7 +75,7 @@ def test_all_unusable_files_are_listed(comm, shared_folder):
     ],
 )
 def test_maps_that_disagree_between_ranks_are_not_joined(
-    comm, shared_folder, strategy, attribute, value, text
+    comm, shared_folder, on_first, strategy, attribute, value, text
 ):
     """Each rank reads one file, so that it can only be noticed when they meet."""
 
@@ -97,7 +93,7 @@ def test_maps_that_disagree_between_ranks_are_not_joined(
                 writer(frame)
         return files
 
-    files = on_first(comm, write)
+    files = on_first(write)
     # Both orders are fine: what matters is that file, attribute and both values are there.
     with pytest.raises(g3reduce.MismatchError) as caught:
         g3reduce.coadd_files(
@@ -118,8 +114,8 @@ def test_maps_that_disagree_between_ranks_are_not_joined(
 
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize("reader", ["MPIFileReader", "G3Reader"])
-def test_a_file_that_every_rank_reads_is_not_summed_p_times(comm, shared_folder, reader):
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 2, "flat sparse", "polarized"))
+def test_a_file_that_every_rank_reads_is_not_summed_p_times(comm, survey, reader):
+    files = survey(2, "flat sparse", "polarized")
     coadder = g3reduce.MPIMapCoadder(comm)
     pipe = core.G3Pipeline()
     if reader == "MPIFileReader":
@@ -162,8 +158,8 @@ def test_an_error_on_one_rank_is_raised_on_all_and_the_communicator_still_works(
 
 
 @pytest.mark.ranks(2, 3)
-def test_output_that_cannot_be_written_is_an_error_on_all_ranks(comm, shared_folder):
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 2, "flat sparse", "polarized"))
+def test_output_that_cannot_be_written_is_an_error_on_all_ranks(comm, shared_folder, survey):
+    files = survey(2, "flat sparse", "polarized")
     output = shared_folder / "missing" / "coadd.g3"
     with pytest.raises(g3reduce.G3ReduceError, match="there is no folder"):
         g3reduce.coadd_files(files, output, mpicomm=comm)

@@ -10,7 +10,6 @@ import sys
 import time
 
 import pytest
-import skies
 from choices import some_of
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
@@ -71,9 +70,9 @@ sys.stdout.write(f"rank {comm.rank} went on with {coadder.coadd_frame}\\n")
 
 
 @pytest.fixture
-def job(tmp_path):
+def job(tmp_path, survey):
     """Starts the script: ``job(what, ranks that do it, n_ranks)``."""
-    skies.write_files(tmp_path, 9, "flat sparse", "polarized")
+    survey(9, "flat sparse", "polarized")
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     started = []

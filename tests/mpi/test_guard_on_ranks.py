@@ -20,12 +20,8 @@ class Failed(Exception):
     """The user's own error."""
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 @pytest.fixture
-def files(comm, shared_folder):
+def files(comm, shared_folder, on_first):
     """Two files for each rank, each with an Observation and two Map frames."""
 
     def write():
@@ -33,7 +29,7 @@ def files(comm, shared_folder):
             shared_folder, FILES_PER_RANK * comm.size, "flat sparse", "polarized"
         )
 
-    return on_first(comm, write)
+    return on_first(write)
 
 
 def run(comm, files, module=None, before=None, after=None, at_end=None, **options):
@@ -187,7 +183,7 @@ def test_a_truncated_file_is_named(comm, files, failing):
 
 
 @pytest.mark.ranks(2, 3)
-def test_a_truncated_file_that_all_see_is_named(comm, files, shared_folder):
+def test_a_truncated_file_that_all_see_is_named(comm, files, shared_folder, on_first):
     def write():
         path = str(shared_folder / "cut.g3")
         with core.G3Writer(path) as writer:
@@ -198,7 +194,7 @@ def test_a_truncated_file_that_all_see_is_named(comm, files, shared_folder):
         os.truncate(path, os.path.getsize(path) - 10)
         return path
 
-    path = on_first(comm, write)
+    path = on_first(write)
 
     def work():
         with g3reduce.guard(comm):
@@ -431,9 +427,9 @@ def test_a_broken_file_of_a_reader_reaches_workers(comm, files, nested):
 
 
 @pytest.mark.ranks(*((2, 3) if ALL else (3,)))
-def test_communicators_are_not_used_up_by_errors(comm, shared_folder):
+def test_communicators_are_not_used_up_by_errors(comm, survey):
     """MPICH has 2048 of them; each round makes three and a window."""
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 2, "flat sparse", "hits"))
+    files = survey(2, "flat sparse", "hits")
     rounds = 400 if ALL else 60
     before = len(ownership._held) + len(ownership._forgotten)
     for number in range(rounds):

@@ -9,7 +9,6 @@ import sys
 import time
 
 import pytest
-import skies
 from choices import some_of
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
@@ -72,8 +71,8 @@ PLACES = ["after the constructor", "in a module", "at the end", "after the pipel
 
 
 @pytest.mark.parametrize("place", some_of(PLACES, fewer=["in a module", "after the pipeline"]))
-def test_an_exception_that_nobody_catches_ends_the_job(script, tmp_path, place):
-    files = skies.write_files(tmp_path, 3, "flat sparse", "polarized")
+def test_an_exception_that_nobody_catches_ends_the_job(script, survey, place):
+    files = survey(3, "flat sparse", "polarized")
     done, seconds = start(3, [script, place, *files])
     assert done.returncode != 0
     assert "g3reduce: rank 1 of 3 failed and ends the job:" in done.stderr
@@ -84,15 +83,15 @@ def test_an_exception_that_nobody_catches_ends_the_job(script, tmp_path, place):
     assert seconds < 30
 
 
-def test_without_an_error_the_same_script_ends_well(script, tmp_path):
-    files = skies.write_files(tmp_path, 3, "flat sparse", "polarized")
+def test_without_an_error_the_same_script_ends_well(script, survey):
+    files = survey(3, "flat sparse", "polarized")
     done, _ = start(3, [script, "nowhere", *files])
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} is done" for rank in range(3)]
 
 
-def test_a_broken_file_in_a_pipeline_ends_the_job_and_is_named(script, tmp_path):
-    files = skies.write_files(tmp_path, 3, "flat sparse", "polarized")
+def test_a_broken_file_in_a_pipeline_ends_the_job_and_is_named(script, survey):
+    files = survey(3, "flat sparse", "polarized")
     with open(files[2], "r+b") as stream:
         stream.truncate(os.path.getsize(files[2]) - 100)
     done, seconds = start(3, [script, "nowhere", *files])
@@ -114,9 +113,9 @@ def test_an_error_that_all_ranks_share_is_told_by_one(tmp_path):
     assert done.stderr.count("Traceback") == 1
 
 
-def test_processes_that_do_not_know_of_each_other_refuse_to_work(tmp_path):
+def test_processes_that_do_not_know_of_each_other_refuse_to_work(tmp_path, survey):
     """As when mpirun belongs to another MPI than the library: each would do the whole work."""
-    files = skies.write_files(tmp_path, 2, "flat sparse", "polarized")
+    files = survey(2, "flat sparse", "polarized")
     lonely = {
         name: value for name, value in os.environ.items() if not name.startswith(("PMI", "OMPI"))
     }
@@ -157,8 +156,8 @@ print("it went on with", coadder.coadd_frame)
 """
 
 
-def test_a_pipeline_that_was_halted_gives_no_partial_coadd(tmp_path):
-    files = skies.write_files(tmp_path, 4, "flat sparse", "polarized")
+def test_a_pipeline_that_was_halted_gives_no_partial_coadd(tmp_path, survey):
+    files = survey(4, "flat sparse", "polarized")
     script = tmp_path / "halted.py"
     script.write_text(HALTED)
     done = subprocess.run(
@@ -202,8 +201,8 @@ except g3reduce.InputError:
 @pytest.mark.parametrize(
     "how", some_of(["sys.exit", "catch", "with nobody to tell"], fewer=["sys.exit"])
 )
-def test_a_rank_that_just_leaves_ends_the_job(tmp_path, how):
-    files = skies.write_files(tmp_path, 4, "flat sparse", "polarized")
+def test_a_rank_that_just_leaves_ends_the_job(tmp_path, survey, how):
+    files = survey(4, "flat sparse", "polarized")
     script = tmp_path / "leaves.py"
     script.write_text(LEAVES)
     done, seconds = start(2, [str(script), how, *files])

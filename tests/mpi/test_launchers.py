@@ -5,7 +5,6 @@ import subprocess
 import sys
 
 import pytest
-import skies
 
 from g3reduce import UsageError
 from g3reduce.mpi.communicators import OneProcess, resolve
@@ -149,9 +148,9 @@ INSIDE = {
 
 
 @pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
-def test_mpirun_inside_of_a_launcher_of_one(tmp_path):
+def test_mpirun_inside_of_a_launcher_of_one(tmp_path, survey):
     """In the shell of an interactive job of one process: each rank once did the whole work."""
-    files = skies.write_files(tmp_path, 3, "flat sparse", "polarized")
+    files = survey(3, "flat sparse", "polarized")
     arguments = [sys.executable, "-m", "g3reduce", "coadd", *files, "-o"]
     command = mpirun_command(2, [*arguments, str(tmp_path / "out.g3")])
     mpi = "Open MPI" if is_open_mpi(command[0]) else "MPICH"

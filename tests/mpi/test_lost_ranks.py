@@ -10,7 +10,6 @@ import sys
 import time
 
 import pytest
-import skies
 
 import g3reduce
 from g3reduce import UsageError
@@ -98,10 +97,10 @@ TOLD = {
 FEW = ["an error before the first module", "no coadder"]
 
 
-def start(tmp_path, case):
+def start(tmp_path, survey, case):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
-    files = skies.write_files(tmp_path, 2, "flat sparse", "polarized")
+    files = survey(2, "flat sparse", "polarized")
     begin = time.monotonic()
     done = subprocess.run(
         mpirun_command(2, [sys.executable, str(script), case, *files]),
@@ -115,8 +114,8 @@ def start(tmp_path, case):
 
 @starts_ranks
 @pytest.mark.parametrize("case", TOLD if ALL else FEW)
-def test_a_rank_that_the_others_wait_for_ends_the_job_with_a_reason(tmp_path, case):
-    done, seconds = start(tmp_path, case)
+def test_a_rank_that_the_others_wait_for_ends_the_job_with_a_reason(tmp_path, survey, case):
+    done, seconds = start(tmp_path, survey, case)
     assert done.returncode != 0
     assert "done" not in done.stdout
     for text in TOLD[case]:
@@ -128,16 +127,16 @@ def test_a_rank_that_the_others_wait_for_ends_the_job_with_a_reason(tmp_path, ca
 @starts_ranks
 @pytest.mark.skipif(not ALL, reason="some of many ends")
 @pytest.mark.parametrize("case", ["nowhere", "all finalize", "one finalizes"])
-def test_jobs_that_end_well(tmp_path, case):
-    done, _ = start(tmp_path, case)
+def test_jobs_that_end_well(tmp_path, survey, case):
+    done, _ = start(tmp_path, survey, case)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"
 
 
 @starts_ranks
 @pytest.mark.skipif(not ALL, reason="one more job")
-def test_whoever_waits_for_the_first_module_of_others_says_so(tmp_path):
-    done, _ = start(tmp_path, "late")
+def test_whoever_waits_for_the_first_module_of_others_says_so(tmp_path, survey):
+    done, _ = start(tmp_path, survey, "late")
     assert done.returncode == 0, done.stderr
     assert "g3reduce: rank 0 of 2 has waited 0.3 s for the others to make" in done.stderr
     assert "rank 1" not in done.stderr
@@ -145,9 +144,9 @@ def test_whoever_waits_for_the_first_module_of_others_says_so(tmp_path):
 
 @starts_ranks
 @pytest.mark.skipif(not ALL, reason="what launchers do")
-def test_a_process_that_just_vanishes_ends_the_job(tmp_path):
+def test_a_process_that_just_vanishes_ends_the_job(tmp_path, survey):
     """Nothing of ours can say anything then; a code other than 0 is passed on."""
-    done, seconds = start(tmp_path, "os._exit")
+    done, seconds = start(tmp_path, survey, "os._exit")
     assert done.returncode != 0
     assert seconds < 30
     assert is_open_mpi(mpirun_command(2, [])[0]) or done.returncode == 3

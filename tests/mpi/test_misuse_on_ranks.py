@@ -10,13 +10,9 @@ from spt3g import core, maps
 import g3reduce
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 @pytest.fixture
-def files(comm, shared_folder):
-    return on_first(comm, lambda: skies.write_files(shared_folder, 5, "flat sparse", "polarized"))
+def files(comm, survey):
+    return survey(5, "flat sparse", "polarized")
 
 
 @pytest.mark.ranks(2, 3)
@@ -176,7 +172,7 @@ def test_what_a_distributor_gave_to_a_worker_does_not_go_on_either(comm, files):
 
 
 @pytest.mark.ranks(2, 3)
-def test_maps_of_several_ids_in_one_coadd_are_warned_of_once(comm, shared_folder, caplog):
+def test_maps_of_several_ids_in_one_coadd_are_warned_of_once(comm, shared_folder, on_first, caplog):
     """Though each rank has met but one of them."""
 
     def write():
@@ -188,7 +184,7 @@ def test_maps_of_several_ids_in_one_coadd_are_warned_of_once(comm, shared_folder
             for i, map_id in enumerate(map_ids)
         ]
 
-    files = on_first(comm, write)
+    files = on_first(write)
     g3reduce.coadd_files(files, mpicomm=comm, schedule="static")
     told = [record.getMessage() for record in caplog.records]
     assert len(told) == (comm.rank == 0)
@@ -229,14 +225,14 @@ def test_buffered_maps_keep_their_observation(comm, files):
 
 
 @pytest.mark.ranks(2)
-def test_an_error_stops_the_other_ranks_from_reading_on(comm, shared_folder):
+def test_an_error_stops_the_other_ranks_from_reading_on(comm, shared_folder, on_first):
     def write():
         files = skies.write_files(shared_folder, 40, "flat sparse", "polarized")
         with open(files[0], "r+b") as stream:
             stream.truncate(os.path.getsize(files[0]) // 2)
         return files
 
-    files = on_first(comm, write)
+    files = on_first(write)
     seen = []
 
     def slowly(frame):

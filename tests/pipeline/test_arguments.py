@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from skies import write_files
 from spt3g import core, maps
 
 import g3reduce
@@ -148,9 +147,9 @@ def test_the_convention_of_a_map_will_do():
         g3reduce.MPIMapCoadder(pol_conv=maps.FlatSkyMap(4, 4, 1.0).pol_conv)
 
 
-def test_what_can_be_used_is_used(tmp_path):
+def test_what_can_be_used_is_used(tmp_path, survey):
     """So that the table above does not refuse everything."""
-    files = write_files(tmp_path, 1, "flat sparse", "hits")
+    files = survey(1, "flat sparse", "hits")
     g3reduce.coadd_files(tuple(files), tmp_path / "coadd.g3", map_ids=("90GHz",), root=np.int64(0))
     g3reduce.MPIReducer(None, COUNT, by="Id")
     g3reduce.MPIAccumulator(None, dataframes={SCAN})

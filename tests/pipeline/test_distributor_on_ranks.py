@@ -9,7 +9,6 @@ import time
 
 import numpy as np
 import pytest
-import skies
 from choices import some_of
 from spt3g import core
 
@@ -81,10 +80,6 @@ def distribute(comm, files, n_io=1, module=None, *, guarded=False, **options):
     with g3reduce.guard(comm) if guarded else contextlib.nullcontext():
         pipe.Run()
     return seen, units, told
-
-
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
 
 
 def is_data(what):
@@ -172,7 +167,7 @@ def random_structure(rng):
         fewer=[(1, "readers"), (1, "all"), (2, "none"), (2, "all"), (3, "workers"), (3, "all")],
     ),
 )
-def test_the_rules_hold_whatever_the_blocks(comm, shared_folder, n_io, delays):
+def test_the_rules_hold_whatever_the_blocks(comm, shared_folder, on_first, n_io, delays):
     if n_io >= max(comm.size, 2):
         return
     for seed in range(12):
@@ -180,7 +175,7 @@ def test_the_rules_hold_whatever_the_blocks(comm, shared_folder, n_io, delays):
         folder = shared_folder / str(seed)
         if comm.rank == 0:
             folder.mkdir()
-        files = on_first(comm, lambda s=structure, f=folder: write_all(f, s))
+        files = on_first(lambda s=structure, f=folder: write_all(f, s))
         rng = random.Random(seed * 100 + comm.rank)
 
         def sleep_sometimes(_, rng=rng):
@@ -193,9 +188,9 @@ def test_the_rules_hold_whatever_the_blocks(comm, shared_folder, n_io, delays):
 
 
 @pytest.mark.ranks(1, 2, 3)
-def test_the_worked_example(comm, shared_folder):
+def test_the_worked_example(comm, shared_folder, on_first):
     whole = "MN12345PQ67"
-    path = on_first(comm, lambda: write(shared_folder, "example", whole))
+    path = on_first(lambda: write(shared_folder, "example", whole))
     seen, units, _ = distribute(comm, [path])
     everywhere = comm.allgather("".join(seen))
     if comm.size == 1:
@@ -213,7 +208,7 @@ def test_the_worked_example(comm, shared_folder):
 
 @pytest.mark.ranks(1, 2)
 @pytest.mark.parametrize("suffix", [".g3", ".g3.gz"])
-def test_frames_come_as_they_are_in_their_files(comm, shared_folder, suffix):
+def test_frames_come_as_they_are_in_their_files(comm, shared_folder, on_first, suffix):
     """Those of plain files are not serialized again on their way."""
 
     def make():
@@ -227,7 +222,7 @@ def test_frames_come_as_they_are_in_their_files(comm, shared_folder, suffix):
         return path
 
     numbers = []
-    path = on_first(comm, make)
+    path = on_first(make)
     distribute(comm, [[path]], module=lambda frame: numbers.append(np.array(frame["Numbers"])))
     expected = [np.full(1000 * i, float(i)) for i in range(5)]
     if comm.rank == comm.size - 1:
@@ -235,7 +230,7 @@ def test_frames_come_as_they_are_in_their_files(comm, shared_folder, suffix):
 
 
 @pytest.mark.ranks(2, 3, 5)
-def test_uneven_lengths_and_slow_workers(comm, shared_folder):
+def test_uneven_lengths_and_slow_workers(comm, shared_folder, on_first):
     """One long file and many short ones; the last rank takes its time."""
     structure = [
         [[f"0-0.{i:03}" for i in range(60)], *([f"0-{i}.000"] for i in range(1, 6))],
@@ -243,7 +238,7 @@ def test_uneven_lengths_and_slow_workers(comm, shared_folder):
         [["2-0.000"]],
     ]
     n_io = max(1, comm.size // 2)
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     slow = 0.02 if comm.rank == comm.size - 1 else 0.001
     seen, units, _ = distribute(comm, files, n_io, module=lambda frame: time.sleep(slow))
     check(comm, structure, seen, units, n_io)
@@ -253,27 +248,27 @@ def test_uneven_lengths_and_slow_workers(comm, shared_folder):
 
 
 @pytest.mark.ranks(1, 3, 5)
-def test_more_readers_than_files_and_more_ranks_than_frames(comm, shared_folder):
+def test_more_readers_than_files_and_more_ranks_than_frames(comm, shared_folder, on_first):
     structure = [[["A0", "0-0.001"]]]
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     n_io = max(1, comm.size - 2)
     seen, units, _ = distribute(comm, files, n_io)
     check(comm, structure, seen, units, n_io)
 
 
 @pytest.mark.ranks(1, 2, 5)
-def test_files_without_data_and_blocks_without_files(comm, shared_folder):
+def test_files_without_data_and_blocks_without_files(comm, shared_folder, on_first):
     structure = [[], ["A", "B"], [["C1"], ["C1", "D1"]], []]
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     seen, units, _ = distribute(comm, files)
     check(comm, structure, seen, units, 1)
     assert distribute(comm, [])[0] == []
 
 
 @pytest.mark.ranks(1, 3, 5)
-def test_progress_adds_up(comm, shared_folder):
+def test_progress_adds_up(comm, shared_folder, on_first):
     structure = [["A", "0.001"], [["B", *(f"1-{j}.{i:03}" for i in range(1, 8))] for j in range(3)]]
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     n_io = 2 if comm.size > 3 else 1
     _, _, told = distribute(comm, files, n_io)
     assert (np.diff(told, axis=0) >= 0).all(), "counts only grow"
@@ -284,7 +279,7 @@ def test_progress_adds_up(comm, shared_folder):
 
 
 @pytest.mark.ranks(2, 3)
-def test_pipeline_info_is_joined_and_that_of_readers_left_out(comm, shared_folder):
+def test_pipeline_info_is_joined_and_that_of_readers_left_out(comm, shared_folder, on_first):
     def make():
         for i in range(4):
             with core.G3Writer(str(shared_folder / f"{i}.g3")) as writer:
@@ -297,7 +292,7 @@ def test_pipeline_info_is_joined_and_that_of_readers_left_out(comm, shared_folde
 
     found = []
     pipe = core.G3Pipeline()
-    pipe.Add(g3reduce.MPIIODistributor, mpicomm=comm, n_io=1, files=on_first(comm, make))
+    pipe.Add(g3reduce.MPIIODistributor, mpicomm=comm, n_io=1, files=on_first(make))
 
     def look(frame):
         if frame.type == core.G3FrameType.PipelineInfo:
@@ -319,8 +314,8 @@ def test_pipeline_info_is_joined_and_that_of_readers_left_out(comm, shared_folde
 
 
 @pytest.mark.ranks(1, 2, 3)
-def test_maps_as_data_are_summed_once(comm, shared_folder):
-    files = on_first(comm, lambda: skies.write_files(shared_folder, 4, "flat sparse", "polarized"))
+def test_maps_as_data_are_summed_once(comm, survey):
+    files = survey(4, "flat sparse", "polarized")
     expected = g3reduce.coadd_files(files, mpicomm=comm, collate=True)
     coadder = g3reduce.MPIMapCoadder(comm, collate=True)
     pipe = core.G3Pipeline()
@@ -348,9 +343,9 @@ def assert_fails_everywhere(comm, files, pattern, n_io=1, **options):
 
 
 @pytest.mark.ranks(1, 2, 5)
-def test_leaders_that_contradict_each_other_are_an_error(comm, shared_folder):
+def test_leaders_that_contradict_each_other_are_an_error(comm, shared_folder, on_first):
     structure = [[["A", "1"], ["B", "A", "2"], ["M", "3"]]]
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     text = (
         r"0-0\.g3, frame 0 and .*0-2\.g3, frame 0: each is Calibration frame number 1 of its file, "
         r"but they differ \(not the same in both: 'What'\).* one after another.* dataframetype"
@@ -366,9 +361,9 @@ def test_leaders_that_contradict_each_other_are_an_error(comm, shared_folder):
 
 
 @pytest.mark.ranks(1, 2, 5)
-def test_metadata_after_data_in_a_block_are_an_error(comm, shared_folder):
+def test_metadata_after_data_in_a_block_are_an_error(comm, shared_folder, on_first):
     structure = [[["A", "1"], ["A", "2", "3", "C", "4"]]]
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     text = (
         r"0-1\.g3, frame 3: a Wiring frame, which is metadata, comes after data in a file of a "
         r"parallel block.* by itself.* dataframetype"
@@ -397,9 +392,9 @@ def run_nothing():
 
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize("where", ["a reader", "a worker", "a reader, before its first frame"])
-def test_a_pipeline_that_is_halted_is_an_error_on_all_ranks(comm, shared_folder, where):
+def test_a_pipeline_that_is_halted_is_an_error_on_all_ranks(comm, shared_folder, on_first, where):
     """Ctrl-C lets a pipeline end as if all were well."""
-    path = on_first(comm, lambda: write(shared_folder, "file", [f"0.{i:03}" for i in range(60)]))
+    path = on_first(lambda: write(shared_folder, "file", [f"0.{i:03}" for i in range(60)]))
     halted = comm.size - 1 if where == "a worker" else 0
     halts = []
 
@@ -438,17 +433,17 @@ def test_a_number_of_readers_that_cannot_be(comm, n_io):
 
 
 @pytest.mark.ranks(1, 2, 5)
-def test_the_number_of_readers_by_itself(comm, shared_folder):
+def test_the_number_of_readers_by_itself(comm, shared_folder, on_first):
     structure = [["A"], [[f"1-{i}.000"] for i in range(4)]]
-    files = on_first(comm, lambda: write_all(shared_folder, structure))
+    files = on_first(lambda: write_all(shared_folder, structure))
     seen, units, _ = distribute(comm, files, n_io=None)
     check(comm, structure, seen, units, 1)
 
 
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize("named", [True, False], ids=["our reader", "spt3g's reader"])
-def test_a_parallelizer_in_a_pipeline_of_ones_own(comm, shared_folder, named):
-    path = on_first(comm, lambda: write(shared_folder, "file", "MN123PQ45"))
+def test_a_parallelizer_in_a_pipeline_of_ones_own(comm, shared_folder, on_first, named):
+    path = on_first(lambda: write(shared_folder, "file", "MN123PQ45"))
     readers = comm.Split(0 if comm.rank == 0 else 1, comm.rank)
     parallelizer = g3reduce.MPIFrameParallelizer(readers if comm.rank == 0 else None, comm, 1)
     pipe, seen = core.G3Pipeline(), []
@@ -473,7 +468,7 @@ def resident():
 
 
 @pytest.mark.ranks(2, 3)
-def test_memory_is_bounded_when_readers_are_fast(comm, shared_folder):
+def test_memory_is_bounded_when_readers_are_fast(comm, shared_folder, on_first):
     """120 MB pass through; workers are slow."""
 
     def make():
@@ -486,7 +481,7 @@ def test_memory_is_bounded_when_readers_are_fast(comm, shared_folder):
                 writer(frame)
         return path
 
-    path = on_first(comm, make)
+    path = on_first(make)
     distribute(comm, [path])  # what libraries and allocators take, once
     before, most = resident(), [0]
 

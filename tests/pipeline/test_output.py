@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from skies import assert_same_coadd, map_frame, write_files
+from skies import assert_same_coadd, map_frame
 from spt3g import core
 
 from g3reduce import OutputError
@@ -127,8 +127,8 @@ def test_a_folder_that_is_read_only_is_told(tmp_path):
     assert "cannot be written to" in message(check_output, str(tmp_path / "locked" / "out.g3"))
 
 
-def test_the_output_must_not_be_an_input(tmp_path):
-    inputs = write_files(tmp_path, 2, "flat sparse", "hits")
+def test_the_output_must_not_be_an_input(tmp_path, survey):
+    inputs = survey(2, "flat sparse", "hits")
     text = message(check_output, inputs[1], inputs)
     assert text.startswith(f"{inputs[1]}: the output is also an input ({inputs[1]})")
     assert "Name another output" in text
@@ -138,8 +138,8 @@ def test_the_output_must_not_be_an_input(tmp_path):
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
 @pytest.mark.parametrize("way", ["output is the link", "input is the link"])
-def test_nor_an_input_by_another_name(tmp_path, link, way):
-    (real,) = write_files(tmp_path, 1, "flat sparse", "hits")
+def test_nor_an_input_by_another_name(tmp_path, survey, link, way):
+    (real,) = survey(1, "flat sparse", "hits")
     other = str(tmp_path / "other.g3")
     link(real, other)
     output, given = (other, real) if way == "output is the link" else (real, other)

@@ -14,10 +14,6 @@ from g3reduce import DuplicateError, RemoteError
 from g3reduce.mpi.communicators import OneProcess
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 def outcome_of(comm, files, *, pipeline, schedule="dynamic", **options):
     """The value of a coadd, or what was said of why there is none; the same on all ranks."""
     try:
@@ -39,12 +35,12 @@ def outcome_of(comm, files, *, pipeline, schedule="dynamic", **options):
 
 @pytest.mark.ranks(1, 2, 3)
 @pytest.mark.parametrize(("pipeline", "seed"), [(False, 1), (True, 3)])
-def test_families_are_summed_right_or_refused(comm, shared_folder, pipeline, seed):
+def test_families_are_summed_right_or_refused(comm, shared_folder, on_first, pipeline, seed):
     def make():
         by = functools.partial(g3reduce.coadd_files, mpicomm=OneProcess())
         return Family(str(shared_folder), random.Random(seed), relative=False, by=by)
 
-    family = on_first(comm, make)
+    family = on_first(make)
     rng = random.Random(seed)
     outcomes = set()
     for schedule in ("static", "dynamic") * 2:
@@ -66,13 +62,13 @@ def test_families_are_summed_right_or_refused(comm, shared_folder, pipeline, see
 
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize("pipeline", [False, True], ids=["coadd_files", "pipeline"])
-def test_other_names_of_a_file_are_noticed_on_another_rank(comm, shared_folder, pipeline):
+def test_other_names_of_a_file_are_noticed_on_another_rank(comm, shared_folder, on_first, pipeline):
     def make():
         file = write(str(shared_folder / "a.g3"), dict.fromkeys(BANDS, 1.0))
         os.link(file, shared_folder / "link.g3")
         return [file, str(shared_folder / "link.g3")]
 
-    files = on_first(comm, make)
+    files = on_first(make)
     outcome = outcome_of(comm, files, pipeline=pipeline, schedule="static")
     assert re.search(r"link.g3, frame 0 (came twice|was counted on rank 0 and on rank 1)", outcome)
     both = outcome_of(comm, files, pipeline=pipeline, on_duplicate="sum")
@@ -80,7 +76,7 @@ def test_other_names_of_a_file_are_noticed_on_another_rank(comm, shared_folder, 
 
 
 @pytest.mark.ranks(2)
-def test_what_cannot_be_known_is_said_once(comm, shared_folder, monkeypatch, caplog):
+def test_what_cannot_be_known_is_said_once(comm, shared_folder, on_first, monkeypatch, caplog):
     def make():
         for night in range(2):
             os.mkdir(shared_folder / f"night{night}")
@@ -89,7 +85,7 @@ def test_what_cannot_be_known_is_said_once(comm, shared_folder, monkeypatch, cap
             g3reduce.coadd_files("maps.g3", "coadd.g3", mpicomm=OneProcess())
             os.unlink("maps.g3")
 
-    on_first(comm, make)
+    on_first(make)
     monkeypatch.chdir(shared_folder)
     files = [f"night{night}/coadd.g3" for night in range(2)]
     assert outcome_of(comm, files, pipeline=False, schedule="static") == 11

@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from skies import assert_same_coadd, write_files
+from skies import assert_same_coadd
 from spt3g import core, maps
 
 import g3reduce
@@ -21,8 +21,8 @@ MAP = core.G3FrameType.Map
 
 
 @pytest.fixture
-def files(tmp_path):
-    return write_files(tmp_path, 3, "flat sparse", "polarized", map_ids=("90GHz",))
+def files(survey):
+    return survey(3, "flat sparse", "polarized", map_ids=("90GHz",))
 
 
 def run(files, *modules, guarded=True):
@@ -132,9 +132,9 @@ def in_a_child(work):
 
 
 @pytest.mark.ranks(1, 2)
-def test_processes_that_a_rank_forks_off_work_alone(comm, tmp_path):
+def test_processes_that_a_rank_forks_off_work_alone(comm, survey):
     """They are no ranks, whatever the launcher has put into their environment."""
-    files = write_files(tmp_path, 3, "flat dense", "polarized", map_ids=("90GHz",), seed=comm.rank)
+    files = survey(3, "flat dense", "polarized", map_ids=("90GHz",), seed=comm.rank)
     expected = maps.coadd_map_files(files)
     coadder = MPIMapCoadder(comm, on_duplicate="sum")
     frames = [frame for name in files for frame in core.G3File(name) if frame.type == MAP]

@@ -10,10 +10,6 @@ from g3reduce.mpi import transfer
 from g3reduce.pipeline.ledger import unit_of
 
 
-def on_first(comm, work):
-    return comm.bcast(work() if comm.rank == 0 else None)
-
-
 def write(folder, name, letters):
     """A file of frames: letters are metadata, digits are data."""
     path = str(folder / f"{name}.g3")
@@ -45,7 +41,7 @@ def read(comm, files, wait=0.0, **options):
 
 @pytest.mark.ranks(1, 2, 3, 5)
 @pytest.mark.parametrize("schedule", ["dynamic", "static"])
-def test_every_frame_is_seen_in_order_by_those_who_should(comm, shared_folder, schedule):
+def test_every_frame_is_seen_in_order_by_those_who_should(comm, shared_folder, on_first, schedule):
     def make():
         return [
             write(shared_folder, "meta", "MN"),
@@ -59,9 +55,9 @@ def test_every_frame_is_seen_in_order_by_those_who_should(comm, shared_folder, s
         ]
 
     (shared_folder / "x").touch()
-    files = on_first(comm, lambda: make() if comm.rank == 0 else None)
+    files = on_first(lambda: make() if comm.rank == 0 else None)
     # A file without any frame is an error elsewhere: here it holds metadata only.
-    files[1][2] = on_first(comm, lambda: write(shared_folder, "block2", "Q"))
+    files[1][2] = on_first(lambda: write(shared_folder, "block2", "Q"))
     before = [list(entry) if isinstance(entry, list) else entry for entry in files]
     seen, units = read(comm, files, schedule=schedule)
     assert files == before, "the caller's lists are not changed"
@@ -87,10 +83,8 @@ def test_every_frame_is_seen_in_order_by_those_who_should(comm, shared_folder, s
 
 
 @pytest.mark.ranks(2, 3)
-def test_files_go_to_the_rank_that_is_free(comm, shared_folder):
-    files = on_first(
-        comm, lambda: [[write(shared_folder, f"f{i}", "1") for i in range(4 * comm.size)]]
-    )
+def test_files_go_to_the_rank_that_is_free(comm, shared_folder, on_first):
+    files = on_first(lambda: [[write(shared_folder, f"f{i}", "1") for i in range(4 * comm.size)]])
     seen, _ = read(comm, files, wait=0.0 if comm.rank else 1.0)
     counts = comm.allgather(len(seen))
     assert sum(counts) == 4 * comm.size
@@ -98,14 +92,14 @@ def test_files_go_to_the_rank_that_is_free(comm, shared_folder):
 
 
 @pytest.mark.ranks(2, 3)
-def test_static_deals_files_out_in_order(comm, shared_folder):
-    files = on_first(comm, lambda: [[write(shared_folder, f"f{i}", str(i)) for i in range(7)]])
+def test_static_deals_files_out_in_order(comm, shared_folder, on_first):
+    files = on_first(lambda: [[write(shared_folder, f"f{i}", str(i)) for i in range(7)]])
     seen, _ = read(comm, files, schedule="static")
     assert seen == "0123456"[comm.rank :: comm.size]
 
 
 @pytest.mark.ranks(3)
-def test_large_frames_are_cut_into_pieces(comm, shared_folder, monkeypatch):
+def test_large_frames_are_cut_into_pieces(comm, shared_folder, on_first, monkeypatch):
     monkeypatch.setattr(transfer, "PIECE", 1000)
 
     def make():
@@ -116,21 +110,21 @@ def test_large_frames_are_cut_into_pieces(comm, shared_folder, monkeypatch):
             writer(frame)
         return path
 
-    path = on_first(comm, make)
+    path = on_first(make)
     reader = g3reduce.MPIFileReader(comm, [path])
     (frame,) = list(reader)
     assert list(frame["Numbers"]) == list(range(5000))
 
 
 @pytest.mark.ranks(2, 3)
-def test_a_broken_broadcast_file_is_an_error_on_all_ranks(comm, shared_folder):
+def test_a_broken_broadcast_file_is_an_error_on_all_ranks(comm, shared_folder, on_first):
     def make():
         path = write(shared_folder, "cut", "MNOP")
         with open(path, "r+b") as stream:
             stream.truncate(180)
         return path
 
-    path = on_first(comm, make)
+    path = on_first(make)
     with pytest.raises(
         g3reduce.G3ReduceError, match=r"cut\.g3, frame \d, byte \d+: this frame cannot be read"
     ):

@@ -15,6 +15,7 @@ import atexit
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -52,6 +53,30 @@ def pytest_generate_tests(metafunc):
         if "n_ranks" not in metafunc.fixturenames:
             metafunc.fixturenames.append("n_ranks")
         metafunc.parametrize("n_ranks", marker.args, ids=lambda n: f"ranks{n}", scope="session")
+
+
+@pytest.fixture(scope="session")
+def comm():
+    """The world of a test that is marked with its number of ranks."""
+    from mpi4py import MPI
+
+    return MPI.COMM_WORLD
+
+
+@pytest.fixture
+def shared_folder(comm, on_first):
+    """A folder that all ranks of a test see."""
+    folder = on_first(lambda: tempfile.mkdtemp(prefix="g3reduce-"))
+    yield Path(folder)
+    comm.Barrier()
+    if comm.rank == 0:
+        shutil.rmtree(folder)
+
+
+@pytest.fixture
+def on_first(comm):
+    """Let the first rank do some work: what it returns is returned on all ranks."""
+    return lambda work: comm.bcast(work() if comm.rank == 0 else None)
 
 
 def ranks_of(item):

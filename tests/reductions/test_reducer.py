@@ -10,52 +10,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pipelines import run
+from reducing import numbers, reducer_of, result_of, scan
 from spt3g import core
 
 import g3reduce
 from g3reduce import Reduction, reductions
 from g3reduce.mpi.communicators import OneProcess
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
-from g3reduce.pipeline.ledger import Unit, attach
 from g3reduce.reductions import held
 from g3reduce.reductions.states import put_together, take_apart
-
-
-def scan(i, unit=None):
-    frame = core.G3Frame(core.G3FrameType.Scan)
-    frame["Number"] = i
-    if unit is not None:
-        attach(frame, Unit(*unit))
-    return frame
-
-
-def reducer_of(reduction, frames=(), **options):
-    reducer = g3reduce.MPIReducer(OneProcess(), reduction, **options)
-    for frame in frames:
-        reducer.add(frame)
-    return reducer
-
-
-def result_of(reduction, frames, **options):
-    reducer = reducer_of(reduction, frames, **options)
-    reducer.finish()
-    return reducer.result
-
-
-def numbers(n=4):
-    return [scan(i) for i in range(n)]
-
-
-def run(frames, *modules):
-    """A pipeline of frames and modules; what comes out of it."""
-    left, out = list(frames), []
-    pipe = core.G3Pipeline()
-    pipe.Add(lambda frame: left.pop(0) if left else [])
-    for module in modules:
-        pipe.Add(module)
-    pipe.Add(lambda frame: out.append(frame))
-    pipe.Run()
-    return out
 
 
 def test_frames_go_on_as_they_came():

@@ -9,23 +9,21 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
+from reducing import scan
+from shards import assert_parts
 from spt3g import core
+from states import same
+from ways import WAYS
 
 import g3reduce
-from g3reduce import Reduction, reductions, strategies
-from g3reduce.arrays import memory
+from g3reduce import Reduction, reductions
 from g3reduce.mpi import waiting
 from g3reduce.mpi.communicators import OneProcess
 from g3reduce.reductions import elementjoin, elements, wholes
-from g3reduce.strategies import nodes
-from g3reduce.strategies.registry import RESULTS
 
 N_FRAMES = 11
 SOON = 15  # seconds; ranks share cores
 
-ELEMENTWISE = [
-    (strategy, result) for result in RESULTS for strategy in ("auto", *strategies.names(result))
-]
 WHOLE = list(itertools.product(("auto", *wholes.WAYS), ("root", "all")))
 
 
@@ -42,13 +40,6 @@ class Both:
 class Pair(NamedTuple):
     first: np.ndarray
     second: dict
-
-
-def scan(i):
-    frame = core.G3Frame(core.G3FrameType.Scan)
-    frame["Number"] = i
-    frame["Wafer"] = f"w{i % 3}"
-    return frame
 
 
 def values(i, n=50):
@@ -83,24 +74,13 @@ STATES = {
 }
 
 
-def assert_same(a, b):
-    structure, arrays = elements.take_apart(a, elementwise=True)
-    other, others = elements.take_apart(b, elementwise=True)
-    assert structure == other
-    for one, two in zip(arrays, others, strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
 @pytest.mark.ranks(1, 2, 3, 5)
 @pytest.mark.parametrize("how", ["private", "shared", "two per node"])
-def test_all_kinds_of_states_by_every_strategy(comm, monkeypatch, how):
-    monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
-    monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-    monkeypatch.setattr(memory, "SMALLEST", 1)
+def test_all_kinds_of_states_by_every_strategy(monkeypatch, ways_of_memory, how):
     monkeypatch.setattr(elementjoin, "SMALLEST", 300)  # some alone, some together
-    comm = comm.Dup()
+    comm = ways_of_memory(how)
     root = comm.size - 1
-    everything = itertools.product(ELEMENTWISE, ("array", "mixed"))
+    everything = itertools.product(WAYS, ("array", "mixed"))
     kinds = itertools.product([("auto", "all")], STATES if how == "private" else ("int",))
     for (strategy, result), kind in (*everything, *kinds):
         make = STATES[kind]
@@ -114,38 +94,9 @@ def test_all_kinds_of_states_by_every_strategy(comm, monkeypatch, how):
             assert_parts(comm, reducer.result, expected)
         elif result == "all" or comm.rank == root:
             assert type(reducer.result) is type(expected)
-            assert_same(reducer.result, expected)
+            assert same(reducer.result, expected)
         else:
             assert reducer.result is None
-    comm.Free()
-
-
-def assert_parts(comm, parts, expected):
-    """The parts of all ranks make the whole, and no element is in two of them."""
-    _, arrays = elements.take_apart(expected, elementwise=True)
-    found = []
-
-    def visit(value):
-        if isinstance(value, elements.ArrayShard):
-            found.append(value)
-        elif isinstance(value, dict):
-            list(map(visit, value.values()))
-        elif isinstance(value, list | tuple):
-            list(map(visit, value))
-        else:
-            list(map(visit, vars(value).values()))
-
-    visit(parts)
-    everywhere = comm.allgather(found)
-    for number, array in enumerate(arrays):
-        whole, seen = np.zeros(array.size, array.dtype), np.zeros(array.size, int)
-        for theirs in everywhere:
-            assert theirs[number].shape == array.shape
-            whole[theirs[number].indices] = theirs[number].values
-            seen[theirs[number].indices] += 1
-        np.testing.assert_array_equal(whole, array.reshape(-1))
-        assert whole.tobytes() == array.tobytes()
-        assert np.all(seen == 1)
 
 
 @pytest.mark.ranks(2, 3)
@@ -158,13 +109,13 @@ def test_other_operations_with_ranks_that_have_nothing(comm, operation):
         extract=lambda f: (values(f["Number"]) % 7 + 1).astype(dtype),
     )
     expected = reduce(OneProcess(), reduction, range(3)).result
-    ways = [way for way in ELEMENTWISE if way[1] != "sharded"]
+    ways = [way for way in WAYS if way[1] != "sharded"]
     for feeding in (0, comm.size - 1):
         feed = range(3) if comm.rank == feeding else ()
         for strategy, result in ways[feeding % 2 :: 2]:
             found = reduce(comm, reduction, feed, strategy=strategy, result=result).result
             if result == "all" or comm.rank == 0:
-                assert_same(found, expected)
+                assert same(found, expected)
 
 
 def concatenation(**more):
@@ -202,7 +153,7 @@ def test_states_of_any_kind_are_combined_whole(comm, strategy, result):
         )
         found = reduce(comm, reduction, mine(comm), strategy=strategy, result=result).result
         if result == "all" or comm.rank == 0:
-            assert_same(found, make(N_FRAMES - 1))
+            assert same(found, make(N_FRAMES - 1))
     sets = Reduction("sets", lambda a, b: a | b, frozenset(), lambda f: frozenset([f["Wafer"]]))
     found = reduce(comm, sets, mine(comm), strategy=strategy, result=result).result
     assert found in ((None,) if result == "root" and comm.rank else ({"w0", "w1", "w2"},))

@@ -10,11 +10,13 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+import states as oracle
 from floats import HUGE, TINY, finite, nearest_float, special
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from reducing import numbers, reducer_of, result_of, scan
 from skies import bits
-from test_reducer import numbers, reducer_of, result_of, scan
+from states import same
 
 import g3reduce
 from g3reduce import Reduction, reductions
@@ -65,14 +67,6 @@ def exactly(absmax=None, reduction=SUM):
     return held.ElementwiseRules(reduction, exactness=Exactness.of(True, absmax, ()))
 
 
-def same(a, b):
-    """To the bit."""
-    (one, these), (other, those) = (elements.take_apart(x, elementwise=True) for x in (a, b))
-    return one == other and all(
-        x.tobytes() == y.tobytes() for x, y in zip(these, those, strict=True)
-    )
-
-
 @st.composite
 def states(draw, values=finite | special):
     n, several = draw(st.integers(1, 8)), draw(st.integers(1, 4))
@@ -105,10 +99,9 @@ def test_the_order_and_the_partition_and_the_tree_do_not_matter(states, ranks, a
 @given(states(finite), st.integers(1, 5), st.sampled_from([None, 1e3, HUGE]), st.randoms())
 def test_the_value_is_the_true_sum_to_half_a_quantum_for_each_addend(states, ranks, absmax, rng):
     found, grids = joined(exactly(absmax), states, ranks, rng)
-    _, sums = elements.take_apart(found, elementwise=True)
-    addends = [elements.take_apart(state, elementwise=True)[1] for state in states]
-    addends = zip(*addends, strict=True)
-    for value, parts in zip(sums, addends, strict=True):
+    addends = [oracle.numbers(state) for state in states]
+    for path, value in oracle.numbers(found).items():
+        parts = [addend[path] for addend in addends]
         if value.dtype.kind not in "fc":
             assert value == np.add.reduce(parts, dtype=parts[0].dtype)  # they wrap
             continue

@@ -9,15 +9,15 @@ import random
 import anynumbers
 import numpy as np
 import pytest
-from test_reducer_on_ranks import ELEMENTWISE, assert_parts, scan
-from test_reproducible_reducer import same
+from reducing import scan
+from shards import assert_parts
+from states import same
+from ways import WAYS
 
 import g3reduce
 from g3reduce import Reduction, reductions
-from g3reduce.arrays import memory
 from g3reduce.mpi.communicators import OneProcess
 from g3reduce.reductions import elementjoin
-from g3reduce.strategies import nodes
 from g3reduce.strategies.registry import RESULTS
 
 N_FRAMES = 12
@@ -77,18 +77,15 @@ def check(comm, found, expected, result, root=0):
 @pytest.mark.parametrize(
     ("how", "absmax"), [("private", None), ("shared", 2.0**30), ("two per node", 1.0)]
 )
-def test_sums_are_the_same_to_the_bit(comm, monkeypatch, how, absmax):
-    monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
-    monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-    monkeypatch.setattr(memory, "SMALLEST", 1)
+def test_sums_are_the_same_to_the_bit(monkeypatch, ways_of_memory, how, absmax):
     monkeypatch.setattr(elementjoin, "SMALLEST", 300)  # some alone, some together
-    comm = comm.Dup()
+    comm = ways_of_memory(how)
     root = comm.size - 1
     one = {
         kind: reduce(OneProcess(), make, range(N_FRAMES), absmax=absmax)
         for kind, make in STATES.items()
     }
-    for seed, (strategy, result) in enumerate(ELEMENTWISE):
+    for seed, (strategy, result) in enumerate(WAYS):
         if how == "shared" and strategy != "auto":
             continue  # one node has no work for a strategy
         for kind in STATES if result == "all" and strategy == "auto" else ["mixed"]:
@@ -97,7 +94,6 @@ def test_sums_are_the_same_to_the_bit(comm, monkeypatch, how, absmax):
             found = reduce(comm, STATES[kind], frames, **options)
             check(comm, found.result, one[kind].result, result, root)
             assert found.grids == one[kind].grids
-    comm.Free()
 
 
 @pytest.mark.ranks(1, 2, 3, 5)

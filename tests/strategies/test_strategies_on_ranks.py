@@ -11,6 +11,7 @@ import os
 
 import numpy as np
 import pytest
+from ways import MEMORY, WAYS
 
 import g3reduce
 from g3reduce import Reduction, strategies
@@ -23,13 +24,6 @@ from g3reduce.strategies.measure import measure
 
 N_ROWS, LENGTH = 23, 5
 DTYPES = {"T": "f8", "hits": "i4"}
-
-WAYS = [
-    (name, result)
-    for result in registry.RESULTS
-    for name in [registry.AUTO, *registry.names(result)]
-]
-MEMORY = ("private", "shared", "two per node")
 
 
 def random_rows(rng, rank):
@@ -78,24 +72,6 @@ def expected_of(size, footprint, seed=0):
         held = held | other_held
         planes = {name: plane + other_planes[name] for name, plane in planes.items()}
     return held, planes
-
-
-@pytest.fixture
-def ways_of_memory(comm, monkeypatch):
-    """Makes a communicator whose ranks see each other in the way that is asked for."""
-    made = []
-
-    def make(how):
-        monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
-        monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-        monkeypatch.setattr(memory, "SMALLEST", 1)
-        made.append(comm.Dup())
-        return made[-1]
-
-    yield make
-    comm.Barrier()
-    for mine in made:
-        mine.Free()
 
 
 @pytest.fixture

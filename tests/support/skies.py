@@ -7,6 +7,7 @@ coadds are the same only if they are the same to the bit.
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 import numpy as np
 from spt3g import core, maps
@@ -88,6 +89,15 @@ def write_files(
         del writer
         names.append(name)
     return names
+
+
+def write_frames(folder: str | os.PathLike[str], frames: Sequence[core.G3Frame]) -> list[str]:
+    """Write each frame into a file of its own, ``obs<number>.g3``."""
+    files = [os.path.join(folder, f"obs{number}.g3") for number in range(len(frames))]
+    for file, frame in zip(files, frames, strict=True):
+        with core.G3Writer(file) as writer:
+            writer(frame)
+    return files
 
 
 def maps_by_plane(frame: core.G3Frame) -> dict[str, maps.G3SkyMap]:

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 from spt3g import core
-from test_toast_filler_on_ranks import assert_filled, fill
+from toastfill import assert_filled, fill
 from toastscans import NETS, POINTING, SIGNAL, U, observation, toast_or_skip
 
 import g3reduce

@@ -1,0 +1,13 @@
+"""How tests on ranks go through what a reduction can be asked for."""
+
+from g3reduce import strategies
+from g3reduce.strategies.registry import RESULTS
+
+RANKS = (1, 2, 3, 5)
+SCHEDULES = ("dynamic", "static")
+MEMORY = ("private", "shared", "two per node")  # for the fixture `ways_of_memory`
+
+# Each strategy, and the library's own choice, with each place for its result.
+WAYS = tuple(
+    (strategy, result) for result in RESULTS for strategy in ("auto", *strategies.names(result))
+)
