@@ -16,8 +16,7 @@ from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe
 from ..maps.finite import check_nonfinite
-from ..maps.mapsum import MapSum
-from ..maps.shards import Shard
+from ..maps.mapsum import MapSum, Shard
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, describe_rank, rank_of
 from ..mpi.jobend import must_end

@@ -189,7 +189,7 @@ def join_coadds(
         done.append(statistics)
         if blocks is not None:
             coadd.total.blocks = blocks
-            coadd.total.settle()
+            coadd.total.to_numbers()
             joined[name] = coadd
     whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
     skipped = {name: coadd.total.summary.skipped for name, coadd in prepared.items()}
@@ -207,7 +207,7 @@ def _common_layout(
     met = sorted({numbering for numbering in numberings if numbering is not None})
     if len(met) != 1 or not numbers_runs(met[0]):
         return None
-    layout = mine[name].total.layout if name in mine else None
+    layout = mine[name].total.sums.layout if name in mine else None
     if None in numberings:
         layout = comm.bcast(layout, numberings.index(met[0]))
     return layout
@@ -235,7 +235,7 @@ def _refuse_same_sums(
                 suspects[name, tuple(entry.map_ids for entry in entries)] += 1
     if max(suspects.values(), default=0) < 2:
         return
-    digests = comm.allgather({name: coadd.total.digest() for name, coadd in mine.items()})
+    digests = comm.allgather({name: coadd.total.sums.digest() for name, coadd in mine.items()})
     first: dict[tuple[str, bytes], int] = {}
     for rank, (report, digest) in enumerate(zip(reports, digests, strict=True)):
         for name, (_, entries) in report.items():

@@ -1,1 +1,1 @@
-from .shards import Shard as Shard
+from .mapsum import Shard as Shard

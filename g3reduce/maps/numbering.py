@@ -20,13 +20,13 @@ Key: TypeAlias = "tuple[str, bytes]"
 
 _RUNS = "runs"
 
-# Of a map of more pixels only a small part can be held, and what a submap has besides costs most.
+# Of a map of more pixels only a small part can be held, in submaps that must not be large.
 _NEVER_HELD = 2**36
 _SHORTEST = 64
 
 
 class Numbering(Protocol):
-    """A way of numbering pixels.
+    """A way of numbering the pixels of a sum.
 
     Attributes
     ----------
@@ -36,30 +36,15 @@ class Numbering(Protocol):
         The blocks that it needs.
     complete : bool
         Whether all rows are held from the beginning.
-    step : int
-        From the place of a pixel to that of the next on its line.
     """
 
     n_rows: int
     row_length: int
     complete: bool
-    step: int
 
     @property
     def key(self) -> Key:
         """What names this numbering."""
-        ...
-
-    def rows_of(self, pixels: Index) -> Index:
-        """The rows in which pixels are, each once."""
-        ...
-
-    def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
-        """The rows in which stretches of pixels are, each once."""
-        ...
-
-    def places(self, blocks: Blocks, pixels: Index) -> Index:
-        """Where pixels stand in a plane. Their rows must be held."""
         ...
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
@@ -74,11 +59,34 @@ class Numbering(Protocol):
         ...
 
 
+class MapNumbering(Numbering, Protocol):
+    """A numbering in which every pixel of the map has its position: any map can be added.
+
+    Attributes
+    ----------
+    step : int
+        From the position of a pixel to that of the next on its line.
+    """
+
+    step: int
+
+    def rows_of(self, pixels: Index) -> Index:
+        """The rows in which pixels are and that may not be held yet, each once."""
+        ...
+
+    def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
+        """The same for stretches of pixels."""
+        ...
+
+    def positions(self, blocks: Blocks, pixels: Index) -> Index:
+        """Where pixels stand in a plane. Their rows must be held."""
+        ...
+
+
 class ByRuns:
-    """By the place among the values of all runs, for maps that have all the same runs."""
+    """The order of the values of all runs, for maps that all have the same runs."""
 
     complete = True
-    step = 1
 
     def __init__(self, layout: RunLayout):
         self.layout = layout
@@ -93,18 +101,6 @@ class ByRuns:
     def has(self, layout: RunLayout) -> bool:
         """Whether this layout is the one that is numbered here."""
         return layout is self.layout or layout.key == self.layout.key
-
-    def rows_of(self, pixels: Index) -> Index:
-        """Not to be asked: a sum never goes back to this numbering."""
-        raise TypeError("pixels that are no runs cannot be numbered by runs")
-
-    def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
-        """Not to be asked, either."""
-        return self.rows_of(first)
-
-    def places(self, blocks: Blocks, pixels: Index) -> Index:
-        """Not to be asked, either."""
-        return self.rows_of(pixels)
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order."""
@@ -121,7 +117,7 @@ class ByRuns:
 
 
 class ByPixel:
-    """By pixel, in submaps of which only those that were hit are held."""
+    """The order of the pixels, in submaps of which only those that were hit are held."""
 
     key: ClassVar[Key] = ("pixels", b"")
     complete = False
@@ -149,7 +145,7 @@ class ByPixel:
         rows = np.repeat(begin - before, counts) + np.arange(counts.sum())
         return distinct(rows, self.n_rows)
 
-    def places(self, blocks: Blocks, pixels: Index) -> Index:
+    def positions(self, blocks: Blocks, pixels: Index) -> Index:
         """Where pixels stand in a plane. Their rows must be held."""
         rows = blocks.locate(pixels // self.row_length)
         return rows * self.row_length + pixels % self.row_length
@@ -168,7 +164,7 @@ class ByPixel:
 
 
 class Whole:
-    """All pixels as the map numbers them, those of a flat-sky map row by row."""
+    """The order of the array of a dense map: all pixels, those of a flat-sky map row by row."""
 
     key: ClassVar[Key] = ("whole", b"")
     complete = True
@@ -181,20 +177,20 @@ class Whole:
         self.step = stub.shape[1] if self._shape else 1
 
     def rows_of(self, pixels: Index) -> Index:
-        """None that would have to be made."""
+        """None: all rows are held."""
         return np.empty(0, np.int64)
 
     def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
-        """None, either."""
+        """None: all rows are held."""
         return np.empty(0, np.int64)
 
-    def places(self, blocks: Blocks, pixels: Index) -> Index:
+    def positions(self, blocks: Blocks, pixels: Index) -> Index:
         """Where pixels stand in a plane."""
         if self._shape is None:
             return pixels
         n_y, n_x = self._shape
-        places: Index = pixels % n_y * n_x + pixels // n_y
-        return places
+        positions: Index = pixels % n_y * n_x + pixels // n_y
+        return positions
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers (by columns in a flat map) and values of the pixels that are not 0."""
@@ -218,8 +214,8 @@ def submap_length(npix: int) -> int:
     """Pixels in a submap of a map of `npix` pixels.
 
     Short enough that the submaps of a patch are mostly full, long enough that they are few: a
-    power of two from 64 to 1024, about 4096 of them where that allows. Where the pixels are more
-    than could ever be held, those that are may lie far apart.
+    power of two from 64 to 1024, about 4096 of them where that allows. Where there are more pixels
+    than can ever be held, those that are held may lie far apart.
     """
     if npix > _NEVER_HELD:
         return _SHORTEST

@@ -205,7 +205,7 @@ def test_a_sum_keeps_its_bits_when_pixels_are_numbered_anew():
     total.prepare([total.summary])
     assert total.blocks.planes["T#0"].dtype == np.int64
     assert total.blocks.nbytes == 3 * 8 * len(expected) * frames[0]["T"].size
-    total.settle()
+    total.to_numbers()
     assert total.blocks.nbytes == 8 * len(expected) * frames[0]["T"].size
     for name, skymap in total.to_maps().items():
         np.testing.assert_array_equal(skies.pixels(skymap), expected[name])

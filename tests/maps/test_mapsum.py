@@ -278,7 +278,7 @@ def joined(groups, **options):
     """Sum groups of frames as ranks would, each for itself, and join them by hand."""
     totals = [added(group, **options) if group else None for group in groups]
     summaries = [total.summary for total in totals if total]
-    layout = next((total.layout for total in totals if total and total.layout), None)
+    layout = next((total.sums.layout for total in totals if total and total.sums.layout), None)
     for rank, total in enumerate(totals):
         received, runs = pickle.loads(pickle.dumps((summaries, layout)))
         totals[rank] = total or MapSum(join(received), require_weights=False)
@@ -347,7 +347,7 @@ RUNS = pytest.mark.parametrize("kind", ["flat sparse", "healpix ring", "healpix 
 @RUNS
 def test_runs_that_all_have_in_common_stay_so_also_on_ranks_without_maps(kind):
     frames = with_same_runs(map_frame(kind, "hits", 0), 3)
-    assert added(frames).layout is not None
+    assert added(frames).sums.layout is not None
     for groups in ([frames[:1], [], frames[1:]], [[], frames], [frames[:2], frames[2:]]):
         assert_same_coadd(joined(groups), by_spt3g(frames))
 
@@ -357,10 +357,10 @@ def test_runs_in_common_are_left_when_others_come_and_the_sum_does_not_change(ki
     frames = with_same_runs(map_frame(kind, "hits", 0), 2)
     others = with_same_runs(map_frame(kind, "hits", 1), 2)
     total = added(frames)
-    assert total.layout is not None
+    assert total.sums.layout is not None
     for frame in (others[1], frames[0]):
         add_maps(total, read_frame(frame, "another"))
-        assert total.layout is None
+        assert total.sums.layout is None
     expected = by_spt3g([*frames, others[1], frames[0]])
     assert_same_coadd(mapframe.to_frame("sum", total.to_maps()), expected)
     assert_same_coadd(joined([frames, others]), by_spt3g([*frames, *others]))

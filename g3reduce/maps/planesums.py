@@ -1,0 +1,218 @@
+"""Sums of planes over the pixels of a map, of which those that were hit are held."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+import numpy as np
+
+from ..arrays.arithmetic import Arithmetic
+from ..arrays.blocks import Blocks
+from ..arrays.memory import Memory
+from ..arrays.reduction import SUM
+from ..g3files.lines import Index, Values
+from ..g3files.runs import RunLayout
+from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
+from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
+from .positions import PositionFinder
+
+AnyNumbering = TypeVar("AnyNumbering", bound=Numbering)
+
+
+class PlaneSums:
+    """Sums of maps of one geometry, plane by plane, as numpy arrays.
+
+    How pixels are numbered depends on what is added. As long as all maps have the same runs, a
+    plane is an array of just these, in their order. If runs differ, or single pixels come, the
+    pixels of the map are cut into equal submaps, of which those that were hit are held. From the
+    first dense map on, all pixels are held. The numbering only ever changes in this order, and the
+    sums do not change by it.
+
+    Parameters
+    ----------
+    stubs : dict of str to spt3g.maps.G3SkyMap
+        An empty map for each plane. Planes that come later are found in it.
+    arithmetic : Arithmetic
+        How numbers are added.
+    memory : Memory
+        Where the sums lie.
+    in_maps : bool
+        Whether dense sums lie in the memory of maps.
+
+    Attributes
+    ----------
+    blocks : Blocks
+        The sums, one plane of float64 for each map of a frame, or what exact sums have instead.
+    maps : dict of str to spt3g.maps.G3SkyMap
+        The maps in whose memory dense sums lie, if they do.
+    """
+
+    def __init__(
+        self,
+        stubs: Mapping[str, Any],
+        arithmetic: Arithmetic,
+        memory: Memory,
+        *,
+        in_maps: bool = False,
+    ):
+        self.blocks = Blocks(0, 1, {}, fill=SUM.identity, memory=memory)
+        self.maps: dict[str, Any] = {}
+        self._stubs = stubs
+        self._arithmetic = arithmetic
+        self._in_maps = in_maps
+        self._numbering: Numbering | None = None
+        self._finder = PositionFinder()
+        for name in stubs:
+            self.begin(name)
+
+    @property
+    def key(self) -> Key | None:
+        """How pixels are numbered; None as long as nothing was added."""
+        return self._numbering.key if self._numbering else None
+
+    @property
+    def layout(self) -> RunLayout | None:
+        """The runs that all maps have had in common, if that is how pixels are numbered."""
+        return self._numbering.layout if isinstance(self._numbering, ByRuns) else None
+
+    @property
+    def pixels(self) -> Index:
+        """The pixels that are held, as the map itself numbers them; -1 past its end."""
+        if self._numbering is None:
+            return np.empty((0, 1), np.int64)
+        return self._numbering.pixels(self.blocks.rows)
+
+    def begin(self, name: str) -> None:
+        """Make an empty plane."""
+        self._arithmetic.begin(self.blocks, name)
+
+    def flat(self, name: str) -> Values:
+        """The values of a plane in a row."""
+        return self.blocks.planes[name].reshape(-1)  # type: ignore[return-value]
+
+    def nonzero(self, name: str) -> tuple[Index, Values]:
+        """Numbers and values of the pixels that are not 0 (by columns in a flat map)."""
+        if self._numbering is None:
+            return np.empty(0, np.int64), np.empty(0)
+        return self._numbering.nonzero(self.blocks, self.flat(name))
+
+    def digest(self) -> bytes:
+        """A short name of the sums: equal for equal pixels, empty if all are 0."""
+        if not any(np.any(plane) for plane in self.blocks.planes.values()):
+            return b""
+        digest = hashlib.blake2b(self.blocks.rows.tobytes(), digest_size=16)
+        digest.update(repr(self.key).encode())
+        for name in sorted(self.blocks.planes):
+            digest.update(name.encode())
+            digest.update(self.flat(name).view(np.uint8).data)
+        return digest.digest()
+
+    def expect(self, layouts: Iterable[RunLayout]) -> None:
+        """Make room for all these runs at once: to grow again and again costs more."""
+        coming = list({id(layout): layout for layout in layouts}.values())
+        mine = self._numbering
+        if (isinstance(mine, ByRuns) and not all(map(mine.has, coming))) or (
+            mine is None and len(coming) > 1
+        ):
+            mine = self._renumber(ByPixel(self._stub))
+        if isinstance(mine, ByPixel) and coming:
+            stretches = [layout.stretches for layout in coming]
+            first = np.concatenate([stretch.pixels for stretch in stretches])
+            lengths = np.concatenate([stretch.lengths for stretch in stretches])
+            self.blocks.insert(mine.rows_of_stretches(first, lengths))
+
+    def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool, where: str) -> None:
+        """Add pixels of a frame that messages name `where` to a plane."""
+        how: Any = {"subtract": subtract, "where": where}
+        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+            if isinstance(chunk, DenseChunk):
+                if not isinstance(self._numbering, Whole):
+                    self._renumber(Whole(self._stub))
+                self._arithmetic.add(self.blocks, name, chunk.start, chunk.values, **how)
+            elif isinstance(chunk, RunsChunk) and self._has_runs_of(chunk):
+                self._arithmetic.add(self.blocks, name, chunk.group.start, chunk.values, **how)
+            else:
+                self._add_scattered(name, chunk, **how)
+
+    def number_as(self, key: Key, layout: RunLayout | None) -> None:
+        """Number pixels as other sums do.
+
+        Parameters
+        ----------
+        key : Key
+            That of their numbering.
+        layout : RunLayout or None
+            Their runs, if they number by runs.
+        """
+        if key == self.key:
+            return
+        numbering: Numbering
+        if key == Whole.key:
+            numbering = Whole(self._stub)
+        elif key == ByPixel.key:
+            numbering = ByPixel(self._stub)
+        elif layout is not None:
+            numbering = ByRuns(layout)
+        else:
+            raise TypeError("a numbering by runs, but no runs")
+        # A rank without maps has nothing to send, so it needs no rows.
+        self._renumber(numbering, hold_all=numbering.complete and self._numbering is not None)
+
+    @property
+    def _stub(self) -> Any:
+        return next(iter(self._stubs.values()))
+
+    def _has_runs_of(self, chunk: RunsChunk) -> bool:
+        """Whether pixels are numbered by the runs of a chunk, as they are if it is the first."""
+        if self._numbering is None:
+            self._renumber(ByRuns(chunk.layout))
+        return isinstance(self._numbering, ByRuns) and self._numbering.has(chunk.layout)
+
+    def _add_scattered(
+        self, name: str, chunk: RunsChunk | PointsChunk, subtract: bool, where: str
+    ) -> None:
+        """Add runs or single pixels, each at its position."""
+        numbering = self._numbering
+        if not isinstance(numbering, ByPixel | Whole):
+            numbering = self._renumber(ByPixel(self._stub))
+        add = np.subtract if subtract else np.add
+        if isinstance(chunk, RunsChunk):
+            first, lengths, positions = self._finder.find(chunk, numbering, self.blocks)
+        else:
+            self.blocks.insert(numbering.rows_of(chunk.pixels))
+            positions = numbering.positions(self.blocks, chunk.pixels)
+        for flat, values in self._arithmetic.terms(
+            self.blocks, name, chunk.values, subtract=subtract, where=where
+        ):
+            if positions is not None:
+                flat[positions] = add(flat[positions], values)
+                continue
+            start = 0
+            for position, length in zip(first.tolist(), lengths.tolist(), strict=True):
+                stretch = flat[position : position + numbering.step * length : numbering.step]
+                add(stretch, values[start : start + length], out=stretch)
+                start += length
+
+    def _renumber(self, numbering: AnyNumbering, *, hold_all: bool | None = None) -> AnyNumbering:
+        """Go over to another numbering, with all rows held or only those that are needed."""
+        dtypes = {name: plane.dtype for name, plane in self.blocks.planes.items()}
+        blocks = Blocks(
+            numbering.n_rows, numbering.row_length, dtypes, SUM.identity, self.blocks.memory
+        )
+        if numbering.complete if hold_all is None else hold_all:
+            blocks.insert(np.arange(numbering.n_rows))
+        if self._in_maps and isinstance(numbering, Whole):
+            self.maps = {name: stub.clone(False) for name, stub in self._stubs.items()}
+            shape = (numbering.n_rows, numbering.row_length)
+            for name, skymap in self.maps.items():
+                blocks.planes[name] = np.asarray(skymap).reshape(shape)  # makes it dense
+        if len(self.blocks.rows) and isinstance(numbering, ByPixel | Whole):
+            for name in self.blocks.planes:
+                pixels, values = self.nonzero(name)
+                blocks.insert(numbering.rows_of(pixels))
+                positions = numbering.positions(blocks, pixels)
+                blocks.planes[name].reshape(-1)[positions] = values
+        self.blocks, self._numbering = blocks, numbering
+        return numbering
