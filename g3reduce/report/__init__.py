@@ -1,4 +1,9 @@
-"""What people look at: pictures."""
+"""What people look at: pictures of coadds, and how near they are to spt3g's.
+
+`plot` draws a Map frame: `patch` takes the observed part out of it, whatever its pixelization, and
+`graticule` draws meridians and parallels. `comparison` compares coadds with spt3g's serial ones.
+Imports from `maps` and `pipeline`, and from what is below them.
+"""
 
 from __future__ import annotations
 

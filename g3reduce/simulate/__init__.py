@@ -17,7 +17,7 @@ the number of the observation alone, so that any process may make any observatio
 
 from __future__ import annotations
 
-from .observe import observe
+from .observe import observe, scan_frames
 from .season import (
     ScanSimulation,
     Simulation,
@@ -28,7 +28,6 @@ from .season import (
 )
 from .sky import Sky, cmb_sky, cmb_spectra
 from .telescope import Survey, focalplane
-from .timestreams import scan_frames
 
 __all__ = [
     "ScanSimulation",

@@ -1,17 +1,146 @@
-"""From timestreams to maps: an observation, binned by spt3g."""
+"""One observation: timestreams with noise and drifts, filtered, and the maps that spt3g bins."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from spt3g import core, maps
 
+from ..mpi.interrupts import Interrupts
 from .sky import Sky
-from .telescope import POINTING, Survey
-from .timestreams import TIMESTREAMS, WEIGHTS, piped, scan_frames
+from .telescope import POINTING, Survey, focalplane, raster
 
+FloatArray = NDArray[np.float64]
 _U = core.G3Units
+
+TIMESTREAMS = "CalTimestreams"
+WEIGHTS = "TodWeights"
+
+
+def scan_frames(sky: Sky, survey: Survey | None = None, obs: int = 1) -> list[Any]:
+    """Make the timestreams of one observation, through spt3g's own mock observer.
+
+    Parameters
+    ----------
+    sky : Sky
+        What is in the sky, in all bands.
+    survey : Survey, optional
+        The settings; the default ones if None. Timestreams keep their slow drifts if its
+        `poly_order` is None.
+    obs : int
+        Number of the observation. Offset and noise depend on it and on the seed.
+
+    Returns
+    -------
+    list of spt3g.core.G3Frame
+        An Observation frame; the Calibration frame of `focalplane`; and Scan frames in order of
+        time, with ``SourceName`` and ``ObservationID`` of the observation, the boresight
+        ``OnlineRaDecRotation`` (a `G3TimestreamQuat`), and for each band ``CalTimestreams150GHz``
+        (a `G3TimestreamMap` in Tcmb) and ``TodWeights150GHz`` (a `G3MapDouble`: the inverse
+        variance of a sample). Between scans the telescope turns, for two seconds that are not
+        recorded.
+
+    Examples
+    --------
+    >>> frames = scan_frames(cmb_sky(512, seed=1), obs=3)            # doctest: +SKIP
+    >>> frames[2]["CalTimestreams150GHz"].sample_rate / core.G3Units.Hz  # doctest: +SKIP
+    20.0
+    """
+    survey = survey or Survey()
+    observation, *scans = raster(survey, obs)
+    wafer = focalplane(
+        survey.n_pixels, bands=survey.bands, radius=survey.fov_radius, seed=survey.seed
+    )
+    frames = [observation, wafer, *scans]
+    modules: list[tuple[Any, dict[str, Any]]] = []
+    for frequency, _ in survey.bands:
+        seen = {"timestreams": f"{TIMESTREAMS}{frequency}GHz", "band": frequency * _U.GHz}
+        modules += [
+            (maps.MapMockObserver, {"pointing": POINTING, **seen, **sky._asdict(), "interp": True}),
+            (_DetectorNoise(survey, obs, frequency), {}),
+        ]
+    kinds = {frame.type for frame in frames}
+    return [frame for frame in piped(frames, modules) if frame.type in kinds]
+
+
+def piped(frames: list[Any], modules: list[tuple[Any, dict[str, Any]]]) -> list[Any]:
+    """Send frames through modules, given with their arguments; what comes out at the end."""
+    source = iter([*frames, []])  # a pipeline's first module returns frames until it returns none
+    made: list[Any] = []
+    interrupts = Interrupts()  # G3Pipeline only halts at Ctrl-C: frames would be missing
+
+    def give(_: Any) -> Any:
+        interrupts.stay_open()
+        return next(source)
+
+    pipe = core.G3Pipeline()
+    pipe.Add(give)
+    for module, arguments in modules:
+        pipe.Add(module, **arguments)
+    pipe.Add(made.append)
+    interrupts.open()
+    try:
+        pipe.Run()
+    finally:
+        interrupts.close()
+    if interrupts.number is not None:
+        interrupts.pass_on()
+    if list(source):  # it came before the first frame
+        raise KeyboardInterrupt
+    return made
+
+
+def _drifting_noise(rng: np.random.Generator, shape: tuple[int, int], knee: float) -> FloatArray:
+    """Noise of unit variance per sample plus 1/f drifts; `knee` in cycles per sample."""
+    modes = np.fft.rfft(rng.standard_normal(shape), axis=1)
+    frequency = np.fft.rfftfreq(shape[1])
+    frequency[0] = frequency[1]  # a constant offset as large as the slowest drift
+    return np.asarray(np.fft.irfft(modes * np.sqrt(1 + knee / frequency), shape[1], axis=1))
+
+
+class _DetectorNoise:
+    """Pipeline module: adds noise to a band's timestreams, filters them, sets their weights.
+
+    Works scan by scan. White noise and 1/f drifts have the level that the NETs of the Calibration
+    frame say; weights are the inverse variance of a sample.
+    """
+
+    def __init__(self, survey: Survey, obs: int, frequency: int) -> None:
+        self.survey, self.obs, self.frequency = survey, obs, frequency
+        self.scans = 0
+        self.nets: Any = None
+
+    def __call__(self, frame: Any) -> None:
+        if "NET" in frame:
+            self.nets = frame["NET"]
+        if frame.type != core.G3FrameType.Scan:
+            return
+        survey, key = self.survey, f"{TIMESTREAMS}{self.frequency}GHz"
+        seen = frame.pop(key)
+        names = list(seen.keys())
+        data = np.array([np.asarray(seen[name]) for name in names])
+        rng = np.random.default_rng([survey.seed, 1, self.obs, self.frequency, self.scans])
+        sigma = np.array([self.nets[name] for name in names]) * survey.sample_rate**0.5
+        noise = _drifting_noise(rng, data.shape, survey.knee / survey.sample_rate)
+        data += sigma[:, np.newaxis] * noise
+        if survey.poly_order is not None:
+            _remove_polynomial(data, survey.poly_order)
+        frame[key] = core.G3TimestreamMap(
+            names, data, start=seen.start, stop=seen.stop, units=seen.units
+        )
+        frame[f"{WEIGHTS}{self.frequency}GHz"] = core.G3MapDouble(
+            dict(zip(names, (sigma**-2).tolist(), strict=True))
+        )
+        self.scans += 1
+
+
+def _remove_polynomial(data: FloatArray, order: int) -> None:
+    """Subtract each row's best-fitting polynomial, in place."""
+    x = np.linspace(-1, 1, data.shape[1])
+    modes = np.linalg.qr(np.polynomial.legendre.legvander(x, order))[0]
+    data -= (data @ modes) @ modes.T
 
 
 def observe(sky: Sky, survey: Survey | None = None, obs: int = 1) -> tuple[list[Any], list[Any]]:

@@ -11,10 +11,9 @@ from typing import Any, TypeVar
 
 from ..errors import UsageError
 from ..pipeline.output import write_frames
-from .observe import observe
+from .observe import observe, scan_frames
 from .sky import Sky, cmb_sky
 from .telescope import Survey
-from .timestreams import scan_frames
 
 R = TypeVar("R")
 

@@ -66,17 +66,17 @@ def _parts(number: int, size: int) -> list[slice]:
 
 @dataclass
 class Samples:
-    """Arrays of the samples that a rank holds, of the shape of its share.
+    """Arrays of the samples that a rank holds, of the shape of its share; None: not asked for.
 
     Attributes
     ----------
-    signal : array, shape (n_detectors, n_samples)
+    signal : array, shape (n_detectors, n_samples), or None
     boresight : float64 array, shape (n_samples, 4), or None
     flags : uint8 array, shape (n_samples,), or None
     detector_flags : uint8 array, shape (n_detectors, n_samples), or None
     """
 
-    signal: Array
+    signal: Array | None = None
     boresight: Array | None = None
     flags: Flags | None = None
     detector_flags: Flags | None = None

@@ -18,13 +18,11 @@ from ..pipeline.ledger import unit_of
 from ..stitching.scans import ScanExtractor
 from ..stitching.stitch import read_scans, timelines_of
 from ..stitching.timeline import Timeline, check_choices
-from .bolometers import Bolometers, BolometerWatch, join_bolometers
-from .calibrations import owners_of
-from .exchange import bring_samples
+from .bolometers import Bolometers, BolometerWatch, join_bolometers, owners_of
 from .focalplane import make_focalplane, units_of
 from .groups import deal, toast_ranks
 from .importing import load_toast
-from .observation import EmptyObservation, name_in_toast, require_samples
+from .observation import EmptyObservation, bring_samples, name_in_toast, require_samples
 
 logger = logging.getLogger(__name__)
 

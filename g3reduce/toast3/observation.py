@@ -1,21 +1,26 @@
-"""One `toast.Observation`: made empty, so that the exchange fills its memory, and completed."""
+"""One `toast.Observation`: made empty, filled with samples in its own memory, and completed."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 from spt3g import core
 
 from ..errors import InputError
+from ..mpi import communicators, foreign
+from ..mpi.agreement import collectively
 from ..pipeline.filenames import as_file_name
-from ..stitching.scans import INVALID
+from ..stitching.restitch import restitch
+from ..stitching.scans import INVALID, Scan
 from ..stitching.shares import Samples, Share
 from ..stitching.timeline import Timeline
 from .focalplane import boresight_quaternions, posix_seconds, units_of
 from .importing import load_toast
+
+_NOTHING = Share(slice(0, 0), slice(0, 0))
 
 
 def require_samples(timeline: Timeline, group_size: int) -> None:
@@ -112,7 +117,7 @@ class EmptyObservation:
         samples = self.share.samples if self.ob.comm_col_rank == 0 else slice(0, 0)
         return Share(slice(0, 0), samples)
 
-    def room(self) -> Samples:
+    def arrays(self) -> Samples:
         """Where the samples of detectors go: TOAST's own memory, if it has the same dtype."""
         ob, names = self.ob, self._names
         signal = ob.detdata[names.det_data].data
@@ -120,8 +125,8 @@ class EmptyObservation:
             signal = np.zeros(signal.shape, self._timeline.dtype)
         return Samples(signal, detector_flags=ob.detdata[names.det_flags].data)
 
-    def turned(self, common: Samples) -> dict[str, Any]:
-        """What all detectors have in common as TOAST has it, by its name there.
+    def converted(self, common: Samples) -> dict[str, Any]:
+        """What all detectors have in common, in TOAST's conventions, by its name there.
 
         Parameters
         ----------
@@ -146,14 +151,14 @@ class EmptyObservation:
             names.shared_flags: np.where(known, flags, flags | INVALID).astype(np.uint8),
         }
 
-    def complete(self, own: Samples, turned: dict[str, Any], unusable: dict[str, int]) -> Any:
+    def complete(self, own: Samples, converted: dict[str, Any], unusable: dict[str, int]) -> Any:
         """Make it a whole observation. Collective over the group.
 
         Parameters
         ----------
         own : Samples
-            What `room` gave, filled.
-        turned : dict of str to ndarray or None
+            What `arrays` gave, filled.
+        converted : dict of str to ndarray or None
         unusable : dict of str to int
             Flags of whole detectors.
 
@@ -165,11 +170,12 @@ class EmptyObservation:
 
         ob, names = self.ob, self._names
         signal = ob.detdata[names.det_data].data
-        if self._size != 1 or own.signal is not signal:
-            np.divide(own.signal, self._size, out=signal)
+        filled: Any = own.signal
+        if self._size != 1 or filled is not signal:
+            np.divide(filled, self._size, out=signal)
         # It is flagged, but not all of TOAST's operators look at flags before they calculate.
         signal[np.isnan(signal)] = 0
-        for name, values in turned.items():
+        for name, values in converted.items():
             ob.shared[name].set(values, fromrank=0)
         local = self.share.samples
         spans = [
@@ -184,6 +190,56 @@ class EmptyObservation:
             {name: unusable[name] for name in ob.local_detectors if name in unusable}
         )
         return ob
+
+
+def bring_samples(
+    comm: communicators.Comm,
+    timeline: Timeline,
+    scans: Mapping[int, Scan],
+    observation: EmptyObservation | None,
+    unusable: dict[str, int],
+) -> Any:
+    """Fill an observation that some of the ranks have. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+        Of all ranks that have scans of it, and all that it is for.
+    timeline : Timeline
+    scans : dict of int to Scan
+        Those of this rank, by their index.
+    observation : EmptyObservation or None
+        None on ranks that get nothing of it.
+    unusable : dict of str to int
+        Flags of whole detectors.
+
+    Returns
+    -------
+    toast.Observation or None
+    """
+    share = observation.share if observation else _NOTHING
+    in_common = observation.share_in_common if observation else _NOTHING
+    # Only TOAST knows how it divides samples and detectors.
+    shares, shares_in_common = zip(*comm.allgather((share, in_common)), strict=True)
+
+    def arrays() -> tuple[Samples, Samples]:
+        n_samples = in_common.shape[1]
+        common = Samples(boresight=np.zeros((n_samples, 4)), flags=np.zeros(n_samples, np.uint8))
+        if observation:
+            return observation.arrays(), common
+        nothing = np.zeros((0, 0), timeline.dtype)
+        return Samples(nothing, detector_flags=nothing.astype(np.uint8)), common
+
+    # Together, so that no rank waits for one that has no memory.
+    own, common = collectively(comm, arrays)
+    restitch(comm, timeline, shares, scans, own)
+    restitch(comm, timeline, shares_in_common, scans, common)
+    converted = collectively(comm, lambda: observation.converted(common) if observation else {})
+    return foreign.together(
+        comm,
+        f"the filling of TOAST's observation {timeline.group!r}",
+        lambda: observation and observation.complete(own, converted, unusable),
+    )
 
 
 def _session(toast: Any, name: str, timeline: Timeline) -> Any:

@@ -19,7 +19,7 @@ from choices import among_all, some_of
 from spt3g import core
 
 from g3reduce.mpi.launch import find_mpirun, is_open_mpi, mpirun_command, mpirun_environment
-from g3reduce.simulate.timestreams import piped
+from g3reduce.simulate.observe import piped
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
