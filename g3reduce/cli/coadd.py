@@ -7,8 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from .exits import say
-from .values import Bounds
+from .messages import counted, wrote
+from .options import Bounds, add_files, add_schedule, add_verbose
+from .streams import say
 
 DESCRIPTION = """\
 Coadd the map frames of .g3 files into one map frame, or one for each Id.
@@ -31,9 +32,7 @@ def add_parser(subparsers: Any) -> None:
         "coadd", help="sum the maps of .g3 files", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="coadd")
-    parser.add_argument(
-        "files", nargs="+", metavar="IN", help="input files; quoted patterns are expanded"
-    )
+    add_files(parser)
     parser.add_argument(
         "-o",
         "--output-file",
@@ -102,12 +101,7 @@ def add_parser(subparsers: Any) -> None:
         default="auto",
         help="how ranks join their sums (default: %(default)s)",
     )
-    parser.add_argument(
-        "--schedule",
-        choices=("dynamic", "static"),
-        default="dynamic",
-        help="share out files on demand, or deal them out in order (default: %(default)s)",
-    )
+    add_schedule(parser)
     parser.add_argument(
         "--nonfinite",
         choices=("keep", "error", "skip"),
@@ -128,13 +122,11 @@ def add_parser(subparsers: Any) -> None:
         help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
         "Wpol.TT, ...), so that less memory is needed",
     )
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="say how the work is done, and why"
-    )
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Coadd, and say what was done."""
+    """Coadd, and print what was written."""
     from ..coadd.files import coadd_files
     from ..mpi import communicators
 
@@ -162,28 +154,23 @@ def run(options: argparse.Namespace) -> None:
     )
     if comm.rank == 0:
         frames = list(coadds.values()) if options.collate else [coadds]
-        seconds = time.perf_counter() - start
-        ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
         say(
-            *(f"{frame['Id']}: {_contents(frame)} from {_n_files(frame)}" for frame in frames),
+            *map(_contents, frames),
             *_left_out(frames, options.nonfinite),
-            f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.",
+            wrote(options.output_file, time.perf_counter() - start, comm.size),
         )
 
 
 def _left_out(frames: Sequence[Any], nonfinite: str) -> list[str]:
-    """How many pixels are not in the coadds, if they were to be left out."""
+    """The line about pixels that were left out, if the command was told to."""
     if nonfinite != "skip":
         return []
     skipped = sum(frame.get("SkippedPixels", 0) for frame in frames)
     return [f"Left out {skipped} pixels that are not finite."]
 
 
-def _n_files(frame: Any) -> str:
-    number = len(frame.get("InputFiles", ()))
-    return f"{number} file{'s' if number != 1 else ''}"
-
-
 def _contents(frame: Any) -> str:
+    """The line about a coadd."""
     keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
-    return ", ".join(keys)
+    n_files = counted(len(frame.get("InputFiles", ())), "file")
+    return f"{frame['Id']}: {', '.join(keys)} from {n_files}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import glob
+import math
 import os
 import shlex
 import signal
@@ -16,8 +17,9 @@ from typing import Any
 from ..errors import G3ReduceError, InterruptedByUser, OutputError, UsageError
 from ..mpi.interrupts import Progress, progress_told
 from ..mpi.launchers import several
-from .interrupted import expect_many_outputs
-from .values import count, seed
+from .ctrlc import expect_several_outputs
+from .options import add_verbose, count, seed
+from .streams import say
 
 DESCRIPTION = """\
 Simulate a small CMB observation, coadd its maps on several ranks, and look at
@@ -32,10 +34,7 @@ example:
 """
 
 # Seconds that ranks have to end after Ctrl-C.
-_LAST_WORDS_S = 5.0
-
-# Rounding of a sum in another order: a few units in the last place of the largest terms.
-TOLERANCE = 1e-13
+_ENDING_S = 5.0
 
 
 def add_parser(subparsers: Any) -> None:
@@ -61,21 +60,22 @@ def add_parser(subparsers: Any) -> None:
         "--observations", type=count, default=8, help="observations to make (default: %(default)s)"
     )
     parser.add_argument("--seed", type=seed, default=1, help="of sky and noise (default: 1)")
-    parser.add_argument("-v", "--verbose", action="store_true", help="say how the work is done")
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Simulate, coadd, compare, draw, and say so."""
+    """Simulate, coadd, compare and draw, and print what is done."""
     _check(options)
+    from ..report.comparison import compare_with_spt3g
     from ..simulate import Survey, simulate_observations
 
     start = time.perf_counter()
     folder: Path = options.output_dir
     survey = Survey(seed=options.seed)
     detectors = 2 * survey.n_pixels * len(survey.bands)
-    print(
-        f"Simulating {options.observations} observations of a {survey.width / _DEG:.0f} by "
-        f"{survey.height / _DEG:.0f} degree field with {detectors} detectors:"
+    say(
+        f"Simulating {options.observations} observations of a {math.degrees(survey.width):.0f} by "
+        f"{math.degrees(survey.height):.0f} degree field with {detectors} detectors:"
     )
     made = 0
 
@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> None:
         made = done
         _show_progress(done, total)
 
-    expect_many_outputs("demo")
+    expect_several_outputs("demo")
     with progress_told(lambda: Progress(made, options.observations, "observations were made")):
         try:
             simulation = simulate_observations(
@@ -96,14 +96,16 @@ def run(options: argparse.Namespace) -> None:
     for kind, files in (("flat", simulation.flat_files), ("healpix", simulation.healpix_files)):
         output = folder / f"coadd_{kind}.g3"
         _coadd(options, files, output)
-        _compare(files, output)
+        found = compare_with_spt3g(files, output)
+        say(
+            f"The same as spt3g's serial coadd ({found.seconds:.2f} s in one process): "
+            f"{found.n_maps} maps, hits equal, the rest to {found.worst:.0e} of the largest value."
+        )
         pictures.append(_draw(output, folder / f"coadd_{kind}_150GHz.png", len(files)))
-    print(f"\nDone in {time.perf_counter() - start:.0f} s. Pictures to look at:")
-    for picture in pictures:
-        print(f"  {picture}")
-
-
-_DEG = 3.141592653589793 / 180  # in G3Units, which count radians
+    say(
+        f"\nDone in {time.perf_counter() - start:.0f} s. Pictures to look at:",
+        *(f"  {picture}" for picture in pictures),
+    )
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -128,10 +130,9 @@ def _check(options: argparse.Namespace) -> None:
 
 
 def _show_progress(done: int, total: int) -> None:
+    overwritten = sys.stdout.isatty() and done < total  # by the next line
     if done:
-        print(f"  observation {done} of {total}", end="\r" if sys.stdout.isatty() else "\n")
-    if done == total:
-        print(end="\n" if sys.stdout.isatty() else "", flush=True)
+        say(f"  observation {done} of {total}", end="\r" if overwritten else "\n")
 
 
 def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) -> None:
@@ -144,14 +145,14 @@ def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) ->
     command = [sys.executable, "-m", "g3reduce", *arguments]
     mpirun = find_mpirun()
     if mpirun is None:
-        print(
+        say(
             "\nThere is no mpirun here, so one process does it all. (pip install mpich brings one.)"
         )
         shown = ["g3reduce", *arguments]
     else:
         shown = ["mpirun", "-n", str(options.ranks), "g3reduce", *arguments]
         command = mpirun_command(options.ranks, command)
-    print(f"\n$ {shlex.join(shown)}", flush=True)
+    say(f"\n$ {shlex.join(shown)}")
     with subprocess.Popen(command, env=mpirun_environment()) as process:
         try:
             code = process.wait()
@@ -163,55 +164,12 @@ def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) ->
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let the ranks end by themselves, with a word; but not for long."""
+    """Let the ranks end by themselves for some seconds, then kill them."""
     process.send_signal(signal.SIGINT)
     try:
-        process.wait(timeout=_LAST_WORDS_S)
+        process.wait(timeout=_ENDING_S)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-def _compare(files: tuple[str, ...], output: Path) -> None:
-    """Check a coadd of all Ids against spt3g's serial one."""
-    from spt3g import core, maps
-
-    start = time.perf_counter()
-    expected = maps.coadd_map_files(list(files), collate=True)
-    seconds = time.perf_counter() - start
-    worst, n_planes = 0.0, 0
-    frames = {frame["Id"].removeprefix("Coadd"): frame for frame in core.G3File(str(output))}
-    if set(frames) != set(expected):
-        raise G3ReduceError(f"{output} has the Ids {sorted(frames)}, not {sorted(expected)}")
-    for map_id, frame in frames.items():
-        mine, theirs = _planes(frame), _planes(expected[map_id])
-        if set(mine) != set(theirs):
-            raise G3ReduceError(f"{map_id} has the planes {sorted(mine)}, not {sorted(theirs)}")
-        for name in mine:
-            difference = _difference(mine[name], theirs[name])
-            if difference > (0 if name == "H" else TOLERANCE):
-                raise G3ReduceError(
-                    f"{name} of {map_id} differs from spt3g's serial coadd by {difference:.1e} of "
-                    "its largest value"
-                )
-            worst, n_planes = max(worst, difference), n_planes + 1
-    print(
-        f"The same as spt3g's serial coadd ({seconds:.2f} s in one process): {n_planes} planes, "
-        f"hits equal, the rest to {worst:.0e} of the largest value."
-    )
-
-
-def _planes(frame: Any) -> dict[str, Any]:
-    from ..maps.mapframe import maps_of
-
-    return maps_of(frame, str(frame["Id"]))
-
-
-def _difference(mine: Any, theirs: Any) -> float:
-    """The largest difference of two maps, relative to the largest value."""
-    import numpy as np
-
-    a, b = (np.asarray(skymap.clone(True)) for skymap in (mine, theirs))
-    return float(np.max(np.abs(a - b)) / np.max(np.abs(b)))
 
 
 def _draw(coadd: Path, picture: Path, n_observations: int) -> Path:

@@ -1,4 +1,4 @@
-"""``g3reduce digest``: compare maps by one line."""
+"""``g3reduce digest``: hashes of maps, to compare them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..mpi.agreement import world_rank
 from ..mpi.communicators import OneProcess
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.ledger import unit_of
-from .exits import result
+from .streams import result
 
 DESCRIPTION = """\
 Print a hash for each map of each Map frame, and one for each file. It is one of
@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
-    """Of each Map frame its Id, and the digests of its maps."""
+    """Of each Map frame its Id and the digests of its maps."""
     from spt3g import core
 
     from ..coadd.mapreader import MapReader
@@ -70,5 +70,5 @@ def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
         if frame.type == core.G3FrameType.Map
     ]
     if not found:
-        raise InputError(f"There is no Map frame in {file}, and so nothing to compare.")
+        raise InputError(f"There is no Map frame in {file}; expected a file of maps.")
     return found

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import UsageError
 from ..g3files.names import SUFFIXES
-from .exits import say
-from .values import count
+from .messages import counted, wrote
+from .options import add_files, add_schedule, add_verbose, count
+from .streams import say
 
 if TYPE_CHECKING:
     from ..mpi.communicators import Comm
@@ -46,9 +47,7 @@ def add_parser(subparsers: Any) -> None:
         epilog=EXAMPLE,
     )
     parser.set_defaults(run=run, command="stitch")
-    parser.add_argument(
-        "files", nargs="+", metavar="IN", help="input files; quoted patterns are expanded"
-    )
+    add_files(parser)
     parser.add_argument(
         "-o",
         "--output-file",
@@ -125,19 +124,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="KEY",
         help="for TOAST: key of noise-equivalent temperatures, in the Calibration frames",
     )
-    parser.add_argument(
-        "--schedule",
-        choices=("dynamic", "static"),
-        default="dynamic",
-        help="share out files on demand, or deal them out in order (default: %(default)s)",
-    )
-    parser.add_argument(
-        "-v", "--verbose", action="store_true", help="say how the work is done, and why"
-    )
+    add_schedule(parser)
+    add_verbose(parser)
 
 
 def run(options: argparse.Namespace) -> None:
-    """Stitch, and say what was done."""
+    """Stitch, and print what was written."""
     from ..mpi import communicators
     from ..mpi.agreement import collectively
 
@@ -146,11 +138,10 @@ def run(options: argparse.Namespace) -> None:
     to_toast = not output.endswith(SUFFIXES)
     comm = communicators.resolve(None)
     collectively(communicators.private(comm), lambda: _check(options, to_toast))
-    summaries = (_stitch_to_toast if to_toast else _stitch)(options, comm)
+    summaries = _stitch(options, to_toast, comm)
     if comm.rank == 0:
         seconds = time.perf_counter() - start
-        ranks = f" on {comm.size} ranks" if comm.size > 1 else ""
-        say(*map(_line, summaries), f"Wrote {options.output_file} in {seconds:.2f} s{ranks}.")
+        say(*map(_line, summaries), wrote(options.output_file, seconds, comm.size))
 
 
 _TIMESTREAMS = ["CalTimestreams"]
@@ -160,7 +151,10 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
     output: str = options.output_file
     if not to_toast:
         if options.nets is not None:
-            raise UsageError("--nets is of use only where OUT is a folder of TOAST's files.")
+            raise UsageError(
+                "--nets is only for TOAST's files: leave it out, or give a folder as -o (NAME/ or "
+                "NAME.h5)."
+            )
         return
     if not (output.endswith((os.sep, ".h5")) or os.path.isdir(output)):
         raise UsageError(
@@ -168,41 +162,48 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
             f"files, a folder ({output}{os.sep}) or a name that ends in .h5"
         )
     if options.metadata_lasts:
-        raise UsageError("for TOAST's files metadata have to be in each file: no --metadata-lasts")
+        raise UsageError(
+            "--metadata-lasts is only for .g3 files: for TOAST each input file must have its own "
+            "Calibration frame."
+        )
     if not options.boresight:
-        raise UsageError("TOAST's files need a boresight: name its key with --boresight.")
+        raise UsageError(
+            "--boresight is empty, but TOAST's files need a boresight; expected the name of a key."
+        )
     if len(options.timestreams or _TIMESTREAMS) > 1 or options.detectors_per_frame is not None:
         raise UsageError(
-            "TOAST's files take one key of timestreams (-t), and no --detectors-per-frame."
+            "For TOAST's files give one key of timestreams (-t), and no --detectors-per-frame."
         )
 
 
-def _stitch(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:
-    from ..stitching.files import stitch_files
+def _stitch(options: argparse.Namespace, to_toast: bool, comm: Comm) -> list[StitchedSummary]:
+    for_both = {
+        "flags": options.flags,
+        "detector_flags": options.detector_flags,
+        "times": options.times,
+        "valid": options.valid,
+        "missing": options.missing,
+        "overlap": options.overlap,
+        "observation_keys": options.observation_keys,
+        "schedule": options.schedule,
+    }
+    timestreams = options.timestreams or _TIMESTREAMS
+    if not to_toast:
+        from ..stitching.files import stitch_files
 
-    return stitch_files(
-        options.files,
-        options.output_file,
-        mpicomm=comm,
-        timestreams=options.timestreams or _TIMESTREAMS,
-        boresight=options.boresight or None,
-        flags=options.flags,
-        detector_flags=options.detector_flags,
-        gaps=options.gaps or "keep",
-        missing=options.missing,
-        overlap=options.overlap,
-        times=options.times,
-        valid=options.valid,
-        detectors_per_frame=options.detectors_per_frame,
-        observation_keys=options.observation_keys,
-        metadata_lasts=options.metadata_lasts,
-        schedule=options.schedule,
-    )
-
-
-def _stitch_to_toast(options: argparse.Namespace, comm: Comm) -> list[StitchedSummary]:
+        return stitch_files(
+            options.files,
+            options.output_file,
+            mpicomm=comm,
+            timestreams=timestreams,
+            boresight=options.boresight or None,
+            gaps=options.gaps or "keep",
+            detectors_per_frame=options.detectors_per_frame,
+            metadata_lasts=options.metadata_lasts,
+            **for_both,
+        )
     if comm.size == 1:
-        os.environ.setdefault("MPI_DISABLE", "1")  # of which TOAST would otherwise start one
+        os.environ.setdefault("MPI_DISABLE", "1")  # else TOAST starts MPI for one process
     if not options.verbose:
         os.environ.setdefault("TOAST_LOGLEVEL", "WARNING")
     from ..toast3.volume import stitch_to_toast
@@ -211,32 +212,21 @@ def _stitch_to_toast(options: argparse.Namespace, comm: Comm) -> list[StitchedSu
         options.files,
         options.output_file,
         mpicomm=comm,
-        schedule=options.schedule,
-        timestreams=(options.timestreams or _TIMESTREAMS)[0],
+        timestreams=timestreams[0],
         boresight=options.boresight,
-        flags=options.flags,
-        detector_flags=options.detector_flags,
-        nets=options.nets,
-        observation_keys=options.observation_keys,
         gaps=options.gaps or "fill",
-        missing=options.missing,
-        overlap=options.overlap,
-        times=options.times,
-        valid=options.valid,
+        nets=options.nets,
+        **for_both,
     )
 
 
 def _line(summary: StitchedSummary) -> str:
-    """What is said of an observation."""
-    gaps = _number(len(summary.gaps), "gap")
+    """The line about an observation."""
+    gaps = counted(len(summary.gaps), "gap")
     if summary.gaps:
         gaps += f" of {sum(summary.gaps):.6g} s{' in all' if len(summary.gaps) > 1 else ''}"
     return (
-        f"{summary.name}: {_number(summary.n_detectors, 'detector')}, "
-        f"{_number(summary.n_samples, 'sample')} from {_number(summary.n_scans, 'scan')} over "
+        f"{summary.name}: {counted(summary.n_detectors, 'detector')}, "
+        f"{counted(summary.n_samples, 'sample')} from {counted(summary.n_scans, 'scan')} over "
         f"{summary.seconds:.6g} s, {gaps}, {100 * summary.flagged:.3g} % flagged"
     )
-
-
-def _number(number: int, what: str) -> str:
-    return f"{number} {what}{'s' if number != 1 else ''}"

@@ -153,10 +153,10 @@ def test_scans_are_stitched(scan_files, tmp_path, ranks):
         (2, ["cut.g3", "scans_2_*.g3"], 1, "cut.g3, frame 2, byte "),
         (2, ["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 samples,"),
         (None, ["scans_1_*.g3", "old.g3"], 1, "old.g3: the output is also an input"),
-        (2, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is of use only where"),
+        (2, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is only for TOAST's files"),
         (None, ["scans_1_*.g3", "-o", "out"], 2, "a folder (out/) or a name that ends in .h5"),
         (None, ["scans_1_*.g3", "-o", "."], 1, "this folder is not empty"),
-        (None, ["scans_1_*.g3", "-o", "x/", "-t", "A", "B"], 2, "take one key of timestreams"),
+        (None, ["scans_1_*.g3", "-o", "x/", "-t", "A", "B"], 2, "give one key of timestreams"),
     ],
 )
 def test_bad_scans_are_told_once_and_leave_nothing(

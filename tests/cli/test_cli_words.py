@@ -10,7 +10,7 @@ import pytest
 from spt3g import core
 
 from g3reduce import cli
-from g3reduce.cli.flags import Flags
+from g3reduce.cli.messages import Flags
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="is about one process")
 
@@ -94,10 +94,19 @@ def test_alone_it_shows_its_help(capsys):
         (["coadd", "--absmax", "3", "T=4", "a.g3"], "expected one number, or MAP=X for each map"),
         (["coadd", "--foo", "a.g3"], "g3reduce coadd: error: there is no option --foo"),
         (["coadd", "a.g3", "-m"], "-m/--map-ids: expected at least one argument"),
-        (["stitch", "-o", "o.g3", "--detectors-per-frame", "0", "a.g3"], "'0' is no whole number"),
-        (["demo", "extra"], "what is 'extra' for?"),
-        (["demo", "--ranks", "two"], "-n/--ranks: 'two' is no whole number of 1 or more"),
-        (["demo", "--seed", "-1"], "--seed: '-1' is no whole number of 0 or more"),
+        (
+            ["stitch", "-o", "o.g3", "--detectors-per-frame", "0", "a.g3"],
+            "'0' is not valid; expected a whole",
+        ),
+        (["demo", "extra"], "unexpected word 'extra'; this command takes no files"),
+        (
+            ["demo", "--ranks", "two"],
+            "'two' is not valid; expected a whole number of 1",
+        ),
+        (
+            ["demo", "--seed", "-1"],
+            "--seed: '-1' is not valid; expected a whole number of 0",
+        ),
         (["sum", "a.g3"], "invalid choice: 'sum'"),
     ],
 )

@@ -1,16 +1,58 @@
-"""Which words of a command line are input files, wherever they stand.
+"""The parser of the command line: it prints on one rank only, and files may stand anywhere.
 
-argparse lets an option that takes several words take all that follow: in ``-m 150GHz obs.g3`` the
-file, too. And it takes positional arguments in one place only.
+argparse alone lets an option that takes several words take all that follow: in
+``-m 150GHz obs.g3`` the file, too. And it takes positional arguments in one place only.
 """
 
 from __future__ import annotations
 
 import argparse
 import glob
+import time
 from collections.abc import Iterator, Sequence
+from typing import Any, NoReturn
 
 from ..g3files.names import SUFFIXES
+from ..mpi.agreement import world_rank
+
+BAD_USAGE = 2
+
+# Seconds that rank 0 is given to print what is wrong with the arguments.
+_MESSAGE_S = 2.0
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose messages come from one rank, and that takes files between options, too."""
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parse as argparse does, but with files anywhere among the options of a command."""
+        if args is None or self._subparsers is not None:
+            return super().parse_known_args(args, namespace)
+        if any(action.dest == "files" for action in self._actions):
+            args = files_last(args, self._option_string_actions)
+        options, unknown = super().parse_known_args(args, namespace)
+        for word in unknown:
+            self.error(
+                f"there is no option {word}"
+                if word.startswith("-")
+                else f"unexpected word {word!r}; this command takes no files"
+            )
+        return options, unknown
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        if world_rank() == 0:
+            super()._print_message(message, file)
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and how to find out more, and exit."""
+        if world_rank() != 0:
+            # A launcher may end the job as soon as one rank exits; rank 0 prints the message first.
+            time.sleep(_MESSAGE_S)
+        self.exit(BAD_USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
 
 
 def files_last(words: Sequence[str], options: dict[str, argparse.Action]) -> list[str]:

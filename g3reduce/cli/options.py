@@ -1,4 +1,4 @@
-"""Values of options, which are refused before any work begins."""
+"""Options that several commands have, and values that are refused before any work begins."""
 
 from __future__ import annotations
 
@@ -8,8 +8,32 @@ from collections.abc import Sequence
 from typing import Any
 
 
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the input files."""
+    parser.add_argument(
+        "files", nargs="+", metavar="IN", help="input files; quoted patterns are expanded"
+    )
+
+
+def add_schedule(parser: argparse.ArgumentParser) -> None:
+    """Add ``--schedule``."""
+    parser.add_argument(
+        "--schedule",
+        choices=("dynamic", "static"),
+        default="dynamic",
+        help="share out files on demand, or deal them out in order (default: %(default)s)",
+    )
+
+
+def add_verbose(parser: argparse.ArgumentParser) -> None:
+    """Add ``-v``."""
+    parser.add_argument(
+        "-v", "--verbose", action="store_true", help="say how the work is done, and why"
+    )
+
+
 def count(word: str) -> int:
-    """A number of things, of which there has to be one at least."""
+    """A number of things, at least one."""
     return _whole_number(word, 1)
 
 
@@ -25,7 +49,7 @@ def _whole_number(word: str, least: int) -> int:
         number = least - 1
     if number < least:
         raise argparse.ArgumentTypeError(
-            f"{word!r} is no whole number of {least} or more, as is expected"
+            f"{word!r} is not valid; expected a whole number of {least} or more"
         )
     return number
 
@@ -36,7 +60,7 @@ class Bounds(argparse.Action):
     def __call__(
         self, parser: Any, namespace: Any, words: str | Sequence[Any] | None, option: Any = None
     ) -> None:
-        """Put the bounds in their place, or tell what is wrong with them."""
+        """Add the bounds to those of earlier options, or say what is wrong with them."""
         words = [str(word) for word in words or ()]
         earlier = getattr(namespace, self.dest)
         bounds: dict[str, float] = {"": earlier} if isinstance(earlier, float) else earlier or {}

@@ -1,5 +1,8 @@
-"""The exit code tells the truth: 0 if and only if the output is there, whoever listens or presses
-Ctrl-C at whatever moment."""
+"""Standard output and standard error, and an exit code that is 0 only if the output is there.
+
+Standard output may be closed, full, or a pipe whose reader has ended: that changes the exit code
+only of commands whose result is what they print.
+"""
 
 from __future__ import annotations
 
@@ -10,34 +13,33 @@ import sys
 from typing import Any
 
 from ..errors import OutputError
-from . import interrupted
+from . import ctrlc
 
 
 def prepare() -> None:
     """Make this process ready to be a command."""
     _open_standard_streams()
-    interrupted.prepare()
+    ctrlc.prepare()
 
 
-def say(*lines: str) -> None:
-    """Tell what was done, on standard output. That nobody can hear it does not undo it."""
+def say(*lines: str, end: str = "\n") -> None:
+    """Print what was done. If that fails, the work is done all the same."""
     try:
-        print(*lines, sep="\n", flush=True)
+        print(*lines, sep="\n", end=end, flush=True)
     except OSError as error:
-        if not isinstance(error, BrokenPipeError):
-            complain(f"g3reduce: standard output cannot be written ({error.strerror}).")
         _silence(sys.stdout)
+        _complain_of(error)
 
 
 def result(line: str) -> None:
-    """Print a line that is what the command is for.
+    """Print a line of the command's result.
 
     Raises
     ------
     OutputError
         If it cannot be printed, as on a full disk.
     BrokenPipeError
-        If nobody wants it.
+        If the reader of a pipe has ended.
     """
     try:
         print(line)
@@ -45,7 +47,7 @@ def result(line: str) -> None:
         raise
     except OSError as error:
         _silence(sys.stdout)
-        raise OutputError(f"standard output cannot be written ({error.strerror}).") from error
+        raise OutputError(_unwritable(error)) from error
 
 
 def complain(line: str) -> None:
@@ -56,35 +58,33 @@ def complain(line: str) -> None:
 
 
 def flush() -> bool:
-    """Bring out what was printed; whether standard output has taken it.
+    """Flush what was printed; return whether standard output has taken all of it.
 
-    Python would try it again at its end, and complain with an exit code of its own.
+    Else Python would try at its end, and exit with a code of its own.
     """
-    heard = True
+    written = True
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except OSError as error:
             _silence(stream)
-            if stream is sys.stderr:
-                continue
-            heard = False
-            if not isinstance(error, BrokenPipeError):
-                complain(f"g3reduce: standard output cannot be written ({error.strerror}).")
-    return heard
+            if stream is sys.stdout:
+                written = False
+                _complain_of(error)
+    return written
 
 
 def stand_by(code: int) -> None:
-    """Let nothing change the exit code of what is done."""
+    """Ignore signals once the work is done, so that they do not change the exit code 0."""
     if code == 0:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
 
 
 def _open_standard_streams() -> None:
-    """Put something in the place of standard streams that are closed.
+    """Open the null device in place of standard streams that are closed.
 
-    The next file that is opened would be taken for them, and they are None in Python.
+    Else the next file that is opened would get their number; and in Python they would be None.
     """
     for fd in range(3):
         try:
@@ -97,6 +97,15 @@ def _open_standard_streams() -> None:
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     with contextlib.suppress(AttributeError):  # names of files need not be text
         sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _complain_of(error: OSError) -> None:
+    if not isinstance(error, BrokenPipeError):
+        complain(f"g3reduce: {_unwritable(error)}")
+
+
+def _unwritable(error: OSError) -> str:
+    return f"standard output cannot be written ({error.strerror})."
 
 
 def _silence(stream: Any) -> None:

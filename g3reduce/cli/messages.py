@@ -1,4 +1,4 @@
-"""Messages of the library in the words of the command line: flags instead of Python's arguments."""
+"""What the command line says: counts, times, and messages of the library with flags in them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ import logging
 import re
 from collections.abc import Iterable
 
-# The groups of the expression below of which one holds the argument's name.
+# Groups of the expression below; one of them holds the name of the argument.
 _NAMED = ("set", "open", "plain", "second", "first")
 
 
+def counted(number: int, what: str) -> str:
+    """A number of things: ``"1 file"``, ``"2 files"``."""
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def wrote(output: str, seconds: float, n_ranks: int) -> str:
+    """The last line of a command that writes a file."""
+    ranks = f" on {n_ranks} ranks" if n_ranks > 1 else ""
+    return f"Wrote {output} in {seconds:.2f} s{ranks}."
+
+
 class Flags:
-    """Knows the flag that stands for each argument of the functions behind a command.
+    """Names of Python's arguments in a message, replaced by the flags of a command.
 
     Parameters
     ----------
@@ -24,7 +35,7 @@ class Flags:
         self._actions = {action.dest: action for action in actions if action.dest != "help"}
         names = "|".join(map(re.escape, self._actions))
         unmistakable = "|".join(re.escape(name) for name in self._actions if "_" in name)
-        # Other names are words of English, too: those count where a message begins with them.
+        # Other names are words of English, too: they count only at the beginning of a message.
         self._names = re.compile(
             rf"(?<![\w./'\"-])(?:(?P<set>{names})=(?P<value>\"[^\"]*\"|'[^']*'|\w+)"
             rf"|(?P<open>{names})=(?=[\s.,;:)]|$)"
@@ -34,7 +45,7 @@ class Flags:
         )
 
     def translate(self, text: str) -> str:
-        """A message with flags in it."""
+        """The message with flags instead of names of arguments."""
         translated = self._names.sub(self._flag, text)
         return text if translated == text else re.sub(r", or None\b[^.]*\.", ".", translated)
 
@@ -51,7 +62,7 @@ class Flags:
 
 
 class FlagFormatter(logging.Formatter):
-    """Formats what the library says in the log as `Flags` translates it."""
+    """Formatter of log records, with flags instead of names of arguments."""
 
     def __init__(self, flags: Flags):
         super().__init__("g3reduce: %(message)s")
