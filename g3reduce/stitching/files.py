@@ -17,12 +17,12 @@ from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refus
 from ..pipeline.observations import keys_of_observations
 from ..pipeline.output import publish
 from .prefaces import Origin, Place, Prefaces, unwritten
+from .rules import StitchRules
 from .scanfiles import ScanFiles
 from .scanframes import FLAGS, StitchedScan, keys_beside
 from .scans import ScanKeys
-from .stitch import StitchedObservation, stitch
+from .stitch import StitchedObservation, stitch_scans
 from .summary import StitchedSummary
-from .timeline import check_choices
 
 
 def stitch_files(
@@ -101,28 +101,32 @@ def stitch_files(
     """
     comm = communicators.private(mpicomm)
     names_of_maps = [timestreams] if isinstance(timestreams, str) else list(timestreams)
-    # One of the maps brings along what there is once for all.
-    once, for_each = (boresight, flags), (detector_flags, times, valid)
-    keys = collectively(
-        comm,
-        lambda: [
-            ScanKeys(name, *((None, None) if number else once), *for_each)
-            for number, name in enumerate(names_of_maps)
-        ],
-    )
     sample_flags = flags or FLAGS
+    rules = StitchRules(gaps, missing, overlap)
 
-    def check() -> None:
-        check_choices(gaps, missing, overlap)
+    def check() -> list[ScanKeys]:
+        rules.check()
         named_by = keys_of_observations(observation_keys)
         _check_keys(names_of_maps, keys_beside(named_by, boresight, sample_flags, names_of_maps))
         number = detectors_per_frame
         if number is not None and not (isinstance(number, int) and number >= 1):
             raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
+        # Boresight and flags of samples are read with the first map only.
+        return [
+            ScanKeys(
+                name,
+                None if later else boresight,
+                None if later else flags,
+                detector_flags,
+                times,
+                valid,
+            )
+            for later, name in enumerate(names_of_maps)
+        ]
 
-    collectively(comm, check)
-    told = (keys, gaps, missing, overlap, detectors_per_frame, observation_keys, metadata_lasts)
-    same_everywhere(comm, "The arguments of stitch_files", told)
+    keys = collectively(comm, check)
+    arguments = (keys, rules, detectors_per_frame, observation_keys, metadata_lasts)
+    same_everywhere(comm, "The arguments of stitch_files", arguments)
     names = names_of_files(comm, files, once=False)
     from_rank(comm, 0, lambda: refuse_repeated(names))
     output = name_of_output(comm, output_file, names) or ""
@@ -131,9 +135,7 @@ def stitch_files(
     stitched: dict[str, dict[Hashable, StitchedObservation]] = {}
     origins: dict[Hashable, list[Origin]] = {}
     for name, accumulator in zip(names_of_maps, scans.accumulators, strict=True):
-        stitched[name] = stitch(
-            accumulator, gaps=gaps, missing=missing, overlap=overlap, drop_input=True
-        )
+        stitched[name] = stitch_scans(accumulator, keys[0], rules, drop_input=True)
         for group, part in stitched[name].items():
             items = accumulator.fullobs[group]
             origins[group] = [items[scan.number][0] for scan in part.timeline.scans]

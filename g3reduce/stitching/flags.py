@@ -1,4 +1,4 @@
-"""Flags of samples: those that frames have, and those of samples that did not come."""
+"""Flags of samples: those of frames, and those of samples that were dropped."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..errors import InputError
 
 Flags = NDArray[np.uint8]
 
-# What a flag says where a scan has no sample: the bit that TOAST takes for "invalid", too.
+# The flag of samples that are not there; to TOAST, too, this bit is "invalid".
 INVALID = 1
 
 _BYTES = (core.G3VectorBool, core.G3VectorUnsignedChar)
@@ -22,7 +22,7 @@ _BYTES = (core.G3VectorBool, core.G3VectorUnsignedChar)
 def missing_samples(
     signal: Sequence[NDArray[Any]], dropped: NDArray[np.bool_] | None
 ) -> NDArray[np.bool_] | None:
-    """Which samples of each detector did not come: those of a mask, and those that are NaN.
+    """Which samples of each detector were dropped: those of a mask, and those that are NaN.
 
     Returns
     -------
@@ -43,13 +43,13 @@ def missing_samples(
 def _has_nan(samples: NDArray[Any]) -> bool:
     if samples.dtype.kind != "f":
         return False
-    # Their sum is NaN if any is, and is made faster than a mask; that of infinities may be, too.
+    # The sum is faster than a mask. It is NaN if any sample is; with infinities it may be, too.
     with np.errstate(invalid="ignore", over="ignore"):
         return bool(np.isnan(samples.sum())) and bool(np.isnan(samples).any())
 
 
 def flag_missing(parts: dict[str, Any], missing: NDArray[np.bool_] | None) -> tuple[str, ...]:
-    """Flag the samples that did not come.
+    """Flag the samples that were dropped.
 
     Parameters
     ----------
@@ -60,8 +60,8 @@ def flag_missing(parts: dict[str, Any], missing: NDArray[np.bool_] | None) -> tu
     Returns
     -------
     tuple of str
-        Which flags there are now because of that: those of all detectors for samples that none of
-        them has, those by detector for others.
+        The names of those that were replaced: ``"flags"`` for samples that were dropped of all
+        detectors, ``"detector_flags"`` for others.
     """
     if missing is None:
         return ()
@@ -76,7 +76,7 @@ def flag_missing(parts: dict[str, Any], missing: NDArray[np.bool_] | None) -> tu
 
 
 def as_flags(value: Any, where: str, key: str) -> Flags:
-    """The flags of a vector of booleans or small integers.
+    """Flags from a vector of booleans or small integers.
 
     Raises
     ------
@@ -84,7 +84,7 @@ def as_flags(value: Any, where: str, key: str) -> Flags:
         If it is something else.
     """
     if isinstance(value, _BYTES) and len(value):
-        # Their archives end with a byte for each; numpy would take them one by one.
+        # Their archives end with one byte each; numpy would convert them one by one.
         flags = np.frombuffer(value._cereal_dumps(), np.uint8)[-len(value) :]
     else:
         flags = np.asarray(value)
@@ -101,5 +101,5 @@ def as_flags(value: Any, where: str, key: str) -> Flags:
 
 
 def unexpected(where: str, key: str, value: Any, expected: str) -> InputError:
-    """The error about a key that is of another type than it should be."""
+    """The error about a key of the wrong type."""
     return InputError(f"{where}: {key!r} is a {type(value).__name__}; expected {expected}.")

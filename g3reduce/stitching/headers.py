@@ -12,15 +12,16 @@ from spt3g import core
 Array = NDArray[Any]
 
 
-class Run(NamedTuple):
-    """Samples of a scan that follow each other without a gap.
+class Segment(NamedTuple):
+    """Samples of a scan that follow each other, with no sample lost between them.
 
     Attributes
     ----------
     first : int
-        Which sample of the scan the first one is.
+        Index in the scan of its first sample.
     place : int
-        How many steps after the first sample of the scan that one is.
+        Steps in time from the first sample of the scan to that one. It is larger than `first` if
+        samples were lost before it.
     n_samples : int
     """
 
@@ -30,12 +31,12 @@ class Run(NamedTuple):
 
 
 class ScanHeader(NamedTuple):
-    """What all ranks know of a scan.
+    """All about a scan but its samples; all ranks know the headers of all scans.
 
     Attributes
     ----------
     where : str
-        Its source, as messages name it.
+        Its file and frame, as messages name it.
     detectors : tuple of str
         The rows of the samples.
     n_samples : int
@@ -46,17 +47,17 @@ class ScanHeader(NamedTuple):
     dtype : numpy.dtype
         Of the samples.
     fields : tuple of str
-        What the keys name of it: attributes of `Scan`.
+        The attributes of `Scan` that its keys name.
     ends : tuple of array of shape (4,), or None
-        The boresight at the first and at the last sample of each run.
+        The boresight at the first and at the last sample of each segment.
     flagged : tuple of str
-        Flags that it has, whether a key names them or not, because samples were dropped.
-    gappy : tuple of Run
-        Its runs, if samples were lost between them; else nothing.
+        The attributes of `Scan` that flag dropped samples, whether a key names them or not.
+    lossy_segments : tuple of Segment
+        Its segments, if samples were lost between them; else empty.
     offsets : integer array, shape (n_samples,), or None
-        How much later samples are than even steps say; None: they are not.
+        How much later each sample is than even steps would have it; None: not at all.
     digests : dict of str to bytes
-        Of what all detectors have in common: the boresight and the flags.
+        Hashes of what all detectors have in common: ``"boresight"`` and ``"flags"``.
     """
 
     where: str
@@ -69,13 +70,13 @@ class ScanHeader(NamedTuple):
     fields: tuple[str, ...] = ("signal",)
     ends: tuple[Array, ...] | None = None
     flagged: tuple[str, ...] = ()
-    gappy: tuple[Run, ...] = ()
+    lossy_segments: tuple[Segment, ...] = ()
     offsets: Array | None = None
-    digests: dict[str, bytes] = {}  # noqa: RUF012  # nobody writes to it
+    digests: dict[str, bytes] = {}  # noqa: RUF012  # never written to
 
     @property
-    def planes(self) -> frozenset[str]:
-        """What there is of it: names of attributes of `Scan`."""
+    def arrays(self) -> frozenset[str]:
+        """The attributes of `Scan` that are there."""
         return frozenset(self.fields + self.flagged)
 
     @property
@@ -84,14 +85,14 @@ class ScanHeader(NamedTuple):
         return len(self.detectors), self.n_samples
 
     @property
-    def runs(self) -> tuple[Run, ...]:
-        """Its samples, in stretches without a gap."""
-        return self.gappy or (Run(0, 0, self.n_samples),)
+    def segments(self) -> tuple[Segment, ...]:
+        """Its samples, divided where some were lost."""
+        return self.lossy_segments or (Segment(0, 0, self.n_samples),)
 
     @property
     def n_places(self) -> int:
         """How many samples there would be if none had been lost."""
-        last = self.runs[-1]
+        last = self.segments[-1]
         return last.place + last.n_samples
 
     @property
@@ -109,33 +110,36 @@ class ScanHeader(NamedTuple):
         return 1.0 / (intervals / duration) if duration > 0 else duration
 
     def time_at(self, sample: int, place: int) -> int:
-        """The time of one sample, whose place is known."""
+        """The time of a sample, by its index and its place."""
         time = self.start + (int(place * self.step) if place else 0)
         return time if self.offsets is None else time + int(self.offsets[sample])
 
 
 class PlacedScan(NamedTuple):
-    """A scan in its place, or a part of it.
+    """A scan of an observation: where its samples are, and where they belong.
+
+    Before a timeline is made it is a whole scan without a place. In a timeline it is a whole scan,
+    or a part of one between lost samples.
 
     Attributes
     ----------
     header : ScanHeader
         Of the whole scan.
     rank : int
-        Where its samples were accumulated.
+        The rank that has its samples.
     number : int
         Its index in the list of its group in ``MPIAccumulator.fullobs``.
     first, stop : int
-        Its samples in the observation: from the first to the one before `stop`.
+        Its samples in the observation: from `first` to before `stop`.
     begin : int
-        Which sample of the scan the first one is.
+        Index in the scan of the first of them.
     place : int
-        How many steps after the first sample of the scan that one is.
+        Steps in time from the first sample of the scan to that one.
     ends : tuple of array of shape (4,), or None
-        The boresight at the first and at the last sample of its run.
+        The boresight at the first and at the last sample of its segment.
     own_flags : bool
-        Whether its flags of samples are for its own detectors only, since those of other scans at
-        the same time differ.
+        Whether its flags of samples count for its own detectors only, because those of other scans
+        at the same time differ.
     """
 
     header: ScanHeader
@@ -149,12 +153,12 @@ class PlacedScan(NamedTuple):
     own_flags: bool = False
 
     @property
-    def planes(self) -> frozenset[str]:
-        """What it brings to the observation: names of attributes of `Scan`."""
-        planes = self.header.planes
-        if self.own_flags and "flags" in planes:
-            return (planes - {"flags"}) | {"detector_flags"}
-        return planes
+    def arrays(self) -> frozenset[str]:
+        """The attributes of `StitchedObservation` to which it contributes."""
+        arrays = self.header.arrays
+        if self.own_flags and "flags" in arrays:
+            return (arrays - {"flags"}) | {"detector_flags"}
+        return arrays
 
     @property
     def samples(self) -> slice:
@@ -162,7 +166,7 @@ class PlacedScan(NamedTuple):
         return slice(self.begin, self.begin + self.stop - self.first)
 
     def cut(self, skip: int, n_samples: int) -> PlacedScan:
-        """So many of its samples, without the first ones. The `ends` stay those of the run."""
+        """A part: `n_samples` samples after the first `skip`. `ends` stay those of the segment."""
         if (skip, n_samples) == (0, self.stop - self.first):
             return self
         return self._replace(
@@ -179,11 +183,11 @@ class Gap(NamedTuple):
     Attributes
     ----------
     after : int
-        The number of the scan before it, or of the part of one.
+        The index in `Timeline.scans` of what is before it.
     n_samples : int
-        How many samples there would have been.
+        How many samples are missing.
     first, stop : int
-        The samples that fill it; the same number twice if it was not filled.
+        The samples of the observation that fill it; equal if it is not filled.
     start_time, stop_time : int
         The times of the last sample before and of the first one after it.
     """
@@ -197,15 +201,15 @@ class Gap(NamedTuple):
 
     @property
     def seconds(self) -> float:
-        """How long no sample came."""
+        """How long it is, from the sample before to the one after it."""
         return float((self.stop_time - self.start_time) / core.G3Units.s)
 
 
 def named(scan: PlacedScan) -> str:
-    """How messages name it."""
+    """The name of a scan in messages."""
     return f"{scan.header.where} (rank {scan.rank})"
 
 
 def time_text(ticks: int) -> str:
-    """How messages say a time."""
+    """A time as messages have it."""
     return str(core.G3Time(int(ticks)))

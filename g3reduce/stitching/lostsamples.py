@@ -1,4 +1,4 @@
-"""Where the samples of a scan are, if some were lost inside it."""
+"""Places of the samples of a scan in time, where some were dropped or lost inside it."""
 
 from __future__ import annotations
 
@@ -10,74 +10,74 @@ from numpy.typing import NDArray
 from spt3g import core
 
 from ..errors import InputError
-from .headers import Run
+from .headers import Segment
 
 Places = NDArray[np.int64]
 
 
-class Came(NamedTuple):
-    """Which samples of a scan came, of those that its timestreams have.
+class PresentSamples(NamedTuple):
+    """The samples of a scan's timestreams, without those that were dropped of all detectors.
 
     Attributes
     ----------
     n_samples : int
-        Of the timestreams.
-    which : bool array, shape (n_samples,), or None
-        Those that came of any detector; None: all.
+        Length of the timestreams.
+    mask : bool array, shape (n_samples,), or None
+        True for samples that any detector has; None: all.
     """
 
     n_samples: int
-    which: NDArray[np.bool_] | None
+    mask: NDArray[np.bool_] | None
 
     def spread(self, values: NDArray[Any], where: str, key: str) -> NDArray[Any]:
-        """A value for each sample, of a vector that has one for each, or one for those that came.
+        """A value for each sample, of a vector with one for each, or one for each present sample.
 
-        Samples that did not come get the value of the one before.
+        Other samples get the value of the one before.
 
         Raises
         ------
         InputError
-            If it has another length.
+            If the vector has another length.
         """
         if len(values) == self.n_samples:
             return values
-        number = self.n_samples if self.which is None else int(self.which.sum())
-        if self.which is None or len(values) != number:
-            some = "" if number == self.n_samples else f", of which {number} came"
+        number = self.n_samples if self.mask is None else int(self.mask.sum())
+        if self.mask is None or len(values) != number:
+            some = "" if number == self.n_samples else f", or {number}, without dropped ones"
             raise InputError(
-                f"{where}: {key!r} has {len(values)} samples, but the timestreams have "
-                f"{self.n_samples}{some}."
+                f"{where}: {key!r} has {len(values)} samples; expected {self.n_samples}, as the "
+                f"timestreams have{some}."
             )
-        return np.asarray(values[np.maximum(np.cumsum(self.which) - 1, 0)])
+        return np.asarray(values[np.maximum(np.cumsum(self.mask) - 1, 0)])
 
     def all_times(self, times: NDArray[np.int64], where: str, key: str) -> NDArray[np.int64] | None:
-        """The time of each sample, of all of them or of those that came; None without samples.
+        """The time of each sample, from times of all or of the present ones; None without samples.
 
         Raises
         ------
         InputError
-            If there are others, or they say that other samples came.
+            If there are more or fewer, or by these times other samples were lost.
         """
         if not self.n_samples:
             return None
-        if self.which is None or len(times) in (0, self.n_samples):
+        if self.mask is None or len(times) in (0, self.n_samples):
             return self.spread(times, where, key)
-        self.spread(times, where, key)  # has it the right length?
-        there = np.flatnonzero(self.which)
+        self.spread(times, where, key)  # raises if there are more or fewer
+        there = np.flatnonzero(self.mask)
         if not np.array_equal(places_by_times(times, where, key), there - there[0]):
             raise InputError(
-                f"{where}: by {key!r} other samples were lost than those that the timestreams "
-                "leave out."
+                f"{where}: by the times in {key!r} other samples were lost than those that the "
+                "timestreams lack; expected a time for each sample, or for each that was not lost."
             )
         between = np.interp(np.arange(self.n_samples), there, times - times[0])
         return np.asarray(times[0] + np.rint(between).astype(np.int64))
 
 
 def places_by_times(times: NDArray[np.int64], where: str, key: str) -> Places:
-    """The places of samples, counted in steps from the first one.
+    """The places of samples by their times, counted in steps from the first one.
 
-    The step is the time between most samples. Two that are 1.5 steps apart or more have lost what
-    was between.
+    The step is the time between most samples. Between two that are 1.5 steps apart or more, samples
+    were lost.
 
     Parameters
     ----------
@@ -104,45 +104,47 @@ def places_by_times(times: NDArray[np.int64], where: str, key: str) -> Places:
         first, second = (core.G3Time(int(times[n])) for n in (one, one + 1))
         raise InputError(
             f"{where}: {key!r} has {first} for sample {one} and {second} for the next; expected "
-            "times that go up in even steps, but where samples were lost."
+            "times that increase in even steps, except where samples were lost."
         )
     return np.concatenate([[0], np.cumsum(steps)])
 
 
 def places_by_mask(mask: NDArray[np.bool_], n_samples: int, where: str, key: str) -> Places:
-    """The places of samples, from a mask of all that there should be: true for those that came.
+    """The places of samples by a mask with a value for lost samples, too, which is false.
 
     Raises
     ------
     InputError
-        If it does not have one true value for each sample.
+        If the mask does not have one true value for each sample.
     """
     places = np.flatnonzero(mask)
     if len(places) != n_samples:
         raise InputError(
-            f"{where}: {key!r} says that {len(places)} of {len(mask)} samples came, but the "
-            f"timestreams have {n_samples}. Expected a value for each sample, or one more for each "
+            f"{where}: by {key!r} {len(places)} of {len(mask)} samples are there, but the "
+            f"timestreams have {n_samples}; expected a value for each sample, or one more for each "
             "that was lost."
         )
     return (places - places[:1]).astype(np.int64)
 
 
-def gappy_runs(places: Places) -> tuple[Run, ...]:
-    """The runs of samples that follow each other; nothing if there are no gaps between them."""
+def segments_of(places: Places) -> tuple[Segment, ...]:
+    """The segments between lost samples; empty if no sample was lost."""
     ends = np.flatnonzero(np.diff(places) != 1) + 1
     if not len(ends):
         return ()
     borders = [0, *ends.tolist(), len(places)]
-    return tuple(Run(first, int(places[first]), stop - first) for first, stop in pairwise(borders))
+    return tuple(
+        Segment(first, int(places[first]), stop - first) for first, stop in pairwise(borders)
+    )
 
 
 def offsets_of(times: NDArray[np.int64], places: Places, step: float) -> NDArray[Any] | None:
-    """How much later samples are than even steps say; None if none is."""
+    """How much later samples are than even steps would have them; None if none is."""
     if len(times) < 2:
         return None
     offsets: NDArray[np.int64] = times - (times[0] + (places * step).astype(np.int64))
     if not offsets.any():
         return None
-    # All ranks are told these: small numbers, in most cases.
+    # Few bytes, because these are sent to all ranks.
     small = np.min_scalar_type(-int(np.abs(offsets).max()) - 1)
     return np.asarray(offsets.astype(small))

@@ -63,7 +63,7 @@ def restitch(
     """
     # In an order that is the same on all ranks.
     wanted = [
-        name for name in _PLANES if name in timeline.planes and getattr(out, name) is not None
+        name for name in _PLANES if name in timeline.arrays and getattr(out, name) is not None
     ]
     by_detector = _Rows(timeline, timeline.scans)
     in_common = _Rows(timeline, timeline.in_common)
@@ -74,7 +74,7 @@ def restitch(
             size = plane.size or timeline.dtype.itemsize
             rows = by_detector if plane.by_detector else in_common
             for piece in _pieces(rows, owner, shares[holder], size, plane.by_detector):
-                if name in piece.scan.planes:
+                if name in piece.scan.arrays:
                     yield name, piece
 
     def outgoing(holder: int) -> Iterator[Array]:
@@ -119,7 +119,7 @@ def scatter_back(
         For each scan of this rank, by its index, where its samples go: shape (detectors of the
         scan, its samples), of the same dtype.
     """
-    rows = _Rows(timeline, timeline.returning)
+    rows = _Rows(timeline, timeline.unstitched)
 
     def outgoing(owner: int) -> Iterator[Array]:
         mine = shares[comm.rank]

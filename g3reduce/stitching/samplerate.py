@@ -1,4 +1,4 @@
-"""The sample rate of an observation, with which the times of all its scans must agree."""
+"""The sample rate of an observation; the times of all its scans must agree with it."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ from spt3g import core
 from ..errors import InputError, MismatchError
 from .headers import PlacedScan, named, time_text
 
-# How many samples the times of a scan may be off, from its first to its last sample. If one was
-# lost, it is one.
+# By so many samples the length of a scan may differ from what its times say. One lost sample is 1.
 _MOST_OFF = 0.5
 
-# Scans much shorter than the longest do not know the rate well enough to say that it is off.
+# Scans shorter than the longest by more than this factor do not tell the rate precisely enough.
 _LONG_ENOUGH = 4
 
 
@@ -26,15 +25,15 @@ def step_of(group: Hashable, scans: Sequence[PlacedScan]) -> float:
     InputError
         If a scan ends before it has begun.
     MismatchError
-        If the times of a scan are off, because samples were lost or its rate is another one.
+        If the times of a scan do not fit, because samples were lost or its rate is another one.
     """
     for scan in scans:
         header = scan.header
         if header.n_samples > 1 and header.stop <= header.start:
             raise InputError(
                 f"Observation {group!r}: {named(scan)} has {header.n_samples} samples from "
-                f"{time_text(header.start)} to {time_text(header.stop)}; expected an end that is "
-                "after the start."
+                f"{time_text(header.start)} to {time_text(header.stop)}; expected a stop after the "
+                "start."
             )
     longest = max(scans, key=lambda scan: scan.header.n_places)
     if longest.header.n_places < 2:
@@ -50,21 +49,21 @@ def step_of(group: Hashable, scans: Sequence[PlacedScan]) -> float:
                 f"Observation {group!r}: {named(scan)} has {_rate(scan)} samples a second, but "
                 f"{named(model)} has {_rate(model)}. So by its start and stop the first has "
                 f"{header.n_samples} samples, {number} {wrong}; half a sample over a scan is the "
-                "limit. If samples were lost, name the vector of their times in the frames "
-                "(times='KEY'), or the mask of those that came (valid='KEY'); if start or stop is "
-                "wrong, mend it; scans of another rate are another observation."
+                "limit. If samples were lost, give the key of their times (times='KEY'), or of a "
+                "mask that is false for lost ones (valid='KEY'). If start or stop is wrong, "
+                "correct it. Put scans of another rate into another observation."
             )
     return longest.header.step
 
 
 def _model(scans: Sequence[PlacedScan], long_enough: float) -> PlacedScan:
-    """The scan by whose rate the others are judged: the middle one of those that are long enough.
+    """The scan with the median rate, of those that are long enough.
 
-    Of an even number it is the one with the higher rate, since samples are lost, not added.
+    Of the two in the middle it is the one with the higher rate, since samples are lost, not added.
     """
-    judges = [scan for scan in scans if scan.header.n_places - 1 >= long_enough]
-    judges.sort(key=lambda scan: scan.header.step)
-    return judges[(len(judges) - 1) // 2]
+    long = [scan for scan in scans if scan.header.n_places - 1 >= long_enough]
+    long.sort(key=lambda scan: scan.header.step)
+    return long[(len(long) - 1) // 2]
 
 
 def _rate(scan: PlacedScan) -> str:

@@ -1,4 +1,4 @@
-"""Scan frames to numpy: samples of detectors, boresight and flags, and when they came."""
+"""Scan frames as numpy arrays: samples of detectors, boresight, flags, and places in time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from .flags import INVALID as INVALID
 from .flags import Flags as Flags
 from .flags import as_flags, flag_missing, missing_samples, unexpected
 from .headers import ScanHeader
-from .lostsamples import Came, Places, gappy_runs, offsets_of, places_by_mask, places_by_times
+from .lostsamples import (
+    Places,
+    PresentSamples,
+    offsets_of,
+    places_by_mask,
+    places_by_times,
+    segments_of,
+)
 
 Array = NDArray[Any]
 
@@ -28,7 +35,7 @@ _REASONS = (core.G3MapVectorString, core.G3MapString)
 
 @dataclass
 class Scan:
-    """A scan whose samples are on this rank.
+    """The arrays of a scan that this rank has read.
 
     Attributes
     ----------
@@ -40,7 +47,7 @@ class Scan:
         Of all detectors; 0 is good.
     detector_flags : uint8 array, shape (n_detectors, n_samples), or None
     dropped : bool array, shape (n_samples,), or None
-        What a mask says did not come of any detector. It is flagged.
+        Samples that a mask says were dropped of all detectors. They are flagged.
     """
 
     header: ScanHeader
@@ -57,10 +64,7 @@ class Scan:
         return np.array([row[samples] for row in self.signal[detectors]])
 
     def detached(self) -> Scan:
-        """The same scan in memory of its own.
-
-        That of spt3g's objects may be given back under the arrays that look into it.
-        """
+        """A copy of the scan, in memory of its own: spt3g's objects may free theirs."""
         header = self.header
         signal = np.empty(header.shape, header.dtype)
         for mine, row in zip(signal, self.signal, strict=True):
@@ -71,7 +75,7 @@ class Scan:
 
 @dataclass(frozen=True)
 class ScanKeys:
-    """Where in a Scan frame the parts of an observation are.
+    """Keys of Scan frames: which parts of a frame are restitched.
 
     Parameters
     ----------
@@ -82,16 +86,16 @@ class ScanKeys:
     flags : str or None
         Flags of samples, of all detectors: a vector of booleans or small integers; 0 is good.
     detector_flags : str or None
-        Flags by detector: a map of such vectors, or a ``G3TimestreamMap`` of integers; or what
-        flags a detector in the whole scan: a ``G3MapVectorString`` of reasons, as SPT has it, or a
+        Flags by detector: a map of such vectors, or a ``G3TimestreamMap`` of integers. Or flags of
+        detectors for the whole scan: a ``G3MapVectorString`` of reasons, as SPT has it, or a
         ``G3VectorString`` of names. Detectors that it does not name are good.
     times : str or None
-        A ``G3VectorTime``, the time of each sample, where some were lost inside scans. None:
+        The time of each sample, a ``G3VectorTime``, for scans in which some were lost. None:
         samples are at even steps from the start to the stop of the timestreams.
     valid : str or None
-        The same from a mask, a vector of booleans that is true for samples that came. It has a
-        value for each sample, of which the others are flagged; or, beside one true value for each
-        sample, one that is false for each that was lost between them.
+        The same from a mask, a vector of booleans that is true for good samples. It has a value for
+        each sample, and those where it is false are flagged; or it has a true value for each
+        sample, and a false one for each that was lost between them.
     """
 
     timestreams: str = "CalTimestreams"
@@ -112,16 +116,16 @@ class ScanKeys:
             )
 
     def read(self, frame: Any, where: str) -> Scan:
-        """Take a scan from its frame.
+        """Read a scan from its frame.
 
-        The arrays are those of the frame's objects wherever numpy can look into them, so they are
-        of use as long as nobody else works with these.
+        Where numpy can, the arrays are views of the frame's objects: they are valid as long as
+        these do not change.
 
         Parameters
         ----------
         frame : spt3g.core.G3Frame
         where : str
-            How messages name it.
+            The name of the frame in messages.
 
         Raises
         ------
@@ -132,14 +136,16 @@ class ScanKeys:
         if not isinstance(samples, core.G3TimestreamMap):
             raise unexpected(where, self.timestreams, samples, "a G3TimestreamMap")
         detectors = detectors_of(samples)
-        if not detectors:  # spt3g's binners, too, pass such frames by
+        if not detectors:  # spt3g's binners skip such frames, too
             return Scan(ScanHeader(where, (), 0, 0, 0, "", np.dtype(float)), [])
         signal = _rows_of(samples, detectors, where, self.timestreams)
         n_samples = len(signal[0])
         dropped = dropped_of_all(samples)
         missing = missing_samples(signal, dropped)
-        came = Came(n_samples, None if missing is None else np.logical_not(missing.all(axis=0)))
-        moments, valid = self._moments(frame, came, where), self._valid(frame, where)
+        present = PresentSamples(
+            n_samples, None if missing is None else np.logical_not(missing.all(axis=0))
+        )
+        moments, valid = self._moments(frame, present, where), self._valid(frame, where)
         places: Places | None = None
         if moments is not None:
             places = places_by_times(moments, where, str(self.times))
@@ -150,14 +156,14 @@ class ScanKeys:
             missing = missing_samples(signal, dropped)
         parts: dict[str, Any] = {
             "signal": signal,
-            "boresight": self._boresight(frame, came, where),
-            "flags": self._flags(frame, came, where),
-            "detector_flags": self._detector_flags(frame, detectors, came, where),
+            "boresight": self._boresight(frame, present, where),
+            "flags": self._flags(frame, present, where),
+            "detector_flags": self._detector_flags(frame, detectors, present, where),
         }
         boresight = parts["boresight"]
         fields = tuple(name for name, part in parts.items() if part is not None)
         flagged = flag_missing(parts, missing)
-        gappy = () if places is None else gappy_runs(places)
+        lossy_segments = () if places is None else segments_of(places)
         header = ScanHeader(
             where,
             detectors,
@@ -168,7 +174,7 @@ class ScanKeys:
             np.result_type(*{row.dtype for row in signal}),
             fields,
             flagged=flagged,
-            gappy=gappy,
+            lossy_segments=lossy_segments,
             digests={
                 name: hashlib.blake2b(parts[name], digest_size=16).digest()
                 for name in ("boresight", "flags")
@@ -176,61 +182,61 @@ class ScanKeys:
             },
         )
         if boresight is not None and n_samples:
-            # Copies: what all ranks are told should not keep the samples.
-            borders = [n for r in header.runs for n in (r.first, r.first + r.n_samples - 1)]
+            # Copies, so that headers do not keep the samples in memory.
+            borders = [n for s in header.segments for n in (s.first, s.first + s.n_samples - 1)]
             header = header._replace(ends=tuple(boresight[n].copy() for n in borders))
         if moments is not None and places is not None:
             header = header._replace(offsets=offsets_of(moments, places, header.step))
         return Scan(header, **parts, dropped=dropped)
 
     def let_go_of_bytes(self, frame: Any) -> None:
-        """Let a frame that was read keep its parts as objects alone.
+        """Free the serialized bytes of what was read of a frame.
 
-        One from a file would also keep the bytes that they were made from, as large as they are.
-        What was read stays of use, and the frame is as it was.
+        A frame from a file keeps them beside the objects that were made from them, and they are as
+        large. The frame has the same content afterwards, and arrays stay valid.
         """
         for key in vars(self).values():
-            if key is not None and key in frame:  # a scan without detectors may lack the others
+            if key is not None and key in frame:  # scans without detectors may lack some
                 frame[key] = frame.pop(key)
 
-    def _moments(self, frame: Any, came: Came, where: str) -> NDArray[np.int64] | None:
+    def _moments(self, frame: Any, present: PresentSamples, where: str) -> NDArray[np.int64] | None:
         """The times of samples, if a key names them."""
         if self.times is None:
             return None
         value = _get(frame, self.times, where, "times")
         if not isinstance(value, core.G3VectorTime):
             raise unexpected(where, self.times, value, "a G3VectorTime")
-        return came.all_times(np.array(value, np.int64), where, self.times)
+        return present.all_times(np.array(value, np.int64), where, self.times)
 
     def _valid(self, frame: Any, where: str) -> NDArray[np.bool_] | None:
-        """Which samples came, if a key says so."""
+        """The mask of good samples, if a key names it."""
         if self.valid is None:
             return None
         value = _get(frame, self.valid, where, "valid")
         return np.asarray(as_flags(value, where, self.valid) != 0)
 
-    def _boresight(self, frame: Any, came: Came, where: str) -> Array | None:
+    def _boresight(self, frame: Any, present: PresentSamples, where: str) -> Array | None:
         if self.boresight is None:
             return None
         value = _get(frame, self.boresight, where, "boresight")
         if not isinstance(value, core.G3VectorQuat):
             raise unexpected(where, self.boresight, value, "a G3VectorQuat or a G3TimestreamQuat")
-        return came.spread(np.asarray(value).reshape(-1, 4), where, self.boresight)
+        return present.spread(np.asarray(value).reshape(-1, 4), where, self.boresight)
 
-    def _flags(self, frame: Any, came: Came, where: str) -> Flags | None:
+    def _flags(self, frame: Any, present: PresentSamples, where: str) -> Flags | None:
         if self.flags is None:
             return None
         value = _get(frame, self.flags, where, "flags")
-        return came.spread(as_flags(value, where, self.flags), where, self.flags)
+        return present.spread(as_flags(value, where, self.flags), where, self.flags)
 
     def _detector_flags(
-        self, frame: Any, detectors: tuple[str, ...], came: Came, where: str
+        self, frame: Any, detectors: tuple[str, ...], present: PresentSamples, where: str
     ) -> Flags | None:
         key = self.detector_flags
         if key is None:
             return None
         value = _get(frame, key, where, "detector_flags")
-        flags = np.zeros((len(detectors), came.n_samples), np.uint8)
+        flags = np.zeros((len(detectors), present.n_samples), np.uint8)
         if isinstance(value, core.G3VectorString):
             flags[np.isin(detectors, list(value))] = INVALID
         elif isinstance(value, _REASONS):
@@ -239,16 +245,16 @@ class ScanKeys:
             for row, name in zip(flags, detectors, strict=True):
                 if name in value:
                     named = f"{key}[{name!r}]"
-                    row[:] = came.spread(as_flags(value[name], where, named), where, named)
+                    row[:] = present.spread(as_flags(value[name], where, named), where, named)
         else:
             raise unexpected(where, key, value, "a map by detector, or a G3VectorString of names")
         return flags
 
 
 class ScanExtractor:
-    """An `extractfunc` for `MPIAccumulator` that keeps of Scan frames just what is restitched.
+    """An `extractfunc` for `MPIAccumulator` that keeps of Scan frames only what is restitched.
 
-    The frames themselves are let go. Groups are observations, named by their
+    The frames themselves are not kept. Groups are observations, named
     ``"SourceName-ObservationID"``; the metadata are the time of the first sample, and the data a
     `Scan`.
 
@@ -292,21 +298,21 @@ class ScanExtractor:
 def _get(frame: Any, key: str, where: str, argument: str) -> Any:
     if key not in frame:
         raise InputError(
-            f"{where} has no {key!r}; it has {', '.join(frame.keys()) or 'no keys at all'}. Name "
-            f"the key that is meant by {argument}=."
+            f"{where} has no {key!r}; it has {', '.join(frame.keys()) or 'no keys at all'}. Give "
+            f"another key as {argument}=."
         )
     return frame[key]
 
 
 def _rows_of(samples: Any, detectors: tuple[str, ...], where: str, key: str) -> list[Array]:
-    """The samples of each detector.
+    """The samples of each detector, as views.
 
-    Not those of the map as a whole: that would have spt3g move all of them into one block, and
-    give back the memory of arrays that somebody may hold.
+    The map as a whole is not used as one array: spt3g would move all samples into one block, and
+    free the memory of arrays that are still in use.
     """
     lacking = [name for name in detectors if samples[name] is None]
     if lacking:
-        raise InputError(f"{where}: in {key!r} there are no samples of {', '.join(lacking[:5])}.")
+        raise InputError(f"{where}: {key!r} has no samples of {', '.join(lacking[:5])}.")
     units = {samples[name].units.name for name in detectors}
     if not samples.CheckAlignment() or len(units) > 1:
         raise InputError(

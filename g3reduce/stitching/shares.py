@@ -81,6 +81,18 @@ class Samples:
     flags: Flags | None = None
     detector_flags: Flags | None = None
 
+    @classmethod
+    def zeros(cls, timeline: Timeline, share: Share) -> Samples:
+        """Arrays of all that an observation has, filled with zeros."""
+        n_detectors, n_samples = share.shape
+        # The system's zeros: they cost nothing where they are overwritten at once.
+        return cls(
+            np.zeros((n_detectors, n_samples), timeline.dtype),
+            np.zeros((n_samples, 4)) if "boresight" in timeline.arrays else None,
+            np.zeros(n_samples, np.uint8),
+            np.zeros((n_detectors, n_samples), np.uint8),
+        )
+
 
 def fill_in(timeline: Timeline, share: Share, samples: Samples) -> None:
     """Flag what no scan has, in the share of a rank.

@@ -2,39 +2,39 @@
 
 from __future__ import annotations
 
-import functools
-import pickle
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from ..errors import InputError, UsageError
+from ..errors import UsageError
 from ..g3files.dropped import NANMASK
 from ..mpi import communicators
-from ..mpi.agreement import agree, collectively, rank_of, same_everywhere
+from ..mpi.agreement import collectively, rank_of, same_everywhere
 from ..pipeline.accumulator import MPIAccumulator
-from ..pipeline.ledger import where_of
-from .headers import PlacedScan, ScanHeader
+from .accumulated import read_accumulated
+from .headers import ScanHeader
 from .restitch import restitch, scatter_back
-from .scans import Flags, Scan, ScanKeys
+from .rules import StitchRules
+from .scans import Flags, ScanKeys
 from .shares import DISTRIBUTIONS, Samples, Share, shares_of
-from .timeline import Timeline, Times, check_choices, make_timeline
+from .timeline import Timeline, Times
 
 Array = NDArray[Any]
 
 
 @dataclass
 class StitchedObservation:
-    """An observation that is whole again: the share of it that this rank holds.
+    """A stitched observation: its timeline, and the samples of this rank's share of it.
 
     Attributes
     ----------
     timeline : Timeline
-        What all ranks know of it: scans, gaps, detectors, units, rate.
+        Scans, gaps, detectors, units and rate, the same on all ranks.
     shares : list of Share
         Which detectors and samples each rank holds.
     comm : communicator
@@ -46,14 +46,14 @@ class StitchedObservation:
         Quaternions, the real part first, as spt3g has them; in filled gaps from the end of one scan
         to the begin of the next.
     flags : uint8 array, shape (n_samples,)
-        Those of the scans, and 1 in filled gaps and for samples that came of no detector; 0 is
-        good.
+        Those of the scans, and 1 in filled gaps and for samples that were dropped of all
+        detectors; 0 is good.
     detector_flags : uint8 array, shape (n_detectors, n_samples)
-        Those of the scans, and 1 where a scan does not have the detector, or not this sample of it;
+        Those of the scans, and 1 where a scan lacks the detector, or the detector lacks the sample;
         0 is good.
     dropped : dict of int to bool array
-        Of scans of this rank, by their index in ``MPIAccumulator.fullobs``, whose timestreams have
-        a mask of dropped samples: that mask.
+        The mask of dropped samples of scans of this rank that have one, by their index in
+        ``MPIAccumulator.fullobs``.
     """
 
     timeline: Timeline
@@ -116,26 +116,25 @@ def stitch(
         Each rank gets some detectors at all times, or all detectors at some times; or `root` gets
         everything. Shares are as equal as can be, and may be empty.
     timestreams, boresight, flags, detector_flags, times, valid : str or None
-        Keys of Scan frames; see `ScanKeys`. They are of no use where the data come from a
-        `ScanExtractor`, which has its own.
+        Keys of Scan frames; see `ScanKeys`. Ignored where the data come from a `ScanExtractor`,
+        which has its own.
     gaps : {"keep", "fill", "refuse"}
-        What to do about times without samples, between scans or inside them: they have no place in
-        the arrays, and `Timeline.gaps` says where they are; they are filled with samples that are 0
-        and flagged; or an error.
+        What to do about times without samples, between scans or inside them: leave them out of the
+        arrays, so that only `Timeline.gaps` says where they are; fill them with samples that are 0
+        and flagged; or raise an error.
     missing : {"flag", "refuse"}
-        What to do about detectors that some scans do not have: there they are 0 and flagged; or an
-        error.
+        What to do about detectors that some scans lack: there they are 0 and flagged; or an error.
     overlap : {"refuse", "drop"}
         What to do about a sample that is the last of one scan and the first of the next: an error,
         or leave it out of the later one.
     root : int
     drop_input : bool
-        Let go of the data in ``accumulator.fullobs`` as they are moved.
+        Free the data in ``accumulator.fullobs`` as they are moved.
 
     Returns
     -------
     dict of group to StitchedObservation
-        In the order of ``accumulator.fullobs``. Observations without samples are left out.
+        In the order of ``accumulator.fullobs``. Observations without samples are not in it.
 
     Raises
     ------
@@ -153,28 +152,41 @@ def stitch(
     ...     print(name, observation.detectors, observation.signal.shape)
     """
     comm = accumulator.comm
+    rules = StitchRules(gaps, missing, overlap)
 
-    def prepare() -> tuple[ScanKeys, int]:
+    def check() -> tuple[ScanKeys, int]:
         if distribution not in DISTRIBUTIONS:
             raise UsageError(
                 f"distribution is {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}."
             )
-        check_choices(gaps, missing, overlap)
+        rules.check()
         keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
         return keys, rank_of(root, comm)
 
-    keys, root = collectively(comm, prepare)
-    told = (distribution, keys, gaps, missing, overlap, root, drop_input)
-    same_everywhere(comm, "The arguments of stitch", told)
-    scans = collectively(comm, lambda: read_scans(accumulator, keys))
-    timelines = timelines_of(accumulator, scans, gaps=gaps, missing=missing, overlap=overlap)
+    keys, root = collectively(comm, check)
+    arguments = (distribution, keys, rules, root, drop_input)
+    same_everywhere(comm, "The arguments of stitch", arguments)
+    return stitch_scans(accumulator, keys, rules, distribution, root=root, drop_input=drop_input)
+
+
+def stitch_scans(
+    accumulator: MPIAccumulator,
+    keys: ScanKeys,
+    rules: StitchRules,
+    distribution: str = "detector",
+    *,
+    root: int = 0,
+    drop_input: bool,
+) -> dict[Hashable, StitchedObservation]:
+    """Stitch with arguments that are checked, and the same on all ranks; see `stitch`."""
+    comm = accumulator.comm
+    scans, timelines = read_accumulated(accumulator, keys, rules)
     stitched = {}
     for group, timeline in timelines.items():
         shares = shares_of(
             distribution, len(timeline.detectors), timeline.n_samples, comm.size, root
         )
-        share = shares[comm.rank]
-        samples = collectively(comm, functools.partial(_room_for, timeline, share))
+        samples = collectively(comm, partial(Samples.zeros, timeline, shares[comm.rank]))
         mine = scans.get(group, {})
         restitch(comm, timeline, shares, mine, samples)
         dropped = {n: scan.dropped for n, scan in mine.items() if scan.dropped is not None}
@@ -202,13 +214,13 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     dict of int to spt3g.core.G3TimestreamMap
         For each scan that was accumulated on this rank, by its index in
         ``accumulator.fullobs[observation.group]``: its samples, with the detectors in the order of
-        the scan, and its times and units. What the mask of a scan, spt3g's ``_nanmask``, says was
-        dropped is NaN; if samples are integers, they have that mask again.
+        the scan, and its times and units. Samples that the mask of a scan, spt3g's ``_nanmask``,
+        says were dropped are NaN; integers have that mask again instead.
 
     Raises
     ------
     UsageError
-        On all ranks, if the samples of one have another shape or cannot be those of timestreams.
+        On all ranks, if the samples of one have another shape, or a dtype that timestreams lack.
 
     Examples
     --------
@@ -235,7 +247,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
             scan.number: np.empty(
                 (len(scan.header.detectors), scan.header.n_samples), samples.dtype
             )
-            for scan in timeline.returning
+            for scan in timeline.unstitched
             if scan.rank == comm.rank
         }
 
@@ -246,116 +258,12 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
         scan.number: _timestreams(
             scan.header, arrays[scan.number], observation.dropped.get(scan.number)
         )
-        for scan in timeline.returning
+        for scan in timeline.unstitched
         if scan.number in arrays and scan.rank == comm.rank
     }
 
 
 _DTYPES = [np.dtype(name) for name in ("float64", "float32", "int64", "int32")]
-
-Scans = dict[Hashable, dict[int, Scan]]
-
-
-def read_scans(accumulator: MPIAccumulator, keys: ScanKeys) -> Scans:
-    """The scans that are on this rank, by group and by their index in it.
-
-    Raises
-    ------
-    InputError
-        If data are neither frames nor scans, or a frame is not as it should be.
-    """
-    scans: Scans = {}
-    for group, items in accumulator.fullobs.items():
-        for index, (_, rank, data) in enumerate(items):
-            if rank == accumulator.comm.rank:
-                scans.setdefault(group, {})[index] = _as_scan(data, keys, group)
-    return scans
-
-
-def timelines_of(
-    accumulator: MPIAccumulator, scans: Scans, *, gaps: str, missing: str, overlap: str = "refuse"
-) -> dict[Hashable, Timeline]:
-    """The timelines of all observations that have samples. Collective over the accumulator's ranks.
-
-    Parameters
-    ----------
-    accumulator : MPIAccumulator
-    scans : dict of group to dict of int to Scan
-        Those of this rank; see `read_scans`.
-    gaps, missing, overlap : str
-        See `make_timeline`.
-    """
-    comm = accumulator.comm
-    numbers = {group: number for number, group in enumerate(accumulator.fullobs)}
-    mine = {
-        numbers[group]: {index: scan.header for index, scan in some.items()}
-        for group, some in scans.items()
-    }
-    everywhere = [mine]
-    if comm.size > 1:
-        agree(comm)
-        packed = comm.allgather(pickle.dumps(_sharing_names(mine)))
-        everywhere = [pickle.loads(theirs) for theirs in packed]
-
-    def arrange() -> dict[Hashable, Timeline]:
-        found = {}
-        for group, number in numbers.items():
-            placed = [
-                PlacedScan(header, rank, index)
-                for rank, told in enumerate(everywhere)
-                for index, header in told.get(number, {}).items()
-            ]
-            timeline = make_timeline(group, placed, gaps=gaps, missing=missing, overlap=overlap)
-            if timeline is not None:
-                found[group] = timeline
-        return found
-
-    return collectively(comm, arrange)
-
-
-def _as_scan(data: Any, keys: ScanKeys, group: Hashable) -> Scan:
-    if isinstance(data, Scan):
-        return data
-    if isinstance(data, core.G3Frame):
-        scan = keys.read(data, where_of(data))
-        keys.let_go_of_bytes(data)
-        return scan
-    if data is None:
-        raise InputError(
-            f"The accumulator has no data of group {group!r} any more: they were dropped, by "
-            "stitch(drop_input=True) or drop(), or its extractfunc never kept them."
-        )
-    raise InputError(
-        f"The accumulator's data of group {group!r} are of the type {type(data).__name__}; to be "
-        "stitched they must be Scan frames (leave extractfunc out) or scans (give it a "
-        "ScanExtractor)."
-    )
-
-
-def _sharing_names(
-    headers: Mapping[int, Mapping[int, ScanHeader]],
-) -> dict[int, dict[int, ScanHeader]]:
-    """The same headers; detectors that are equal are one object, which pickle writes once."""
-    known: dict[tuple[str, ...], tuple[str, ...]] = {}
-    return {
-        number: {
-            index: header._replace(detectors=known.setdefault(header.detectors, header.detectors))
-            for index, header in some.items()
-        }
-        for number, some in headers.items()
-    }
-
-
-def _room_for(timeline: Timeline, share: Share) -> Samples:
-    # Zeros of the system's: they cost nothing where they are overwritten at once.
-    n_detectors, n_samples = share.shape
-    boresight = np.zeros((n_samples, 4)) if "boresight" in timeline.planes else None
-    return Samples(
-        np.zeros((n_detectors, n_samples), timeline.dtype),
-        boresight,
-        np.zeros(n_samples, np.uint8),
-        np.zeros((n_detectors, n_samples), np.uint8),
-    )
 
 
 def _timestreams(header: ScanHeader, samples: Array, dropped: NDArray[np.bool_] | None) -> Any:

@@ -1,6 +1,6 @@
 """The timeline of an observation: its scans in the order of time, its gaps, its detectors.
 
-It is made from what all ranks tell of their scans, and is the same on all of them.
+It is made of the headers of all scans, and is the same on all ranks.
 """
 
 from __future__ import annotations
@@ -14,16 +14,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError, MismatchError, UsageError
+from ..errors import InputError, MismatchError
 from .headers import Array, Gap, PlacedScan, ScanHeader, named
+from .rules import StitchRules
 from .samplerate import step_of
-from .sequence import OVERLAP, ScanSequence, Slot, slots_of
+from .sequence import ScanSequence, SimultaneousScans, group_simultaneous
 
 Times = NDArray[np.int64]
-
-# What to do where samples are missing.
-GAPS = ("keep", "fill", "refuse")
-MISSING = ("flag", "refuse")
 
 # Filling more than so many times what was recorded is taken for a mistake.
 _MOST_FILLED = 10
@@ -31,7 +28,7 @@ _MOST_FILLED = 10
 
 @dataclass(frozen=True)
 class Timeline:
-    """An observation as all ranks know it.
+    """All about an observation but its samples: the same on all ranks.
 
     Attributes
     ----------
@@ -40,17 +37,17 @@ class Timeline:
     detectors : tuple of str
         All of them, in the order of the first scan, and then of the first that has more.
     scans : tuple of PlacedScan
-        In the order of time. One in which samples were lost has an entry for each part.
+        In the order of time. A scan in which samples were lost has an entry for each segment.
     in_common : tuple of PlacedScan
-        Those, or parts of them, that give what all detectors have in common: of scans at the same
-        time the first one.
-    returning : tuple of PlacedScan
-        The same as `scans`, with samples that an earlier one has given.
+        The scans, or parts of them, of which boresight, flags and times are taken: of scans at the
+        same time the first one.
+    unstitched : tuple of PlacedScan
+        The scans as they get samples back: as `scans`, with samples that an earlier one has, too.
     spans : tuple of (int, int)
-        From which sample to before which one samples are without a gap.
+        The samples without a gap between them: from the first to before the second number.
     gaps : tuple of Gap
     n_samples : int
-        With those that fill gaps.
+        Including those that fill gaps.
     units : str
         The name of a ``G3TimestreamUnits``.
     dtype : numpy.dtype
@@ -63,7 +60,7 @@ class Timeline:
     detectors: tuple[str, ...]
     scans: tuple[PlacedScan, ...]
     in_common: tuple[PlacedScan, ...]
-    returning: tuple[PlacedScan, ...]
+    unstitched: tuple[PlacedScan, ...]
     spans: tuple[tuple[int, int], ...]
     gaps: tuple[Gap, ...]
     n_samples: int
@@ -82,13 +79,13 @@ class Timeline:
         return [slice(gap.first, gap.stop) for gap in self.gaps if gap.stop > gap.first]
 
     @functools.cached_property
-    def planes(self) -> frozenset[str]:
-        """What there is of any scan: names of attributes of `Scan`."""
-        return frozenset().union(*(scan.planes for scan in self.scans))
+    def arrays(self) -> frozenset[str]:
+        """The attributes of `StitchedObservation` to which any scan contributes."""
+        return frozenset().union(*(scan.arrays for scan in self.scans))
 
     @property
     def n_scans(self) -> int:
-        """How many scans there are; of one in several parts, one."""
+        """How many scans there are; one in several segments counts once."""
         return len({(scan.rank, scan.number) for scan in self.scans})
 
     @functools.cached_property
@@ -99,8 +96,8 @@ class Timeline:
     def times(self, samples: slice = slice(None)) -> Times:
         """The times of samples, as in ``G3Time.time``.
 
-        In scans they are those of ``G3TimestreamMap.times``: from the start in equal steps, which
-        are rounded down to whole units of 10 ns. In a gap they divide it evenly.
+        In scans they are those of ``G3TimestreamMap.times``: equal steps from the start, rounded
+        down to whole units of 10 ns. In a filled gap they are at equal steps, too.
         """
         begin, end, _ = samples.indices(self.n_samples)
         times = np.empty(max(0, end - begin), np.int64)
@@ -127,28 +124,19 @@ class Timeline:
 
 
 def make_timeline(
-    group: Hashable,
-    scans: Sequence[PlacedScan],
-    *,
-    gaps: str = "keep",
-    missing: str = "flag",
-    overlap: str = "refuse",
+    group: Hashable, scans: Sequence[PlacedScan], rules: StitchRules | None = None
 ) -> Timeline | None:
-    """Put the scans of an observation in order, whatever rank and order they came in.
+    """Put the scans of an observation in the order of time.
+
+    The result does not depend on the order of `scans`, nor on the number of ranks.
 
     Parameters
     ----------
     group : hashable
     scans : sequence of PlacedScan
         From all ranks. Those without samples are left out.
-    gaps : {"keep", "fill", "refuse"}
-        What to do about times without samples: none in the arrays, flagged ones in the arrays, or
-        an error.
-    missing : {"flag", "refuse"}
-        What to do about detectors that are not in all scans: flag them there, or an error.
-    overlap : {"refuse", "drop"}
-        What to do about a sample that is the last of one scan and the first of the next: an error,
-        or leave it out of the later one.
+    rules : StitchRules, optional
+        The default ones if None.
 
     Returns
     -------
@@ -163,31 +151,32 @@ def make_timeline(
     DuplicateError, InputError
         If scans overlap in time, are the same, or leave a gap where that is refused.
     """
+    rules = rules or StitchRules()
     scans = [scan for scan in scans if scan.header.n_samples]
     if not scans:
         return None
-    # Ties by the source, and of frames without one by their detectors: the order of detectors and
-    # the message about equal scans should not depend on the number of ranks.
+    # Equal times are ordered by source, and frames without one by detectors: so the order of
+    # detectors, and the message about equal scans, do not depend on the number of ranks.
     scans.sort(key=lambda s: (*_order_of(s.header), s.rank, s.number))
     step = step_of(group, scans)
     _require_likeness(group, scans)
-    # Equal lists of detectors are one object, so that nobody needs to compare them again.
+    # Equal tuples of detectors become one object, so that later `is` is enough.
     known: dict[tuple[str, ...], tuple[str, ...]] = {}
     for number, scan in enumerate(scans):
         names = known.setdefault(scan.header.detectors, scan.header.detectors)
         scans[number] = scan._replace(header=scan.header._replace(detectors=names))
-    built = ScanSequence(step, fill=gaps == "fill")
-    for slot in slots_of(group, scans, step, overlap):
-        built.add(slot)
-    if built.gaps and gaps == "refuse":
+    built = ScanSequence(step, fill=rules.gaps == "fill")
+    for together in group_simultaneous(group, scans, step, rules.overlap):
+        built.add(together)
+    if built.gaps and rules.gaps == "refuse":
         _refuse_gap(group, built.gaps, built.scans)
     _limit_filling(group, built.gaps, built.stop)
     return Timeline(
         group,
-        _detectors_of(group, built.slots, known, missing),
+        _detectors_of(group, built.in_order, known, rules.missing),
         tuple(built.scans),
         tuple(built.in_common),
-        tuple(built.returning),
+        tuple(built.unstitched),
         tuple(built.spans),
         tuple(built.gaps),
         built.stop,
@@ -201,26 +190,10 @@ def _order_of(header: ScanHeader) -> tuple[int, int, str, tuple[str, ...]]:
     return header.start, header.last, header.where, header.detectors
 
 
-def check_choices(gaps: str, missing: str, overlap: str = "refuse") -> None:
-    """Refuse what says nothing of gaps, of missing detectors or of samples in two scans.
-
-    Raises
-    ------
-    UsageError
-    """
-    for name, value, choices in (
-        ("gaps", gaps, GAPS),
-        ("missing", missing, MISSING),
-        ("overlap", overlap, OVERLAP),
-    ):
-        if value not in choices:
-            raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
-
-
 def _put_times(
     times: Times, begin: int, end: int, first: int, stop: int, start: int, step: float, skip: int
 ) -> None:
-    """Write the times of the samples from `first` to `stop` where they are asked for."""
+    """Write the times of the samples from `first` to `stop` that are between `begin` and `end`."""
     low, high = max(first, begin), min(stop, end)
     if low < high:
         number = np.arange(low - first + skip, high - first + skip)
@@ -228,7 +201,7 @@ def _put_times(
 
 
 def _require_likeness(group: Hashable, scans: Sequence[PlacedScan]) -> None:
-    """Refuse scans in other units, and some that lack what others have."""
+    """Refuse scans in different units, and scans that lack a field that others have."""
     first = scans[0]
     for scan in scans:
         if scan.header.units != first.header.units:
@@ -253,7 +226,7 @@ def _refuse_gap(group: Hashable, gaps: Sequence[Gap], scans: Sequence[PlacedScan
     more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
     raise InputError(
         f"Observation {group!r} has a gap of {gap.seconds:.6g} s, {gap.n_samples} samples, {where}"
-        f"{more}. Say gaps='keep' or gaps='fill' if that is as it should be."
+        f"{more}. Give gaps='keep' or gaps='fill' if the gap is expected."
     )
 
 
@@ -262,30 +235,32 @@ def _limit_filling(group: Hashable, gaps: Sequence[Gap], n_samples: int) -> None
     if filled > _MOST_FILLED * (n_samples - filled):
         raise InputError(
             f"Observation {group!r}: to fill its gaps would take {filled} samples, for "
-            f"{n_samples - filled} that were recorded. Say gaps='keep', or give scans that are far "
-            "apart to different groups."
+            f"{n_samples - filled} that were recorded. Give gaps='keep', or put scans that are far "
+            "apart into different observations."
         )
 
 
 def _detectors_of(
     group: Hashable,
-    slots: Sequence[Slot],
+    in_order: Sequence[SimultaneousScans],
     different: Iterable[tuple[str, ...]],
     missing: str,
 ) -> tuple[str, ...]:
     """All detectors of all scans."""
     names = dict.fromkeys(name for some in different for name in some)
     if missing == "refuse":
-        scans = [scan for slot in slots for scan in slot.scans]
-        for slot in slots:
-            lacking = names.keys() - {name for scan in slot.scans for name in scan.header.detectors}
+        scans = [scan for together in in_order for scan in together.scans]
+        for together in in_order:
+            lacking = names.keys() - {
+                name for scan in together.scans for name in scan.header.detectors
+            }
             if lacking:
                 example = next(name for name in names if name in lacking)
                 has = next(s for s in scans if example in s.header.detectors)
-                files = " and ".join(named(scan) for scan in slot.scans)
+                files = " and ".join(named(scan) for scan in together.scans)
                 raise MismatchError(
                     f"Observation {group!r}: {files} lacks {len(lacking)} of "
-                    f"{len(names)} detectors, such as {example!r}, which {named(has)} has. Say "
+                    f"{len(names)} detectors, such as {example!r}, which {named(has)} has. Give "
                     "missing='flag' to flag them there."
                 )
     return tuple(names)

@@ -15,9 +15,10 @@ from ..mpi.agreement import agreed_arguments, collectively, from_rank
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.endmodule import at_the_end
 from ..pipeline.ledger import unit_of
+from ..stitching.accumulated import read_accumulated
+from ..stitching.rules import StitchRules
 from ..stitching.scans import ScanExtractor
-from ..stitching.stitch import read_scans, timelines_of
-from ..stitching.timeline import Timeline, check_choices
+from ..stitching.timeline import Timeline
 from .bolometers import Bolometers, BolometerWatch, join_bolometers, owners_of
 from .focalplane import make_focalplane, units_of
 from .groups import deal, toast_ranks
@@ -138,7 +139,7 @@ class TOASTFiller:
         world, self._toastcomm = toast_ranks(mpicomm, toastcomm)
         self._comm = communicators.private(world)
         self._distribution = distribution
-        self._choices = {"gaps": gaps, "missing": missing, "overlap": overlap}
+        self._rules = StitchRules(gaps, missing, overlap)
         self._telescope, self._site = telescope, site
         keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
 
@@ -158,7 +159,7 @@ class TOASTFiller:
                 "observation_keys": observation_keys,
                 "times": times,
                 "valid": valid,
-                **self._choices,
+                "rules": self._rules,
             }
 
         agreed_arguments(self._comm, "The arguments of TOASTFiller", check)
@@ -243,9 +244,7 @@ class TOASTFiller:
     def _fill(self) -> None:
         """Make all observations. Collective."""
         comm = self._comm
-        keys = self._scans.keys
-        scans = collectively(comm, lambda: read_scans(self._accumulator, keys))
-        timelines = timelines_of(self._accumulator, scans, **self._choices)
+        scans, timelines = read_accumulated(self._accumulator, self._scans.keys, self._rules)
         mine = collectively(comm, lambda: self._prepare(timelines))
         sizes = [each.n_samples * len(each.detectors) for each in timelines.values()]
         groups = deal(sizes, self._toastcomm.ngroups)
@@ -367,7 +366,7 @@ class TOASTFiller:
         if self._distribution not in DISTRIBUTIONS:
             choices = ", ".join(DISTRIBUTIONS)
             raise UsageError(f"distribution is {self._distribution!r}; expected one of {choices}.")
-        check_choices(**self._choices)
+        self._rules.check()
         if not isinstance(self._telescope, str):
             raise UsageError(f"telescope is {self._telescope!r}; expected its name.")
         if self._site is not None and not isinstance(self._site, Site):

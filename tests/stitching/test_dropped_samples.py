@@ -183,9 +183,12 @@ def test_vectors_of_the_samples_that_came_are_put_beside_them(tmp_path, number):
     assert (found.flags[~came] & 1 == 1).all()
     assert found.signal.shape == (2, 12)
     for wrong, text in (
-        (core.G3VectorTime(moments[:-1]), "has 8 samples, but the timestreams have 12, of which 9"),
-        (core.G3VectorTime(np.delete(moments, 4)[[0, 0, *range(1, 8)]]), "expected times that go"),
-        (core.G3VectorTime(np.arange(9)), "other samples were lost than those"),
+        (
+            core.G3VectorTime(moments[:-1]),
+            "has 8 samples; expected 12, .* have, or 9",
+        ),
+        (core.G3VectorTime(np.delete(moments, 4)[[0, 0, *range(1, 8)]]), "expected times that inc"),
+        (core.G3VectorTime(np.arange(9)), "by the times in .* other samples"),
     ):
         del frame["T"]
         frame["T"] = wrong

@@ -197,23 +197,27 @@ def test_files_have_the_gaps_inside_scans_and_the_times_of_samples(tmp_path):
         (
             {"times": "X"},
             {"X": core.G3VectorTime(np.array([1, 2]))},
-            "has 2 samples, but the timestreams",
+            "has 2 samples; expected 6, as the",
         ),
         (
             {"times": "X"},
             {"X": core.G3VectorTime(np.array([100, 200, 300, 250, 500, 600]))},
-            "for sample 2 and .* for the next; expected times that go up",
+            "for sample 2 and .* for the next; expected times that incre",
         ),
-        ({"times": "X"}, {"X": core.G3VectorTime(np.array([5] * 6))}, "expected times that go up"),
+        (
+            {"times": "X"},
+            {"X": core.G3VectorTime(np.array([5] * 6))},
+            "expected times that incre",
+        ),
         (
             {"valid": "X"},
             {"X": core.G3VectorBool([True] * 7)},
-            "says that 7 of 7 samples came, but",
+            "by .X. 7 of 7 samples are there, but",
         ),
         (
             {"valid": "X"},
             {"X": core.G3VectorBool([True] * 3)},
-            "says that 3 of 3 samples came, but",
+            "by .X. 3 of 3 samples are there, but",
         ),
         ({"valid": "X"}, {"X": core.G3String("a")}, "expected a vector of booleans"),
     ],

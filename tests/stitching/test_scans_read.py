@@ -56,7 +56,7 @@ def assert_read(scan, frame):
         else:
             there.append(name)
             same_bits(getattr(scan, name), getattr(expected, name))
-    assert header.planes == set(there)
+    assert header.arrays == set(there)
     assert header.fields == tuple(name for name in there if name == "signal" or KEYS[name] in frame)
     every = slice(0, len(header.detectors)), slice(0, header.n_samples)
     same_bits(scan.block(*every), expected.signal)
@@ -204,8 +204,8 @@ def test_detectors_that_a_map_of_flags_does_not_name_are_good():
         ([0, 1, 2, 3, 4, 2**31 - 1], "flags from 0 to 2147483647"),
         ([0, 1, 2, 3, 4, 0.5], r"flags from 0\.0 to 4\.0"),
         ([0, 1, 2, 3, 4, np.nan], "flags from nan to nan"),
-        ([0, 1, 2], "'F' has 3 samples, but the timestreams have 6"),
-        ([], "'F' has 0 samples, but the timestreams have 6"),
+        ([0, 1, 2], "'F' has 3 samples; expected 6, as the timestreams have"),
+        ([], "'F' has 0 samples; expected 6, as the timestreams have"),
     ],
 )
 def test_flags_that_are_no_small_integers_or_of_another_length_are_refused(values, text):
@@ -223,7 +223,7 @@ def test_flags_that_are_no_small_integers_or_of_another_length_are_refused(value
         ("timestreams", core.G3VectorDouble([1.0] * 6), "is a G3VectorDouble; expected a G3Timest"),
         ("timestreams", core.G3Timestream(np.zeros(6)), "is a G3Timestream; expected a G3Times"),
         ("boresight", core.G3VectorDouble([1.0] * 6), "expected a G3VectorQuat or a G3Timestream"),
-        ("boresight", core.G3VectorQuat(np.ones((5, 4))), "has 5 samples, but the timestreams ha"),
+        ("boresight", core.G3VectorQuat(np.ones((5, 4))), "has 5 samples; expected 6, as the t"),
         ("flags", core.G3VectorString(["x"] * 6), "is a G3VectorString; expected a vector of b"),
         ("flags", core.G3Int(1), "is a int; expected a vector of booleans or small integers"),
         ("flags", core.G3VectorQuat(np.ones((6, 4))), "is a G3VectorQuat; expected a vector of"),

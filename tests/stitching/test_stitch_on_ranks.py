@@ -13,9 +13,10 @@ import g3reduce
 from g3reduce import stitch, unstitch
 from g3reduce.mpi import swap, waiting
 from g3reduce.stitching import restitch
+from g3reduce.stitching.accumulated import read_accumulated
+from g3reduce.stitching.rules import StitchRules
 from g3reduce.stitching.scans import ScanKeys
 from g3reduce.stitching.shares import DISTRIBUTIONS, Samples, shares_of
-from g3reduce.stitching.stitch import read_scans, timelines_of
 
 SOON = 15  # seconds; ranks share cores
 
@@ -209,8 +210,8 @@ def test_samples_may_go_to_memory_of_the_callers_and_only_what_is_asked_for(comm
     expected = whole(frames, "fill")
     keys = keys_of(frames)
     accumulator = accumulate(comm, frames, np.arange(3) % comm.size, keys=keys)
-    there = read_scans(accumulator, ScanKeys(**keys))
-    (timeline,) = timelines_of(accumulator, there, gaps="fill", missing="flag").values()
+    there, timelines = read_accumulated(accumulator, ScanKeys(**keys), StitchRules("fill"))
+    (timeline,) = timelines.values()
     shares = shares_of(distribution, 3, timeline.n_samples, comm.size)
     rows, samples = share = shares[comm.rank]
     mine = there.get(timeline.group, {})

@@ -8,11 +8,17 @@ from hypothesis import strategies as st
 from spt3g import core
 
 import g3reduce
+from g3reduce.stitching import timeline as timelines
+from g3reduce.stitching.headers import PlacedScan
+from g3reduce.stitching.rules import StitchRules
 from g3reduce.stitching.scans import ScanHeader, ScanKeys
-from g3reduce.stitching.timeline import PlacedScan, check_choices, make_timeline
 
 relaxed = settings(deadline=None, max_examples=40)
 LENGTHS = st.integers(1, 12)
+
+
+def make_timeline(group, scans, **rules):
+    return timelines.make_timeline(group, scans, StitchRules(**rules))
 
 
 def headers_of(frames, keys=None):
@@ -259,13 +265,13 @@ def test_filling_much_more_than_was_recorded_is_refused():
 
 
 def test_what_to_do_must_be_one_of_what_there_is():
-    check_choices("keep", "flag")
+    StitchRules("keep", "flag").check()
     with pytest.raises(
         g3reduce.UsageError, match="gaps is 'x'; expected one of keep, fill, refuse"
     ):
-        check_choices("x", "flag")
+        StitchRules("x", "flag").check()
     with pytest.raises(g3reduce.UsageError, match="missing is None; expected one of flag, refuse"):
-        check_choices("keep", None)
+        StitchRules("keep", None).check()
 
 
 def test_long_observations_are_known_without_memory_for_their_samples():

@@ -1,0 +1,41 @@
+"""What to do about gaps, about missing detectors, and about samples that are in two scans."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ..errors import UsageError
+
+GAPS = ("keep", "fill", "refuse")
+MISSING = ("flag", "refuse")
+OVERLAP = ("refuse", "drop")
+
+
+class StitchRules(NamedTuple):
+    """The choices of a restitching.
+
+    Attributes
+    ----------
+    gaps : {"keep", "fill", "refuse"}
+        About times without samples: none in the arrays, flagged ones in the arrays, or an error.
+    missing : {"flag", "refuse"}
+        About detectors that are not in all scans: flag them there, or an error.
+    overlap : {"refuse", "drop"}
+        About a sample that is the last of one scan and the first of the next: an error, or leave
+        it out of the later one.
+    """
+
+    gaps: str = "keep"
+    missing: str = "flag"
+    overlap: str = "refuse"
+
+    def check(self) -> None:
+        """Refuse unknown choices.
+
+        Raises
+        ------
+        UsageError
+        """
+        for name, value, choices in zip(self._fields, self, (GAPS, MISSING, OVERLAP), strict=True):
+            if value not in choices:
+                raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
