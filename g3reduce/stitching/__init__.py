@@ -2,14 +2,14 @@
 
 In reading order:
 
-- `stitch` is what users call for scans that an `MPIAccumulator` has; `files` is the same from
-  files to a file: `scanfiles` reads, `prefaces` are the metadata before the scans, `scanframes`
-  writes, and a `summary` says what was written.
-- `scans` makes arrays of a Scan frame, with its `flags` and with its `lostsamples`. All ranks are
-  told the `headers` of all scans.
-- A `timeline` puts these in order: `samplerate` refuses scans that have lost samples, and a
-  `sequence` finds those at the same time and the gaps between.
-- `shares` says who gets what of an observation, and `restitch` brings it there.
+- `stitch` is what users call for the scans in an `MPIAccumulator`. `files` does the same from files
+  to a file: `scanfiles` reads scans, `prefaces` the metadata before them, `scanframes` writes, and
+  `summary` says what was written.
+- `scans` makes arrays of a Scan frame, with `flags`, and with `lostsamples` in their places.
+  `headers` is what all ranks know of all scans, and `accumulated` collects it.
+- `timeline` puts these in order, by the `rules` for gaps and overlaps: `samplerate` refuses scans
+  that have lost samples, and `sequence` finds scans at the same time and gaps.
+- `shares` says who gets what of an observation, and `restitch` brings it there and back.
 
 Imports from `pipeline` and from what is below it.
 """

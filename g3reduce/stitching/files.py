@@ -1,9 +1,8 @@
-"""Restitching from names of files: scans in, whole observations out, on any number of ranks."""
+"""Restitching from files of scans to a file of whole observations, on any number of ranks."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from functools import partial
 
 import numpy as np
 from spt3g import core
@@ -16,7 +15,7 @@ from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
 from ..pipeline.output import publish
-from .prefaces import Origin, Place, Prefaces, unwritten
+from .prefaces import MetadataFrame, Origin, Prefaces, unwritten
 from .rules import StitchRules
 from .scanfiles import ScanFiles
 from .scanframes import FLAGS, StitchedScan, keys_beside
@@ -44,18 +43,18 @@ def stitch_files(
     metadata_lasts: bool = False,
     schedule: str = "dynamic",
 ) -> list[StitchedSummary]:
-    """Put observations together from the scans of .g3 files. Collective over `mpicomm`.
+    """Stitch observations together from the scans of .g3 files. Collective over `mpicomm`.
 
-    Each file is read by one rank. The samples of an observation are brought together over all
-    ranks, and go from there into the file. All ranks together need memory for all samples, and once
-    more for those of one observation.
+    Each file is read by one rank. The samples of an observation are then divided by detector over
+    all ranks, and sent to rank 0, which writes the file. All ranks together need memory for all
+    samples, and once more for those of one observation.
 
     Parameters
     ----------
     files : name, path or list of these
         Input files, all of them on all ranks. Shell patterns are expanded, on rank 0.
     output_file : name or path
-        Where rank 0 writes. The file is written beside and renamed when it is whole.
+        The file that rank 0 writes: under a temporary name beside it until it is complete.
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     timestreams : str or list of str
@@ -70,13 +69,13 @@ def stitch_files(
     overlap : {"refuse", "drop"}
         As in `stitch`.
     detectors_per_frame : int or None
-        A Scan frame for so many detectors each; None: one for each observation.
+        Write Scan frames of so many detectors; None: one Scan frame for each observation.
     observation_keys : str, sequence of str, or None
         Keys of Observation or Scan frames whose values name an observation. None: ``SourceName``
         and ``ObservationID``.
     metadata_lasts : bool
-        Whether metadata count for the files after theirs, too, in the order in which files are
-        named: Observation frames until another one comes, the others from then on.
+        Whether metadata frames count for later files, too, in the order in which files are named:
+        Observation frames until the next one, the others to the end.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
 
@@ -139,20 +138,21 @@ def stitch_files(
         for group, part in stitched[name].items():
             items = accumulator.fullobs[group]
             origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
-            collectively(comm, partial(_require_one_observation, origins[group]))
 
     def arrange() -> list[StitchedScan]:
         if not origins:
             where = f"the {len(names)} input files" if len(names) > 1 else "the input file"
             raise InputError(f"There is no Scan frame with samples in {where}.")
+        for some in origins.values():
+            _require_one_observation(some)
         return [
             StitchedScan(
                 {name: parts.pop(group) for name, parts in stitched.items() if group in parts},
-                places,
+                some,
                 boresight,
                 sample_flags,
             )
-            for group, places in origins.items()
+            for group, some in origins.items()
         ]
 
     whole = collectively(comm, arrange)
@@ -161,7 +161,7 @@ def stitch_files(
 
 
 def _require_one_observation(origins: Sequence[Origin]) -> None:
-    """Refuse other values that make the same name."""
+    """Refuse scans of different observations whose values make the same name."""
     for origin in origins:
         if origin.names != origins[0].names:
             raise MismatchError(
@@ -177,8 +177,8 @@ def _check_keys(timestreams: Sequence[str], keys: Sequence[str]) -> None:
     twice = next((key for key in keys if keys.count(key) > 1), None)
     if twice is not None:
         raise UsageError(
-            f"There would be two entries of the name {twice!r} in a frame. Name each key once, and "
-            "none that stitched frames have anyway."
+            f"A stitched frame would have two entries of the name {twice!r}; expected each key "
+            "once, and none that stitched frames have in any case."
         )
 
 
@@ -189,7 +189,7 @@ def _write(
     prefaces: Prefaces,
     detectors_per_frame: int | None,
 ) -> list[StitchedSummary]:
-    """Write observations, on rank 0, and let go of them. Collective."""
+    """Write observations on rank 0, and free them one by one. Collective."""
     file = collectively(comm, lambda: OutputFile(output) if comm.rank == 0 else None)
 
     def check() -> None:
@@ -201,7 +201,7 @@ def _write(
             file.write(content)
 
     summaries: list[StitchedSummary] = []
-    written: list[Place] = []
+    written: list[MetadataFrame] = []
     try:
         put(prefaces.pipeline_info())
         while observations:
@@ -212,12 +212,15 @@ def _write(
             others = prefaces.others(observation.group)
             if still := unwritten(others, written):
                 written = others
-            for place in [*leading, *still]:
-                put(prefaces.content(place))
+            for frame in [*leading, *still]:
+                put(prefaces.content(frame))
             for rows in observation.frames(detectors_per_frame):
                 observation.write(rows, file)
                 collectively(comm, check)
-            summaries.append(_summary(observation))
+            parts = observation.parts.values()
+            n_flagged = sum(comm.allgather(sum(map(_count_flagged, parts))))
+            timelines = [part.timeline for part in parts]
+            summaries.append(StitchedSummary.of(observation.group, timelines, n_flagged))
         publish(comm, file)
     finally:
         if file is not None:
@@ -226,32 +229,13 @@ def _write(
 
 
 def _observation_frame(origin: Origin) -> bytes:
-    """The Observation frame of scans that came without one."""
+    """An Observation frame for scans whose files have none."""
     frame = core.G3Frame(core.G3FrameType.Observation)
     for key, value in origin.names:
         frame[key] = value
     return bytes(frame.__getstate__()[1])
 
 
-def _summary(observation: StitchedScan) -> StitchedSummary:
-    """What is said of an observation. Collective."""
-    parts = list(observation.parts.values())
-    timeline = parts[0].timeline
-    counts = [_count_flagged(part) for part in parts]
-    everywhere = parts[0].comm.allgather((sum(n for n, _ in counts), sum(n for _, n in counts)))
-    first, last = (timeline.times(slice(at, at + 1))[0] for at in (0, timeline.n_samples - 1))
-    return StitchedSummary(
-        observation.group,
-        sum(len(part.timeline.detectors) for part in parts),
-        timeline.n_samples,
-        timeline.n_scans,
-        float((last - first) / core.G3Units.s),
-        tuple(gap.seconds for gap in timeline.gaps),
-        sum(n for n, _ in everywhere) / sum(n for _, n in everywhere),
-    )
-
-
-def _count_flagged(part: StitchedObservation) -> tuple[int, int]:
-    """How many samples of this rank have a flag, and how many there are."""
-    flagged = sum(int(np.count_nonzero(row | part.flags)) for row in part.detector_flags)
-    return flagged, part.signal.size
+def _count_flagged(part: StitchedObservation) -> int:
+    """How many samples of this rank have a flag."""
+    return sum(int(np.count_nonzero(row | part.flags)) for row in part.detector_flags)

@@ -1,4 +1,4 @@
-"""The metadata that stand before scans in their files, merged over all ranks for a new file."""
+"""Metadata frames before scans in their files, merged over all ranks for a new file."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _TYPES = core.G3FrameType
 _KINDS = (_TYPES.Observation, _TYPES.Wiring, _TYPES.Calibration, _TYPES.PipelineInfo)
 _OBSERVATION, _JOINED = "Observation", "PipelineInfo"
 
-# By its type and its content a frame is known.
+# The type of a frame, and digests of its content.
 _Identity: TypeAlias = "tuple[str, tuple[tuple[str, str], ...]]"
 
 
 class Origin(NamedTuple):
-    """Where a scan came from, and to which observation it belongs.
+    """The file and frame of a scan, and the observation to which it belongs.
 
     Attributes
     ----------
@@ -42,19 +42,21 @@ class Origin(NamedTuple):
         return name_of_observation([value for _, value in self.names])
 
 
-class Place(NamedTuple):
-    """A metadata frame in the input.
+class MetadataFrame(NamedTuple):
+    """All about a metadata frame of the input but its content.
 
     Attributes
     ----------
-    position, frame : int
-        Which file, and which frame of it.
+    position : int
+        The position of its file among the input files.
+    frame : int
+        The index of the frame in its file.
     rank : int
-        Who has it.
+        The rank that has it.
     size : int
-        Its bytes.
+        Number of bytes.
     identity : tuple
-        Equal frames have equal ones.
+        Its type and digests of its content: the same for equal frames.
     """
 
     position: int
@@ -70,7 +72,7 @@ class Place(NamedTuple):
 
 
 class Prefaces:
-    """Takes down which metadata a pipeline would have seen before the scans of each observation.
+    """The metadata that a pipeline would have seen before the scans of each observation.
 
     These are the Observation, Wiring and Calibration frames that come before them in their file.
     Wiring and Calibration frames of files without any scan count for all observations. PipelineInfo
@@ -80,8 +82,8 @@ class Prefaces:
     ----------
     comm : communicator
     lasting : bool
-        Whether they count for the files after theirs, too: Observation frames until another one
-        comes, the others from then on.
+        Whether they count for later files, too: Observation frames until the next one, the others
+        to the end.
     """
 
     def __init__(self, comm: communicators.Comm, *, lasting: bool = False):
@@ -90,128 +92,135 @@ class Prefaces:
         # The files that have scans of an observation, and whether they name it themselves.
         self._files: dict[Hashable, set[tuple[int, bool]]] = {}
         self._contents: dict[_Identity, bytes] = {}
-        self._by_file: dict[int, list[Place]] = {}
-        self._by_group: dict[Hashable, set[Place]] = {}
+        self._by_file: dict[int, list[MetadataFrame]] = {}
+        self._by_group: dict[Hashable, set[MetadataFrame]] = {}
         self._with_scans: set[int] = set()
-        self._merged: dict[Hashable, list[Place]] = {}
-        self._infos: list[Place] = []
+        self._merged: dict[Hashable, list[MetadataFrame]] = {}
+        self._infos: list[MetadataFrame] = []
 
     def take(self, frame: Any) -> None:
-        """Take a frame of a file; only metadata are kept."""
+        """Keep a frame of a file, if it is metadata."""
         unit = unit_of(frame)
         if unit is None or frame.type not in _KINDS:
             return
         content = frame.__getstate__()[1]
         identity = str(frame.type), digests_of(content)
         self._contents.setdefault(identity, content)
-        place = Place(unit.position, unit.index, self._comm.rank, len(content), identity)
-        self._by_file.setdefault(unit.position, []).append(place)
+        self._by_file.setdefault(unit.position, []).append(
+            MetadataFrame(unit.position, unit.index, self._comm.rank, len(content), identity)
+        )
 
-    def seen(self, unit: Unit) -> int:
-        """How many metadata frames of its file came before the frame that comes now."""
+    def number_before(self, unit: Unit) -> int:
+        """How many metadata frames of its file were taken before a scan that is read now."""
         return len(self._by_file.get(unit.position, ()))
 
-    def precede(self, scan: Origin, seen: int) -> None:
-        """Say that so many metadata frames of its file came before this scan."""
+    def add_scan(self, scan: Origin, number_before: int) -> None:
+        """Record that so many metadata frames of its file are before a scan."""
         position = scan.unit.position
-        before = self._by_file.get(position, [])[:seen]
+        before = self._by_file.get(position, [])[:number_before]
         self._with_scans.add(position)
         self._by_group.setdefault(scan.group, set()).update(before)
-        named = any(place.kind == _OBSERVATION for place in before)
+        named = any(frame.kind == _OBSERVATION for frame in before)
         self._files.setdefault(scan.group, set()).add((position, named))
 
     def merge(self) -> None:
-        """Come to know what all ranks have. Collective over the communicator."""
+        """Merge the metadata of all ranks. Collective over the communicator."""
         everywhere = self._comm.allgather(
             (self._by_file, self._by_group, self._with_scans, self._files)
         )
         with_scans = set().union(*(scans for _, _, scans, _ in everywhere))
-        places = sorted(p for files, *_ in everywhere for some in files.values() for p in some)
+        frames = sorted(p for files, *_ in everywhere for some in files.values() for p in some)
         for_all = {
-            place
-            for place in places
-            if place.position not in with_scans and place.kind != _OBSERVATION
+            frame
+            for frame in frames
+            if frame.position not in with_scans and frame.kind != _OBSERVATION
         }
-        found: dict[Hashable, set[Place]] = {}
+        found: dict[Hashable, set[MetadataFrame]] = {}
         for _, groups, _, files in everywhere:
             for group, some in groups.items():
                 found.setdefault(group, set(for_all)).update(some)
                 if self._lasting:
                     for position, named in files[group]:
-                        found[group].update(_lasting(places, position, named))
+                        found[group].update(_lasting(frames, position, named))
         self._merged = {group: _once(some) for group, some in found.items()}
-        self._infos = [place for place in _once(set(places)) if place.kind == _JOINED]
+        self._infos = [frame for frame in _once(set(frames)) if frame.kind == _JOINED]
 
-    def observation(self, group: Hashable) -> list[Place]:
+    def observation(self, group: Hashable) -> list[MetadataFrame]:
         """The Observation frames of an observation, equal ones once, in the order of the input."""
-        return [place for place in self._merged[group] if place.kind == _OBSERVATION]
+        return [frame for frame in self._merged[group] if frame.kind == _OBSERVATION]
 
-    def others(self, group: Hashable) -> list[Place]:
+    def others(self, group: Hashable) -> list[MetadataFrame]:
         """Its Wiring and Calibration frames."""
         kinds = (_OBSERVATION, _JOINED)
-        return [place for place in self._merged[group] if place.kind not in kinds]
+        return [frame for frame in self._merged[group] if frame.kind not in kinds]
 
     def pipeline_info(self) -> bytes | None:
-        """One PipelineInfo frame of all, as bytes on rank 0, if there is any. Collective."""
-        frame = None
-        for place in self._infos:
-            content = self.content(place)
+        """All PipelineInfo frames joined, as bytes on rank 0, if there is any. Collective."""
+        joined = None
+        for frame in self._infos:
+            content = self.content(frame)
             if content is None:
                 continue
-            if frame is None:
-                frame = core.G3Frame()
-                frame._cereal_loads(content)
+            if joined is None:
+                joined = core.G3Frame()
+                joined._cereal_loads(content)
             else:
-                join(frame, content)
-        return None if frame is None else bytes(frame.__getstate__()[1])
+                join(joined, content)
+        return None if joined is None else bytes(joined.__getstate__()[1])
 
-    def content(self, place: Place) -> bytes | None:
+    def content(self, frame: MetadataFrame) -> bytes | None:
         """The bytes of a frame, on rank 0. Collective."""
-        mine = self._contents.get(place.identity) if self._comm.rank == place.rank else None
-        if place.rank == 0:
+        mine = self._contents.get(frame.identity) if self._comm.rank == frame.rank else None
+        if frame.rank == 0:
             return mine
         if mine is not None:
             transfer.send(self._comm, np.frombuffer(mine, np.uint8), 0)  # type: ignore[arg-type]
             return None
         if self._comm.rank != 0:
             return None
-        came = np.empty(place.size, np.uint8)
-        transfer.receive(self._comm, came, place.rank)  # type: ignore[arg-type]
-        return came.tobytes()
+        received = np.empty(frame.size, np.uint8)
+        transfer.receive(self._comm, received, frame.rank)  # type: ignore[arg-type]
+        return received.tobytes()
 
 
-def _lasting(places: Sequence[Place], position: int, named: bool) -> list[Place]:
-    """The metadata of earlier files that count for one that names its observation, or does not."""
-    earlier = places[: bisect(places, position - 1, key=lambda place: place.position)]
-    observations = [place for place in earlier if place.kind == _OBSERVATION]
-    others = [place for place in earlier if place.kind not in (_OBSERVATION, _JOINED)]
+def _lasting(frames: Sequence[MetadataFrame], position: int, named: bool) -> list[MetadataFrame]:
+    """The metadata of earlier files that count for a file.
+
+    Their last Observation frame is one of them unless the file names its observation itself.
+    """
+    earlier = frames[: bisect(frames, position - 1, key=lambda frame: frame.position)]
+    observations = [frame for frame in earlier if frame.kind == _OBSERVATION]
+    others = [frame for frame in earlier if frame.kind not in (_OBSERVATION, _JOINED)]
     return others if named else [*observations[-1:], *others]
 
 
-def _once(places: set[Place]) -> list[Place]:
-    """Places in order, without those of frames that are equal to an earlier one."""
-    found: dict[_Identity, Place] = {}
-    for place in sorted(places):
-        found.setdefault(place.identity, place)
+def _once(frames: set[MetadataFrame]) -> list[MetadataFrame]:
+    """Frames in the order of the input, without those that are equal to an earlier one."""
+    found: dict[_Identity, MetadataFrame] = {}
+    for frame in sorted(frames):
+        found.setdefault(frame.identity, frame)
     return list(found.values())
 
 
-def unwritten(wanted: Sequence[Place], written: Sequence[Place]) -> list[Place]:
-    """What is still to be written of the metadata of an observation, after those of others.
+def unwritten(
+    wanted: Sequence[MetadataFrame], written: Sequence[MetadataFrame]
+) -> list[MetadataFrame]:
+    """The metadata that are to be written before an observation, after those of others.
 
     Parameters
     ----------
-    wanted : sequence of Place
-    written : sequence of Place
-        The latest that were written.
+    wanted : sequence of MetadataFrame
+        All metadata of the observation.
+    written : sequence of MetadataFrame
+        Those that were written last, of earlier observations.
 
     Returns
     -------
-    list of Place
-        Nothing if these are the latest, the rest if they are the first of it, else all.
+    list of MetadataFrame
+        Nothing if they were written last; the rest if their beginning was; else all.
     """
-    mine = [place.identity for place in wanted]
-    latest = [place.identity for place in written]
+    mine = [frame.identity for frame in wanted]
+    latest = [frame.identity for frame in written]
     if not mine or latest[-len(mine) :] == mine:
         return []
     if latest and mine[: len(latest)] == latest:

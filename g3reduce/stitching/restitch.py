@@ -1,7 +1,7 @@
-"""Samples on their way from scans to observations, and back.
+"""Samples sent from scans to shares of observations, and back.
 
-Who sends what to whom follows from the timeline and from the shares of all ranks, which all ranks
-know: nothing about it has to be sent.
+All ranks know the timeline and the shares of all ranks. So each works out what it sends and
+receives, and only samples are sent.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Array = NDArray[Any]
 
 
 class _Piece(NamedTuple):
-    """Some samples of some detectors of one scan: where they are in the scan, and where in the
+    """Some samples of some detectors of a scan: their rows and samples in the scan, and in the
     observation."""
 
     scan: PlacedScan
@@ -33,7 +33,7 @@ class _Piece(NamedTuple):
     in_samples: slice
 
     def within(self, share: Share) -> tuple[slice, slice]:
-        """Where they are in a share."""
+        """Their rows and samples in a share."""
         return (
             _shifted(self.in_rows, -share.detectors.start),
             _shifted(self.in_samples, -share.samples.start),
@@ -47,7 +47,7 @@ def restitch(
     scans: Mapping[int, Scan],
     out: Samples,
 ) -> None:
-    """Bring the samples of an observation from its scans into shares. Collective over `comm`.
+    """Send the samples of an observation from its scans to shares. Collective over `comm`.
 
     Parameters
     ----------
@@ -58,22 +58,22 @@ def restitch(
     scans : dict of int to Scan
         Those that are on this rank, by their index in ``MPIAccumulator.fullobs``.
     out : Samples
-        Where the share of this rank goes. What is None here is not brought; it must be so on all
-        ranks. Where no scan has a sample, the signal stays as it is, and `fill_in` does the rest.
+        Arrays for the share of this rank. Those that are None, on all ranks, are not sent. Where no
+        scan has a sample, the signal is left as it is, and `fill_in` sets the others.
     """
     # In an order that is the same on all ranks.
     wanted = [
-        name for name in _PLANES if name in timeline.arrays and getattr(out, name) is not None
+        name for name in _ARRAYS if name in timeline.arrays and getattr(out, name) is not None
     ]
-    by_detector = _Rows(timeline, timeline.scans)
-    in_common = _Rows(timeline, timeline.in_common)
+    by_detector = _ScansOfRanks(timeline, timeline.scans)
+    in_common = _ScansOfRanks(timeline, timeline.in_common)
 
     def pieces(owner: int, holder: int) -> Iterator[tuple[str, _Piece]]:
         for name in wanted:
-            plane = _PLANES[name]
-            size = plane.size or timeline.dtype.itemsize
-            rows = by_detector if plane.by_detector else in_common
-            for piece in _pieces(rows, owner, shares[holder], size, plane.by_detector):
+            kind = _ARRAYS[name]
+            size = kind.size or timeline.dtype.itemsize
+            of_ranks = by_detector if kind.by_detector else in_common
+            for piece in _pieces(of_ranks, owner, shares[holder], size, kind.by_detector):
                 if name in piece.scan.arrays:
                     yield name, piece
 
@@ -91,7 +91,7 @@ def restitch(
     def incoming(owner: int) -> Iterator[Array]:
         for name, piece in pieces(owner, comm.rank):
             in_rows, in_samples = piece.within(shares[comm.rank])
-            by_detector = _PLANES[name].by_detector
+            by_detector = _ARRAYS[name].by_detector
             yield getattr(out, name)[(in_rows, in_samples) if by_detector else in_samples]
 
     swap(comm, outgoing, incoming)
@@ -105,7 +105,7 @@ def scatter_back(
     share: Array,
     out: Mapping[int, Array],
 ) -> None:
-    """Bring samples from shares back into scans. Collective over `comm`.
+    """Send samples from shares back to scans. Collective over `comm`.
 
     Parameters
     ----------
@@ -119,36 +119,37 @@ def scatter_back(
         For each scan of this rank, by its index, where its samples go: shape (detectors of the
         scan, its samples), of the same dtype.
     """
-    rows = _Rows(timeline, timeline.unstitched)
+    of_ranks = _ScansOfRanks(timeline, timeline.unstitched)
 
     def outgoing(owner: int) -> Iterator[Array]:
         mine = shares[comm.rank]
-        for piece in _pieces(rows, owner, mine, share.itemsize, True):
+        for piece in _pieces(of_ranks, owner, mine, share.itemsize, True):
             yield share[piece.within(mine)]
 
     def incoming(holder: int) -> Iterator[Array]:
-        for piece in _pieces(rows, comm.rank, shares[holder], share.itemsize, True):
+        for piece in _pieces(of_ranks, comm.rank, shares[holder], share.itemsize, True):
             yield out[piece.scan.number][piece.rows, piece.samples]
 
     swap(comm, outgoing, incoming)
 
 
-class _Plane(NamedTuple):
+class _ArrayKind(NamedTuple):
     """Bytes of a sample (0: those of the signal), and whether each detector has its own."""
 
     size: int
     by_detector: bool
 
 
-_PLANES = {
-    "signal": _Plane(0, True),
-    "detector_flags": _Plane(1, True),
-    "boresight": _Plane(32, False),
-    "flags": _Plane(1, False),
+# By names of attributes of `Samples`.
+_ARRAYS = {
+    "signal": _ArrayKind(0, True),
+    "detector_flags": _ArrayKind(1, True),
+    "boresight": _ArrayKind(32, False),
+    "flags": _ArrayKind(1, False),
 }
 
 
-class _Run(NamedTuple):
+class _Rows(NamedTuple):
     """Detectors that follow each other in a scan as they do in the observation."""
 
     first: int
@@ -156,33 +157,33 @@ class _Run(NamedTuple):
     length: int
 
 
-class _Rows:
-    """Where the detectors of each scan are in the observation."""
+class _ScansOfRanks:
+    """The scans of each rank, and the rows of their detectors in the observation."""
 
     def __init__(self, timeline: Timeline, scans: Sequence[PlacedScan]):
         self.scans: dict[int, list[PlacedScan]] = {}
         for scan in scans:
             self.scans.setdefault(scan.rank, []).append(scan)
         self._row_of = timeline.row_of
-        # By the identity of what the timeline holds: to compare thousands of names takes a while.
-        self._runs: dict[int, list[_Run]] = {}
+        # By id: equal tuples of a timeline are one object, and comparing names would be slow.
+        self._known: dict[int, list[_Rows]] = {}
 
-    def runs_of(self, detectors: tuple[str, ...]) -> list[_Run]:
-        """The runs of a scan that has these detectors."""
-        if id(detectors) not in self._runs:
+    def rows_of(self, detectors: tuple[str, ...]) -> list[_Rows]:
+        """The rows of a scan that has these detectors."""
+        if id(detectors) not in self._known:
             rows = np.array([self._row_of[name] for name in detectors])
             ends = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-            self._runs[id(detectors)] = [
-                _Run(first, int(rows[first]), stop - first) for first, stop in pairwise(ends)
+            self._known[id(detectors)] = [
+                _Rows(first, int(rows[first]), stop - first) for first, stop in pairwise(ends)
             ]
-        return self._runs[id(detectors)]
+        return self._known[id(detectors)]
 
 
 def _pieces(
-    rows: _Rows, owner: int, share: Share, itemsize: int, by_detector: bool
+    of_ranks: _ScansOfRanks, owner: int, share: Share, itemsize: int, by_detector: bool
 ) -> Iterator[_Piece]:
-    """What the scans of one rank have of a share, in pieces that can be sent."""
-    for scan in rows.scans.get(owner, ()):
+    """The parts of a share that the scans of one rank have, in pieces for one message each."""
+    for scan in of_ranks.scans.get(owner, ()):
         first = max(scan.first, share.samples.start)
         stop = min(scan.stop, share.samples.stop)
         step = max(1, PIECE // itemsize)
@@ -194,12 +195,12 @@ def _pieces(
                 yield _Piece(scan, slice(0, 1), samples, slice(0, 1), in_samples)
                 continue
             n_rows = max(1, PIECE // (itemsize * (end - begin)))
-            for some, in_some in _rows_of(rows.runs_of(scan.header.detectors), share, n_rows):
+            for some, in_some in _rows_in(of_ranks.rows_of(scan.header.detectors), share, n_rows):
                 yield _Piece(scan, some, samples, in_some, in_samples)
 
 
 def _flags_by_detector(piece: _Piece, scan: Scan) -> Array:
-    """Flags of some detectors, with those of samples where these are for them alone."""
+    """Flags by detector, and those of samples where these count for the scan's detectors only."""
     shape = (piece.rows.stop - piece.rows.start, piece.samples.stop - piece.samples.start)
     flags = np.zeros(shape, np.uint8)
     if scan.detector_flags is not None:
@@ -209,14 +210,14 @@ def _flags_by_detector(piece: _Piece, scan: Scan) -> Array:
     return flags
 
 
-def _rows_of(runs: Sequence[_Run], share: Share, n_rows: int) -> Iterator[tuple[slice, slice]]:
-    """The rows of a scan that are in a share, at most so many at a time."""
-    for run in runs:
-        first = max(run.in_first, share.detectors.start)
-        stop = min(run.in_first + run.length, share.detectors.stop)
+def _rows_in(rows: Sequence[_Rows], share: Share, n_rows: int) -> Iterator[tuple[slice, slice]]:
+    """The rows of a scan that are in a share, in the scan and in the observation, in steps."""
+    for some in rows:
+        first = max(some.in_first, share.detectors.start)
+        stop = min(some.in_first + some.length, share.detectors.stop)
         for begin in range(first, stop, n_rows):
             in_rows = slice(begin, min(begin + n_rows, stop))
-            yield _shifted(in_rows, run.first - run.in_first), in_rows
+            yield _shifted(in_rows, some.first - some.in_first), in_rows
 
 
 def _shifted(part: slice, by: int) -> slice:

@@ -1,4 +1,4 @@
-"""Reading files of scans on many ranks, for restitching."""
+"""Scans and metadata of files that are shared out over the ranks."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ def read_files(
     Raises
     ------
     Exception
-        On all ranks, if a file is missing or broken or `take` raises. What is wrong with one file
-        often is with all: the error is that of the first rank, and `RemoteError` on the others.
+        On all ranks, if a file is missing or broken or `take` raises. Often many ranks fail in the
+        same way; the error is that of the first of them, and `RemoteError` on the others.
     """
     reader = MPIFileReader(comm, [names], schedule=schedule)
     failure: Exception | None = None
@@ -45,7 +45,7 @@ def read_files(
         with progress_told(reader.progress):
             for frame in reader:
                 take(frame)
-    except Exception as error:  # whatever it is, the other ranks must hear of it
+    except Exception as error:  # of any kind: the other ranks must fail, too
         failure = error
         reader.stop()
     waiting.meet(comm, "the end of the files")
@@ -54,17 +54,17 @@ def read_files(
     agree(comm, failure if first == comm.rank else None)
 
 
-class _Waiting(NamedTuple):
-    """A scan whose observation is not known before all files were read."""
+class _ScanRead(NamedTuple):
+    """A scan with what its own file says about its observation."""
 
     unit: Unit
     names: tuple[Any, ...]
-    seen: int
+    number_before: int  # of metadata frames in its file
     scans: list[Scan]
 
 
 class ScanFiles:
-    """What is kept of files of scans: samples, and the metadata before them.
+    """Samples of scans from files, and the metadata before them.
 
     Parameters
     ----------
@@ -73,14 +73,15 @@ class ScanFiles:
     observation_keys : str, sequence of str, or None
         As in `ObservationNames`.
     metadata_lasts : bool
-        Whether metadata count for the files after theirs, too, in the order of their names. Which
-        rank reads which file, and when, plays no role: what is not known is asked for at the end.
+        Whether metadata count for later files, too, in the order in which files are named. Scans
+        whose file does not name their observation are named after all files were read, so that it
+        does not matter which rank reads which file when.
 
     Attributes
     ----------
     prefaces : Prefaces
     accumulators : list of MPIAccumulator
-        One for each of the keys. Metadata are `Origin`, data `Scan`.
+        One for each of the keys. Its metadata are `Origin`, its data `Scan`.
     """
 
     def __init__(
@@ -95,7 +96,7 @@ class ScanFiles:
         self._names = ObservationNames(observation_keys)
         self._lasts = metadata_lasts
         self._next: tuple[Origin, Scan] | None = None
-        self._waiting: list[_Waiting] = []
+        self._unnamed: list[_ScanRead] = []
         self._at_end: dict[int, dict[str, Any]] = {}  # by the position of the file
         self.prefaces = Prefaces(comm, lasting=metadata_lasts)
         self.accumulators = [MPIAccumulator(comm, self._extract) for _ in keys]
@@ -113,7 +114,7 @@ class ScanFiles:
             if self._lasts:
                 everywhere = self._comm.allgather(self._at_end)
                 at_end = {position: end for ends in everywhere for position, end in ends.items()}
-                collectively(self._comm, lambda: self._name_waiting(at_end))
+                collectively(self._comm, lambda: self._name_unnamed(at_end))
             for accumulator in self.accumulators:
                 accumulator.finish()
         finally:
@@ -137,17 +138,17 @@ class ScanFiles:
         if unknown and not (self._lasts and unit.position not in self._at_end):
             raise self._names.unknown(names, where)
         scans = [keys.read(frame, where).detached() for keys in self._keys]
-        waiting = _Waiting(unit, names, self.prefaces.seen(unit), scans)
+        scan = _ScanRead(unit, names, self.prefaces.number_before(unit), scans)
         if unknown:
-            self._waiting.append(waiting)
+            self._unnamed.append(scan)
         else:
-            self._keep(waiting)
+            self._keep(scan)
 
-    def _name_waiting(self, at_end: dict[int, dict[str, Any]]) -> None:
-        """Keep the scans whose observation earlier files name."""
+    def _name_unnamed(self, at_end: dict[int, dict[str, Any]]) -> None:
+        """Keep the scans whose observation is named by earlier files."""
         positions = sorted(at_end)
-        for scan in self._waiting:
-            # What stands in front of all Observation frames of its file is not named by these.
+        for scan in self._unnamed:
+            # It is before all Observation frames of its own file, so only earlier files count.
             number = bisect_left(positions, scan.unit.position) - 1
             before = at_end[positions[number]] if number >= 0 else {}
             names = tuple(
@@ -158,15 +159,15 @@ class ScanFiles:
             if any(name is None for name in names):
                 raise self._names.unknown(names, str(scan.unit))
             self._keep(scan._replace(names=names))
-        self._waiting.clear()
+        self._unnamed.clear()
 
-    def _keep(self, waiting: _Waiting) -> None:
-        names = zip(self._names.keys, waiting.names, strict=True)
-        origin = Origin(waiting.unit, tuple(names))
-        self.prefaces.precede(origin, waiting.seen)
+    def _keep(self, read: _ScanRead) -> None:
+        names = zip(self._names.keys, read.names, strict=True)
+        origin = Origin(read.unit, tuple(names))
+        self.prefaces.add_scan(origin, read.number_before)
         stub = core.G3Frame(core.G3FrameType.Scan)
-        attach(stub, waiting.unit)
-        for accumulator, scan in zip(self.accumulators, waiting.scans, strict=True):
+        attach(stub, read.unit)
+        for accumulator, scan in zip(self.accumulators, read.scans, strict=True):
             self._next = origin, scan
             accumulator.add(stub)
         self._next = None

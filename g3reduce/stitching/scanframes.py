@@ -1,7 +1,7 @@
 """Stitched observations as Scan frames in a .g3 file.
 
-The samples of other ranks come to the one that writes row by row, and go through it into the file:
-it never holds more of them than a message.
+The rank that writes receives the samples of other ranks row by row, and writes them at once: it
+never holds more of them than a message.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from .timeline import Timeline
 
 Array = NDArray[Any]
 
-# Keys of the frames, beside those of the input.
+# Keys of stitched frames that their input does not have.
 FLAGS, FLAGS_OF = "SampleFlags", "{}Flags"
 TIMES, RATE = "SampleTimes", "SampleRate"
 
@@ -34,7 +34,7 @@ _SCAN = ord(core.G3FrameType.Scan.key)
 
 
 class Rows(NamedTuple):
-    """Some detectors of an observation, by their rows."""
+    """Some detectors of a map: rows from `first` to before `stop`."""
 
     key: str
     first: int
@@ -43,12 +43,12 @@ class Rows(NamedTuple):
 
 @dataclass
 class StitchedScan:
-    """An observation that is to be written; it may have several maps of timestreams.
+    """A stitched observation as Scan frames; it may have several maps of timestreams.
 
     Attributes
     ----------
     parts : dict of str to StitchedObservation
-        By their key. They must have the same scans; the first one has boresight and flags.
+        By the key of the map. All have the same scans; the first one has boresight and flags.
     origins : sequence of Origin
         Of the scans, in the order of time.
     boresight : str or None
@@ -73,10 +73,10 @@ class StitchedScan:
             if _extents(part.timeline) != _extents(self._first.timeline):
                 raise MismatchError(
                     f"Observation {part.group!r}: the scans of {key!r} and those of "
-                    f"{name!r} differ in samples or times, so that they do not fit into "
-                    "one frame. Stitch them one by one."
+                    f"{name!r} differ in samples or times; expected the same, so that they fit "
+                    "into one frame. Stitch them one by one."
                 )
-            # Samples that came of no detector of this map, but of some of the first.
+            # Samples that were dropped of all detectors of this map, but not of the first one.
             more = part.flags & ~self._first.flags
             if more.any():
                 part.detector_flags |= more
@@ -87,7 +87,7 @@ class StitchedScan:
         return self.origins[0].group
 
     def frames(self, detectors_per_frame: int | None) -> list[list[Rows]]:
-        """What goes into each frame: everything, or so many detectors of one map."""
+        """The rows of each frame: all, or so many detectors of one map."""
         each = [Rows(key, 0, len(part.timeline.detectors)) for key, part in self.parts.items()]
         if detectors_per_frame is None:
             return [each]
@@ -126,7 +126,7 @@ class StitchedScan:
     def _map_of(
         self, part: StitchedObservation, key: str, wanted: NDArray[np.intp], mine: Array
     ) -> Any:
-        """The entry of some rows, on rank 0; elsewhere the pieces are sent while iterated."""
+        """The entry of some rows on rank 0; on other ranks iterating over its pieces sends them."""
         if part.comm.rank != 0:
             return key, 0, _send_rows(part, wanted, mine)
         timeline = part.timeline
@@ -143,7 +143,7 @@ class StitchedScan:
         return head.entry(key, _receive_rows(part, wanted, mine))
 
     def _entries_beside(self) -> list[Any]:
-        """What a frame has beside timestreams."""
+        """All entries of a frame but timestreams and their flags."""
         part, timeline, origins = self._first, self._first.timeline, self.origins
         scans, gaps = timeline.scans, timeline.gaps
         values = {
@@ -192,7 +192,7 @@ def _flagged(part: StitchedObservation) -> NDArray[np.bool_]:
 def _batches(
     part: StitchedObservation, wanted: NDArray[np.intp], itemsize: int
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Rows that go in one message: who has them, and which of its own they are."""
+    """Rows that fit into one message: the rank that has them, and their indices in its share."""
     n_rows = max(1, transfer.PIECE // max(1, part.timeline.n_samples * itemsize))
     for rank, share in enumerate(part.shares):
         begin, end = share.detectors.start, share.detectors.stop
@@ -208,9 +208,9 @@ def _receive_rows(
         if rank == 0:
             yield from mine[rows]
         else:
-            came = np.empty((len(rows), part.timeline.n_samples), mine.dtype)
-            transfer.receive(part.comm, came, rank)  # type: ignore[arg-type]
-            yield from came
+            received = np.empty((len(rows), part.timeline.n_samples), mine.dtype)
+            transfer.receive(part.comm, received, rank)  # type: ignore[arg-type]
+            yield from received
 
 
 def _send_rows(part: StitchedObservation, wanted: NDArray[np.intp], mine: Array) -> Iterator[Piece]:

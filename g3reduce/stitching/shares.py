@@ -1,4 +1,4 @@
-"""The share of an observation that each rank holds, and what it has where no scan has samples."""
+"""Shares of an observation: which rank holds what, and what is there without a scan."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ DISTRIBUTIONS = ("detector", "time", "root")
 
 
 class Share(NamedTuple):
-    """The part of an observation that a rank holds: some of its detectors, at some of its times.
+    """The detectors and samples of an observation that a rank holds.
 
     Attributes
     ----------
     detectors, samples : slice
-        From a first to before a last one.
+        Rows and columns of the whole observation.
     """
 
     detectors: slice
@@ -30,7 +30,7 @@ class Share(NamedTuple):
 
     @property
     def shape(self) -> tuple[int, int]:
-        """How many detectors and samples there are."""
+        """Number of detectors and of samples."""
         rows, samples = self
         return rows.stop - rows.start, samples.stop - samples.start
 
@@ -47,7 +47,7 @@ def shares_of(
         everything.
     n_detectors, n_samples : int
     size : int
-        The number of ranks. Shares are as equal as can be, the first ones larger by one.
+        The number of ranks. Shares are of equal size, or the first ones are larger by one.
     root : int
     """
     rows, samples = slice(0, n_detectors), slice(0, n_samples)
@@ -95,17 +95,17 @@ class Samples:
 
 
 def fill_in(timeline: Timeline, share: Share, samples: Samples) -> None:
-    """Flag what no scan has, in the share of a rank.
+    """Flag the samples of a share that no scan has, and fill the boresight between scans.
 
-    In filled gaps all detectors are flagged, by the flags of samples, and the boresight moves on
-    evenly from one scan to the next; detectors that a scan does not have are flagged there.
+    In filled gaps samples are flagged for all detectors, and the boresight moves evenly from one
+    scan to the next. Detectors that a scan lacks are flagged there.
 
     Parameters
     ----------
     timeline : Timeline
     share : Share
     samples : Samples
-        Where this is written; None is passed by.
+        The arrays of the share, which are changed; those that are None are skipped.
     """
     for gap in timeline.gaps:
         part, numbers = _in_share(gap.first, gap.stop, share)
@@ -124,7 +124,7 @@ def _flag_missing(timeline: Timeline, share: Share, flags: NDArray[np.uint8]) ->
     filled = np.zeros(share.shape[1], bool)
     for gap in timeline.gaps:
         filled[_in_share(gap.first, gap.stop, share)[0]] = True
-    # Scans with the same detectors have one and the same list of them.
+    # Scans with the same detectors have the same tuple of them.
     lists = {id(scan.header.detectors): scan.header.detectors for scan in timeline.scans}
     names = {number: frozenset(some) for number, some in lists.items()}
     there = {number: filled.copy() for number in lists}
@@ -139,7 +139,7 @@ def _flag_missing(timeline: Timeline, share: Share, flags: NDArray[np.uint8]) ->
 
 
 def _in_share(first: int, stop: int, share: Share) -> tuple[slice, range]:
-    """Where samples are in a share, and which of them, counted from the first."""
+    """The samples that are in a share: where in it, and their numbers counted from `first`."""
     begin, end = max(first, share.samples.start), min(stop, share.samples.stop)
     if begin >= end:
         return slice(0, 0), range(0)
@@ -148,7 +148,7 @@ def _in_share(first: int, stop: int, share: Share) -> tuple[slice, range]:
 
 
 def _between(timeline: Timeline, gap: Gap, numbers: range) -> NDArray[np.float64]:
-    """Quaternions on the straight way from the last one before a gap to the first one after it."""
+    """Quaternions at equal steps from the last one before a gap to the first one after it."""
     around = timeline.boresight_around(gap)
     if around is None:
         return np.zeros((len(numbers), 4))

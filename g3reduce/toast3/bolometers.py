@@ -1,4 +1,4 @@
-"""What Calibration frames say about detectors, and which of them counts for which detector."""
+"""Properties of detectors from Calibration frames, as numpy arrays."""
 
 from __future__ import annotations
 
@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import calibration as _calibration  # noqa: F401  # without it frames do not give them
 
-from ..errors import InputError, MismatchError
+from ..errors import InputError
 from ..pipeline.ledger import Unit, unit_of
-from ..stitching.headers import PlacedScan
-from ..stitching.timeline import Timeline
 
 Column = NDArray[Any]
 
@@ -27,7 +25,7 @@ TEXTS = ("physical_name", "wafer_id", "pixel_id", "pixel_type")
 
 @dataclass(frozen=True)
 class Bolometers:
-    """Properties of detectors; small, and can be sent to other ranks.
+    """Properties of detectors, which are small enough to send to other ranks.
 
     Attributes
     ----------
@@ -46,18 +44,18 @@ class Bolometers:
 
     def __post_init__(self) -> None:
         if not self.digest:
-            told = hashlib.sha256(repr(self.names).encode())
+            digest = hashlib.sha256(repr(self.names).encode())
             for name, column in sorted(self.columns.items()):
-                told.update(name.encode() + column.dtype.str.encode() + column.tobytes())
-            object.__setattr__(self, "digest", told.hexdigest())
+                digest.update(name.encode() + column.dtype.str.encode() + column.tobytes())
+            object.__setattr__(self, "digest", digest.hexdigest())
 
     def select(self, names: Iterable[str], where: str) -> Bolometers:
-        """Those of some detectors, in the order of `names`.
+        """The properties of some detectors, in the order of `names`.
 
         Raises
         ------
         InputError
-            If one of them is not here; `where` says which timestreams have it.
+            If one of them is not known; `where` names the timestreams that have it.
         """
         index = {name: number for number, name in enumerate(self.names)}
         wanted = tuple(names)
@@ -65,16 +63,16 @@ class Bolometers:
         if missing:
             raise InputError(
                 f"{len(missing)} of {len(wanted)} detectors of {where} are not among the "
-                f"{len(self.names)} bolometers of the calibration frame: {_listed(missing)}. Drop "
-                "them from the timestreams in a module before, or read the calibration frame that "
-                "belongs to them."
+                f"{len(self.names)} bolometers of the calibration frame: {_listed(missing)}. "
+                "Remove them from the timestreams in an earlier module, or read the calibration "
+                "frame that has them."
             )
         rows = [index[name] for name in wanted]
         return Bolometers(wanted, {name: column[rows] for name, column in self.columns.items()})
 
 
 def join_bolometers(parts: Sequence[Bolometers], names: Iterable[str], where: str) -> Bolometers:
-    """Those of several calibrations as one, in the order of `names`; each has other detectors."""
+    """Join calibrations of different detectors, and put these in the order of `names`."""
     if len(parts) == 1:
         return parts[0].select(names, where)
     known = tuple(name for part in parts for name in part.names)
@@ -91,9 +89,10 @@ def _listed(names: list[str], most: int = 5) -> str:
 
 
 class _Latest:
-    """What came last under a key: in the file of a frame, or else in one that all ranks read.
+    """The last value of a key: in the file of a frame, or else in a file that all ranks read.
 
-    A file that one rank read says nothing of the next one of this rank: which that is, is chance.
+    A value from a file that only one rank reads counts for that file only, because it is chance
+    which file the rank reads next.
     """
 
     def __init__(self) -> None:
@@ -114,9 +113,9 @@ class _Latest:
 
 
 class BolometerWatch:
-    """Keeps what the latest frames with calibration said, as modules of spt3g do.
+    """The latest calibration that frames have brought, as modules of spt3g keep it.
 
-    Those of a file that is not read by all ranks count for the scans of that file.
+    One from a file that not all ranks read counts for the scans of that file only.
 
     Parameters
     ----------
@@ -133,12 +132,12 @@ class BolometerWatch:
         self._made: tuple[Any, Any, Bolometers] | None = None
 
     def look_at(self, frame: Any) -> None:
-        """Take note of a frame that has one of the keys.
+        """Keep the calibration of a frame that has one of the keys.
 
         Raises
         ------
         InputError
-            If there is something else under the key.
+            If a key has a value of another type.
         """
         properties, nets = self._keys
         if properties in frame:
@@ -148,12 +147,12 @@ class BolometerWatch:
             self._nets.put(dict(_checked(frame, nets, "G3MapDouble").items()), unit_of(frame))
 
     def latest(self, where: str, unit: Unit | None = None) -> Bolometers:
-        """What is known now of the detectors of a scan.
+        """The calibration that counts for a scan that is read now.
 
         Parameters
         ----------
         where : str
-            How messages name it.
+            The name of the scan in messages.
         unit : Unit or None
 
         Raises
@@ -197,50 +196,3 @@ def _arrays(properties: Any) -> tuple[tuple[str, ...], dict[str, Column]]:
     }
     columns["coupling"] = np.array([bolometer.coupling.name for bolometer in bolometers], np.str_)
     return names, columns
-
-
-def owners_of(timeline: Timeline, digests: Sequence[str]) -> dict[str, tuple[int, list[str]]]:
-    """Who has each calibration of an observation, and for which of its detectors it counts.
-
-    It is one calibration, unless detectors came in files of their own, with one of their own.
-
-    Parameters
-    ----------
-    timeline : Timeline
-    digests : sequence of str
-        Of the calibration with which each of the timeline's scans came.
-
-    Returns
-    -------
-    dict of str to (int, list of str)
-        By digest: a rank that has it, and detectors.
-
-    Raises
-    ------
-    MismatchError
-        If a detector came with two.
-    """
-    first: dict[str, PlacedScan] = {}  # of each digest
-    digest_of: dict[str, str] = {}  # of each detector
-    seen: set[tuple[int, str]] = set()
-    for scan, digest in zip(timeline.scans, digests, strict=True):
-        names = scan.header.detectors
-        first.setdefault(digest, scan)
-        if (id(names), digest) in seen:  # equal lists of detectors are one object
-            continue
-        seen.add((id(names), digest))
-        for name in names:
-            if digest_of.setdefault(name, digest) != digest:
-                known = first[digest_of[name]]
-                raise MismatchError(
-                    f"Observation {timeline.group!r}: {scan.header.where} (rank {scan.rank}) came "
-                    f"with another calibration of {name!r} than {known.header.where} (rank "
-                    f"{known.rank}). All scans of a detector in an observation must have the same "
-                    "one: read its calibration frame first, and on all ranks."
-                )
-    owners: dict[str, tuple[int, list[str]]] = {
-        digest: (scan.rank, []) for digest, scan in first.items()
-    }
-    for name, digest in digest_of.items():
-        owners[digest][1].append(name)
-    return owners

@@ -1,50 +1,46 @@
-"""The TOAST filler: an end-of-pipeline module that leaves a `toast.Data`."""
+"""The TOAST filler: a module at the end of a pipeline that makes a `toast.Data`."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Hashable, Iterable, Sequence
-from functools import partial
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 from spt3g import core
 
-from ..errors import InputError, UsageError
+from ..errors import UsageError
 from ..mpi import communicators, foreign
-from ..mpi.agreement import agreed_arguments, collectively, from_rank
+from ..mpi.agreement import agreed_arguments, collectively
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.endmodule import at_the_end
 from ..pipeline.ledger import unit_of
 from ..stitching.accumulated import read_accumulated
 from ..stitching.rules import StitchRules
-from ..stitching.scans import ScanExtractor
+from ..stitching.scans import Scan, ScanExtractor
 from ..stitching.timeline import Timeline
-from .bolometers import Bolometers, BolometerWatch, join_bolometers, owners_of
-from .focalplane import make_focalplane, units_of
+from .bolometers import Bolometers
+from .calibrations import Calibrations
+from .focalplane import make_telescope, units_of
 from .groups import deal, toast_ranks
 from .importing import load_toast
-from .observation import EmptyObservation, bring_samples, name_in_toast, require_samples
-
-logger = logging.getLogger(__name__)
+from .observation import EmptyObservation, bring_samples, check_names, require_samples
 
 DISTRIBUTIONS = ("detector", "time")
 
 
 class TOASTFiller:
-    """Fill a `toast.Data` with the scans of all ranks; an end-of-pipeline G3 module for TOAST 3.
+    """Fill a `toast.Data` with the scans of all ranks; a G3 module at the end, for TOAST 3.
 
-    Each rank keeps the scans that its pipeline brings. At the end of processing they are sorted
-    into observations and sent to the ranks where TOAST wants them: afterwards `data` is a
+    Each rank keeps the scans of its pipeline. At the end of processing they are put together into
+    observations and sent to the ranks where TOAST needs them: afterwards `data` is a
     `toast.Data` with one `toast.Observation` per observation of spt3g. It has ``telescope`` with
     the focal plane of the Calibration frame, ``shared["times"]``, ``["boresight_radec"]`` and
     ``["flags"]``, ``detdata["signal"]`` with its unit and ``["flags"]``, and the scans as
-    ``intervals["scanning"]`` (or what TOAST's `default_values` calls these). Frames go down the
-    pipeline as they came.
+    ``intervals["scanning"]`` (or the names in TOAST's `default_values`). Frames stay as they are.
 
     Samples go from the scans into TOAST's memory as buffers, without pickling.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
-    the first of a pipeline, because spt3g does not tell that one of the end. The constructor
+    the first of a pipeline, because spt3g does not call that one at the end. The constructor
     imports TOAST, which takes seconds.
 
     Parameters
@@ -58,8 +54,8 @@ class TOASTFiller:
     timestreams : str
         Key of Scan frames: a `G3TimestreamMap`.
     wiring : None
-        Of no use: an argument of the `TOASTFiller` for TOAST 2, which took the names of detectors
-        from a wiring map. It is here to say so.
+        Not used; it is an argument of the `TOASTFiller` for TOAST 2, which took the names of
+        detectors from a wiring map. Anything but None is an error that says so.
     bolometer_properties : str
         Key of the frame, before the scans, that has the `BolometerPropertiesMap`.
     flags, detector_flags : str or None
@@ -84,13 +80,13 @@ class TOASTFiller:
     times, valid : str or None
         Keys of Scan frames that say where samples were lost inside scans; see `ScanKeys`.
     gaps : {"fill", "keep", "refuse"}
-        What to do about times without samples, between scans or inside them: flagged samples that
-        keep the rate,
-        as many of TOAST's operators expect it; nothing; or an error.
+        What to do about times without samples, between scans or inside them: fill them with flagged
+        samples, because many of TOAST's operators expect an even rate; leave them out; or raise an
+        error.
     missing : {"flag", "refuse"}
         What to do about detectors that are not in all scans of an observation.
     overlap : {"refuse", "drop"}
-        What to do about a sample that is in two scans: an error, or leave it out of the later one.
+        What to do about a sample in two scans: an error, or leave it out of the later one.
 
     Raises
     ------
@@ -143,33 +139,28 @@ class TOASTFiller:
         self._telescope, self._site = telescope, site
         keys = {"boresight": boresight, "bolometer_properties": bolometer_properties}
 
-        def check() -> tuple[None, dict[str, object]]:
+        def check() -> tuple[ScanExtractor, dict[str, object]]:
             self._check_arguments(keys, nets, wiring)
-            return None, {
-                "timestreams": timestreams,
-                "boresight": boresight,
+            scans = ScanExtractor(
+                timestreams, boresight, flags, detector_flags, times, valid, observation_keys
+            )
+            return scans, {
+                **vars(scans.keys),
+                **self._rules._asdict(),
                 "bolometer_properties": bolometer_properties,
-                "flags": flags,
-                "detector_flags": detector_flags,
                 "nets": nets,
                 "distribution": distribution,
                 "groups": self._toastcomm.ngroups,
                 "telescope": telescope,
                 "site": site and (type(site).__name__, site.name, site.uid),
                 "observation_keys": observation_keys,
-                "times": times,
-                "valid": valid,
-                "rules": self._rules,
             }
 
-        agreed_arguments(self._comm, "The arguments of TOASTFiller", check)
-        self._scans = ScanExtractor(
-            timestreams, boresight, flags, detector_flags, times, valid, observation_keys
-        )
-        self._watch = BolometerWatch(bolometer_properties, nets)
-        self._calibrations: dict[str, Bolometers] = {}
+        self._scans = agreed_arguments(self._comm, "The arguments of TOASTFiller", check)
+        self._calibrations = Calibrations(self._comm, bolometer_properties, nets)
         self._accumulator = MPIAccumulator(world, self._extract)
         self._data: Any = None
+        self._timelines: dict[Hashable, Timeline] = {}
 
     @property
     def data(self) -> Any:
@@ -185,8 +176,19 @@ class TOASTFiller:
         return at_the_end(self._data is not None, self._data, "data")
 
     @property
+    def timelines(self) -> dict[Hashable, Timeline]:
+        """The timelines of all observations, by their names, after the end of processing.
+
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
+        """
+        return at_the_end(self._data is not None, self._timelines, "timelines")
+
+    @property
     def toastobses(self) -> Any:
-        """What there was for TOAST 2.
+        """The observations of the `TOASTFiller` for TOAST 2; here they are in `data`.
 
         Raises
         ------
@@ -194,8 +196,8 @@ class TOASTFiller:
             Always.
         """
         raise UsageError(
-            "There is no toastobses for TOAST 3: the observations are data.obs, of the toast.Data "
-            "that this module leaves; each has its name and what a TOD held."
+            "toastobses is for TOAST 2. For TOAST 3 use data, a toast.Data: its observations are "
+            "data.obs."
         )
 
     def __call__(self, frame: Any) -> None:
@@ -205,7 +207,7 @@ class TOASTFiller:
             self._fill()
 
     def finish(self) -> Any:
-        """Bring the scans to their ranks; what happens at the end of processing. Collective.
+        """Make the `toast.Data`, as at the end of processing. Collective.
 
         Returns
         -------
@@ -216,7 +218,7 @@ class TOASTFiller:
         return self._data
 
     def add(self, frame: Any) -> bool:
-        """Keep the scan that a frame holds, or the calibration.
+        """Keep the scan or the calibration of a frame.
 
         Returns
         -------
@@ -226,31 +228,29 @@ class TOASTFiller:
         return self._accumulator.add(frame)
 
     def discard(self) -> None:
-        """Forget all that was kept, after an error that all ranks know of."""
+        """Free all that was kept, after an error on all ranks."""
         self._accumulator.discard()
         self._calibrations.clear()
 
     def _extract(self, frame: Any) -> tuple[Hashable, str, Any] | None:
-        """A scan, and by its digest the calibration that it came with."""
-        self._watch.look_at(frame)
+        """The group of a scan, the digest of the calibration that it came with, and the scan."""
+        self._calibrations.look_at(frame)
         extracted = self._scans(frame)
         if extracted is None:
             return None
         group, _, scan = extracted
-        known = self._watch.latest(scan.header.where, unit_of(frame))
-        self._calibrations.setdefault(known.digest, known)
-        return group, known.digest, scan
+        return group, self._calibrations.digest_of(scan.header.where, unit_of(frame)), scan
 
     def _fill(self) -> None:
         """Make all observations. Collective."""
         comm = self._comm
         scans, timelines = read_accumulated(self._accumulator, self._scans.keys, self._rules)
-        mine = collectively(comm, lambda: self._prepare(timelines))
+        collectively(comm, lambda: self._prepare(timelines))
         sizes = [each.n_samples * len(each.detectors) for each in timelines.values()]
         groups = deal(sizes, self._toastcomm.ngroups)
         data = load_toast().Data(self._toastcomm)
         for (name, timeline), group in zip(timelines.items(), groups, strict=True):
-            bolometers = self._bolometers_of(timeline, mine)
+            bolometers = self._calibrations.bolometers_of(timeline)
             observation = self._observation(
                 timeline, bolometers, scans.pop(name, {}), here=group == self._toastcomm.group
             )
@@ -258,97 +258,40 @@ class TOASTFiller:
                 data.obs.append(observation)
             self._accumulator.drop(name)
         self._calibrations.clear()
-        self._data = data
+        self._data, self._timelines = data, timelines
 
-    def _prepare(self, timelines: dict[Hashable, Timeline]) -> dict[tuple[Any, str], Bolometers]:
-        """See that all can be done, before anything moves.
-
-        Returns
-        -------
-        dict of group and digest to Bolometers
-            What this rank tells of the detectors of an observation; see `owners_of`.
-        """
-        owned = {}
-        self._check_names(timelines)
+    def _prepare(self, timelines: dict[Hashable, Timeline]) -> None:
+        """Check all that can be checked before anything is sent."""
+        check_names(timelines, quiet=self._comm.rank > 0)
         for group, timeline in timelines.items():
             units_of(timeline.units)
             if self._distribution == "time":
                 require_samples(timeline, self._toastcomm.group_size)
-            for digest, (owner, names) in self._owners_of(timeline).items():
-                if owner == self._comm.rank:
-                    known = self._calibrations[digest]
-                    owned[group, digest] = known.select(names, f"observation {group!r}")
-        return owned
-
-    def _check_names(self, groups: Iterable[Hashable]) -> None:
-        """Say which names TOAST cannot have, and refuse those that would become the same."""
-        known: dict[str, Hashable] = {}
-        for group in groups:
-            name = name_in_toast(group)
-            if name in known:
-                raise InputError(
-                    f"The observations {known[name]!r} and {group!r} would both be {name!r} in "
-                    "TOAST. Give one of them another SourceName."
-                )
-            known[name] = group
-            if name != str(group) and self._comm.rank == 0:
-                logger.warning(
-                    "The observation %.200r is called %r in TOAST, where names have to be names of "
-                    "files.",
-                    group,
-                    name,
-                )
-
-    def _owners_of(self, timeline: Timeline) -> dict[str, tuple[int, list[str]]]:
-        items = self._accumulator.fullobs[timeline.group]
-        return owners_of(timeline, [str(items[scan.number][0]) for scan in timeline.scans])
-
-    def _bolometers_of(
-        self, timeline: Timeline, mine: dict[tuple[Any, str], Bolometers]
-    ) -> Bolometers:
-        """What is known of all detectors of an observation, from those who have it. Collective."""
-        parts = [
-            from_rank(
-                self._comm,
-                owner,
-                partial(mine.pop, (timeline.group, digest)),
-            )
-            for digest, (owner, _) in self._owners_of(timeline).items()
-        ]
-        return join_bolometers(parts, timeline.detectors, f"observation {timeline.group!r}")
+            items = self._accumulator.fullobs[group]
+            digests = [str(items[scan.number][0]) for scan in timeline.scans]
+            self._calibrations.assign(timeline, digests)
 
     def _observation(
-        self, timeline: Timeline, bolometers: Bolometers, scans: dict[int, Any], *, here: bool
+        self, timeline: Timeline, bolometers: Bolometers, scans: dict[int, Scan], *, here: bool
     ) -> Any:
         """Make one observation; None if it is not `here`. Collective over all ranks."""
 
-        def telescope() -> tuple[Any, dict[str, int]]:
-            return self._make_telescope(timeline, bolometers) if here else (None, {})
+        def make() -> tuple[Any, dict[str, int]]:
+            quiet = self._toastcomm.group_rank > 0
+            return make_telescope(self._telescope, self._site, bolometers, timeline, quiet=quiet)
 
-        made, unusable = collectively(self._comm, telescope)
+        telescope, unusable = collectively(self._comm, lambda: make() if here else (None, {}))
         by_detector = self._distribution == "detector"
         observation = foreign.together(
             self._comm,
             f"the making of TOAST's observation {timeline.group!r}",
             lambda: (
-                EmptyObservation(self._toastcomm, made, timeline, by_detector=by_detector)
+                EmptyObservation(self._toastcomm, telescope, timeline, by_detector=by_detector)
                 if here
                 else None
             ),
         )
         return bring_samples(self._comm, timeline, scans, observation, unusable)
-
-    def _make_telescope(
-        self, timeline: Timeline, bolometers: Bolometers
-    ) -> tuple[Any, dict[str, int]]:
-        from toast.instrument import SpaceSite, Telescope
-
-        quiet = self._toastcomm.group_rank > 0
-        focalplane, unusable = make_focalplane(
-            bolometers, timeline.sample_rate, timeline.units, quiet=quiet
-        )
-        site = SpaceSite("unknown") if self._site is None else self._site
-        return Telescope(self._telescope, focalplane=focalplane, site=site), unusable
 
     def _check_arguments(self, keys: dict[str, Any], nets: Any, wiring: Any) -> None:
         from toast.instrument import Site

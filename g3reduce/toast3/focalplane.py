@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from spt3g import core
 
 from ..errors import UsageError
-from ..stitching.scans import INVALID
+from ..stitching.flags import INVALID
+from ..stitching.timeline import Timeline
 from .bolometers import TEXTS, Bolometers
 from .importing import load_toast
 
@@ -61,7 +62,7 @@ def units_of(name: str) -> tuple[Any, float]:
 
     if name not in _UNITS:
         raise UsageError(
-            f"Timestreams in units of {name!r} are not known to TOAST; expected one of "
+            f"The timestreams are in units of {name!r}, which TOAST does not know; expected one of "
             f"{', '.join(_UNITS)}."
         )
     unit, size = _UNITS[name]
@@ -138,6 +139,36 @@ def _product(p: Floats, q: Floats) -> Floats:
     product[:, :3] = p[:, 3:] * q[:, :3] + q[:, 3:] * p[:, :3] + np.cross(p[:, :3], q[:, :3])
     product[:, 3] = p[:, 3] * q[:, 3] - np.einsum("ij,ij->i", p[:, :3], q[:, :3])
     return product
+
+
+def make_telescope(
+    name: str, site: Any, bolometers: Bolometers, timeline: Timeline, *, quiet: bool
+) -> tuple[Any, dict[str, int]]:
+    """A telescope of TOAST with the detectors of an observation.
+
+    Parameters
+    ----------
+    name : str
+    site : toast.instrument.Site or None
+        None: a site without a place.
+    bolometers : Bolometers
+    timeline : Timeline
+    quiet : bool
+        Whether another rank warns of detectors that cannot be used.
+
+    Returns
+    -------
+    telescope : toast.instrument.Telescope
+    unusable : dict of str to int
+        See `make_focalplane`.
+    """
+    from toast.instrument import SpaceSite, Telescope
+
+    focalplane, unusable = make_focalplane(
+        bolometers, timeline.sample_rate, timeline.units, quiet=quiet
+    )
+    site = SpaceSite("unknown") if site is None else site
+    return Telescope(name, focalplane=focalplane, site=site), unusable
 
 
 def make_focalplane(

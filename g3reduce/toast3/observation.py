@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Hashable, Mapping
+import logging
+from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from ..stitching.timeline import Timeline
 from .focalplane import boresight_quaternions, posix_seconds, units_of
 from .importing import load_toast
 
+logger = logging.getLogger(__name__)
+
 _NOTHING = Share(slice(0, 0), slice(0, 0))
 
 
@@ -33,15 +36,47 @@ def require_samples(timeline: Timeline, group_size: int) -> None:
     if timeline.n_samples < group_size:
         raise InputError(
             f"The observation {timeline.group!r} has {timeline.n_samples} samples, fewer than the "
-            f"{group_size} ranks among which they shall be divided, and TOAST cannot work with "
-            'ranks without samples. Use distribution="detector", or smaller groups of ranks '
-            "(groupsize of toast.Comm)."
+            f"{group_size} ranks that divide them, and TOAST does not work on ranks without "
+            'samples. Use distribution="detector", or smaller groups of ranks (groupsize of '
+            "toast.Comm)."
         )
 
 
 def name_in_toast(group: Hashable) -> str:
-    """The name that TOAST's observation has: it becomes one of a file."""
+    """The name of TOAST's observation, which is a possible name of a file."""
     return as_file_name(str(group))
+
+
+def check_names(groups: Iterable[Hashable], *, quiet: bool) -> None:
+    """Warn of names that TOAST cannot have, and refuse those that would become the same.
+
+    Parameters
+    ----------
+    groups : iterable of hashable
+        All observations.
+    quiet : bool
+        Whether another rank warns.
+
+    Raises
+    ------
+    InputError
+    """
+    known: dict[str, Hashable] = {}
+    for group in groups:
+        name = name_in_toast(group)
+        if name in known:
+            raise InputError(
+                f"The observations {known[name]!r} and {group!r} would both be {name!r} in "
+                "TOAST. Give one of them another SourceName."
+            )
+        known[name] = group
+        if name != str(group) and not quiet:
+            logger.warning(
+                "The observation %.200r is called %r in TOAST, where names have to be names of "
+                "files.",
+                group,
+                name,
+            )
 
 
 class EmptyObservation:
@@ -78,7 +113,7 @@ class EmptyObservation:
             session=_session(toast, name, timeline),
             process_rows=toastcomm.group_size if by_detector else 1,
         )
-        # TOAST does not part Tcmb from Trj. (Nor could it load an observation without metadata.)
+        # To TOAST, Tcmb and Trj are the same. (And it cannot load observations without metadata.)
         self.ob["timestream_units"] = timeline.units
         if name != str(timeline.group):
             self.ob["observation"] = str(timeline.group)
@@ -86,22 +121,22 @@ class EmptyObservation:
         ob, names = self.ob, self._names
         n_local = ob.n_local_samples
         if not by_detector:
-            # TOAST makes the list of all samples for those of all ranks; its operators would go
-            # past the end of what this rank has.
+            # TOAST's own list of all samples is that of all ranks; its operators would go past the
+            # samples of this rank.
             from toast.observation_data import IntervalsManager
 
             ob.intervals = IntervalsManager(ob.dist, n_local)
         ob.shared.create_column(names.times, (n_local,), dtype=np.float64)
         ob.shared.create_column(names.boresight_radec, (n_local, 4), dtype=np.float64)
         ob.shared.create_column(names.shared_flags, (n_local,), dtype=np.uint8)
-        # What is not a float is converted, because operators work in place.
+        # Integers become floats, because operators work in place.
         kept = timeline.dtype if timeline.dtype.char in "fd" else np.dtype("f8")
         ob.detdata.create(names.det_data, dtype=kept, units=unit)
         ob.detdata.create(names.det_flags, dtype=np.uint8)
 
     @property
     def share(self) -> Share:
-        """Which detectors and samples of the observation are those of this rank."""
+        """The detectors and samples of the observation that this rank has."""
         ob = self.ob
         first = ob.all_detectors.index(ob.local_detectors[0]) if ob.local_detectors else 0
         samples = slice(ob.local_index_offset, ob.local_index_offset + ob.n_local_samples)
@@ -111,8 +146,8 @@ class EmptyObservation:
     def share_in_common(self) -> Share:
         """The samples for which this rank gets what all detectors have in common.
 
-        Ranks that have the same samples, a column of TOAST's grid of processes, share that: the
-        first of them gets it, and gives it to the others.
+        Ranks with the same samples, a column of TOAST's grid of processes, share these in memory:
+        the first of them receives them.
         """
         samples = self.share.samples if self.ob.comm_col_rank == 0 else slice(0, 0)
         return Share(slice(0, 0), samples)
@@ -131,13 +166,13 @@ class EmptyObservation:
         Parameters
         ----------
         common : Samples
-            Boresight and flags, as spt3g has them, of `share_in_common`. Samples without a
+            Boresight and flags of `share_in_common`, in spt3g's conventions. Samples without a
             direction are flagged, too.
 
         Returns
         -------
         dict of str to ndarray or None
-            None where another rank of the column gives it.
+            None where another rank of the column has them.
         """
         names = self._names
         if self.ob.comm_col_rank != 0:
@@ -152,12 +187,12 @@ class EmptyObservation:
         }
 
     def complete(self, own: Samples, converted: dict[str, Any], unusable: dict[str, int]) -> Any:
-        """Make it a whole observation. Collective over the group.
+        """Complete the observation. Collective over the group.
 
         Parameters
         ----------
         own : Samples
-            What `arrays` gave, filled.
+            The result of `arrays`, filled.
         converted : dict of str to ndarray or None
         unusable : dict of str to int
             Flags of whole detectors.
@@ -173,7 +208,7 @@ class EmptyObservation:
         filled: Any = own.signal
         if self._size != 1 or filled is not signal:
             np.divide(filled, self._size, out=signal)
-        # It is flagged, but not all of TOAST's operators look at flags before they calculate.
+        # NaN is flagged, but not all of TOAST's operators look at flags before they calculate.
         signal[np.isnan(signal)] = 0
         for name, values in converted.items():
             ob.shared[name].set(values, fromrank=0)
@@ -204,12 +239,12 @@ def bring_samples(
     Parameters
     ----------
     comm : communicator
-        Of all ranks that have scans of it, and all that it is for.
+        Of all ranks that have scans of it or get samples of it.
     timeline : Timeline
     scans : dict of int to Scan
         Those of this rank, by their index.
     observation : EmptyObservation or None
-        None on ranks that get nothing of it.
+        None on ranks that get no samples.
     unusable : dict of str to int
         Flags of whole detectors.
 
@@ -219,7 +254,7 @@ def bring_samples(
     """
     share = observation.share if observation else _NOTHING
     in_common = observation.share_in_common if observation else _NOTHING
-    # Only TOAST knows how it divides samples and detectors.
+    # TOAST has divided samples and detectors; each rank knows its own share only.
     shares, shares_in_common = zip(*comm.allgather((share, in_common)), strict=True)
 
     def arrays() -> tuple[Samples, Samples]:

@@ -1,4 +1,4 @@
-"""Restitching from names of files to TOAST's own HDF5 files."""
+"""Restitching from files of scans to TOAST's own HDF5 files."""
 
 from __future__ import annotations
 
@@ -6,9 +6,7 @@ import importlib
 import os
 import shutil
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
-from itertools import pairwise
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,11 +19,9 @@ from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
 from ..pipeline.output import publish, tell_of_others
 from ..stitching.scanfiles import read_files
 from ..stitching.summary import StitchedSummary
+from ..stitching.timeline import Timeline
 from .filler import TOASTFiller
 from .importing import load_toast
-
-# Scans that are farther apart than so many samples leave a gap.
-_APART = 1.5
 
 
 def stitch_to_toast(
@@ -36,16 +32,16 @@ def stitch_to_toast(
     schedule: str = "dynamic",
     **options: Any,
 ) -> list[StitchedSummary]:
-    """Put observations together for TOAST from the scans of .g3 files. Collective over `mpicomm`.
+    """Stitch observations for TOAST from the scans of .g3 files. Collective over `mpicomm`.
 
     Parameters
     ----------
     files : name, path or list of these
-        Input files, all of them on all ranks; in each a Calibration frame leads the scans. Shell
-        patterns are expanded, on rank 0.
+        Input files, all of them on all ranks; in each a Calibration frame is before the scans.
+        Shell patterns are expanded, on rank 0.
     volume : name or path
-        A folder, which is new or empty: of each observation a file that `toast.ops.LoadHDF5` reads.
-        It has its name when it is whole.
+        A new or empty folder; it gets a file of each observation, which `toast.ops.LoadHDF5` reads.
+        It has a temporary name until it is complete.
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     schedule : {"dynamic", "static"}
@@ -70,7 +66,7 @@ def stitch_to_toast(
     comm = communicators.private(world)
     names = names_of_files(comm, files, once=False)
     folder = os.path.realpath(volume)
-    # A file is the same however its observation was divided, but `SaveHDF5` fails by time.
+    # The files do not depend on how observations are divided, but `SaveHDF5` fails by time.
     by_detector = {"distribution": "detector"} if options.get("distribution") == "time" else {}
 
     def check() -> None:
@@ -93,8 +89,8 @@ def stitch_to_toast(
     try:
         path = from_rank(comm, 0, make)
         _save(comm, data, path)
-        # When the folder has its name, nothing may fail any more.
-        summaries = _summaries(comm, data)
+        # Before `publish`: once the folder has its name, nothing may fail any more.
+        summaries = _summaries(comm, data, filler.timelines)
         publish(comm, made[0] if made else None)
     finally:
         for output in made:
@@ -106,12 +102,12 @@ def _check_volume(folder: str) -> None:
     parent = os.path.dirname(folder)
     if os.path.isdir(folder):
         if os.listdir(folder):
-            raise OutputError(f"{folder}: this folder is not empty. Name a new one.")
+            raise OutputError(f"{folder}: this folder is not empty; expected a new or empty one.")
     elif os.path.exists(folder):
         raise OutputError(f"{folder}: this is a file; expected the name of a folder.")
     if not os.path.isdir(parent):
-        raise OutputError(f"{folder}: there is no folder {parent}.")
-    OutputFolder(folder).discard()  # before the work it is known whether this can be done
+        raise OutputError(f"{folder}: there is no folder {parent}; make it first.")
+    OutputFolder(folder).discard()  # raises now, not after the work, if it cannot be made
     tell_of_others(folder, folder)
 
 
@@ -140,9 +136,9 @@ def _save(comm: communicators.Comm, data: Any, folder: str) -> None:
 
 
 def _try_to_write(data: Any, folder: str) -> None:
-    """See that the rank that writes an observation can do so. Later the others wait for it.
+    """Check that ranks can write before others wait for them in TOAST.
 
-    The file is opened by the library that writes it: file systems may refuse its locks.
+    HDF5 itself opens the files, because file systems may refuse its locks.
     """
     h5py: Any = importlib.import_module("h5py")  # it has no types
     for ob in data.obs:
@@ -156,53 +152,44 @@ def _try_to_write(data: Any, folder: str) -> None:
 
 
 def _write_index(comm: Any, data: Any, folder: str) -> None:
-    """One group of ranks after the other: the index is a file of all. Collective."""
+    """Write TOAST's index, one group of ranks after the other. Collective."""
     from toast.instrument import GroundSite
     from toast.io import VolumeIndex
 
     index = VolumeIndex(os.path.join(folder, VolumeIndex.default_name))
     for group in range(data.comm.ngroups):
         for ob in data.obs if data.comm.group == group else []:
-            # Of telescopes on the ground it wants to tell an azimuth, which spt3g does not have.
+            # For telescopes on the ground it needs an azimuth, which spt3g does not have.
             if not isinstance(ob.telescope.site, GroundSite):
                 index.append(ob, f"{ob.name}.h5")
         if comm.size > 1:
             comm.Barrier()
 
 
-def _summaries(comm: communicators.Comm, data: Any) -> list[StitchedSummary]:
-    """What is said of all observations, the same on all ranks. Collective."""
-    mine = collectively(comm, lambda: [_summary_of_part(ob) for ob in data.obs])
-    first: dict[str, StitchedSummary] = {}
-    flagged: Counter[str] = Counter()
-    for theirs in comm.allgather(mine):
-        for summary, n_flagged in theirs:
-            first.setdefault(summary.name, summary)
-            flagged[summary.name] += n_flagged
-    return [
-        replace(summary, flagged=flagged[name] / (summary.n_detectors * summary.n_samples))
-        for name, summary in first.items()
-    ]
-
-
-def _summary_of_part(ob: Any) -> tuple[StitchedSummary, int]:
-    """What is said of an observation but for flags, and how many this rank has."""
+def _count_flagged(data: Any) -> dict[str, int]:
+    """How many samples of this rank have a flag, by the name of the observation."""
     names = load_toast().observation.default_values
-    times, flags = np.asarray(ob.shared[names.times]), np.asarray(ob.shared[names.shared_flags])
-    flagged = sum(
-        int(np.count_nonzero(ob.detdata[names.det_flags][name] | flags))
-        for name in ob.local_detectors
+    counts = {}
+    for ob in data.obs:
+        flags = np.asarray(ob.shared[names.shared_flags])
+        rows = (ob.detdata[names.det_flags][name] for name in ob.local_detectors)
+        counts[ob.get("observation", ob.name)] = sum(
+            int(np.count_nonzero(row | flags)) for row in rows
+        )
+    return counts
+
+
+def _summaries(
+    comm: communicators.Comm, data: Any, timelines: Mapping[Hashable, Timeline]
+) -> list[StitchedSummary]:
+    """The summaries of all observations. Collective."""
+    n_flagged: Counter[str] = Counter()
+    for counts in comm.allgather(collectively(comm, lambda: _count_flagged(data))):
+        n_flagged.update(counts)
+    return collectively(
+        comm,
+        lambda: [
+            StitchedSummary.of(str(group), [timeline], n_flagged[str(group)])
+            for group, timeline in timelines.items()
+        ],
     )
-    spans = ob.intervals[names.scanning_interval]
-    apart = np.array([times[b.first] - times[a.last - 1] for a, b in pairwise(spans)])
-    step = np.median(np.diff(times)) if len(times) > 1 else 0.0
-    summary = StitchedSummary(
-        ob.get("observation", ob.name),
-        len(ob.all_detectors),
-        ob.n_all_samples,
-        len(spans),
-        float(times[-1] - times[0]),
-        tuple(apart[apart > _APART * step].tolist()),
-        0.0,
-    )
-    return summary, flagged

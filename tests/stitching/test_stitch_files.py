@@ -229,7 +229,7 @@ def left_in(folder):
         ({"timestreams": "Other"}, InputError, "has no 'Other'; it has "),
         ({"boresight": "Other"}, InputError, "has no 'Other'; it has "),
         ({"timestreams": [scans.KEY, scans.KEY]}, UsageError, "two entries of the name"),
-        ({"timestreams": scans.KEY, "flags": "SampleRate"}, UsageError, "'SampleRate' in a frame"),
+        ({"timestreams": scans.KEY, "flags": "SampleRate"}, UsageError, "of the name 'SampleRate'"),
         ({"timestreams": []}, UsageError, "timestreams is empty"),
         ({"gaps": "refuse"}, InputError, "has a gap of"),
         ({"gaps": "mend"}, UsageError, "expected one of keep, fill, refuse"),

@@ -187,7 +187,7 @@ def test_arguments_and_results_of_the_filler_for_toast_2_say_what_replaces_them(
         with pytest.raises(UsageError, match=r"for TOAST 2.*bolometer_properties=.*\.data"):
             g3reduce.TOASTFiller(*arguments, **options)
     filler = g3reduce.TOASTFiller(OneProcess())
-    with pytest.raises(UsageError, match=r"no toastobses for TOAST 3.* data\.obs"):
+    with pytest.raises(UsageError, match=r"For TOAST 3 use data.* data\.obs"):
         filler.toastobses  # noqa: B018
 
 

@@ -111,7 +111,7 @@ def test_every_unit_of_timestreams_is_known_to_toast():
         if unit.is_equivalent("K") or unit.is_equivalent("m"):
             assert size == 1000
     assert [units_of(name)[0] for name in ("Tcmb", "Power", "Counts")] == ["K", "W", ""]
-    with pytest.raises(UsageError, match=r"'Furlongs' are not known to TOAST.* Tcmb, "):
+    with pytest.raises(UsageError, match=r"'Furlongs', which TOAST does not know.* Tcmb, "):
         units_of("Furlongs")
 
 
@@ -195,7 +195,7 @@ def test_a_detector_that_is_on_the_boresight_has_a_field_of_view():
 
 def test_detectors_that_the_calibration_lacks_are_named():
     known = bolometers(calibration_frame(["a1", "a2"], 1))
-    with pytest.raises(InputError, match=r"2 of 3 detectors of the scan .*: z8, z9\. Drop them"):
+    with pytest.raises(InputError, match=r"2 of 3 detectors of the scan .*: z8, z9\. Remove them"):
         known.select(["a1", "z8", "z9"], "the scan")
 
 

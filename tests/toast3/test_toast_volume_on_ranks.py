@@ -134,7 +134,7 @@ def test_nothing_is_done_that_may_fail_when_the_folder_has_its_name(
         raise MemoryError
 
     if comm.rank == 1:
-        monkeypatch.setattr("g3reduce.toast3.volume._summary_of_part", no_memory)
+        monkeypatch.setattr("g3reduce.toast3.volume._count_flagged", no_memory)
     with pytest.raises((MemoryError, RemoteError)):
         stitch_to_toast(str(folder / "obs_*.g3"), folder / "new", mpicomm=comm)
     comm.Barrier()
