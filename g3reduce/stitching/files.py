@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from spt3g import core
@@ -10,7 +11,7 @@ from spt3g import core
 from ..errors import InputError, MismatchError, UsageError
 from ..g3files.outputfile import OutputFile
 from ..mpi import communicators
-from ..mpi.agreement import collectively, from_rank, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively, from_rank
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
@@ -103,29 +104,25 @@ def stitch_files(
     sample_flags = flags or FLAGS
     rules = StitchRules(gaps, missing, overlap)
 
-    def check() -> list[ScanKeys]:
+    def check() -> tuple[list[ScanKeys], dict[str, object]]:
         rules.check()
         named_by = keys_of_observations(observation_keys)
         _check_keys(names_of_maps, keys_beside(named_by, boresight, sample_flags, names_of_maps))
         number = detectors_per_frame
         if number is not None and not (isinstance(number, int) and number >= 1):
             raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
+        every = ScanKeys("", boresight, flags, detector_flags, times, valid)
         # Boresight and flags of samples are read with the first map only.
-        return [
-            ScanKeys(
-                name,
-                None if later else boresight,
-                None if later else flags,
-                detector_flags,
-                times,
-                valid,
-            )
-            for later, name in enumerate(names_of_maps)
+        later = replace(every, boresight=None, flags=None)
+        keys = [
+            replace(later if number else every, timestreams=name)
+            for number, name in enumerate(names_of_maps)
         ]
+        same = {**vars(every), **rules._asdict(), "detectors_per_frame": detectors_per_frame}
+        same |= {"timestreams": names_of_maps, "observation_keys": observation_keys}
+        return keys, {**same, "metadata_lasts": metadata_lasts}
 
-    keys = collectively(comm, check)
-    arguments = (keys, rules, detectors_per_frame, observation_keys, metadata_lasts)
-    same_everywhere(comm, "The arguments of stitch_files", arguments)
+    keys = agreed_arguments(comm, "The arguments of stitch_files", check)
     names = names_of_files(comm, files, once=False)
     from_rank(comm, 0, lambda: refuse_repeated(names))
     output = name_of_output(comm, output_file, names) or ""

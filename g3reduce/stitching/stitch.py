@@ -14,7 +14,7 @@ from spt3g import core
 from ..errors import UsageError
 from ..g3files.dropped import NANMASK
 from ..mpi import communicators
-from ..mpi.agreement import collectively, rank_of, same_everywhere
+from ..mpi.agreement import agreed_arguments, collectively, rank_of
 from ..pipeline.accumulator import MPIAccumulator
 from .accumulated import read_accumulated
 from .headers import ScanHeader
@@ -154,19 +154,19 @@ def stitch(
     comm = accumulator.comm
     rules = StitchRules(gaps, missing, overlap)
 
-    def check() -> tuple[ScanKeys, int]:
+    def check() -> tuple[tuple[ScanKeys, int], dict[str, object]]:
         if distribution not in DISTRIBUTIONS:
             raise UsageError(
                 f"distribution is {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}."
             )
         rules.check()
         keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
-        return keys, rank_of(root, comm)
+        rank = rank_of(root, comm)
+        same = {**vars(keys), **rules._asdict(), "distribution": distribution, "root": rank}
+        return (keys, rank), {**same, "drop_input": drop_input}
 
-    keys, root = collectively(comm, check)
-    arguments = (distribution, keys, rules, root, drop_input)
-    same_everywhere(comm, "The arguments of stitch", arguments)
-    return stitch_scans(accumulator, keys, rules, distribution, root=root, drop_input=drop_input)
+    keys, rank = agreed_arguments(comm, "The arguments of stitch", check)
+    return stitch_scans(accumulator, keys, rules, distribution, root=rank, drop_input=drop_input)
 
 
 def stitch_scans(
@@ -232,27 +232,25 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     comm, timeline = observation.comm, observation.timeline
     samples = np.asarray(samples)
 
-    def prepare() -> dict[int, Array]:
+    def prepare() -> tuple[dict[int, Array], dict[str, object]]:
         if samples.shape != observation.share.shape:
             raise UsageError(
                 f"The samples have the shape {samples.shape}; expected {observation.share.shape}, "
-                "the share of this rank."
+                "as the share of this rank has."
             )
         if samples.dtype not in _DTYPES:
             raise UsageError(
-                f"The samples are {samples.dtype}; timestreams take "
-                f"{', '.join(dtype.name for dtype in _DTYPES)}."
+                f"The samples are {samples.dtype}; expected {', '.join(map(str, _DTYPES))}, as "
+                "timestreams have."
             )
-        return {
-            scan.number: np.empty(
-                (len(scan.header.detectors), scan.header.n_samples), samples.dtype
-            )
+        arrays = {
+            scan.number: np.empty(scan.header.shape, samples.dtype)
             for scan in timeline.unstitched
             if scan.rank == comm.rank
         }
+        return arrays, {"dtype": samples.dtype.name}
 
-    arrays = collectively(comm, prepare)
-    same_everywhere(comm, "The kind of numbers of the samples", samples.dtype.name)
+    arrays = agreed_arguments(comm, "The samples for unstitch", prepare)
     scatter_back(comm, timeline, observation.shares, samples, arrays)
     return {
         scan.number: _timestreams(

@@ -99,7 +99,7 @@ def test_samples_go_back_in_any_type_of_timestreams(dtype):
         (np.zeros((3, 20)), r"shape \(3, 20\); expected \(3, 21\)"),
         (np.zeros(63), r"shape \(63,\); expected"),
         (None, r"shape \(\); expected"),
-        (np.zeros((3, 21), bool), "samples are bool; timestreams take float64, float32, int64"),
+        (np.zeros((3, 21), bool), "samples are bool; expected float64, float32, int64"),
         (np.zeros((3, 21), complex), "samples are complex128"),
         (np.zeros((3, 21), ">f8"), "samples are >f8"),
         (np.zeros((3, 21), "u8"), "samples are uint64"),

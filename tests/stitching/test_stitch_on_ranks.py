@@ -416,7 +416,7 @@ def test_samples_that_cannot_go_back_are_refused_on_all(comm):
     last = comm.rank == comm.size - 1
     for samples, text, everywhere in (
         (found.signal[:1] if last else found.signal, "the share of this rank", False),
-        (found.signal > 0 if last else found.signal, "are bool; timestreams take", False),
+        (found.signal > 0 if last else found.signal, "are bool; expected float64", False),
         (found.signal.astype("f4") if last else found.signal, "must be the same on all", True),
     ):
         all_raise(
