@@ -159,11 +159,11 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
     if not (output.endswith((os.sep, ".h5")) or os.path.isdir(output)):
         raise UsageError(
             f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}, or, for TOAST's "
-            f"files, a folder ({output}{os.sep}) or a name that ends in .h5"
+            f"files, a folder ({output}{os.sep}) or a name that ends in .h5."
         )
     if options.metadata_lasts:
         raise UsageError(
-            "--metadata-lasts is only for .g3 files: for TOAST each input file must have its own "
+            "--metadata-lasts is only for .g3 output: for TOAST each input file must have its own "
             "Calibration frame."
         )
     if not options.boresight:

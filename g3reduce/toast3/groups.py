@@ -1,4 +1,4 @@
-"""TOAST's two levels of communicators: which ranks it works on, and which group gets what."""
+"""TOAST's ranks and groups of ranks, and which group gets which observation."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from .importing import load_toast
 def toast_ranks(
     mpicomm: communicators.Comm | None, toastcomm: Any
 ) -> tuple[communicators.Comm, Any]:
-    """The communicator and the `toast.Comm` that two arguments stand for.
+    """The communicator and the `toast.Comm` to work with.
 
     Collective over all ranks, if a `toast.Comm` has to be made.
 
     Parameters
     ----------
     mpicomm : mpi4py.MPI.Intracomm or None
-        None: the world of `toastcomm`; without that as everywhere in g3reduce.
+        None: the world of `toastcomm`; if that is None, too, as everywhere in g3reduce.
     toastcomm : toast.Comm or None
         None: one group of all ranks.
 
@@ -37,7 +37,7 @@ def toast_ranks(
         ours = communicators.private(comm)
         toast = collectively(ours, load_toast)
         if isinstance(comm, communicators.OneProcess) or comm.size == 1:
-            # To TOAST, COMM_SELF stands for a process alone, and None for the world.
+            # For TOAST, one process alone is COMM_SELF; None would be the world.
             alone = toast.mpi.MPI.COMM_SELF if toast.mpi.use_mpi else None
             return comm, toast.Comm(world=alone)
         if not toast.mpi.use_mpi:
@@ -56,7 +56,7 @@ def toast_ranks(
     world = toastcomm.comm_world or communicators.OneProcess()
     if mpicomm is None and world.size > 1:
         return world, toastcomm
-    # A process alone is what TOAST makes of every rank if it has no MPI; is that meant?
+    # Without MPI, TOAST makes every rank a process alone: refuse that if there are several.
     comm = communicators.resolve(mpicomm)
     if not _same_ranks(comm, world):
         raise UsageError(
@@ -77,10 +77,10 @@ def _same_ranks(comm: communicators.Comm, other: communicators.Comm) -> bool:
 
 
 def deal(sizes: Sequence[int], n_groups: int) -> list[int]:
-    """Deal observations out to groups of ranks, so that all have about the same to do.
+    """Assign observations to groups of ranks, so that all groups have about the same work.
 
-    The largest first, each to the group that has least so far: no group has more than a third
-    above the least possible. All ranks come to the same conclusion.
+    The largest first, each to the group with the least so far: no group has more than a third above
+    the least possible. The result is the same on all ranks.
 
     Parameters
     ----------
@@ -96,6 +96,6 @@ def deal(sizes: Sequence[int], n_groups: int) -> list[int]:
     groups = [0] * len(sizes)
     loads = [0] * n_groups
     for number in sorted(range(len(sizes)), key=lambda number: (-sizes[number], number)):
-        groups[number] = int(np.argmin(loads))  # the first of those with least
+        groups[number] = int(np.argmin(loads))  # the first, if several have the least
         loads[groups[number]] += sizes[number]
     return groups

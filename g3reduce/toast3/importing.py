@@ -1,4 +1,4 @@
-"""Importing TOAST, which is optional and slow, and can come too late."""
+"""The import of TOAST, which is optional, takes seconds, and must come before other HDF5 users."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _WITH_HDF5 = ("spt3g.gcp", "spt3g.dfmux")
 
 
 def load_toast() -> Any:
-    """Import TOAST 3, or say why that cannot be.
+    """Import TOAST 3.
 
-    Takes seconds, and starts MPI where TOAST finds it (``MPI_DISABLE=1`` in the environment keeps
-    TOAST from it). So this is called when TOAST is needed, and never at import.
+    This takes seconds, and starts MPI if TOAST finds it, unless ``MPI_DISABLE=1`` is in the
+    environment. So it is called when TOAST is needed, never when a module is imported.
 
     Returns
     -------
     module
-        ``toast``, with ``toast.ops`` not loaded.
+        ``toast``, without ``toast.ops``.
 
     Raises
     ------
@@ -38,11 +38,11 @@ def load_toast() -> Any:
         _require_its_own_hdf5()
         _import_what_catches_signals()
     try:
-        with _keeping_handlers():
+        with _earlier_handlers_restored():
             toast = importlib.import_module("toast")
     except ImportError as error:
         raise UsageError(
-            f"TOAST cannot be imported ({error}). It comes with pip install 'g3reduce[toast]'."
+            f"TOAST cannot be imported ({error}). Install it: pip install 'g3reduce[toast]'."
         ) from error
     if not hasattr(toast, "Observation"):
         raise UsageError(
@@ -52,7 +52,7 @@ def load_toast() -> Any:
 
 
 def _what(module: Any) -> str:
-    """What was found under the name of TOAST."""
+    """What was found in place of TOAST 3."""
     version = getattr(module, "__version__", None)
     if version:
         return f"toast {version} is installed"
@@ -61,29 +61,29 @@ def _what(module: Any) -> str:
 
 
 def _import_what_catches_signals() -> None:
-    """Import the part of TOAST that installs handlers, before the rest, which takes seconds.
+    """Import the part of TOAST that installs signal handlers, before the rest, which takes seconds.
 
-    A signal that came meanwhile would end the process with 0, as if all were well. Here those that
-    come are held back until the handlers are again those that were there before.
+    With these handlers a signal ends the process with exit code 0. So signals are blocked here,
+    until the earlier handlers are installed again.
     """
     if threading.current_thread() is not threading.main_thread():
         return
-    held_back = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    blocked_before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     try:
-        with _keeping_handlers(), contextlib.suppress(ImportError):
+        with _earlier_handlers_restored(), contextlib.suppress(ImportError):
             importlib.import_module("pshmem.registry")
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held_back)
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked_before)
 
 
 @contextlib.contextmanager
-def _keeping_handlers() -> Iterator[None]:
-    """Give signals back to those who had them, such as a guard that is open.
+def _earlier_handlers_restored() -> Iterator[None]:
+    """Restore the handlers that were there before, such as those of an open guard.
 
-    Those that would end the process do so after TOAST's shared memory was removed.
+    Where there was none, a signal ends the process, after TOAST's shared memory is removed.
     """
     if threading.current_thread() is not threading.main_thread():
-        yield  # where no handler can be installed, neither by TOAST
+        yield  # TOAST, too, can install handlers in the main thread only
         return
     before = {number: signal.getsignal(number) for number in SIGNALS}
     try:
@@ -97,17 +97,17 @@ def _keeping_handlers() -> Iterator[None]:
 
 
 def _require_its_own_hdf5() -> None:
-    """Import h5py, which TOAST builds on, and see that it runs on the HDF5 that it was built for.
+    """Import h5py, which TOAST uses, and check that it uses the HDF5 that it was built for.
 
-    Two HDF5 libraries of different versions in one process take each other's names: h5py then
-    fails with "Not a datatype", or writes what it should not.
+    With two HDF5 libraries of different versions in one process, h5py calls functions of the wrong
+    one: it fails with "Not a datatype", or writes wrong data.
     """
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # the same is said below, with the way out
+            warnings.simplefilter("ignore")  # the error below says the same, and what to do
             version = importlib.import_module("h5py").version
     except ModuleNotFoundError:
-        return  # so TOAST is not installed, either
+        return  # then TOAST is not installed, either
     except Exception as error:  # h5py raises ValueError, among others
         raise _too_late(f"h5py fails with {type(error).__name__}: {error}") from error
     built = getattr(version, "hdf5_built_version_tuple", version.hdf5_version_tuple)

@@ -230,7 +230,7 @@ def test_importing_toast_leaves_signals_to_those_who_had_them():
     try:
         signal.signal(signal.SIGINT, ours)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        with toastimport._keeping_handlers():
+        with toastimport._earlier_handlers_restored():
             for number in before:
                 signal.signal(number, lambda number, frame: sys.exit(0))
         assert signal.getsignal(signal.SIGINT) is ours

@@ -92,7 +92,7 @@ sys.stdout.write("went on")
 WAITS = """
 import pshmem
 
-signals._PATIENCE_S = signals._PATIENCE_IN_GUARDS_S = 0.5
+signals._MAIN_THREAD_S = signals._IN_GUARDS_S = 0.5
 
 def wait():
     if comm.rank == 0:
@@ -112,7 +112,7 @@ import g3reduce, pshmem
 from g3reduce.mpi import waiting
 from g3reduce.toast3 import signals
 
-signals._PATIENCE_S = signals._PATIENCE_IN_GUARDS_S = 0.2
+signals._MAIN_THREAD_S = signals._IN_GUARDS_S = 0.2
 signals.take_over()
 signal.signal(signal.SIGUSR1, lambda number, frame: sys.stdout.write("the script's own; "))
 try:
@@ -238,7 +238,7 @@ def test_sigterm_ends_a_rank_that_waits_in_others_work(job, tmp_path, n_ranks, g
     os.kill(pids[0], signal.SIGTERM)
     _, err = end_of(process, 20)
     assert process.returncode != 0
-    assert "SIGTERM came; rank 0 waits in TOAST or MPI" in err
+    assert "rank 0 waits in TOAST or MPI and does not react to SIGTERM" in err
 
 
 @pytest.mark.parametrize(
