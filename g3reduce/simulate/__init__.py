@@ -1,18 +1,20 @@
-"""A small, realistic CMB observation for demonstrations and tests.
+"""Simulated CMB observations, small but realistic, for demonstrations and tests.
 
-A sky is drawn from a LCDM-like power spectrum, a telescope with a few dozen polarized detectors
-scans it back and forth, its timestreams get noise and lose their slow drifts, and spt3g bins them
-into weighted T, Q, U maps. One file per observation and pixelization results, as a mapmaking
-pipeline leaves them behind for coaddition; or a few files of timestreams per observation, as
-`simulate_scans` writes them for restitching:
+`sky` is drawn from a LCDM-like power spectrum. A `telescope` with a few dozen polarized detectors
+scans it back and forth; in `observe` its timestreams get noise, are filtered, and spt3g bins them
+into weighted T, Q, U maps. A `season` writes files: a file for each observation and pixelization,
+as mapmaking pipelines do for coaddition, or a few files of timestreams for each observation, for
+restitching:
 
 >>> from g3reduce.simulate import simulate_observations
 >>> sim = simulate_observations("demo", n_obs=8)             # doctest: +SKIP
 >>> sim.flat_files[0], sim.healpix_files[0]                  # doctest: +SKIP
 ('demo/flat/obs_0001.g3', 'demo/healpix/obs_0001.g3')
 
-All quantities are in `core.G3Units` unless said otherwise. Random numbers depend on the seed and on
-the number of the observation alone, so that any process may make any observation, in any order.
+All quantities are in `core.G3Units` unless stated otherwise. Random numbers depend only on the seed
+and on the number of the observation, so that any process may make any observation, in any order.
+
+Imports from `pipeline` and from what is below it.
 """
 
 from __future__ import annotations

@@ -66,8 +66,8 @@ def scan_frames(sky: Sky, survey: Survey | None = None, obs: int = 1) -> list[An
 
 
 def piped(frames: list[Any], modules: list[tuple[Any, dict[str, Any]]]) -> list[Any]:
-    """Send frames through modules, given with their arguments; what comes out at the end."""
-    source = iter([*frames, []])  # a pipeline's first module returns frames until it returns none
+    """Send frames through modules, given with their arguments, and return what comes out."""
+    source = iter([*frames, []])  # an empty list ends the pipeline
     made: list[Any] = []
     interrupts = Interrupts()  # G3Pipeline only halts at Ctrl-C: frames would be missing
 
@@ -87,7 +87,7 @@ def piped(frames: list[Any], modules: list[tuple[Any, dict[str, Any]]]) -> list[
         interrupts.close()
     if interrupts.number is not None:
         interrupts.pass_on()
-    if list(source):  # it came before the first frame
+    if list(source):  # interrupted before the first frame
         raise KeyboardInterrupt
     return made
 
@@ -101,10 +101,10 @@ def _drifting_noise(rng: np.random.Generator, shape: tuple[int, int], knee: floa
 
 
 class _DetectorNoise:
-    """Pipeline module: adds noise to a band's timestreams, filters them, sets their weights.
+    """Module that adds noise to the timestreams of a band, filters them, and sets their weights.
 
-    Works scan by scan. White noise and 1/f drifts have the level that the NETs of the Calibration
-    frame say; weights are the inverse variance of a sample.
+    White noise and 1/f drifts have the level of the NETs in the Calibration frame; weights are the
+    inverse variance of a sample.
     """
 
     def __init__(self, survey: Survey, obs: int, frequency: int) -> None:
@@ -184,7 +184,7 @@ def observe(sky: Sky, survey: Survey | None = None, obs: int = 1) -> tuple[list[
 
 
 def _merge_hits(frames: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Move hits into the frames of the maps that they belong to; part flat-sky from HEALPix."""
+    """Move hits into the frames of their maps; return flat-sky frames, and HEALPix frames."""
     merged: dict[tuple[bool, str], Any] = {}
     for frame in sorted(frames, key=lambda frame: "H" in frame):
         if "H" in frame:
@@ -196,7 +196,7 @@ def _merge_hits(frames: list[Any]) -> tuple[list[Any], list[Any]]:
 
 
 def _stub_maps(survey: Survey) -> list[Any]:
-    """Empty maps that say how to bin: flat-sky and HEALPix, both sparse."""
+    """Empty maps with the geometry to bin into: flat-sky and HEALPix, both sparse."""
     margin = survey.fov_radius + survey.dither + 0.5 * _U.deg
     edge = np.linspace(-1, 1, 101)
     ra = (survey.width / 2 + margin) / np.cos(survey.dec_center / _U.rad)

@@ -20,7 +20,7 @@ R = TypeVar("R")
 
 @dataclass(frozen=True)
 class Simulation:
-    """What `simulate_observations` made.
+    """Files that `simulate_observations` has written, and what they were made of.
 
     Attributes
     ----------
@@ -40,7 +40,7 @@ class Simulation:
 
 @dataclass(frozen=True)
 class ScanSimulation:
-    """What `simulate_scans` made.
+    """Files that `simulate_scans` has written, and what they were made of.
 
     Attributes
     ----------
@@ -142,7 +142,7 @@ def _check_files_per_obs(files_per_obs: int) -> None:
 
 
 def _write(directory: str | os.PathLike[str], kind: str, name: str, frames: list[Any]) -> str:
-    """Write frames to a file in the folder of its kind; its path."""
+    """Write frames to a file in the folder of its kind, and return its path."""
     path = Path(directory, kind, name)
     path.parent.mkdir(parents=True, exist_ok=True)
     write_frames(str(path), frames)
@@ -202,7 +202,7 @@ def simulate_scans(
     survey: Survey | None = None,
     progress: Callable[[int, int], object] | None = None,
 ) -> ScanSimulation:
-    """Simulate a season, and write timestreams, as a pipeline leaves them behind for restitching.
+    """Simulate a season: draw the sky, observe it `n_obs` times, write the timestreams.
 
     Sky, telescope and noise are those of `simulate_observations`: binning these timestreams makes
     its maps.
@@ -253,7 +253,7 @@ def _observe_all(
     progress: Callable[[int, int], object] | None,
     write: Callable[[int, Sky], R],
 ) -> tuple[Sky, list[R]]:
-    """Draw the sky and write all observations; what `write` returned for each."""
+    """Draw the sky, and call `write` for each observation; return the sky and its results."""
     if n_obs < 1:
         raise UsageError(f"n_obs is {n_obs}, but a simulation needs at least one observation")
     report = progress or (lambda done, total: None)

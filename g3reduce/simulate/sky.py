@@ -1,4 +1,4 @@
-"""A sky to look at: Gaussian CMB from a spectrum that resembles that of LCDM."""
+"""A simulated sky: Gaussian CMB from a spectrum that resembles that of LCDM."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A telescope that scans a field: the survey's settings, the focal plane, and the raster."""
+"""A telescope that scans a field: settings of a survey, the focal plane, and the raster."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ POINTING = "OnlineRaDecRotation"
 
 @dataclass(frozen=True)
 class Survey:
-    """What is observed, with what, and how it is binned. Angles and the like in `core.G3Units`.
+    """Settings of a survey: field, telescope, noise and maps, in `core.G3Units`.
 
     Attributes
     ----------

@@ -223,10 +223,11 @@ def _refuse_gap(group: Hashable, gaps: Sequence[Gap], scans: Sequence[PlacedScan
     where = f"between {named(before)} and {named(after)}"
     if before[:3] == after[:3]:
         where = f"inside {named(before)}"
+    samples = f"{gap.n_samples} sample{'s' if gap.n_samples > 1 else ''}"
     more = f" (and {len(gaps) - 1} more)" if len(gaps) > 1 else ""
     raise InputError(
-        f"Observation {group!r} has a gap of {gap.seconds:.6g} s, {gap.n_samples} samples, {where}"
-        f"{more}. Give gaps='keep' or gaps='fill' if the gap is expected."
+        f"Observation {group!r} has a gap of {gap.seconds:.6g} s, {samples}, {where}{more}. Give "
+        "gaps='keep' or gaps='fill' if the gap is expected."
     )
 
 

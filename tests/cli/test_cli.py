@@ -151,7 +151,7 @@ def test_scans_are_stitched(scan_files, tmp_path, ranks):
     [
         (2, ["scans_1_*.g3", "-t", "Others"], 1, "has no 'Others'; it has "),
         (2, ["cut.g3", "scans_2_*.g3"], 1, "cut.g3, frame 2, byte "),
-        (2, ["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 samples,"),
+        (2, ["scans_1_*.g3", "--gaps", "refuse"], 1, "has a gap of 0.0131062 s, 1 sample,"),
         (None, ["scans_1_*.g3", "old.g3"], 1, "old.g3: the output is also an input"),
         (2, ["scans_1_*.g3", "--nets", "NET"], 2, "--nets is only for TOAST's files"),
         (None, ["scans_1_*.g3", "-o", "out"], 2, "a folder (out/) or a name that ends in .h5"),
