@@ -15,7 +15,7 @@ from ..mpi import communicators
 from ..mpi.agreement import collectively
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.arguments import check_flags
-from ..pipeline.filenames import name_of_output, names_of_files
+from ..pipeline.filenames import name_of_output, names_of_files, refuse_repeated_inputs
 from ..pipeline.ledger import ON_DUPLICATE
 from ..pipeline.output import write_frames
 from ..pipeline.reader import MPIFileReader, check_schedule
@@ -122,7 +122,8 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
         nonfinite=nonfinite,
         metadata_lasts=metadata_lasts,
     )
-    names = names_of_files(comm, inputs, once=on_duplicate == ON_DUPLICATE[0])
+    check = refuse_repeated_inputs if on_duplicate == ON_DUPLICATE[0] else None
+    names = names_of_files(comm, inputs, check)
     output = name_of_output(comm, output_file, names, root)
     try:
         reader = MapReader(comm, [names], schedule=schedule)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ..errors import DuplicateError
@@ -25,17 +25,20 @@ _NOT_IN_NAMES = "/\\:"
 
 
 def names_of_files(
-    comm: communicators.Comm, files: PathLike | Sequence[PathLike], *, once: bool = True
+    comm: communicators.Comm,
+    files: PathLike | Sequence[PathLike],
+    check: Callable[[Sequence[str]], object] | None = None,
 ) -> list[str]:
-    """Which files to read: patterns are expanded. Collective over `comm`.
+    """The names of the files to read, with patterns expanded. Collective over `comm`.
 
     Parameters
     ----------
     comm : communicator
     files : name, path, pattern or list of these
         The same on all ranks.
-    once : bool
-        Whether a file that is named twice is an error.
+    check : callable or None
+        Called on rank 0 with the names, such as `refuse_repeated`; what it raises is raised on all
+        ranks.
 
     Raises
     ------
@@ -47,8 +50,8 @@ def names_of_files(
 
     def look() -> list[str]:
         names = expand(patterns)
-        if once:
-            _refuse_repeated_files(names)
+        if check is not None:
+            check(names)
         return names
 
     return from_rank(comm, 0, look)
@@ -114,8 +117,13 @@ def refuse_repeated(names: Sequence[str]) -> None:
         known.update(dict.fromkeys(file.keys, name))
 
 
-def _refuse_repeated_files(names: Sequence[str]) -> None:
-    """Notice a file that is named twice before anything is read."""
+def refuse_repeated_inputs(names: Sequence[str]) -> None:
+    """Refuse a file that is named twice, where it would be summed twice.
+
+    Raises
+    ------
+    DuplicateError
+    """
     ledger = Ledger()
     for name in names:
         entry = Entry.of(Unit(name, 0))

@@ -11,7 +11,7 @@ from spt3g import core
 from ..errors import InputError, MismatchError, UsageError
 from ..g3files.outputfile import OutputFile
 from ..mpi import communicators
-from ..mpi.agreement import agreed_arguments, collectively, from_rank
+from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
@@ -123,8 +123,7 @@ def stitch_files(
         return keys, {**same, "metadata_lasts": metadata_lasts}
 
     keys = agreed_arguments(comm, "The arguments of stitch_files", check)
-    names = names_of_files(comm, files, once=False)
-    from_rank(comm, 0, lambda: refuse_repeated(names))
+    names = names_of_files(comm, files, refuse_repeated)
     output = name_of_output(comm, output_file, names) or ""
     scans = ScanFiles(comm, keys, observation_keys, metadata_lasts)
     scans.read(names, schedule)

@@ -64,16 +64,15 @@ def stitch_to_toast(
     """
     world = communicators.resolve(mpicomm)
     comm = communicators.private(world)
-    names = names_of_files(comm, files, once=False)
     folder = os.path.realpath(volume)
     # The files do not depend on how observations are divided, but `SaveHDF5` fails by time.
     by_detector = {"distribution": "detector"} if options.get("distribution") == "time" else {}
 
-    def check() -> None:
+    def check(names: Sequence[str]) -> None:
         refuse_repeated(names)
         _check_volume(folder)
 
-    from_rank(comm, 0, check)
+    names = names_of_files(comm, files, check)
     filler = TOASTFiller(world, **options | by_detector)
     try:
         read_files(comm, names, schedule, filler.add)
