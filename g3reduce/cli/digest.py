@@ -61,12 +61,13 @@ def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
     """Of each Map frame its Id and the digests of its maps."""
     from spt3g import core
 
-    from ..coadd.mapreader import MapReader
+    from ..coadd.mapopener import MapOpener
     from ..maps.digest import digest
+    from ..pipeline.reader import MPIFileReader
 
     found = [
         (frame.get("Id", ""), digest(frame, str(unit_of(frame))))
-        for frame in MapReader(OneProcess(), [[file]])
+        for frame in MPIFileReader(OneProcess(), [[file]], opener=MapOpener())
         if frame.type == core.G3FrameType.Map
     ]
     if not found:

@@ -18,11 +18,11 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import name_of_output, names_of_files, refuse_repeated_inputs
 from ..pipeline.ledger import ON_DUPLICATE
 from ..pipeline.output import write_frames
-from ..pipeline.reader import MPIFileReader, check_schedule
+from ..pipeline.parallelblock import check_schedule
+from ..pipeline.reader import MPIFileReader
 from .coadder import MPIMapCoadder
 from .intake import Pending
-from .mapreader import READ_WITH as READ_WITH
-from .mapreader import MapReader as MapReader
+from .mapopener import MapOpener
 from .membership import Assign, as_list_of_ids
 
 # Frames that are added together at most: with more, little is gained.
@@ -126,7 +126,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     names = names_of_files(comm, inputs, check)
     output = name_of_output(comm, output_file, names, root)
     try:
-        reader = MapReader(comm, [names], schedule=schedule)
+        reader = MPIFileReader(comm, [names], schedule=schedule, opener=MapOpener())
         with progress_told(reader.progress):
             n_read, failure = _feed(coadder, reader, _at_once(len(names), comm.size))
         require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))

@@ -39,6 +39,11 @@ class Piece(NamedTuple):
     end: int = 0
     stamp: Stamp | None = None
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it is all of the file."""
+        return self.stamp is None
+
 
 def plan(files: Sequence[str], n_ranks: int) -> list[Piece]:
     """The pieces in which files are shared out, in the order of the files."""

@@ -19,7 +19,8 @@ from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
 from .leaders import JOINED
 from .ledger import Unit, attach, unit_of
-from .reader import Files, MPIFileReader, blocks_of
+from .parallelblock import Files, blocks_of
+from .reader import MPIFileReader
 from .sources import Keeper, pipeline_begins
 
 if TYPE_CHECKING:

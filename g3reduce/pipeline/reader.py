@@ -3,40 +3,48 @@
 from __future__ import annotations
 
 import logging
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
 
-from ..errors import InputError, UsageError
+from ..errors import InputError
 from ..g3files.decoding import frames_of
 from ..g3files.fileframe import SPT3G_ERRORS, FileFrame, first_line
 from ..g3files.names import check_files
+from ..g3files.pieces import Piece
 from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
 from .arguments import frame_types
 from .blockhead import merged_leaders
-from .ledger import Unit, attach
+from .ledger import attach
+from .parallelblock import Files, ParallelBlock, blocks_of
 from .sources import Keeper, await_source, note_source, pipeline_begins
 
 logger = logging.getLogger(__name__)
 
-PathLike: TypeAlias = "str | os.PathLike[str]"
-Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
 
-SCHEDULES = ("dynamic", "static")
+class Opener(Protocol):
+    """How a reader opens the files of a parallel block."""
+
+    def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
+        """In which pieces files are handed out to ranks. Collective over `comm`."""
+
+    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Any]]:
+        """The frames of a piece with their numbers in the file; None for one that is left out."""
 
 
-@dataclass(frozen=True)
-class Block:
-    """Files that are read together: one that every rank sees, or several that are shared out."""
+class WholeFiles:
+    """The `Opener` that gives every file whole, with frames as spt3g has them."""
 
-    files: tuple[str, ...]
-    shared: bool
-    first_position: int  # of its files, in the whole list
+    def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
+        """One piece for each file."""
+        return list(map(Piece, range(len(files))))
+
+    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Any]]:
+        """All frames."""
+        return enumerate(frames_of(file))
 
 
 class MPIFileReader:
@@ -64,6 +72,8 @@ class MPIFileReader:
     leaders_of : sequence of G3FrameType, optional
         Types of data frames. If given, the metadata that lead the files of a parallel block are
         merged, and reach every rank before the block's data; see `MPIIODistributor`.
+    opener : Opener, optional
+        How files are opened. Default: whole, with frames as spt3g has them.
 
     Attributes
     ----------
@@ -93,9 +103,11 @@ class MPIFileReader:
         *,
         schedule: str = "dynamic",
         leaders_of: Sequence[Any] | None = None,
+        opener: Opener | None = None,
     ):
         self._comm = communicators.private(mpicomm)
         self._schedule = schedule
+        self._opener = opener or WholeFiles()
         # Called before this rank may have to wait for the others.
         self.before_waiting: Callable[[], object] = lambda: None
 
@@ -108,7 +120,9 @@ class MPIFileReader:
         self._blocks, self._data_types = agreed_arguments(
             self._comm, "The arguments of MPIFileReader", check
         )
-        self._counters = [SharedCounter(self._comm) for block in self._blocks if not block.shared]
+        parallel = [block for block in self._blocks if not block.shared]
+        self._pieces = [self._opener.pieces(self._comm, block.files) for block in parallel]
+        self._counters = [SharedCounter(self._comm) for _ in parallel]
         collectively(self._comm, self._check_own_share)  # so the counters may be used
         self._frames: Iterator[Any] = self._read()
         self._keeper = Keeper()
@@ -154,18 +168,13 @@ class MPIFileReader:
         for counter in self._counters:
             counter.stop()
 
-    @staticmethod
-    def open_file(file: str) -> Iterator[Any]:
-        """The frames of one file; what a reader of another kind of frames does in its own way."""
-        return frames_of(file)
-
     def _check_own_share(self) -> None:
         # Each rank looks at some of the files: thousands of them on a network take a while.
         files = [file for block in self._blocks for file in block.files]
         check_files(files[self._comm.rank :: self._comm.size])
 
     def _read(self) -> Iterator[Any]:
-        counters = iter(self._counters)
+        parallel = zip(self._pieces, self._counters, strict=True)
         for block in self._blocks:
             self.before_waiting()
             if block.shared:
@@ -173,43 +182,37 @@ class MPIFileReader:
                 continue
             if self._data_types is not None:
                 yield from self._leaders_of(block)
-            counter = next(counters)
-            if self._schedule == "static":
-                for number in self._dealt_to_me(block):
-                    if not counter.stopped:
-                        yield from self._share_of(block, number)
-            else:
-                while (number := counter.next()) < self._n_shares(block):
-                    yield from self._share_of(block, number)
+            for piece in self._mine(*next(parallel)):
+                yield from self._data_of(block, piece)
         self.before_waiting()
 
-    def _n_shares(self, block: Block) -> int:
-        """In how many shares a parallel block is handed out: here, a file is one."""
-        return len(block.files)
+    def _mine(self, pieces: Sequence[Piece], counter: SharedCounter) -> Iterator[Piece]:
+        """The pieces of a parallel block that this rank reads."""
+        if self._schedule == "static":
+            for piece in pieces:
+                # A file of which all frames begin in one piece is dealt out like one that is whole.
+                mine = (piece.file + piece.part) % self._comm.size == self._comm.rank
+                if mine and not counter.stopped:
+                    yield piece
+        else:
+            while (number := counter.next()) < len(pieces):
+                yield pieces[number]
 
-    def _dealt_to_me(self, block: Block) -> Sequence[int]:
-        """Which of them are for this rank, where they are dealt out in order."""
-        return range(self._comm.rank, len(block.files), self._comm.size)
-
-    def _share_of(self, block: Block, number: int) -> Iterator[Any]:
-        """The frames of a share."""
-        yield from self._data_of(block, number)
-
-    def _leaders_of(self, block: Block) -> Iterator[Any]:
+    def _leaders_of(self, block: ParallelBlock) -> Iterator[Any]:
         """The metadata at the head of the files of a parallel block, merged, for all ranks."""
         for leader, frame in merged_leaders(
             self._comm,
             len(block.files),
-            lambda number: self._frames_of(block, number),
+            lambda number: self._frames_of(block, Piece(number)),
             self._is_data,
         ):
-            attach(frame, replace(unit_in(block, leader.position, leader.index), shared=True))
+            attach(frame, replace(block.unit(leader.position, leader.index), shared=True))
             yield frame
 
-    def _data_of(self, block: Block, number: int) -> Iterator[Any]:
-        """The frames of a file of a parallel block, without its leaders if those were merged."""
+    def _data_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Any]:
+        """The frames of a piece of a parallel block, without leaders if those were merged."""
         data_came = self._data_types is None
-        for frame in self._frames_of(block, number):
+        for frame in self._frames_of(block, piece):
             if self._is_data(frame):
                 data_came = True
             elif data_came:
@@ -222,20 +225,25 @@ class MPIFileReader:
             if data_came:
                 yield frame
 
-    def _frames_of(self, block: Block, number: int) -> Iterator[Any]:
-        """The frames of one file, each with its unit."""
-        index = 0
-        self._files_begun += 1
-        with naming(block.files[number], lambda: index):
-            for frame in self.open_file(block.files[number]):
-                attach(frame, unit_in(block, number, index))
-                self._warn_of_maps(frame)
-                yield frame
-                index += 1
-            if not index:  # what spt3g makes of a compressed file that is broken
+    def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Any]:
+        """The frames of one file, or of a piece of it, each with its unit."""
+        file, index = block.files[piece.file], -1
+        self._files_begun += not piece.part
+        try:
+            for index, frame in self._opener.frames(file, piece):
+                if frame is not None:
+                    attach(frame, block.unit(piece.file, index))
+                    self._warn_of_maps(frame)
+                    yield frame
+            if index < 0 and piece.is_whole:  # what spt3g makes of a compressed file that is broken
                 raise RuntimeError(
                     "there is no frame in it, or it is not compressed as its name says"
                 )
+        except SPT3G_ERRORS as error:
+            raise InputError(
+                f"{file}, frame {index + 1}: this frame cannot be read, the file is broken or cut "
+                f"off here ({first_line(error)}). `spt3g-verify` shows what can be read."
+            ) from error
 
     def _warn_of_maps(self, frame: Any) -> None:
         """Tell of maps in a frame of another type, once a file."""
@@ -251,15 +259,15 @@ class MPIFileReader:
     def _is_data(self, frame: Any) -> bool:
         return self._data_types is None or frame.type in self._data_types
 
-    def _read_for_all(self, block: Block) -> Iterator[Any]:
+    def _read_for_all(self, block: ParallelBlock) -> Iterator[Any]:
         if isinstance(self._comm, communicators.OneProcess):
-            for frame in self._frames_of(block, 0):
+            for frame in self._frames_of(block, Piece(0)):
                 if self._data_types is not None and self._is_data(frame):
                     # Where there are several ranks, it would come to one of them.
                     attach(frame, replace(frame.unit, shared=False))
                 yield frame
             return
-        frames = self._frames_of(block, 0)
+        frames = self._frames_of(block, Piece(0))
         index = 0
 
         def following() -> tuple[Any, bytes | None]:
@@ -275,67 +283,6 @@ class MPIFileReader:
             if frame is None:
                 frame = FileFrame()
                 frame._cereal_loads(data)
-                attach(frame, unit_in(block, 0, index))
+                attach(frame, block.unit(0, index))
             index += 1
             yield frame
-
-
-@contextmanager
-def naming(file: str, index: Callable[[], int]) -> Iterator[None]:
-    """Let errors of spt3g say which file it was, and which frame."""
-    try:
-        yield
-    except SPT3G_ERRORS as error:
-        raise InputError(
-            f"{file}, frame {index()}: this frame cannot be read, the file is broken or cut off "
-            f"here ({first_line(error)}). `spt3g-verify` shows what can be read."
-        ) from error
-
-
-def check_schedule(schedule: str) -> None:
-    """Refuse what is no way to share out files.
-
-    Raises
-    ------
-    UsageError
-    """
-    if schedule not in SCHEDULES:
-        raise UsageError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}.")
-
-
-def blocks_of(files: Files, schedule: str = SCHEDULES[0]) -> tuple[Block, ...]:
-    """What is to be read by all ranks, and what is shared out.
-
-    Raises
-    ------
-    UsageError
-        If an argument cannot be used.
-    """
-    check_schedule(schedule)
-    entries: Any = [files] if isinstance(files, str | os.PathLike) else files
-    if isinstance(entries, bytes) or not isinstance(entries, Iterable):
-        raise UsageError(
-            f"files is {files!r}; expected a list of names of files, and of lists of names for "
-            "what is to be read in parallel."
-        )
-    blocks: list[Block] = []
-    position = 0
-    for entry in entries:
-        shared = isinstance(entry, str | os.PathLike)
-        listed = isinstance(entry, Iterable) and not isinstance(entry, bytes)
-        names: list[Any] = list(entry) if listed and not shared else [entry]
-        for name in names:
-            if not isinstance(name, str | os.PathLike):
-                raise UsageError(
-                    f"files holds {name!r} ({type(name).__name__}); expected names of files, and "
-                    "lists of names for what is to be read in parallel."
-                )
-        block = Block(tuple(map(os.fspath, names)), shared, position)
-        position += len(block.files)
-        blocks.append(block)
-    return tuple(blocks)
-
-
-def unit_in(block: Block, number: int, index: int) -> Unit:
-    """The name of a frame of one of the files of a block."""
-    return Unit(block.files[number], index, block.first_position + number, block.shared)

@@ -27,19 +27,19 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 SCRIPT = """
 import os, sys, time
 from g3reduce import cli
-from g3reduce.coadd import files
+from g3reduce.coadd.mapopener import MapOpener
 from g3reduce.mpi.agreement import world_rank
-from g3reduce.pipeline import reader
+from g3reduce.pipeline.reader import WholeFiles
 
 def slowly(original):
-    def open_file(file):
+    def frames(self, file, piece):
         open(f"begun-{world_rank()}", "a").write(f"{os.getpid()}\\n")
         time.sleep(0.2)
-        return original(file)
-    return staticmethod(open_file)
+        return original(self, file, piece)
+    return frames
 
-for kind in (files.MapReader, reader.MPIFileReader):
-    kind.open_file = slowly(kind.open_file)
+MapOpener.frames = slowly(MapOpener.frames)
+WholeFiles.frames = slowly(WholeFiles.frames)
 sys.exit(cli.main())
 """
 N_FILES = 60

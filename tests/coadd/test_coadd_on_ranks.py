@@ -18,7 +18,7 @@ from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
 from g3reduce import strategies
-from g3reduce.coadd import files as coaddfiles
+from g3reduce.coadd.mapopener import READ_WITH
 
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
 ROOTS = ("first", "last")
@@ -55,7 +55,7 @@ def test_coadd_is_the_serial_one(
     how,
 ):
     assert comm.size == n_ranks
-    monkeypatch.setenv(coaddfiles.READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
+    monkeypatch.setenv(READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
     comm = ways_of_memory(how)
     strategy, result = way
     root = 0 if root == "first" else comm.size - 1

@@ -9,9 +9,9 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce.coadd import files as coaddfiles
-from g3reduce.coadd import mapreader
+from g3reduce.coadd.mapopener import READ_WITH, MapOpener
 from g3reduce.g3files import pieces
+from g3reduce.pipeline.reader import MPIFileReader
 
 
 @pytest.fixture
@@ -62,13 +62,13 @@ def test_coadds_are_the_serial_ones(
     comm, shared_folder, on_first, monkeypatch, small_pieces, counts, kind, schedule
 ):
     taken = []
-    accept = g3reduce.MPIMapCoadder.accept
+    take = g3reduce.MPIMapCoadder.take
 
     def noted(self, frame):
         taken.append((os.path.basename(frame.unit.file), frame.unit.index))
-        return accept(self, frame)
+        return take(self, frame)
 
-    monkeypatch.setattr(g3reduce.MPIMapCoadder, "accept", noted)
+    monkeypatch.setattr(g3reduce.MPIMapCoadder, "take", noted)
     files = on_first(lambda: [*write_files(shared_folder, [c for c in counts if c], kind)])
     coadds, said = outcome_of(comm, files, collate=True, record_obs_id=True, schedule=schedule)
     assert not said
@@ -199,7 +199,7 @@ def test_a_file_that_was_replaced_meanwhile_is_refused(comm, shared_folder, on_f
         return file
 
     file = on_first(make)
-    reader = mapreader.MapReader(comm, [[file]])
+    reader = MPIFileReader(comm, [[file]], opener=MapOpener())
     comm.Barrier()
     if comm.rank == 0:
         os.replace(file + ".new", file)
@@ -223,8 +223,8 @@ def test_files_that_are_many_compressed_or_small_stay_whole(
     assert all(piece.stamp is None for piece in pieces.plan(files * 8, 2))
     packed = str(shared_folder / "packed.g3.gz")
     assert all(piece.stamp is None for piece in pieces.plan([packed], 2))
-    monkeypatch.setenv(coaddfiles.READ_WITH, "spt3g")
-    reader = mapreader.MapReader(comm, [files])
+    monkeypatch.setenv(READ_WITH, "spt3g")
+    reader = MPIFileReader(comm, [files], opener=MapOpener())
     n_frames = sum(1 for file in files for _ in core.G3File(file))
     assert comm.allreduce(sum(1 for _ in reader)) == n_frames
     assert all(piece.stamp is None for piece in reader._pieces[0])

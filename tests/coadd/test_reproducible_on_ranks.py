@@ -16,7 +16,7 @@ from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
 from g3reduce.arrays import kernels
-from g3reduce.coadd import files as coaddfiles
+from g3reduce.coadd.mapopener import READ_WITH
 
 WEIGHTINGS = ("polarized", "unweighted", "hits")
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
@@ -64,7 +64,7 @@ def test_a_coadd_is_the_same_to_the_bit(
     bound,
 ):
     assert comm.size == n_ranks
-    monkeypatch.setenv(coaddfiles.READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
+    monkeypatch.setenv(READ_WITH, "spt3g" if driver == "coadd_files by spt3g" else "")
     comm = ways_of_memory(how)
     strategy, result = way
     files = on_first(lambda: anynumbers.write_files(shared_folder, N_FILES, family, weighting))

@@ -23,7 +23,7 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError, coadd_files
-from g3reduce.coadd import files as coaddfiles
+from g3reduce.coadd.mapopener import READ_WITH
 from g3reduce.g3files import archive
 from g3reduce.g3files.frames import Unrecognised, walk
 from g3reduce.g3files.source import FileBytes, MemoryBytes
@@ -209,7 +209,7 @@ def both_ways(files, folder, monkeypatch, **options):
     """The same result and the same file, whoever reads."""
     results, contents = [], []
     for reader in ("", "spt3g"):
-        monkeypatch.setenv(coaddfiles.READ_WITH, reader)
+        monkeypatch.setenv(READ_WITH, reader)
         output = os.path.join(folder, f"coadd-{reader}.g3")
         results.append(coadd_files(files, output, collate=True, **options))
         with open(output, "rb") as file:
