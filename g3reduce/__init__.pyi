@@ -9,6 +9,7 @@ from . import stitching as stitching
 from . import strategies as strategies
 from .arrays.reduction import Reduction as Reduction
 from .coadd.coadder import MPIMapCoadder as MPIMapCoadder
+from .coadd.coadds import Coadds as Coadds
 from .coadd.files import coadd_files as coadd_files
 from .errors import DuplicateError as DuplicateError
 from .errors import G3ReduceError as G3ReduceError

@@ -34,7 +34,7 @@ def _measure(files: list[str], output: str | None, rounds: int) -> Row:
     floor = Floor(files)
     seconds = in_turn(
         {
-            "g3reduce": timed(lambda: g3reduce.coadd_files(files, output)),
+            "g3reduce": timed(lambda: g3reduce.coadd_files(files, output).frame),
             "spt3g": timed(lambda: by_spt3g(files, output)),
             "floor": timed(lambda: floor.add_and_write(output) if output else floor.add()),
         },

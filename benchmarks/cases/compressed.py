@@ -57,7 +57,7 @@ def _measure(files: list[str], size: int, decompress: Callable[[bytes], bytes], 
 
     seconds = in_turn(
         {
-            "g3reduce": timed(lambda: g3reduce.coadd_files(files)),
+            "g3reduce": timed(lambda: g3reduce.coadd_files(files).frame),
             "spt3g": timed(lambda: by_spt3g(files, None)),
             "floor": timed(decompressed),
         },

@@ -78,7 +78,7 @@ def _runs(comm: Any, files: list[str], sources: list[Any]) -> tuple[Run, Run]:
 
     bare = timed_on_all(comm, add)
     return (
-        timed_on_all(comm, lambda: g3reduce.coadd_files(files, mpicomm=comm)),
+        timed_on_all(comm, lambda: g3reduce.coadd_files(files, mpicomm=comm).frame),
         lambda: bare() / REPEAT,
     )
 

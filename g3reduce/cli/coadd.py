@@ -153,7 +153,7 @@ def run(options: argparse.Namespace) -> None:
         keep_maps=False,
     )
     if comm.rank == 0:
-        frames = list(coadds.values()) if options.collate else [coadds]
+        frames = list(coadds.values())
         say(
             *map(_contents, frames),
             *_left_out(frames, options.nonfinite),

@@ -10,21 +10,22 @@ from typing import Any, Literal, NamedTuple
 
 from spt3g import core
 
-from .. import strategies
 from ..arrays.exactness import Exactness
 from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe
 from ..maps.finite import check_nonfinite
-from ..maps.mapsum import MapSum, Shard
+from ..maps.mapsum import MapSum
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, describe_rank, rank_of
 from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import PipelinePlace, at_the_end
-from ..pipeline.ledger import check_on_duplicate, unit_of
+from ..pipeline.ledger import check_on_duplicate, union, unit_of
+from ..spt3gtypes import Frame
 from ..strategies.nodes import memory_for
 from ..strategies.registry import check_strategy
+from .coadds import Coadds
 from .intake import Intake, Pending
 from .joining import Coadd, join_coadds
 from .membership import Assign, Membership, as_list_of_ids
@@ -47,8 +48,9 @@ class MPIMapCoadder(LikeCoaddMaps):
 
     The arguments and results are those of `spt3g.maps.CoaddMaps`, with the sum taken over the
     communicator. Each rank adds the frames that its pipeline brings. At the end of processing
-    the ranks join their sums: afterwards `coadd_frame` and `coadd_frames` hold the result, and on
-    `root` the frames also go down the pipeline, so that one writer there just works.
+    the ranks join their sums: afterwards `result` holds the coadds, and on `root` the frames also
+    go down the pipeline, so that one writer there just works. `coadd_frame` and `coadd_frames` are
+    spt3g's names for ``result.frame`` and `result`.
 
     T, Q, U, the weights (Wpol or Wunpol) and the hits (H) are summed. Maps that do not agree in
     geometry, units, coordinate system, weighting or polarization are refused before anything
@@ -88,7 +90,7 @@ class MPIMapCoadder(LikeCoaddMaps):
     record_obs_id : bool
         Write ``SourceName/ObservationID/`` in front of the Ids in ``InputMapIds``.
     keep_outputs : bool
-        Keep the coadds in `coadd_frame` and `coadd_frames` after the end of processing.
+        Keep the coadds in `result` after the end of processing.
     assign : callable, optional
         ``assign(frame)`` returns ``{output Id: +1 or -1}``, or None for a frame that takes no
         part: any number of splits, bundles and sign-flip realisations in one pass. The sign goes
@@ -97,8 +99,8 @@ class MPIMapCoadder(LikeCoaddMaps):
     strategy : {"auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"}
         How the ranks join their sums.
     result : {"root", "all", "sharded"}
-        Which ranks get the coadds. Sharded: each rank gets a share of the pixels that were hit,
-        see `shards`, and there are no frames.
+        Which ranks get the coadds. Sharded: each rank gets a part of the pixels that were hit, in
+        ``result.shards``, and there are no frames.
     root : int
         The rank on which the coadds enter the pipeline, and the one that gets them with
         ``result="root"``.
@@ -138,7 +140,7 @@ class MPIMapCoadder(LikeCoaddMaps):
     >>> pipe.Add(MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])  # doctest: +SKIP
     >>> pipe.Add(coadder)  # doctest: +SKIP
     >>> pipe.Run()  # doctest: +SKIP
-    >>> coadder.coadd_frames["150GHz"]["T"]  # on rank 0  # doctest: +SKIP
+    >>> coadder.result["150GHz"]["T"]  # on rank 0  # doctest: +SKIP
 
     Two halves and their difference, in one pass:
 
@@ -237,29 +239,22 @@ class MPIMapCoadder(LikeCoaddMaps):
             rank=describe_rank(self._comm),
         )
         self._place = PipelinePlace()
-        self._outputs: dict[str, Any] = {}
-        self._shards: dict[str, Shard] = {}
-        self._statistics = strategies.Statistics()
+        self._coadds = Coadds(here=False)
         self._skipped: dict[str, int] = {}
         self._ended = False
         if self._comm.size > 1:
             must_end(self)
 
     @property
-    def shard(self) -> Shard | None:
-        """This rank's share of the coadd, after ``result="sharded"``; like `coadd_frame`."""
-        self._members.require_one("shards")
-        return next(iter(self.shards.values()), None)
+    def result(self) -> Coadds:
+        """The coadds of all ranks, on those that hold them, after the end of processing.
 
-    @property
-    def shards(self) -> dict[str, Shard]:
-        """This rank's shares of the coadds, after ``result="sharded"``; like `coadd_frames`."""
-        return at_the_end(self._ended, self._shards, "coadd")
-
-    @property
-    def statistics(self) -> strategies.Statistics:
-        """What this rank did to join its sums with those of others, after the end of processing."""
-        return at_the_end(self._ended, self._statistics, "coadd")
+        Raises
+        ------
+        UsageError
+            Before the end of processing.
+        """
+        return at_the_end(self._ended, self._coadds, "coadd")
 
     @property
     def skipped_pixels(self) -> dict[str, int]:
@@ -278,8 +273,8 @@ class MPIMapCoadder(LikeCoaddMaps):
         """Take the next frame of the pipeline (spt3g calls this)."""
         known = self._place.see(frame, self)
         if frame.type == core.G3FrameType.EndProcessing:
-            outputs = self.finish()
-            return [*outputs, frame] if self._comm.rank == self._root else None
+            coadds = self.finish()
+            return [*coadds.values(), frame] if self._comm.rank == self._root else None
         if known:
             return None
         self.observe(frame)
@@ -327,21 +322,23 @@ class MPIMapCoadder(LikeCoaddMaps):
         """Add frames that were taken, several at once, which is faster than one by one."""
         self._intake.add(taken)
 
-    def finish(self) -> list[Any]:
+    def finish(self) -> Coadds:
         """Join the sums of all ranks; what happens at the end of processing. Collective.
 
         Returns
         -------
-        list of spt3g.core.G3Frame
-            The coadds, on the ranks that hold them.
+        Coadds
+            The `result`, also if it is not kept.
         """
-        outputs = {name: coadd.to_frame() for name, coadd in self.join().items()}
-        self._place.leave(outputs.values())
-        frames = list(outputs.values())
-        self._outputs = outputs
+        return self.finish_with({name: coadd.to_frame() for name, coadd in self.join().items()})
+
+    def finish_with(self, frames: dict[str, Frame]) -> Coadds:
+        """End with the frames that were made of what `join` has joined."""
+        self._place.leave(frames.values())
+        coadds = self._coadds = self._coadds.with_frames(frames)
         if not self._keep_outputs:
             self.reset()
-        return frames
+        return coadds
 
     def join(
         self,
@@ -371,7 +368,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         self._ended = True
         self._place.end_together(self._comm, self._intake.require_all_added, failure)
         self._intake.complete_provenance(self._comm)
-        names, joined, self._statistics, self._skipped, notes = join_coadds(
+        names, joined, statistics, self._skipped, notes = join_coadds(
             self._comm,
             self._intake.coadds,
             self._strategy,
@@ -390,11 +387,14 @@ class MPIMapCoadder(LikeCoaddMaps):
             self._members.warn_of_mixed_ids({name for mixed, _ in notes for name in mixed})
         if not names and self._comm.rank == self._root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
-        if self._result == "sharded":
-            if self._keep_outputs:
-                self._shards = {name: coadd.total.shard() for name, coadd in joined.items()}
-            return {}
-        return joined
+        sharded = self._result == "sharded"
+        self._coadds = Coadds(
+            here=self._result != "root" or self._comm.rank == self._root,
+            shards={name: coadd.total.shard() for name, coadd in joined.items() if sharded},
+            statistics=statistics,
+            ledger=union(coadd.ledger for coadd in joined.values()),
+        )
+        return {} if sharded else joined
 
     def discard(self) -> None:
         """Forget all that was added, after an error that all ranks know of."""

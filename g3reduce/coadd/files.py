@@ -21,6 +21,7 @@ from ..pipeline.output import write_frames
 from ..pipeline.parallelblock import check_schedule
 from ..pipeline.reader import MPIFileReader
 from .coadder import MPIMapCoadder
+from .coadds import Coadds
 from .intake import Pending
 from .mapopener import MapOpener
 from .membership import Assign, as_list_of_ids
@@ -53,7 +54,7 @@ def coadd_files(
     metadata_lasts: bool = False,
     schedule: str = "dynamic",
     keep_maps: bool = True,
-) -> Any:
+) -> Coadds:
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
 
     Each file is read by one rank, each rank sums what it read, and the sums are joined: like
@@ -80,9 +81,9 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
 
     Returns
     -------
-    G3Frame, dict of str to G3Frame, or None
-        The coadd; with `collate` or `assign` all coadds by Id. On ranks that do not hold the
-        result None, or an empty dictionary. With ``result="sharded"`` `Shard` objects instead.
+    Coadds
+        A mapping of Id to Map frame, on the ranks that hold the result; elsewhere it is empty. Its
+        `frame` is the coadd where there is one; with ``result="sharded"`` see its `shards`.
 
     Raises
     ------
@@ -96,8 +97,10 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
 
     Examples
     --------
-    >>> coadd = coadd_files(["obs1.g3", "obs2.g3"], "coadd.g3")  # doctest: +SKIP
+    >>> coadd = coadd_files(["obs1.g3", "obs2.g3"], "coadd.g3").frame  # doctest: +SKIP
     >>> coadd["T"], list(coadd["InputFiles"])  # doctest: +SKIP
+    >>> coadds = coadd_files("obs*.g3", collate=True)  # doctest: +SKIP
+    >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
     check_all = functools.partial(_check_arguments, output_file, result, schedule, keep_maps)
@@ -131,20 +134,15 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
             n_read, failure = _feed(coadder, reader, _at_once(len(names), comm.size))
         require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
         with progress_told(lambda: Progress.all_read(len(names), "their sums were being joined")):
-            coadds = coadder.join(failure, n_read, require_maps)
+            joined = coadder.join(failure, n_read, require_maps)
     finally:
         coadder.discard()
     if output is not None:
         with progress_told(lambda: Progress.all_read(len(names), "the coadd was being written")):
-            write_frames(output, coadds.values(), comm, root)
-    if result == "sharded":
-        made: dict[str, Any] = coadder.shards
-    else:
-        made = {
-            name: coadd.to_frame() if keep_maps else coadd.outline()
-            for name, coadd in coadds.items()
-        }
-    return made if collate or assign is not None else next(iter(made.values()), None)
+            write_frames(output, joined.values(), comm, root)
+    return coadder.finish_with(
+        {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
+    )
 
 
 def _check_arguments(

@@ -12,6 +12,8 @@ from spt3g import maps
 
 from ..errors import InputError, UsageError
 from ..pipeline.endmodule import at_the_end
+from ..spt3gtypes import Frame
+from .coadds import Coadds
 from .intake import Intake
 from .membership import Membership, as_list_of_ids
 
@@ -67,7 +69,7 @@ class LikeCoaddMaps:
     _intake: Intake
     _drop_input_frames: bool
     _keep_outputs: bool
-    _outputs: dict[str, Any]
+    _coadds: Coadds
     _ended: bool
 
     collate = Agreed("_members")
@@ -130,8 +132,10 @@ class LikeCoaddMaps:
         self._keep_outputs = keep_outputs
 
     @property
-    def coadd_frame(self) -> Any:
+    def coadd_frame(self) -> Frame | None:
         """The coadd, after the end of processing; None on ranks that do not hold it.
+
+        spt3g's name for ``result.frame``.
 
         Raises
         ------
@@ -140,20 +144,18 @@ class LikeCoaddMaps:
             the end of processing, because there is none yet.
         """
         self._members.require_one("coadd_frames")
-        return next(iter(self.coadd_frames.values()), None)
+        return self.coadd_frames.frame
 
     @property
-    def coadd_frames(self) -> dict[str, Any]:
-        """The coadds, after the end of processing, on the ranks that hold them; else empty.
-
-        With `collate` by the Id of the input, else by that of the output.
+    def coadd_frames(self) -> Coadds:
+        """The coadds, after the end of processing; spt3g's name for `result`.
 
         Raises
         ------
         UsageError
             Before the end of processing.
         """
-        return at_the_end(self._ended, self._outputs, "coadd")
+        return at_the_end(self._ended, self._coadds, "coadd")
 
     def reset(self) -> None:
         """Let go of the coadds that were kept, after the end of processing.
@@ -165,7 +167,8 @@ class LikeCoaddMaps:
         UsageError
             Before it.
         """
-        self.coadd_frames.clear()
+        coadds = self.coadd_frames
+        self._coadds = Coadds(here=coadds.here, statistics=coadds.statistics, ledger=coadds.ledger)
 
     def get_map_id(self, frame: Any) -> Any:
         """Under which Id a Map frame counts; for subclasses, as in spt3g.

@@ -8,7 +8,8 @@ nothing was lost.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -77,6 +78,10 @@ class Ledger:
         """The files of all maps that were counted, each once, in order."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry.files))
 
+    def units(self) -> list[Unit]:
+        """The units that were counted, in order: all frames but those made in the pipeline."""
+        return [entry.unit for entry in self.entries if entry.unit is not None]
+
     def first_place(self) -> tuple[int, int]:
         """Where the first entry stands in the order of input."""
         return min((entry.place for entry in self.entries), default=(UNPLACED, 0))
@@ -109,6 +114,17 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
     return Ledger(
         sorted(entries, key=lambda entry: entry.place)
     )  # stable: ties stay in the order of ranks
+
+
+def union(ledgers: Iterable[Ledger]) -> Ledger:
+    """All that is in any of several ledgers of the same input, once, in the order of input.
+
+    Frames that were made in the pipeline are told apart by their Ids alone.
+    """
+    counts: Counter[Entry] = Counter()
+    for ledger in ledgers:
+        counts |= Counter(ledger.entries)
+    return Ledger(sorted(counts.elements(), key=lambda entry: entry.place))
 
 
 def check_on_duplicate(on_duplicate: str) -> None:

@@ -121,7 +121,7 @@ def coadded():
     coadder = g3reduce.MPIMapCoadder(reproducible=True)
     for seed in range(3):
         coadder.add(skies.map_frame("flat dense", "hits", seed))
-    return g3reduce.digest(coadder.finish()[0])
+    return g3reduce.digest(coadder.finish().frame)
 
 
 @pytest.fixture

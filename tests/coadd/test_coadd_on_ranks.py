@@ -64,21 +64,25 @@ def test_coadd_is_the_serial_one(
     output = shared_folder / "coadd.g3" if result != "sharded" else None
     options = {"collate": True, "strategy": strategy, "result": result, "root": root}
     if driver != "pipeline":
-        frames = g3reduce.coadd_files(files, output, mpicomm=comm, schedule=schedule, **options)
+        coadds = g3reduce.coadd_files(files, output, mpicomm=comm, schedule=schedule, **options)
     else:
-        frames = run_pipeline(comm, files, output, schedule, options)
+        coadds = run_pipeline(comm, files, output, schedule, options)
     comm.Barrier()  # the output is there when all have come here
 
     expected = maps.coadd_map_files(files, collate=True)
     if result == "sharded":
-        assert_shards_of(comm, frames, expected)
+        assert coadds == {}
+        assert coadds.here
+        assert_shards_of(comm, coadds.shards, expected)
         return
-    if comm.rank == root or result == "all":
-        assert list(frames) == ["90GHz", "150GHz"]
-        for map_id, frame in frames.items():
+    assert coadds.shards == {}
+    assert coadds.here == (comm.rank == root or result == "all")
+    if coadds.here:
+        assert list(coadds) == ["90GHz", "150GHz"]
+        for map_id, frame in coadds.items():
             skies.assert_same_coadd(frame, expected[map_id])
     else:
-        assert frames == {}
+        assert coadds == {}
     written = [frame for frame in core.G3File(str(output)) if frame.type == core.G3FrameType.Map]
     assert [frame["Id"] for frame in written] == ["Coadd90GHz", "Coadd150GHz"]
     for frame in written:
@@ -93,11 +97,9 @@ def run_pipeline(comm, files, output, schedule, options):
     if output and comm.rank == options["root"]:
         pipe.Add(core.G3Writer, filename=str(output))
     pipe.Run()
-    assert coadder.statistics.ranks == comm.size
-    if options["result"] == "sharded":
-        assert coadder.coadd_frames == {}
-        return coadder.shards
-    return coadder.coadd_frames
+    assert coadder.result.statistics.ranks == comm.size
+    assert coadder.coadd_frames is coadder.result
+    return coadder.result
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
@@ -119,7 +121,7 @@ def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder,
         return files
 
     files = on_first(write)
-    coadd = g3reduce.coadd_files(files, mpicomm=comm, result="all")
+    coadd = g3reduce.coadd_files(files, mpicomm=comm, result="all").frame
     inputs = [np.asarray(frame["T"]) for file in files for frame in core.G3File(file)]
     exact = np.sum(np.array(inputs, dtype=np.longdouble), axis=0)
     bound = len(files) * 2.0**-53 * np.sum(np.abs(inputs), axis=0)
@@ -131,7 +133,7 @@ def test_sums_of_any_numbers_are_as_good_as_the_serial_ones(comm, shared_folder,
 def test_maps_of_one_rank_only(comm, survey):
     files = survey(1, "healpix ring", "polarized")
     for strategy in ("gather", "tree", "allreduce"):
-        coadd = g3reduce.coadd_files(files, mpicomm=comm, strategy=strategy, map_ids="90GHz")
+        coadd = g3reduce.coadd_files(files, mpicomm=comm, strategy=strategy, map_ids="90GHz").frame
         if comm.rank == 0:
             skies.assert_same_coadd(coadd, maps.coadd_map_files(files, map_ids=["90GHz"]))
         else:
@@ -163,7 +165,7 @@ def test_maps_that_have_all_the_same_runs(comm, shared_folder, on_first, kind, a
     for strategy in strategies.names("all"):
         coadd = g3reduce.coadd_files(
             files, mpicomm=comm, strategy=strategy, result="all", schedule="static"
-        )
+        ).frame
         skies.assert_same_coadd(coadd, expected)
 
 
@@ -182,7 +184,7 @@ def test_storages_that_mix_over_ranks_make_the_fullest(comm, shared_folder, on_f
     expected = maps.coadd_map_files(files, map_ids=["150GHz"])
     coadd = g3reduce.coadd_files(
         files, mpicomm=comm, map_ids="150GHz", result="all", schedule="static"
-    )
+    ).frame
     mine, theirs = skies.planes(coadd), skies.planes(expected)
     assert mine.keys() == theirs.keys()
     for name in mine:
@@ -246,7 +248,7 @@ def test_observations_are_recorded_by_file_not_by_what_a_rank_read_before(
     files = on_first(write)
     coadd = g3reduce.coadd_files(
         files, mpicomm=comm, map_ids="90GHz", record_obs_id=True, result="all"
-    )
+    ).frame
     serial = maps.coadd_map_files(files[:5], map_ids=["90GHz"], record_obs_id=True)
     assert list(coadd["InputMapIds"]) == [*serial["InputMapIds"], "90GHz"]
     assert list(coadd["InputFiles"]) == files

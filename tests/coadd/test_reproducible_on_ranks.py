@@ -79,11 +79,11 @@ def test_a_coadd_is_the_same_to_the_bit(
         pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule=schedule)
         pipe.Add(coadder)
         pipe.Run()
-        coadds = coadder.shards if result == "sharded" else coadder.coadd_frames
+        coadds = coadder.result
     else:
         coadds = g3reduce.coadd_files(files, mpicomm=comm, schedule=schedule, **options)
     if result == "sharded":
-        ordered = {name: coadds[name] for name in ("90GHz", "150GHz")}
+        ordered = {name: coadds.shards[name] for name in ("90GHz", "150GHz")}
         assert_shards_of(comm, ordered, expected)
     elif comm.rank == 0 or result == "all":
         for map_id, frame in coadds.items():
@@ -104,10 +104,10 @@ def test_numbers_of_any_size_and_such_that_are_not_finite(comm, shared_folder, o
             shared_folder, N_FILES, "flat", "polarized", anynumbers.of_any_size
         ),
     )
-    expected = serial(comm, files, {"reproducible": True})
+    expected = serial(comm, files, {"reproducible": True}).frame
     for seed in range(3):
         shuffled = random.Random(seed).sample(files, len(files))
-        coadd = g3reduce.coadd_files(shuffled, mpicomm=comm, reproducible=True, result="all")
+        coadd = g3reduce.coadd_files(shuffled, mpicomm=comm, reproducible=True, result="all").frame
         same_bits(coadd, expected)
         values = skies.planes(coadd)["T"]
         assert np.isnan(values).any()
@@ -120,11 +120,11 @@ def test_some_ranks_may_have_numba_and_others_not(comm, shared_folder, on_first,
     pytest.importorskip("numba")
     files = on_first(lambda: anynumbers.write_files(shared_folder, N_FILES, "flat", "polarized"))
     monkeypatch.setenv(kernels.KERNELS, kernels.NUMPY)
-    expected = serial(comm, files, {"reproducible": True})
+    expected = serial(comm, files, {"reproducible": True}).frame
     monkeypatch.setenv(kernels.KERNELS, kernels.NUMPY if comm.rank == 0 else kernels.NUMBA)
     coadd = g3reduce.coadd_files(
         files, mpicomm=comm, reproducible=True, schedule="static", result="all"
-    )
+    ).frame
     same_bits(coadd, expected)
 
 

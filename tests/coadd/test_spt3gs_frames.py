@@ -48,7 +48,7 @@ def test_what_spt3g_makes_is_coadded_as_spt3g_does_it(tmp_path, name, kind):
     theirs = maps.coadd_map_files(files)
     mine = MPIMapCoadder()
     maps_from(files, mine)
-    for coadd in (mine.coadd_frame, g3reduce.coadd_files(files)):
+    for coadd in (mine.coadd_frame, g3reduce.coadd_files(files).frame):
         assert_same_sums(coadd, theirs)
         maps.ValidateMaps(coadd)  # or spt3g could not go on with it
         assert planes(coadd)["T"].any()
@@ -59,7 +59,7 @@ def test_the_words_of_a_coadd_do_not_depend_on_which_frame_came_first(tmp_path):
     frames = [made(name, "flat sparse", 1)[0] for name in ("odd words", "ValidateMaps")]
     words = []
     for order in (frames, frames[::-1]):
-        coadd = g3reduce.coadd_files(write_frames(tmp_path, order))
+        coadd = g3reduce.coadd_files(write_frames(tmp_path, order)).frame
         words.append(
             {
                 name: (str(skymap.pol_conv), skymap.flat_pol, str(skymap.pol_type))
@@ -86,7 +86,7 @@ def test_the_types_of_weights_are_those_of_spt3g(tmp_path, told_by_tt, in_file):
     files = write_frames(tmp_path, frames)
     mine = MPIMapCoadder()
     maps_from(frames, mine)
-    coadd = g3reduce.coadd_files(files) if in_file else mine.coadd_frame
+    coadd = g3reduce.coadd_files(files).frame if in_file else mine.coadd_frame
     found, expected = maps_by_plane(coadd), maps_by_plane(maps.coadd_map_files(files))
     says = {name: str(skymap.pol_type) for name, skymap in found.items()}
     assert says == {name: str(skymap.pol_type) for name, skymap in expected.items()}
@@ -107,7 +107,7 @@ def test_the_convention_of_what_depends_on_it_must_agree(component):
 
 def test_what_is_converted_says_so_everywhere(tmp_path):
     files = write_frames(tmp_path, made("MakeMapsPolarized", "flat sparse"))
-    coadd = g3reduce.coadd_files(files, pol_conv="COSMO")
+    coadd = g3reduce.coadd_files(files, pol_conv="COSMO").frame
     found = maps_by_plane(coadd)
     assert {str(found[name].pol_conv) for name in found if name != "T"} == {"COSMO"}
 
@@ -138,7 +138,7 @@ def test_replicated_maps_with_weights_and_hits_of_their_own_or_in_common(
     if not collate:
         assert_same = functools.partial(assert_same_words, theirs.coadd_frame)
         assert_same(mine.coadd_frame)
-        assert_same(read)
+        assert_same(read.frame)
         return
     assert list(mine.coadd_frames) == list(read) == list(theirs.coadd_frames)
     for name, frame in theirs.coadd_frames.items():
@@ -166,7 +166,7 @@ def test_a_key_may_be_long(tmp_path):
         frame["k" * 5000] = 1
     files = write_frames(tmp_path, frames)
     theirs = maps.coadd_map_files(files)
-    assert_same_words(theirs, g3reduce.coadd_files(files))
+    assert_same_words(theirs, g3reduce.coadd_files(files).frame)
 
 
 def relabelled(frame, random):

@@ -21,7 +21,7 @@ def test_what_spt3g_makes_is_coadded_on_any_number_of_ranks(comm, shared_folder,
         if comm.rank == 0:
             folder.mkdir()
         files = on_first(lambda: write_frames(folder, made(name, "flat sparse")))  # noqa: B023
-        coadd = g3reduce.coadd_files(files, mpicomm=comm, result="all", schedule="static")
+        coadd = g3reduce.coadd_files(files, mpicomm=comm, result="all", schedule="static").frame
         assert_same_sums(coadd, maps.coadd_map_files(files))
 
 
@@ -39,7 +39,7 @@ def test_ranks_whose_maps_say_different_things_of_no_matter(comm, shared_folder,
 
     files = on_first(write)
     for order in (files, files[::-1]):
-        coadd = g3reduce.coadd_files(order, mpicomm=comm, result="all", schedule="static")
+        coadd = g3reduce.coadd_files(order, mpicomm=comm, result="all", schedule="static").frame
         assert coadd["T"].pol_conv == maps.MapPolConv.names["none"]
         assert not coadd["T"].flat_pol
         assert coadd["Q"].pol_conv == coadd["Wpol"].QQ.pol_conv == maps.MapPolConv.IAU

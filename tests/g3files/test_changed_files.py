@@ -141,7 +141,7 @@ def test_others_cannot_write_to_what_was_checked(survey, monkeypatch, limits, ki
             return state
 
     monkeypatch.setattr(checksum, "google_crc32c", Disturbed)
-    assert_same_coadd(coadd_files(files), expected)
+    assert_same_coadd(coadd_files(files).frame, expected)
     assert Disturbed.calls
 
 

@@ -65,7 +65,7 @@ def content_of(file):
 
 
 def assert_sum(file, expected):
-    found = planes(coadd_files(str(file)))
+    found = planes(coadd_files(str(file)).frame)
     assert found.keys() == expected.keys()
     for name in found:
         np.testing.assert_array_equal(found[name], expected[name], err_msg=name)
@@ -296,7 +296,7 @@ def test_of_a_large_file_one_frame_is_in_memory(tmp_path):
     work = (
         "import resource, sys; from g3reduce import coadd_files; before = "
         "resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; "
-        "t = coadd_files(sys.argv[1], on_duplicate='sum')['T']; assert t[5] == 16; "
+        "t = coadd_files(sys.argv[1], on_duplicate='sum').frame['T']; assert t[5] == 16; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
     )
     done = subprocess.run(

@@ -379,7 +379,7 @@ def whole_blob(value):
 def assert_read_by_spt3g(files, caplog, monkeypatch, reason):
     monkeypatch.setattr(decoding, "_noted", set())
     with caplog.at_level(logging.INFO, "g3reduce.g3files.decoding"):
-        mine = coadd_files(files)
+        mine = coadd_files(files).frame
     assert_same_coadd(mine, maps.coadd_map_files(files))
     records = [record for record in caplog.records if record.name == decoding.__name__]
     (text,) = (record.getMessage() for record in records)

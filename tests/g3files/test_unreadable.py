@@ -262,7 +262,7 @@ def test_a_deleted_working_folder_is_no_reason(survey):
     work = (
         "import os, sys, tempfile; from g3reduce import coadd_files, InputError\n"
         "folder = tempfile.mkdtemp(); os.chdir(folder); os.rmdir(folder)\n"
-        "assert 'T' in coadd_files(sys.argv[1])\n"
+        "assert 'T' in coadd_files(sys.argv[1]).frame\n"
         "for name in ('x.g3', '*.g3'):\n"
         "    try: coadd_files(name)\n"
         "    except InputError as error: print(error)\n"
@@ -295,7 +295,7 @@ def test_files_are_read_to_their_end_though_their_names_are_gone(survey):
         if frame.unit.index == 0:
             os.unlink(frame.unit.file)
         coadder(frame)
-    found = planes(coadder.finish()[0])
+    found = planes(coadder.finish().frame)
     for name in expected:
         np.testing.assert_array_equal(found[name], expected[name])
 

@@ -144,7 +144,7 @@ def test_ranks_coadd_a_deep_sky(comm, options):
     coadder.finish()
     expected = {7: 4, 12 * nside**2 - 1: 4, 1000 * nside: 1.5, 2000 * nside: 2.5}
     if options.get("result") == "sharded":
-        shard = coadder.shard
+        shard = coadder.result.shard
         hit = shard.planes["T"] != 0
         mine = dict(zip(shard.pixels[hit].tolist(), shard.planes["T"][hit].tolist(), strict=True))
         assert {k: v for part in comm.allgather(mine) for k, v in part.items()} == expected

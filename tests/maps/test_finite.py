@@ -31,8 +31,8 @@ def test_what_is_left_out_is_left_out_of_all_maps_and_counted(tmp_path, kind, we
     for frame in frames:
         coadder.add(frame)
     coadder.finish()
-    read = g3reduce.coadd_files(files, nonfinite="skip")
-    exact = g3reduce.coadd_files(files, nonfinite="skip", reproducible=True)
+    read = g3reduce.coadd_files(files, nonfinite="skip").frame
+    exact = g3reduce.coadd_files(files, nonfinite="skip", reproducible=True).frame
     for coadd in (coadder.coadd_frame, read, exact):
         assert_same_sums(coadd, theirs)
         assert coadd["SkippedPixels"] == count == 9
@@ -69,7 +69,7 @@ def test_weights_are_named_before_the_maps_that_they_were_applied_to():
 @pytest.mark.parametrize("nonfinite", ["keep", "error", "skip"])
 def test_frames_that_are_finite_are_coadded_as_ever(survey, nonfinite):
     files = survey(3, "flat sparse", "polarized", map_ids=("90GHz",))
-    coadd = g3reduce.coadd_files(files, nonfinite=nonfinite)
+    coadd = g3reduce.coadd_files(files, nonfinite=nonfinite).frame
     assert_same_coadd(coadd, maps.coadd_map_files(files))
 
 
@@ -85,7 +85,7 @@ def test_where_no_weight_is_a_map_may_be_nan(tmp_path, nonfinite):
     for frame in frames:
         maps.RemoveWeights(frame)
         assert not np.isfinite(np.asarray(frame["T"])).all()
-    coadd = g3reduce.coadd_files(write_frames(tmp_path, frames), nonfinite=nonfinite)
+    coadd = g3reduce.coadd_files(write_frames(tmp_path, frames), nonfinite=nonfinite).frame
     np.testing.assert_allclose(np.asarray(coadd["T"]), np.asarray(expected["T"]), rtol=1e-14)
     assert "SkippedPixels" not in coadd
 
@@ -93,7 +93,7 @@ def test_where_no_weight_is_a_map_may_be_nan(tmp_path, nonfinite):
 def test_by_default_they_spread_as_in_spt3g(tmp_path):
     frames, _, _ = series("flat sparse", "polarized")
     files = write_frames(tmp_path, frames)
-    mine, theirs = g3reduce.coadd_files(files), maps.coadd_map_files(files)
+    mine, theirs = g3reduce.coadd_files(files).frame, maps.coadd_map_files(files)
     assert_same_sums(mine, theirs)
     assert not np.isfinite(np.asarray(mine["T"])).all()
     assert "SkippedPixels" not in mine

@@ -19,7 +19,7 @@ def test_the_same_pixels_are_left_out_on_any_number_of_ranks(
     for reproducible in (False, True):
         coadd = g3reduce.coadd_files(
             files, mpicomm=comm, nonfinite="skip", result="all", reproducible=reproducible
-        )
+        ).frame
         assert_same_sums(coadd, by_spt3g(clean))
         assert coadd["SkippedPixels"] == count
 
@@ -32,7 +32,7 @@ def test_all_ranks_know_how_many_were_left_out_of_shares(comm):
         coadder.add(frame)
     coadder.finish()
     assert coadder.skipped_pixels == {"Coadd": count}
-    assert set(coadder.shard.planes) == set(maps_by_plane(frames[0]))
+    assert set(coadder.result.shard.planes) == set(maps_by_plane(frames[0]))
 
 
 @pytest.mark.ranks(2, 3)

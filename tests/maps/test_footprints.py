@@ -62,7 +62,7 @@ def test_footprints_may_come_again_after_others(tmp_path_factory, make, reproduc
     with core.G3Writer(file) as writer:
         for frame in frames:
             writer(frame)
-    (coadd,) = coadder.finish()
+    coadd = coadder.finish().frame
     np.testing.assert_array_equal(pixels(coadd["T"]), expected)
     read = g3reduce.coadd_files(file, **options)
     np.testing.assert_array_equal(pixels(read["sum"]["T"]), expected)

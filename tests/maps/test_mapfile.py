@@ -343,7 +343,7 @@ def test_a_map_without_pixels_does_not_shift_the_others(tmp_path, order):
             writer(frame)
     files = [files[i] for i in order]
     output = str(tmp_path / "coadd.g3")
-    coadd = coadd_files(files, output, weighted=False)
+    coadd = coadd_files(files, output, weighted=False).frame
     expected = maps.coadd_map_files(files, weighted=False)
     for frame in (coadd, next(iter(core.G3File(output)))):
         assert np.array_equal(np.asarray(frame["T"]), np.asarray(expected["T"]))
@@ -353,7 +353,7 @@ def test_a_newer_spt3g_writes_and_makes_maps_itself(tmp_path, survey, monkeypatc
     files = survey(3, "healpix ring", "polarized")
     output = str(tmp_path / "coadd.g3")
     monkeypatch.setitem(archive.VERSIONS, "G3SkyMap", 2)
-    coadd = coadd_files(files, output)
+    coadd = coadd_files(files, output).frame
     expected = maps.coadd_map_files(files)
     assert_same_coadd(coadd, expected)
     assert_same_coadd(next(iter(core.G3File(output))), expected)

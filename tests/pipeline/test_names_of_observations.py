@@ -278,9 +278,9 @@ def test_coadds_list_an_observation_under_one_name_if_metadata_last(comm, shared
     comm.Barrier()
     pattern = str(shared_folder / "?.g3")
     options = {"record_obs_id": True, "mpicomm": comm, "result": "all"}
-    listed = list(coadd_files(pattern, **options)["InputMapIds"])
+    listed = list(coadd_files(pattern, **options).frame["InputMapIds"])
     assert listed == ["field/7/90GHz", "90GHz"]
-    coadd = coadd_files(pattern, metadata_lasts=True, **options)
+    coadd = coadd_files(pattern, metadata_lasts=True, **options).frame
     files = sorted(str(path) for path in shared_folder.glob("?.g3"))
     expected = maps.coadd_map_files(files, record_obs_id=True)
     assert list(coadd["InputMapIds"]) == list(expected["InputMapIds"])

@@ -57,13 +57,13 @@ def test_coadds_that_share_an_input_are_refused_with_both_and_what_they_share(
         assert f"and {files[1]}, frame " in text
         assert "both contain obs2.g3 (Id " in text
         assert 'on_duplicate="sum"' in text
-    both = coadd_files(list(files), on_duplicate="sum")
+    both = coadd_files(list(files), on_duplicate="sum").frame
     assert value_of(both) == (1210 if "tuesday.g3" in files else 210)
 
 
 def test_what_is_no_overlap_is_summed(folder):
     nights(folder)
-    week = coadd_files(["monday.g3", "obs3.g3"])
+    week = coadd_files(["monday.g3", "obs3.g3"]).frame
     assert value_of(week) == 1110
     assert list(week["InputFiles"]) == ["obs1.g3", "obs2.g3", "obs3.g3"]
     coadd_files(["monday.g3", "obs3.g3"], "week.g3")
@@ -75,7 +75,7 @@ def test_bands_of_one_file_are_not_the_same(folder):
         write(f"obs{number}.g3", {"90GHz": 1.0, "150GHz": 2.0})
     for band in BANDS:
         coadd_files(["obs0.g3", "obs1.g3"], f"{band}.g3", map_ids=band)
-    assert value_of(coadd_files(["90GHz.g3", "150GHz.g3"])) == 6
+    assert value_of(coadd_files(["90GHz.g3", "150GHz.g3"]).frame) == 6
     assert "(Id '90GHz')" in refusal_of(["150GHz.g3", "90GHz.g3", "obs1.g3"])
     assert "(Id '150GHz')" in refusal_of(["150GHz.g3", "obs1.g3"])
     both = coadd_files(["90GHz.g3", "obs1.g3"], assign=lambda f: {"both": 1} if hits(f) else None)
@@ -137,10 +137,10 @@ def test_coadds_without_files_are_told_apart_by_their_observations(folder):
         return name
 
     files = [made("a.g3", [1, 2]), made("b.g3", [3, 4]), made("c.g3", [4, 5])]
-    assert value_of(coadd_files(files[:2], "ab.g3")) == 11110
+    assert value_of(coadd_files(files[:2], "ab.g3").frame) == 11110
     assert "both contain the observation 'field/4/90GHz'" in refusal_of(files)
     assert "both contain a.g3" in refusal_of(["ab.g3", "a.g3"])
-    assert value_of(coadd_files(["ab.g3", files[2]], on_duplicate="sum")) == 121110
+    assert value_of(coadd_files(["ab.g3", files[2]], on_duplicate="sum").frame) == 121110
 
 
 def test_nights_of_which_only_the_band_is_known_do_not_contradict(folder):
@@ -150,7 +150,7 @@ def test_nights_of_which_only_the_band_is_known_do_not_contradict(folder):
         (coadd, _) = coadder(core.G3Frame(core.G3FrameType.EndProcessing))
         with core.G3Writer(f"night{night}.g3") as writer:
             writer(coadd)
-    assert value_of(coadd_files([f"night{night}.g3" for night in range(3)])) == 111
+    assert value_of(coadd_files([f"night{night}.g3" for night in range(3)]).frame) == 111
 
 
 def test_parts_of_an_observation_in_files_of_their_own_may_be_coadded(folder):
@@ -159,7 +159,7 @@ def test_parts_of_an_observation_in_files_of_their_own_may_be_coadded(folder):
     for half in range(2):
         files = [f"wafer{half}.g3", f"wafer{half + 2}.g3"]
         coadd_files(files, f"half{half}.g3", record_obs_id=True)
-    assert value_of(coadd_files(["half0.g3", "half1.g3"])) == 1111
+    assert value_of(coadd_files(["half0.g3", "half1.g3"]).frame) == 1111
 
 
 # Names that coadds list
@@ -184,7 +184,7 @@ def test_nights_in_folders_of_their_own_may_have_files_of_the_same_names(
         monkeypatch.chdir(here)
         names = [os.path.relpath(folder / f"night{night}" / "coadd.g3") for night in range(2)]
         with caplog.at_level(logging.WARNING):
-            coadd = coadd_files(names)
+            coadd = coadd_files(names).frame
         assert value_of(coadd) == 11
         warnings = [r.getMessage() for r in caplog.records if "cannot be known" in r.getMessage()]
         assert len(warnings) == (0 if kept else 1)
@@ -213,7 +213,7 @@ def test_a_file_here_that_is_newer_than_a_coadd_was_not_its_input(folder, monkey
         if night:
             os.utime(running, ns=(0, os.stat("maps.g3").st_mtime_ns - 10**9))
         files = ["maps.g3", *([running] if night else [])]
-        total = coadd_files(files)
+        total = coadd_files(files).frame
         coadd_files(files, str(folder / "new.g3"))
         os.replace(folder / "new.g3", running)
     assert value_of(total) == 111
@@ -273,7 +273,7 @@ def test_a_file_is_noticed_under_any_other_name(folder, name, first):
         assert text.startswith(f"{files[1]}, frame 0 came twice (")
         assert files[0] in text
         assert NAMES[name] in text
-    assert value_of(coadd_files(files, on_duplicate="sum")) == 2
+    assert value_of(coadd_files(files, on_duplicate="sum").frame) == 2
     with pytest.raises(DuplicateError, match=rf"^{files[1]}: this file is named twice, .*"):
         refuse_repeated(files)
 
@@ -299,7 +299,7 @@ def test_files_that_are_only_equal_in_length_are_others(folder):
         write(name, {"90GHz": 1.0})
     for name in ("a.g3", "b.g3"):  # with links of their own
         os.link(name, f"{name}.link")
-    assert value_of(coadd_files(["a.g3", "b.g3", "other/a.g3"])) == 3
+    assert value_of(coadd_files(["a.g3", "b.g3", "other/a.g3"]).frame) == 3
 
 
 # Families
@@ -330,12 +330,12 @@ def check_family(family, rng, coadd, n_tries=12):
         outcomes.add(overlap)
         assert overlap or max(inside.values()) == 1
         if not overlap:
-            assert value_of(coadd(files)) == family.sum_of(inside)
+            assert value_of(coadd(files).frame) == family.sum_of(inside)
             continue
         with pytest.raises(DuplicateError) as caught:
             coadd(files)
         text = str(caught.value)
         assert sum(f"{name}, frame " in text for name in files) == 2, text
-        summed = coadd(files, on_duplicate="sum")
+        summed = coadd(files, on_duplicate="sum").frame
         assert value_of(summed) == family.sum_of(inside)
     assert outcomes == {True, False}

@@ -21,7 +21,7 @@ def outcome_of(comm, files, *, pipeline, schedule="dynamic", **options):
             coadd = g3reduce.coadd_files(
                 files, mpicomm=comm, result="all", schedule=schedule, **options
             )
-            return value_of(coadd)
+            return value_of(coadd.frame)
         coadder = g3reduce.MPIMapCoadder(comm, result="all", **options)
         pipe = core.G3Pipeline()
         pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule=schedule)

@@ -56,7 +56,8 @@ def main(folder, nside, gib, *kinds):
         del theirs
         output = f"{folder}/{kind} coadd.g3"
         for options in ({}, {"reproducible": True}):
-            mine = g3reduce.coadd_files(files, output, ignore_missing_weights=True, **options)
+            options["ignore_missing_weights"] = True
+            mine = g3reduce.coadd_files(files, output, **options).frame
             assert values(mine["T"]) == values(mine["H"]) == expected
             assert storage(mine["T"]) == stored
             assert len(expected) == 7

@@ -1,0 +1,131 @@
+"""The result of a coaddition, as `coadd_files` and `MPIMapCoadder` return it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
+
+from ..errors import UsageError
+from ..g3files.maps import MAP_KEYS
+from ..maps.mapsum import Shard
+from ..pipeline.ledger import Ledger
+from ..spt3gtypes import Frame
+from ..strategies.traffic import Statistics
+
+T = TypeVar("T")
+
+
+def _only(things: Mapping[str, T], what: str) -> T | None:
+    if len(things) > 1:
+        raise UsageError(
+            f"There are {len(things)} {what}, so there is no only one; name one by its Id: "
+            f"{', '.join(map(repr, things))}."
+        )
+    return next(iter(things.values()), None)
+
+
+class Coadds(Mapping[str, Frame]):
+    """Coadds by their Ids: a mapping of Id to Map frame, in the order of the input.
+
+    The Ids are those of the output: `output_map_id`, or those that `assign` gives; with `collate`
+    they are the Ids of the input. The mapping is empty on ranks that do not hold the result, and
+    with ``result="sharded"``, where each rank holds `shards` in place of frames.
+
+    Parameters
+    ----------
+    frames : mapping of str to G3Frame
+        What the mapping holds. The other parameters are attributes, too.
+    here : bool
+        Whether this rank holds the result: all of it, or with ``result="sharded"`` its shards.
+    shards : dict of str to Shard
+        With ``result="sharded"``, the part of each coadd that this rank owns, by Id.
+    statistics : Statistics
+        What this rank did to join its sums with those of the other ranks.
+    ledger : Ledger
+        The frames of all ranks that are in any of the coadds, in the order of the input; empty on
+        ranks that do not hold the result.
+
+    Examples
+    --------
+    >>> coadds = coadd_files("obs/*.g3", collate=True)  # doctest: +SKIP
+    >>> coadds  # doctest: +SKIP
+    <Coadds of 24 frames: '90GHz' (T, Q, U, Wpol), '150GHz' (T, Q, U, Wpol)>
+    >>> coadds["90GHz"]["T"]  # doctest: +SKIP
+    >>> [unit.file for unit in coadds.ledger.units()]  # doctest: +SKIP
+
+    Without `collate` and `assign` there is one frame:
+
+    >>> coadd_files("obs/*.g3", map_ids="90GHz").frame["T"]  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        frames: Mapping[str, Frame] | None = None,
+        *,
+        here: bool,
+        shards: Mapping[str, Shard] | None = None,
+        statistics: Statistics | None = None,
+        ledger: Ledger | None = None,
+    ):
+        self._frames = dict(frames or {})
+        self.here = here
+        self.shards = dict(shards or {})
+        self.statistics = statistics or Statistics()
+        self.ledger = ledger or Ledger()
+
+    def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
+        """The same result with these frames."""
+        return Coadds(
+            frames,
+            here=self.here,
+            shards=self.shards,
+            statistics=self.statistics,
+            ledger=self.ledger,
+        )
+
+    @property
+    def frame(self) -> Frame | None:
+        """The only frame; None if this rank holds none.
+
+        Raises
+        ------
+        UsageError
+            If there are several, of which one has to be named: ``coadds[Id]``.
+        """
+        return _only(self._frames, "coadds")
+
+    @property
+    def shard(self) -> Shard | None:
+        """The only shard; None without ``result="sharded"``.
+
+        Raises
+        ------
+        UsageError
+            If there are several: see `shards`.
+        """
+        return _only(self.shards, "shards")
+
+    def __getitem__(self, map_id: str) -> Frame:
+        try:
+            return self._frames[map_id]
+        except KeyError:
+            there = ", ".join(map(repr, self)) or "none"
+            raise KeyError(f"{map_id!r}; there are {there}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._frames)
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __repr__(self) -> str:
+        if not self.here:
+            return "<Coadds: the result is on another rank>"
+        maps = {name: [key for key in MAP_KEYS if key in frame] for name, frame in self.items()}
+        listed = [f"{name!r} ({', '.join(keys)})" for name, keys in maps.items()]
+        listed += [
+            f"shard of {name!r} ({', '.join(shard.planes)})" for name, shard in self.shards.items()
+        ]
+        number = len(self.ledger.entries)
+        frames = f"{number} frame{'s' if number != 1 else ''}"
+        return f"<Coadds of {frames}: {', '.join(listed) or 'none'}>"
