@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 import sys
 from collections.abc import Callable, Mapping
 from operator import index
@@ -68,6 +69,23 @@ def collectively(comm: Comm, work: Callable[[], T]) -> T:
         failure = error
     agree(comm, failure)
     return result  # type: ignore[return-value]
+
+
+def gather_packed(comm: Comm, mine: T, pack: Callable[[T], bytes]) -> list[T]:
+    """The objects of all ranks, by rank. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    mine : object
+        That of this rank.
+    pack : callable
+        Pickles it. If that fails on any rank, all raise. With one rank it is not called.
+    """
+    if comm.size == 1:
+        return [mine]
+    everywhere = comm.allgather(collectively(comm, lambda: pack(mine)))
+    return collectively(comm, lambda: [pickle.loads(theirs) for theirs in everywhere])
 
 
 def from_rank(comm: Comm, root: int, work: Callable[[], T]) -> T:

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 from spt3g import core
 
-from ..errors import ReductionError, UsageError, text_of
+from ..errors import ReductionError, text_of
 from ..mpi import communicators
-from ..mpi.agreement import agreed_arguments, collectively, describe_rank
-from ..mpi.jobend import must_end
+from ..mpi.agreement import agreed_arguments, collectively, describe_rank, gather_packed
 from .arguments import check_functions, frame_types
-from .endmodule import PipelinePlace, at_the_end
+from .endmodule import EndModule, at_the_end
 from .ledger import (
     ON_DUPLICATE,
     Entry,
@@ -46,8 +45,8 @@ class _Kept(NamedTuple):
     once: bool
 
 
-class _Told(NamedTuple):
-    """What the others are told of it.
+class _Reported(NamedTuple):
+    """What is sent to the other ranks about a frame.
 
     Attributes
     ----------
@@ -65,7 +64,7 @@ class _Told(NamedTuple):
     once: bool
 
 
-class MPIAccumulator:
+class MPIAccumulator(EndModule):
     """Keep what frames hold, and tell all ranks of it; an end-of-pipeline G3 module.
 
     Data stay on the rank whose pipeline brought the frame. At the end of processing the ranks
@@ -126,9 +125,7 @@ class MPIAccumulator:
         *,
         on_duplicate: str = "error",
     ):
-        self._comm = communicators.private(mpicomm)
-        self._sorter = sorter
-        self._once = on_duplicate == ON_DUPLICATE[0]
+        comm = communicators.private(mpicomm)
 
         def check() -> tuple[tuple[Any, ...], dict[str, object]]:
             check_functions(extractfunc=extractfunc, sorter=sorter)
@@ -141,22 +138,16 @@ class MPIAccumulator:
                 "on_duplicate": on_duplicate,
             }
 
-        types = agreed_arguments(self._comm, "The arguments of MPIAccumulator", check)
+        types = agreed_arguments(comm, "The arguments of MPIAccumulator", check)
+        super().__init__(comm)
+        self._sorter = sorter
+        self._once = on_duplicate == ON_DUPLICATE[0]
         self._extract = extractfunc or _FrameExtractor(types)
-        self._functions = UserFunctions("MPIAccumulator", describe_rank(self._comm))
+        self._functions = UserFunctions("MPIAccumulator", describe_rank(comm))
         self._groups: dict[Hashable, list[_Kept]] = {}
         self._ledger = Ledger()
         self._known = KnownFiles()
-        self._place = PipelinePlace()
         self._fullobs: dict[Hashable, list[Item]] = {}
-        self._ended = False
-        if self._comm.size > 1:
-            must_end(self)
-
-    @property
-    def comm(self) -> communicators.Comm:
-        """The communicator of its own on which it works."""
-        return self._comm
 
     @property
     def fullobs(self) -> dict[Hashable, list[Item]]:
@@ -186,15 +177,6 @@ class MPIAccumulator:
         """Forget all that was kept, after an error that all ranks know of."""
         self._groups.clear()
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether there is something here that the other ranks were not told of."""
-        return (self._place.begun or bool(self._groups)) and not self._ended
-
-    def __call__(self, frame: Any) -> None:
-        """Take the next frame of the pipeline (spt3g calls this)."""
-        self._place.deliver(frame, self)
-
     def add(self, frame: Any) -> bool:
         """Keep what is extracted from a frame.
 
@@ -203,9 +185,7 @@ class MPIAccumulator:
         bool
             Whether there was anything.
         """
-        if self._ended:
-            raise UsageError("This accumulator has ended its work; make a new one for more frames.")
-        communicators.require_rank(self._comm)
+        self._require_open()
         where = where_of(frame)
         extracted = self._functions.call("extractfunc", self._extract, where, frame)
         if extracted is None:
@@ -228,11 +208,9 @@ class MPIAccumulator:
         dict
             `fullobs`.
         """
-        if self._ended:
-            raise UsageError("This accumulator has ended its work already.")
-        self._ended = True
-        self._place.end_together(self._comm)
-        everywhere = self._tell_all()
+        self._end()
+        mine = collectively(self._comm, self._report)
+        everywhere = gather_packed(self._comm, mine, _packed)
         self._fullobs = collectively(self._comm, lambda: self._join(everywhere))
         self._groups.clear()
         self._place.leave([])
@@ -253,21 +231,15 @@ class MPIAccumulator:
             self._functions.fail("extractfunc", where, text, error)
         return extracted
 
-    def _tell_all(self) -> list[dict[Hashable, list[_Told]]]:
-        """What all ranks have, by rank. Collective."""
-        mine = collectively(self._comm, self._told)
-        if self._comm.size == 1:
-            return [mine]
-        packed = collectively(self._comm, lambda: _packed(mine))
-        everywhere = self._comm.allgather(packed)
-        return collectively(self._comm, lambda: [pickle.loads(theirs) for theirs in everywhere])
+    def _has_frames(self) -> bool:
+        return bool(self._groups)
 
-    def _told(self) -> dict[Hashable, list[_Told]]:
-        """What the others are told: all but the data, with the keys of the sorter."""
+    def _report(self) -> dict[Hashable, list[_Reported]]:
+        """What is sent to the other ranks: all but the data, with the keys of the sorter."""
         rank = self._comm.rank
         return {
             group: [
-                _Told(
+                _Reported(
                     kept.metadata,
                     self._sorter
                     and self._functions.call(
@@ -281,14 +253,16 @@ class MPIAccumulator:
             for group, items in self._groups.items()
         }
 
-    def _join(self, everywhere: list[dict[Hashable, list[_Told]]]) -> dict[Hashable, list[Item]]:
+    def _join(
+        self, everywhere: list[dict[Hashable, list[_Reported]]]
+    ) -> dict[Hashable, list[Item]]:
         """The groups of all ranks, in order. All ranks come to the same conclusion."""
         entries = [
             [told.entry for group in groups.values() for told in group if told.once]
             for groups in everywhere
         ]
         merge([Ledger(some) for some in entries], once=True)
-        joined: dict[Hashable, list[tuple[_Told, Item]]] = {}
+        joined: dict[Hashable, list[tuple[_Reported, Item]]] = {}
         for rank, groups in enumerate(everywhere):
             for group, items in groups.items():
                 mine = self._groups[group] if rank == self._comm.rank else [None] * len(items)
@@ -305,7 +279,9 @@ class MPIAccumulator:
             for group in sorted(places, key=places.__getitem__)
         }
 
-    def _sorted(self, group: Hashable, items: list[tuple[_Told, Item]]) -> list[tuple[_Told, Item]]:
+    def _sorted(
+        self, group: Hashable, items: list[tuple[_Reported, Item]]
+    ) -> list[tuple[_Reported, Item]]:
         if self._sorter is None:
             return items
         try:
@@ -336,7 +312,7 @@ class _FrameExtractor:
         return self._names.name_of(frame, where_of(frame)), None, copy
 
 
-def _packed(told: dict[Hashable, list[_Told]]) -> bytes:
+def _packed(told: dict[Hashable, list[_Reported]]) -> bytes:
     """What is told as bytes, or an error that names the group that cannot be sent."""
     for group, items in told.items():
         try:

@@ -13,6 +13,7 @@ from spt3g import core
 from ..errors import InputError, UsageError
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree
+from ..mpi.jobend import must_end
 from .sources import forget_source, last_source, never_asked, now, pipeline_before
 
 T = TypeVar("T")
@@ -175,6 +176,61 @@ class PipelinePlace:
     def _others(self) -> set[PipelinePlace]:
         """Those that may stand in the same pipeline."""
         return {*self._made_in, *_here.open} - {self}
+
+
+class EndModule:
+    """Base of end-of-pipeline modules: their frames, and their end together with all ranks.
+
+    A subclass has ``add(frame)`` and ``finish()``, and calls this constructor when its arguments
+    have been found good.
+
+    Parameters
+    ----------
+    comm : communicator
+        The one on which it works; see `g3reduce.mpi.communicators.private`.
+    """
+
+    def __init__(self, comm: communicators.Comm):
+        self._comm = comm
+        self._place = PipelinePlace()
+        self._ended = False
+        if comm.size > 1:
+            must_end(self)
+
+    @property
+    def comm(self) -> communicators.Comm:
+        """The communicator of its own on which it works."""
+        return self._comm
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether there is something here that was not joined with that of the other ranks."""
+        return (self._place.begun or self._has_frames()) and not self._ended
+
+    def __call__(self, frame: Any) -> Any:
+        """Take the next frame of the pipeline (spt3g calls this)."""
+        self._place.deliver(frame, self)
+
+    def _has_frames(self) -> bool:
+        """Whether any frame was added."""
+        raise NotImplementedError
+
+    def _require_open(self) -> None:
+        """Refuse to add a frame after the end, or in a process that is no rank."""
+        if self._ended:
+            raise UsageError(
+                f"This {type(self).__name__} has ended its work; make a new one for more frames."
+            )
+        communicators.require_rank(self._comm)
+
+    def _end(
+        self, check: Callable[[], None] = lambda: None, failure: Exception | None = None
+    ) -> None:
+        """Come to the end, once; see `PipelinePlace.end_together`. Collective."""
+        if self._ended:
+            raise UsageError(f"This {type(self).__name__} has ended its work already.")
+        self._ended = True
+        self._place.end_together(self._comm, check, failure)
 
 
 def at_the_end(ended: bool, outcome: T, what: str) -> T:
