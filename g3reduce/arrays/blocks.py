@@ -1,4 +1,4 @@
-"""Numbered rows of numpy arrays: the one kind of state that strategies see.
+"""Numbered rows of numpy arrays: all that strategies know of what they join.
 
 A long 1-D array, such as a map, is cut into equal rows, and only rows that were touched are
 held. The rows of a full map are all there; those of a small patch are few; either way each plane
@@ -18,7 +18,7 @@ Rows = NDArray[np.int64]
 
 
 def _table_pays(n: int) -> int:
-    """How long a table may be that is made for the sake of so many numbers.
+    """The longest table that is worth making for so many numbers.
 
     The rows of a few pixels are few, also where those of the whole map are more than fit in memory.
     """
@@ -26,7 +26,7 @@ def _table_pays(n: int) -> int:
 
 
 def distinct(numbers: Rows, end: int) -> Rows:
-    """The numbers that come, each once, in rising order.
+    """The distinct numbers among some, in rising order.
 
     Parameters
     ----------
@@ -36,9 +36,9 @@ def distinct(numbers: Rows, end: int) -> Rows:
     """
     if end > _table_pays(len(numbers)):
         return np.unique(numbers)
-    come = np.zeros(end, bool)
-    come[numbers] = True
-    return np.flatnonzero(come)
+    found = np.zeros(end, bool)
+    found[numbers] = True
+    return np.flatnonzero(found)
 
 
 class Blocks:
@@ -89,7 +89,7 @@ class Blocks:
         self.planes: dict[str, NDArray[np.generic]] = {
             name: np.empty((0, row_length), dtype) for name, dtype in dtypes.items()
         }
-        self._place: Rows | None = None
+        self._positions: Rows | None = None
 
     @property
     def nbytes(self) -> int:
@@ -112,31 +112,31 @@ class Blocks:
         return Blocks(self.n_rows, self.row_length, dtypes, self.fill, memory or self.memory)
 
     def add_plane(self, name: str, dtype: DTypeLike) -> None:
-        """Hold another plane, too."""
+        """Add a plane, in which all rows that are held are filled with `fill`."""
         self.planes[name] = self._new_plane(len(self.rows), dtype)
 
     def replace(self, rows: Rows, planes: dict[str, NDArray[np.generic]]) -> None:
-        """Hold these rows, in rising order, with these planes, instead of what was held."""
-        self.rows, self.planes, self._place = rows, planes, None
+        """Replace all rows, which are given in rising order, and planes."""
+        self.rows, self.planes, self._positions = rows, planes, None
 
     def locate(self, rows: Rows) -> Rows:
-        """Where rows stand in the planes; -1 for those that are not held."""
+        """The positions of rows in the planes; -1 for those that are not held."""
         if self.complete:
             return rows
         if self.n_rows > _table_pays(len(self.rows)):
             if not len(self.rows):
                 return np.full(len(rows), -1)
-            places = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-            return np.where(self.rows[places] == rows, places, -1)
-        if self._place is None:
-            self._place = np.full(self.n_rows, -1, np.int64)
-            self._place[self.rows] = np.arange(len(self.rows))
-        return self._place[rows]
+            positions = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+            return np.where(self.rows[positions] == rows, positions, -1)
+        if self._positions is None:
+            self._positions = np.full(self.n_rows, -1, np.int64)
+            self._positions[self.rows] = np.arange(len(self.rows))
+        return self._positions[rows]
 
     def insert(self, rows: Rows) -> None:
-        """Hold these rows, too. Those that are new are filled with `fill`.
+        """Hold more rows, of which the new ones are filled with `fill`.
 
-        Views of planes that were taken before do not follow.
+        Views of planes that were taken before are not views of the new planes.
         """
         if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
             raise IndexError(f"rows {rows.min()} to {rows.max()}, but there are {self.n_rows}")
@@ -150,7 +150,7 @@ class Blocks:
                 new[kept] = old
             self.planes[name] = new
         self.rows = union
-        self._place = None
+        self._positions = None
 
     def _new_plane(self, n_held: int, dtype: DTypeLike) -> NDArray[np.generic]:
         plane = self.memory.zeros((n_held, self.row_length), dtype)

@@ -1,4 +1,4 @@
-"""Which loops make exact sums: numpy's, or those that numba compiles. Both give the same bits."""
+"""The choice of loops for exact sums: numpy or numba. Both give the same bits."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from ..errors import UsageError
 
 logger = logging.getLogger(__name__)
 
-# What this variable of the environment names is used from the first value on.
+# The variable of the environment: the kernels that it names are used from the first value on.
 KERNELS, NUMBA, NUMPY = "G3REDUCE_KERNELS", "numba", "numpy"
 
 # To load numba takes as long as it saves on so many values. Small coadds end sooner without it, and
-# so many ranks do not all look for its files.
+# many ranks need not look for its files at once.
 _WORTHWHILE = 200_000_000
 
 _added = 0
 
 
 def check() -> None:
-    """Check what the environment asks for.
+    """Check the kernels that the environment asks for.
 
     Raises
     ------

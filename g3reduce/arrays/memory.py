@@ -31,14 +31,14 @@ _NAME = "g3reduce"
 # Large arrays begin at each quarter of a page in turn. A cache finds data by few bits of the
 # address: arrays that begin alike and are walked side by side may get into each other's way, which
 # can take twice the time.
-_PLACES = itertools.cycle(range(0, 4096, 1024))
+_OFFSETS = itertools.cycle(range(0, 4096, 1024))
 
 
 class Memory(Protocol):
     """Where the planes of `Blocks` lie."""
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
-        """A contiguous array of zeros that is freed with the last view of it."""
+        """Make a contiguous array of zeros, which is freed with the last view of it."""
         ...
 
 
@@ -50,7 +50,7 @@ class PrivateMemory:
         nbytes = prod(shape) * np.dtype(dtype).itemsize
         if nbytes < SMALLEST:
             return np.zeros(shape, dtype)
-        begin = next(_PLACES)
+        begin = next(_OFFSETS)
         return np.zeros(begin + nbytes, np.uint8)[begin:].view(dtype).reshape(shape)
 
 
@@ -58,7 +58,7 @@ PRIVATE = PrivateMemory()
 
 
 class Stretch(NamedTuple):
-    """Where an array lies in the shared memory of its process, as told to other processes."""
+    """The location of an array in the shared memory of its process, to be sent to others."""
 
     pid: int
     fd: int
@@ -69,9 +69,9 @@ class Stretch(NamedTuple):
 class SharedMemory:
     """Memory that other processes of the node can map, for arrays that are large enough.
 
-    What cannot be shared (too small, too many, refused by the system) is private; `stretch_of`
-    tells. A process that was forked off may read the arrays, but changes them for its parent, too:
-    it must not, and gets private memory itself.
+    Arrays that cannot be shared (too small, too many, refused by the system) are private, and
+    `stretch_of` gives None. A process that was forked off may read the arrays, but must not change
+    them, because it would for its parent, too; it gets private memory itself.
     """
 
     def __init__(self) -> None:
@@ -106,10 +106,10 @@ class SharedMemory:
         if os.getpid() != self._pid:
             raise OSError("this process was forked off from the one whose memory it is")
         nbytes = prod(shape) * np.dtype(dtype).itemsize
-        begin = next(_PLACES)
+        begin = next(_OFFSETS)
         length = -(-(begin + max(nbytes, 1)) // mmap.PAGESIZE) * mmap.PAGESIZE
         with self._growing:
-            # Places in the file are not used twice. It is sparse, so that costs nothing.
+            # No part of the file is used twice. It is sparse, so that this costs nothing.
             offset, self._end = self._end, self._end + length
             os.ftruncate(self._fd, self._end)
         mapping = mmap.mmap(self._fd, length, offset=offset)
@@ -122,7 +122,7 @@ class SharedMemory:
         return whole[begin:][:nbytes].view(dtype).reshape(shape)
 
     def stretch_of(self, array: NDArray[np.generic]) -> Stretch | None:
-        """Where an array lies that `zeros` made; None if it is private."""
+        """The location of an array that `zeros` made; None if it is private."""
         stretch = self._stretches.get(_address(array))
         return stretch if stretch and stretch.nbytes >= array.nbytes else None
 
@@ -147,7 +147,7 @@ def shared() -> SharedMemory:
 
 
 def attach(stretch: Stretch, begin: int, end: int, *, writable: bool = False) -> NDArray[np.uint8]:
-    """Bytes ``begin <= i < end`` of an array of another process. They are mapped, not copied.
+    """Map bytes ``begin <= i < end`` of an array of another process.
 
     Raises
     ------
@@ -157,13 +157,13 @@ def attach(stretch: Stretch, begin: int, end: int, *, writable: bool = False) ->
     if end <= begin:
         return np.empty(0, np.uint8)
     path = f"/proc/{stretch.pid}/fd/{stretch.fd}"
-    # In another container the number is that of another process, and to open a pipe may block.
+    # In another container the pid may be that of another process; to open a pipe could block.
     if not os.readlink(path).startswith(f"/memfd:{_NAME}"):
         raise OSError(f"{path} is no memory of g3reduce")
     fd = os.open(path, os.O_RDWR if writable else os.O_RDONLY)
     try:
         if os.fstat(fd).st_size < stretch.offset + stretch.nbytes:  # to read it would be fatal
-            raise OSError(f"{path} is not the memory that was told of")
+            raise OSError(f"{path} is not the memory that was announced")
         first = (stretch.offset + begin) // mmap.PAGESIZE * mmap.PAGESIZE
         before = stretch.offset + begin - first
         protection = mmap.PROT_READ | (mmap.PROT_WRITE if writable else 0)

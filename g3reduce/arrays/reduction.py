@@ -1,4 +1,4 @@
-"""A reduction as data: what to take from a frame, and how to combine two of it."""
+"""A reduction as data: what to take from a frame, and how to combine two states."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def _keep(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A way of joining many values into one. It knows nothing of ranks.
+    """A way of combining many values into one. It knows nothing of ranks.
 
     Attributes
     ----------
     name : str
-        How messages and logs name it.
+        Its name in messages and logs.
     combine : callable, optional
-        ``combine(a, b)`` joins two states, of which `a` comes first. It is associative. It may
+        ``combine(a, b)`` combines two states, of which `a` comes first. It is associative. It may
         change `a` and return it, if `extract` makes a new state each time; `b` it leaves alone. An
         elementwise one is the numpy ufunc of its `operation`, which is the default.
     identity : object, optional
@@ -119,7 +119,7 @@ class Reduction:
 
     @property
     def elementwise(self) -> bool:
-        """Whether elements are independent of each other."""
+        """Whether it works element by element, by an MPI operation."""
         return self.operation is not None
 
     def takes(self, dtype: DTypeLike) -> bool:
@@ -128,7 +128,7 @@ class Reduction:
         return dtype.kind in _KINDS[str(self.operation)] and dtype.char not in _NOT_IN_MPI
 
     def identity_of(self, dtype: DTypeLike) -> Any:
-        """The number of nothing for this elementwise reduction on such numbers."""
+        """The number that changes nothing in this elementwise reduction on such numbers."""
         dtype = np.dtype(dtype)
         if self.operation not in ("MIN", "MAX"):
             number = _IDENTITY.get(str(self.operation), 0)

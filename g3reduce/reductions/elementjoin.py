@@ -1,4 +1,4 @@
-"""States that are combined element by element, joined over all ranks: small groups together."""
+"""The join over all ranks of states that are combined element by element."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .states import Array, Structure, array_leaves, put_together
 
 
 class _Batch(NamedTuple):
-    """Groups that are joined together, and the kind of number."""
+    """Groups that are joined together, of one kind of number."""
 
     keys: list[Hashable]
     dtype: DType
@@ -40,10 +40,10 @@ class _Batch(NamedTuple):
 
 
 def _batches(common: Mapping[Hashable, GroupSummary]) -> Iterator[_Batch]:
-    """All groups in an order that is the same on all ranks: large ones alone."""
+    """Batches, in the same order on all ranks: small groups together, large ones alone."""
     small: dict[DType, _Batch] = {}
-    for key, told in common.items():
-        for dtype, size in sizes_of(told.structure).items():
+    for key, summary in common.items():
+        for dtype, size in sizes_of(summary.structure).items():
             if size * dtype.itemsize >= SMALLEST:
                 yield _Batch([key], dtype, [size])
             elif size:
@@ -71,7 +71,7 @@ def join_elements(
     mine : dict of key to Elements
         What this rank holds. Its arrays are used up.
     common : dict of key to GroupSummary
-        What `in_common` gives for each group that there is, in the same order on all ranks.
+        What `join_summaries` gives for each group of any rank, in the same order on all ranks.
     rules, strategy, result, root
 
     Returns
@@ -114,7 +114,7 @@ def join_elements(
     if result == "root" and comm.rank != root:
         return None, whole
     unpack = _shards if result == "sharded" else _wholes
-    return {key: unpack(told.structure, flat[key]) for key, told in common.items()}, whole
+    return {key: unpack(summary.structure, flat[key]) for key, summary in common.items()}, whole
 
 
 def _blocks_of(
@@ -123,7 +123,7 @@ def _blocks_of(
     common: Mapping[Hashable, GroupSummary],
     rules: ElementwiseRules,
 ) -> Blocks:
-    """What this rank holds of a batch, in planes that are the same on all ranks."""
+    """The blocks of this rank for a batch, with the same planes on all ranks."""
     dtype, rows = batch.dtype, batch.rows()
     grids = [common[key].grids.get(dtype) for key in batch.keys]
     exact = [grid for grid in grids if grid is not None]
@@ -158,7 +158,7 @@ def _blocks_of(
 
 
 def _shard(rows: Array, length: int, values: Array, size: int) -> ArrayShard:
-    """What is here of the elements of a group: values of these of its rows."""
+    """The elements of a group that this rank owns: the values of these rows."""
     indices = (rows[:, None] * length + np.arange(length)).reshape(-1)
     inside = indices < size
     return ArrayShard(indices[inside], values[inside], (size,))

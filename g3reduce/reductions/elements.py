@@ -1,8 +1,8 @@
 """States that are combined element by element, such as sums of arrays, on one rank.
 
-What a group (a key of ``by=``) holds lies from its first frame on in a few arrays for each kind of
-number, cut into rows as strategies want them and in memory that the ranks of a node can share, so
-that nothing large is copied before it is joined.
+From its first frame on a group (a key of ``by=``) has a few arrays for each kind of number, cut
+into rows as strategies want them and in memory that the ranks of a node can share, so that nothing
+large is copied before it is joined.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ class GroupSummary(NamedTuple):
     ----------
     structure : Structure
     where : str
-        The frame that it is from.
+        The frame of which it is.
     grids : dict of dtype to Grid
-        How the kinds of numbers are summed whose sums are exact.
+        The grid of each kind of number that is summed exactly.
     """
 
     structure: Structure
@@ -116,7 +116,7 @@ def _by_dtype(structure: Structure, things: Sequence[T]) -> dict[DType, list[T]]
 
 
 def mismatch(reduction: Reduction, first: GroupSummary, second: GroupSummary) -> MismatchError:
-    """The error that two states cannot be combined."""
+    """The error for two states that cannot be combined."""
     return MismatchError(
         f"The reduction {reduction.name!r} cannot combine {first.structure} (from {first.where}) "
         f"and {second.structure} (from {second.where}): it works element by element, so all "

@@ -1,4 +1,4 @@
-"""The reducer: an end-of-pipeline module for reductions of one's own."""
+"""The reducer: an end-of-pipeline module for reductions of any kind."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ class MPIReducer(EndModule):
     reduction : Reduction
         What is extracted and how it is combined: one of `g3reduce.reductions`, or your own.
     by : str or callable, optional
-        Groups to reduce apart from each other: ``by(frame)`` returns the key of the group, anything
+        Groups that are reduced separately: ``by(frame)`` returns the key of the group, anything
         hashable, or None for a frame that takes no part. A string names a key of frames; a frame
         that lacks it belongs to the latest value that came, so that ``"ObservationID"`` groups the
         scans after each Observation frame.
     strategy : {"auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"}
-        How the ranks join what they have. What is combined whole goes by ``"tree"`` or
+        How the ranks join their states. What is combined whole goes by ``"tree"`` or
         ``"gather"``.
     result : {"root", "all", "sharded"}
-        Which ranks get the result. Sharded, for elementwise reductions: each rank gets a share of
+        Which ranks get the result. Sharded, for elementwise reductions: each rank gets a part of
         the elements, which is not finalized: arrays are `g3reduce.reductions.ArrayShard`.
     root : int
         The rank that gets it with ``result="root"``.
@@ -192,7 +192,7 @@ class MPIReducer(EndModule):
 
     @property
     def statistics(self) -> Statistics:
-        """What this rank did to join its states with those of others, after the end."""
+        """The statistics of the join, as this rank saw it, after the end of processing."""
         return at_the_end(self._ended, self._statistics, "result")
 
     def add(self, frame: Any) -> bool:
@@ -220,7 +220,7 @@ class MPIReducer(EndModule):
         return True
 
     def finish(self) -> Any:
-        """Join what all ranks have; what happens at the end of processing. Collective.
+        """Join the states of all ranks, as is done at the end of processing. Collective.
 
         Returns
         -------

@@ -37,7 +37,7 @@ class Spectra(NamedTuple):
         timestream, over Hz. Its sum times the step in frequency is the variance, up to what
         the window leaves out.
     segments : dict of str to int
-        How many segments each is the mean of.
+        The number of segments of which each is the mean.
     """
 
     frequencies: Array

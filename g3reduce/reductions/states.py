@@ -1,7 +1,7 @@
-"""States of reductions taken apart into their arrays and the rest, and put together again.
+"""States of reductions, taken apart into arrays and a structure, and put together again.
 
-The arrays travel as buffers, without pickling. What is left of a state without them is small: how
-dictionaries, lists, tuples and dataclasses are nested, and any values that are none of these.
+The arrays are sent as buffers, without pickling. The structure is small: how dictionaries, lists,
+tuples and dataclasses are nested, and any values that are none of these.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class ArrayLeaf:
-    """The place of an array; `scalar` says that it was a number."""
+    """The leaf of a structure that stands for an array; with `scalar`, for a number."""
 
     dtype: np.dtype[Any]
     shape: tuple[int, ...]
@@ -31,7 +31,7 @@ class ArrayLeaf:
 
 @dataclass(frozen=True)
 class OtherLeaf:
-    """The place of a value of any other kind, which it holds."""
+    """The leaf of a structure that holds a value of any other kind."""
 
     value: Any
 
@@ -41,8 +41,10 @@ class OtherLeaf:
 
 @dataclass(frozen=True)
 class Nest:
-    """A dictionary, a list, a tuple or a dataclass, whose items have names (in the last three
-    they are numbers or fields)."""
+    """A dictionary, list, tuple or dataclass of a structure, and its items by name.
+
+    The names in lists and tuples are numbers, those in dataclasses the fields.
+    """
 
     kind: type
     names: tuple[Any, ...]
@@ -108,7 +110,7 @@ def put_together(
     arrays : list
         In the order in which `take_apart` gave them.
     number : callable, optional
-        What to put where there was a number. Default: a number of Python.
+        Makes what is put where there was a number. Default: a number of Python.
     """
     left = iter(arrays)
 
@@ -137,7 +139,7 @@ def put_together(
 
 
 def leaves_of(structure: Structure) -> Iterator[ArrayLeaf | OtherLeaf]:
-    """All that is not nested, in the order of `take_apart`."""
+    """The leaves of a structure, in the order of `take_apart`."""
     if isinstance(structure, Nest):
         for item in structure.items:
             yield from leaves_of(item)
@@ -146,7 +148,7 @@ def leaves_of(structure: Structure) -> Iterator[ArrayLeaf | OtherLeaf]:
 
 
 def array_leaves(structure: Structure) -> list[ArrayLeaf]:
-    """The places of the arrays, in the order of `take_apart`."""
+    """The leaves that stand for arrays, in the order of `take_apart`."""
     return [leaf for leaf in leaves_of(structure) if isinstance(leaf, ArrayLeaf)]
 
 

@@ -1,4 +1,4 @@
-"""What the ready reductions take from frames, as numbers."""
+"""Numbers from frames, as the ready reductions take them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Take = Callable[[Any], Any]
 
 
 def taker(what: What) -> Take:
-    """The function that takes it from a frame: None if the frame has none.
+    """Make the function that takes something from a frame, or None if the frame has none.
 
     Raises
     ------
@@ -34,7 +34,7 @@ def taker(what: What) -> Take:
 
 
 def extractor(what: What, of: Callable[[Any], Any]) -> Take:
-    """The function that returns ``of(value)`` of what it takes from a frame: None without it.
+    """Make the function that returns ``of(value)`` of what a frame has, or None if it has none.
 
     Raises
     ------
@@ -51,7 +51,7 @@ def extractor(what: What, of: Callable[[Any], Any]) -> Take:
 
 
 def name_of(what: What) -> str:
-    """How messages name it."""
+    """The name in messages of what is taken."""
     return what if isinstance(what, str) else getattr(what, "__name__", "function")
 
 
@@ -69,7 +69,7 @@ def as_array(value: Any) -> NDArray[Any]:
     timestreams = type(value).__name__ == "G3TimestreamMap"
     array = samples_of(value) if timestreams else np.asarray(value)
     if array.dtype.kind not in "biufc":
-        raise TypeError(f"{type(value).__name__} is no number, and no array of numbers")
+        raise TypeError(f"{type(value).__name__} is neither a number nor an array of numbers")
     return array
 
 
@@ -78,12 +78,12 @@ def _is_dense(skymap: Any) -> bool:
 
 
 def as_floats(value: Any) -> NDArray[np.float64]:
-    """The same, as float64."""
+    """As `as_array`, as float64."""
     return np.asarray(as_array(value), np.float64)
 
 
 def require_same_shape(first: NDArray[Any], second: NDArray[Any]) -> None:
-    """Refuse to combine arrays that numpy would stretch to fit.
+    """Refuse to combine arrays that numpy would broadcast.
 
     Raises
     ------

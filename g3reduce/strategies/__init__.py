@@ -1,4 +1,12 @@
-"""Ways of joining what all ranks hold. See `g3reduce.strategies.registry` for the choice."""
+"""Strategies: ways to join the blocks of all ranks.
+
+In reading order: `join`, one reduction from the choice of a strategy to its statistics;
+`registry`, the strategies by name; `pairwise`, `collective` and `owner`, the strategies; `rows`,
+what they do with rows; `traffic`, the communicator that counts; `costs` and `measure`, by which
+``"auto"`` chooses; `nodes` and `onnode`, the ranks of a node and the sum in their shared memory.
+
+Imports from `g3reduce.arrays` and `g3reduce.mpi`.
+"""
 
 from __future__ import annotations
 
