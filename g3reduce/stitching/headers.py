@@ -160,11 +160,6 @@ class PlacedScan(NamedTuple):
             return (arrays - {"flags"}) | {"detector_flags"}
         return arrays
 
-    @property
-    def samples(self) -> slice:
-        """Its samples in the scan."""
-        return slice(self.begin, self.begin + self.stop - self.first)
-
     def cut(self, skip: int, n_samples: int) -> PlacedScan:
         """A part: `n_samples` samples after the first `skip`. `ends` stay those of the segment."""
         if (skip, n_samples) == (0, self.stop - self.first):

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError, MismatchError
-from .headers import Array, Gap, PlacedScan, ScanHeader, named
+from .headers import Array, Gap, PlacedScan, named
 from .rules import StitchRules
 from .samplerate import step_of
 from .sequence import ScanSequence, SimultaneousScans, group_simultaneous
@@ -157,7 +157,12 @@ def make_timeline(
         return None
     # Equal times are ordered by source, and frames without one by detectors: so the order of
     # detectors, and the message about equal scans, do not depend on the number of ranks.
-    scans.sort(key=lambda s: (*_order_of(s.header), s.rank, s.number))
+    scans.sort(
+        key=lambda s: (
+            *(s.header.start, s.header.last, s.header.where, s.header.detectors),
+            *(s.rank, s.number),
+        )
+    )
     step = step_of(group, scans)
     _require_likeness(group, scans)
     # Equal tuples of detectors become one object, so that later `is` is enough.
@@ -184,10 +189,6 @@ def make_timeline(
         np.result_type(*{scan.header.dtype for scan in scans}),
         step,
     )
-
-
-def _order_of(header: ScanHeader) -> tuple[int, int, str, tuple[str, ...]]:
-    return header.start, header.last, header.where, header.detectors
 
 
 def _put_times(
