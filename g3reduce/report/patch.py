@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from spt3g import core, maps
 
 from ..errors import UsageError
+from ..maps.mapframe import maps_of
 
 FloatArray = NDArray[np.float64]
 
@@ -33,8 +34,11 @@ def observed_patch(frame: Any) -> dict[str, Any]:
     ------
     UsageError
         If no pixel was observed.
+    InputError
+        If a map cannot be read.
     """
-    planes = _planes(frame)
+    named = maps_of(frame, "The frame").items()
+    planes = {name.rpartition(".")[2]: plane for name, plane in named}  # TT instead of Wpol.TT
     footprint = next(planes[key] for key in ("TT", "H", "T") if key in planes)
     if isinstance(footprint, maps.FlatSkyMap):
         patch = _crop(planes, footprint)
@@ -42,16 +46,6 @@ def observed_patch(frame: Any) -> dict[str, Any]:
         patch = _project(planes, footprint)
     _remove_weights(patch)
     return patch
-
-
-def _planes(frame: Any) -> dict[str, Any]:
-    """References to all planes of a frame; those of the weights under their names, as TT."""
-    planes = {key: frame[key] for key in ("T", "Q", "U", "H") if key in frame}
-    for key in ("Wpol", "Wunpol"):
-        if key in frame:
-            weights = frame[key]
-            planes.update((name, getattr(weights, name)) for name in weights.keys())  # noqa: SIM118
-    return planes
 
 
 def _crop(planes: dict[str, Any], footprint: Any) -> dict[str, Any]:
@@ -67,7 +61,7 @@ def _crop(planes: dict[str, Any], footprint: Any) -> dict[str, Any]:
     for name, plane in planes.items():
         cut = plane[rows, columns]  # a copy
         # Sums of weighted values and of weights make the inverse-variance average.
-        patch[name] = cut.rebin(scale, norm=name in "TQU" and not plane.weighted)
+        patch[name] = cut.rebin(scale, norm=name in ("T", "Q", "U") and not plane.weighted)
     return patch
 
 
