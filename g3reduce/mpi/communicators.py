@@ -144,16 +144,16 @@ def private(mpicomm: Comm | None) -> Comm:
     if isinstance(comm, OneProcess) or comm.size == 1:
         return OneProcess()
     end_job_on_exception()
-    kept: Any = comm.Get_attr(_keyval())
-    if kept is None:
+    cache: Any = comm.Get_attr(_keyval())
+    if cache is None:
         waiting.meet(comm, "the making of a communicator")
         with meetings.first_meeting(comm):
-            kept = Kept(comm.Dup())
-        meetings.begin(kept.comm)
-        comm.Set_attr(_keyval(), kept)
+            cache = CommCache(comm.Dup())
+        meetings.begin(cache.comm)
+        comm.Set_attr(_keyval(), cache)
         # What works on the private communicator finds itself.
-        kept.comm.Set_attr(_keyval(), kept)
-    own: MPI.Intracomm = kept.comm
+        cache.comm.Set_attr(_keyval(), cache)
+    own: MPI.Intracomm = cache.comm
     return own
 
 
@@ -183,41 +183,41 @@ def split(comm: Comm, color: int) -> Any:
     return part
 
 
-class Kept:
-    """What is kept with a communicator.
+class CommCache:
+    """Whatever belongs to a communicator, and is made once for it and freed with it.
 
     Attributes
     ----------
     comm : mpi4py.MPI.Intracomm
         The private duplicate.
     on_free : list of callable
-        What else is to be freed with it, collectively, the last first.
-    things : dict
-        Anything that belongs to the communicator, by the name of whoever put it there.
+        Frees what else there is, collectively, the last first.
+    entries : dict
+        By names that their makers choose.
     """
 
     def __init__(self, comm: MPI.Intracomm):
         self.comm = comm
         self.on_free: list[Callable[[], None]] = []
-        self.things: dict[str, Any] = {}
+        self.entries: dict[str, Any] = {}
 
 
-def kept_with(comm: MPI.Intracomm) -> Kept:
-    """What is kept with a communicator that `private` gave."""
-    kept: Any = comm.Get_attr(_keyval())
-    return kept  # type: ignore[no-any-return]
+def cache_of(comm: MPI.Intracomm) -> CommCache:
+    """The cache of a communicator that `private` gave."""
+    cache: Any = comm.Get_attr(_keyval())
+    return cache  # type: ignore[no-any-return]
 
 
 @functools.lru_cache(maxsize=1)
 def _keyval() -> int:
     from mpi4py import MPI
 
-    def free(comm: MPI.Comm, keyval: int, kept: Kept) -> None:
-        if comm == kept.comm:  # the duplicate itself, which is being freed here
+    def free(comm: MPI.Comm, keyval: int, cache: CommCache) -> None:
+        if comm == cache.comm:  # the duplicate itself, which is being freed here
             return
-        for release in reversed(kept.on_free):
+        for release in reversed(cache.on_free):
             release()
-        meetings.end(kept.comm)
-        kept.comm.Free()
+        meetings.end(cache.comm)
+        cache.comm.Free()
 
     return MPI.Comm.Create_keyval(delete_fn=free)

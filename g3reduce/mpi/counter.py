@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .communicators import Comm, OneProcess, kept_with
+from . import meetings
+from .communicators import Comm, OneProcess, cache_of
 from .jobend import at_end
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class _Counters:
-    """Numbers in rank 0's memory, kept with a communicator and used in turn."""
+    """Numbers in rank 0's memory, one window for a communicator, whose slots are used in turn."""
 
     # How many counters of one communicator may be in use at a time.
     _SLOTS = 4096
@@ -68,12 +69,13 @@ class SharedCounter:
         self._count = 0
         self._counters: _Counters | None = None
         if not isinstance(comm, OneProcess):
-            kept = kept_with(comm)
-            if "counters" not in kept.things:
-                kept.things["counters"] = made = _Counters(comm)
-                kept.on_free.append(made.free)
-            self._counters = kept.things["counters"]
-            self._slot = kept.things["counters"].take(comm)
+            cache = cache_of(comm)
+            if "counters" not in cache.entries:
+                meetings.come_together(comm, "the making of a counter")
+                cache.entries["counters"] = made = _Counters(comm)
+                cache.on_free.append(made.free)
+            self._counters = cache.entries["counters"]
+            self._slot = cache.entries["counters"].take(comm)
 
     def next(self) -> int:
         """Take the next number."""

@@ -173,12 +173,12 @@ def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | Non
     """The figures of the machine, measured if they matter for the choice. Collective."""
     if given is not None:
         return given
-    things = communicators.kept_with(nodes.comm).things
+    entries = communicators.cache_of(nodes.comm).entries
     to_choose = strategy == AUTO
     large = profile.union >= WORTH_MEASURING * profile.ranks
-    if "machine" not in things and to_choose and large:
-        things["machine"] = measure(nodes)
-    machine: Machine = things.get("machine", Machine())
+    if "machine" not in entries and to_choose and large:
+        entries["machine"] = measure(nodes)
+    machine: Machine = entries.get("machine", Machine())
     return machine
 
 

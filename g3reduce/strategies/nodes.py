@@ -14,7 +14,7 @@ from ..arrays import memory
 from ..errors import UsageError
 from ..mpi import waiting
 from ..mpi.agreement import collectively
-from ..mpi.communicators import Comm, OneProcess, kept_with
+from ..mpi.communicators import Comm, OneProcess, cache_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -91,13 +91,13 @@ class Nodes:
 
 def nodes_of(comm: MPI.Intracomm) -> Nodes:
     """The nodes of a communicator from `communicators.private`, found once. Collective."""
-    kept = kept_with(comm)
-    if "nodes" not in kept.things:
+    cache = cache_of(comm)
+    if "nodes" not in cache.entries:
         limit = collectively(comm, _ranks_per_node)
         waiting.meet(comm, "a look at the nodes")
-        kept.things["nodes"] = found = _find(comm, limit)
-        kept.on_free.append(found.free)
-    nodes: Nodes = kept.things["nodes"]
+        cache.entries["nodes"] = found = _find(comm, limit)
+        cache.on_free.append(found.free)
+    nodes: Nodes = cache.entries["nodes"]
     return nodes
 
 

@@ -135,7 +135,7 @@ def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
 
     monkeypatch.setenv(places.SHARED_MEMORY, "0")
     mine = comm.Dup()
-    kept = communicators.kept_with(communicators.private(mine))
+    cache = communicators.cache_of(communicators.private(mine))
 
     def reduce(n_rows, **others):
         blocks = Blocks(n_rows, 1024, {"T": "f8"})
@@ -143,12 +143,12 @@ def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
         return strategies.reduce(mine, blocks, SUM, **others).statistics
 
     assert "tree" in reduce(10).why
-    assert "machine" not in kept.things
+    assert "machine" not in cache.entries
     reduce(300, strategy="tree")
     reduce(300, machine=Machine())
-    assert "machine" not in kept.things
+    assert "machine" not in cache.entries
     told = reduce(300)
-    assert isinstance(kept.things["machine"], Machine)
+    assert isinstance(cache.entries["machine"], Machine)
     assert all(name in told.why for name in strategies.names("root"))
     slow_tree = Machine(latency_within=10.0, bandwidth_within=1e12)
     assert reduce(300, machine=slow_tree).strategy in ("gather", "tree")
