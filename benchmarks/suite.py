@@ -21,6 +21,7 @@ from .cases import (
     reducing,
     scaling,
     stitching,
+    tiny,
 )
 from .harness import machine
 from .harness.settings import Benchmark, Settings
@@ -29,6 +30,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "coadding": coadding.BENCHMARK,
     "command": command.BENCHMARK,
     "compressed": compressed.BENCHMARK,
+    "tiny": tiny.BENCHMARK,
     "memory": memory.BENCHMARK,
     "scaling": scaling.BENCHMARK,
     "distributor": distributor.BENCHMARK,

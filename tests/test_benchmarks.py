@@ -24,6 +24,7 @@ from benchmarks.cases import (
     memory,
     reducing,
     scaling,
+    tiny,
 )
 from benchmarks.harness import inturn, onranks, rows
 from benchmarks.harness.settings import Settings
@@ -72,6 +73,14 @@ def test_the_whole_command(settings):
     assert_sane([row], settings.folder)
     assert {"g3reduce s", "spt3g s", "floor s", "against spt3g"} <= row.keys()
     assert row["g3reduce s"][1] > 0.5 * row["floor s"][1], "it has not run"
+
+
+@among_all
+def test_a_tiny_coadd(settings):
+    (row,) = tiny.measure(settings)
+    assert_sane([row], settings.folder)
+    assert row["ranks"] == 3
+    assert {"memory ms", "file ms", "barrier ms"} <= row.keys()
 
 
 @among_all

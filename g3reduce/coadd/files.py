@@ -6,24 +6,28 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from spt3g import core
 
 from ..errors import InputError, UsageError
+from ..g3files.names import expand
+from ..g3files.pieces import Piece
 from ..mpi import communicators
-from ..mpi.agreement import collectively
+from ..mpi.agreement import agreed_arguments, arguments_together
+from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.arguments import check_flags
-from ..pipeline.filenames import name_of_output, names_of_files, refuse_repeated_inputs
+from ..pipeline.filenames import refuse_repeated_inputs
 from ..pipeline.ledger import ON_DUPLICATE
-from ..pipeline.output import write_frames
-from ..pipeline.parallelblock import check_schedule
+from ..pipeline.output import check_output, write_frames
+from ..pipeline.parallelblock import blocks_of, check_schedule
 from ..pipeline.reader import MPIFileReader
+from ..strategies.nodes import memory_for
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .intake import Pending
-from .mapopener import MapOpener
+from .mapopener import MapOpener, pieces_of
 from .membership import Assign, as_list_of_ids
 
 # Frames that are added together at most: with more, little is gained.
@@ -64,7 +68,7 @@ def coadd_files(
     Parameters
     ----------
     files : name, path or list of these
-        Input files, all of them on all ranks. Shell patterns are expanded, on rank 0.
+        Input files, all of them on all ranks. Shell patterns are expanded, on `root`.
     output_file : name or path, optional
         Where `root` writes the coadds. It is written beside and renamed when it is whole. Other
         ranks may give None.
@@ -103,33 +107,37 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
-    check_all = functools.partial(_check_arguments, output_file, result, schedule, keep_maps)
-    inputs = collectively(comm, lambda: check_all(files))
-    coadder = MPIMapCoadder(
-        comm,
-        map_ids=map_ids,
-        output_map_id=output_map_id,
-        collate=collate,
-        weighted=weighted,
-        ignore_missing_weights=ignore_missing_weights,
-        record_obs_id=record_obs_id,
-        keep_outputs=keep_maps or result == "sharded",
-        assign=assign,
-        strategy=strategy,
-        result=result,
-        root=root,
-        on_duplicate=on_duplicate,
-        pol_conv=pol_conv,
-        reproducible=reproducible,
-        absmax=absmax,
-        nonfinite=nonfinite,
-        metadata_lasts=metadata_lasts,
-    )
-    check = refuse_repeated_inputs if on_duplicate == ON_DUPLICATE[0] else None
-    names = names_of_files(comm, inputs, check)
-    output = name_of_output(comm, output_file, names, root)
+    # These belong to the communicator: ranks wait for each other when they are made.
+    memory_for(comm)
+    counter = SharedCounter(comm)
+    check = functools.partial(_check_arguments, files, output_file, result, schedule, keep_maps)
+    with arguments_together(comm, "The arguments of coadd_files"):
+        inputs = agreed_arguments(comm, "The arguments of coadd_files", check)
+        coadder = MPIMapCoadder(
+            comm,
+            map_ids=map_ids,
+            output_map_id=output_map_id,
+            collate=collate,
+            weighted=weighted,
+            ignore_missing_weights=ignore_missing_weights,
+            record_obs_id=record_obs_id,
+            keep_outputs=keep_maps or result == "sharded",
+            assign=assign,
+            strategy=strategy,
+            result=result,
+            root=root,
+            on_duplicate=on_duplicate,
+            pol_conv=pol_conv,
+            reproducible=reproducible,
+            absmax=absmax,
+            nonfinite=nonfinite,
+            metadata_lasts=metadata_lasts,
+        )
+        once = on_duplicate == ON_DUPLICATE[0]
+        found = _look(inputs, output_file, once, comm.size) if comm.rank == root else None
+    names, pieces, output = cast(_Found, comm.bcast(found, root))
     try:
-        reader = MPIFileReader(comm, [names], schedule=schedule, opener=MapOpener())
+        reader = _Reader(comm, names, pieces, counter, schedule)
         with progress_told(reader.progress):
             n_read, failure = _feed(coadder, reader, _at_once(len(names), comm.size))
         require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
@@ -146,9 +154,9 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
 
 
 def _check_arguments(
-    output_file: object, result: str, schedule: str, keep_maps: bool, files: Any
-) -> list[str | os.PathLike[str]]:
-    """The names of input files, if all arguments can be used."""
+    files: Any, output_file: object, result: str, schedule: str, keep_maps: bool
+) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
+    """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
     check_flags(keep_maps=keep_maps)
     several = isinstance(files, Iterable) and not isinstance(files, str | bytes | os.PathLike)
@@ -162,7 +170,45 @@ def _check_arguments(
             'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
             'choose another result ("root", "all").'
         )
-    return names
+    return names, {"files": list(map(str, names)), "schedule": schedule}
+
+
+class _Found(NamedTuple):
+    """What one rank finds out for all: the names of files, their pieces, and where to write."""
+
+    names: list[str]
+    pieces: list[Piece]
+    output: str | None
+
+
+def _look(
+    inputs: Sequence[str | os.PathLike[str]],
+    output_file: str | os.PathLike[str] | None,
+    once: bool,
+    n_ranks: int,
+) -> _Found:
+    """Expand patterns, and see that what is named can be read once and written."""
+    names = expand(inputs)
+    if once:
+        refuse_repeated_inputs(names)
+    output = None if output_file is None else os.fspath(output_file)
+    if output is not None:
+        check_output(output, names)
+    return _Found(names, pieces_of(names, n_ranks), output)
+
+
+class _Reader(MPIFileReader):
+    """Reads files on whose names and pieces all ranks have agreed, so that it is not collective."""
+
+    def __init__(
+        self,
+        comm: communicators.Comm,
+        names: Sequence[str],
+        pieces: Sequence[Piece],
+        counter: SharedCounter,
+        schedule: str,
+    ):
+        self._set_up(comm, blocks_of([names], schedule), schedule, MapOpener(), [counter], [pieces])
 
 
 def _at_once(n_files: int, n_ranks: int) -> int:
@@ -179,7 +225,7 @@ def _most(frame: Pending, at_once: int) -> int:
 
 
 def _feed(
-    coadder: MPIMapCoadder, reader: MPIFileReader, at_once: int
+    coadder: MPIMapCoadder, reader: _Reader, at_once: int
 ) -> tuple[Counter[str], Exception | None]:
     """Bring the frames of this rank to the coadder.
 
@@ -194,6 +240,7 @@ def _feed(
     n_read: Counter[str] = Counter()
     pending: list[Pending] = []
     try:
+        reader.check_own_files()
         for frame in reader:
             coadder.observe(frame)
             if frame.type != core.G3FrameType.Map:

@@ -23,6 +23,11 @@ from .provenance import OBSERVED
 READ_WITH, SPT3G = "G3REDUCE_READ_WITH", "spt3g"
 
 
+def pieces_of(files: Sequence[str], n_ranks: int) -> list[Piece]:
+    """The pieces in which files of maps are handed out to so many ranks."""
+    return plan(files, 1 if _by_spt3g() else n_ranks)
+
+
 class MapOpener(WholeFiles):
     """Opens files for `MPIFileReader` so that the pixels of maps stay in the file until they are
     added.
@@ -39,7 +44,7 @@ class MapOpener(WholeFiles):
 
     def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
         """Large files in pieces, as rank 0 sees them. Collective over `comm`."""
-        return from_rank(comm, 0, lambda: plan(files, 1 if _by_spt3g() else comm.size))
+        return from_rank(comm, 0, lambda: pieces_of(files, comm.size))
 
     def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Any]]:
         """Map frames as `StoredFrame` where that is possible, others as spt3g has them."""

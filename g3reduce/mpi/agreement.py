@@ -5,15 +5,19 @@ from __future__ import annotations
 import hashlib
 import pickle
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from operator import index
 from typing import Any, NoReturn, TypeVar
 
 from ..errors import G3ReduceError, RemoteError, UsageError, text_of
 from . import launchers, meetings
-from .communicators import Comm, is_no_rank
+from .communicators import Comm, OneProcess, is_no_rank
 
 T = TypeVar("T")
+
+# The arguments inside of `arguments_together`, by the handle of the communicator.
+_compared_later: dict[int, dict[str, str]] = {}
 
 
 def agree(comm: Comm, error: BaseException | None = None, what: str = "an agreement") -> None:
@@ -122,12 +126,47 @@ def agreed_arguments(
     UsageError
         On all ranks, if a value is not the same on all.
     """
-    result, values, failure = None, {}, None
-    try:
+    with arguments_together(comm, what) as values:
         result, same = check()
-        values = {name: _repr(value) for name, value in same.items()}
+        values.update({name: _repr(value) for name, value in same.items()})
+    return result
+
+
+@contextmanager
+def arguments_together(comm: Comm, what: str) -> Iterator[dict[str, str]]:
+    """Let `agreed_arguments` inside of this context be one exchange, at its end.
+
+    Collective over `comm`. Inside, ranks must not wait for each other otherwise.
+
+    Parameters
+    ----------
+    comm, what
+        As in `agreed_arguments`.
+
+    Yields
+    ------
+    dict of str to str
+        What is to be compared.
+
+    Raises
+    ------
+    Exception, UsageError
+        As `agreed_arguments`.
+    """
+    handle = 0 if isinstance(comm, OneProcess) else comm.handle
+    if handle in _compared_later:
+        yield _compared_later[handle]
+        return
+    values: dict[str, str] = {}
+    failure = None
+    if handle:
+        _compared_later[handle] = values
+    try:
+        yield values
     except Exception as error:  # whatever it is, the others must hear of it
         failure = error
+    finally:
+        _compared_later.pop(handle, None)
     answers = meetings.come_together(
         comm, what[0].lower() + what[1:], failed=failure is not None, number=_digest(repr(values))
     )
@@ -135,7 +174,6 @@ def agreed_arguments(
         _raise_together(comm, failure)
     if len(set(answers.numbers)) > 1:
         _raise_together(comm, _difference(comm, what, values))
-    return result  # type: ignore[return-value]
 
 
 def same_everywhere(comm: Comm, what: str, value: object) -> None:

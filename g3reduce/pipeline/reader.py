@@ -105,11 +105,8 @@ class MPIFileReader:
         leaders_of: Sequence[Any] | None = None,
         opener: Opener | None = None,
     ):
-        self._comm = communicators.private(mpicomm)
-        self._schedule = schedule
-        self._opener = opener or WholeFiles()
-        # Called before this rank may have to wait for the others.
-        self.before_waiting: Callable[[], object] = lambda: None
+        comm = communicators.private(mpicomm)
+        opener = opener or WholeFiles()
 
         def check() -> tuple[Any, dict[str, object]]:
             blocks = blocks_of(files, schedule)
@@ -117,13 +114,34 @@ class MPIFileReader:
             listed = [block.files[0] if block.shared else list(block.files) for block in blocks]
             return (blocks, types), {"files": listed, "schedule": schedule}
 
-        self._blocks, self._data_types = agreed_arguments(
-            self._comm, "The arguments of MPIFileReader", check
-        )
-        parallel = [block for block in self._blocks if not block.shared]
-        self._pieces = [self._opener.pieces(self._comm, block.files) for block in parallel]
-        self._counters = [SharedCounter(self._comm) for _ in parallel]
-        collectively(self._comm, self._check_own_share)  # so the counters may be used
+        blocks, types = agreed_arguments(comm, "The arguments of MPIFileReader", check)
+        parallel = [block for block in blocks if not block.shared]
+        counters = [SharedCounter(comm) for _ in parallel]
+        pieces: list[list[Piece]] = []
+        self._set_up(comm, blocks, schedule, opener, counters, pieces, types)
+        collectively(comm, self.check_own_files)  # after it the counters may be used
+        pieces += [opener.pieces(comm, block.files) for block in parallel]
+
+    def _set_up(
+        self,
+        comm: communicators.Comm,
+        blocks: Sequence[ParallelBlock],
+        schedule: str,
+        opener: Opener,
+        counters: Sequence[SharedCounter],
+        pieces: Sequence[Sequence[Piece]],
+        data_types: Sequence[Any] | None = None,
+    ) -> None:
+        """What is not collective of the constructor, with arguments on which ranks have agreed."""
+        self._comm = comm
+        self._blocks = blocks
+        self._schedule = schedule
+        self._opener = opener
+        self._counters = counters
+        self._pieces = pieces
+        self._data_types = data_types
+        # Called before this rank may have to wait for the others.
+        self.before_waiting: Callable[[], object] = lambda: None
         self._frames: Iterator[Any] = self._read()
         self._keeper = Keeper()
         self._files_begun = 0
@@ -168,8 +186,15 @@ class MPIFileReader:
         for counter in self._counters:
             counter.stop()
 
-    def _check_own_share(self) -> None:
-        # Each rank looks at some of the files: thousands of them on a network take a while.
+    def check_own_files(self) -> None:
+        """Take a first look at some of the files, so that all ranks together look at all of them.
+
+        Raises
+        ------
+        InputError
+            If a file is missing, unreadable, empty, or visibly no .g3 file.
+        """
+        # Thousands of them on a network take a while.
         files = [file for block in self._blocks for file in block.files]
         check_files(files[self._comm.rank :: self._comm.size])
 

@@ -18,7 +18,7 @@ def files(comm, survey):
 @pytest.mark.ranks(2, 3)
 def test_lists_of_files_that_differ_between_ranks_are_refused(comm, files):
     """Dealing files out by hand is the usual idiom, and would lose all but rank 0's."""
-    with pytest.raises(g3reduce.UsageError, match="The list of files must be the same"):
+    with pytest.raises(g3reduce.UsageError, match="must be the same on all ranks: files is"):
         g3reduce.coadd_files(files[comm.rank :: comm.size], mpicomm=comm)
 
 
