@@ -13,9 +13,11 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import InputError, UsageError
 from ..g3files.archive import DENSE
-from ..maps import mapfile, mapframe
+from ..maps import mapframe
+from ..maps.mapfile import planes_of
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
+from ..maps.storedframe import verified_on_error, verify
 from ..mpi import communicators
 from ..pipeline.ledger import Entry, Ledger, unit_of
 from .joining import Coadd
@@ -154,10 +156,10 @@ class Intake:
         """
         self._require_whole_frames()
         # What does not agree with a frame that is broken must not be blamed for it.
-        with mapfile.verified_on_error(*(pending.frame for pending in self._not_added), frame):
+        with verified_on_error(*(pending.frame for pending in self._not_added), frame):
             pending = self._prepared(frame, get_map_id)
         if not pending:
-            mapfile.verify(frame)
+            verify(frame)
         return pending
 
     def add(self, taken: Sequence[Pending]) -> None:
@@ -170,9 +172,9 @@ class Intake:
         frames = [pending.frame for pending in taken]
         # Until all is done, whatever ends it: an interrupt by the user, too.
         self._half_added = ", ".join(pending.maps.where for pending in taken)
-        with mapfile.verified_on_error(*frames):
+        with verified_on_error(*frames):
             add_pixels(taken)
-        mapfile.verify(*frames)
+        verify(*frames)
         self._half_added = ""
         added = set(map(id, frames))
         self._not_added = [one for one in self._not_added if id(one.frame) not in added]
@@ -218,7 +220,7 @@ class Intake:
             for name in signs:
                 if name in self.coadds:
                     self.coadds[name].ledger.refuse_duplicate(entry)
-        planes = mapfile.planes_of(frame, where)
+        planes = planes_of(frame, where)
         maps = mapframe.read(planes, where, weighted=self.weighted, **self._how)
         self._warn_of_missing_weights(maps)
         coadds = {name: self.coadds.get(name) or self._new_coadd(name, maps) for name in signs}

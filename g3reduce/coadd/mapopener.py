@@ -10,9 +10,10 @@ from typing import Any
 from ..g3files.decoding import decoded, note
 from ..g3files.frames import RawFrame
 from ..g3files.names import is_stream
+from ..g3files.outlines import Outlines
 from ..g3files.pieces import Piece, Walk, plan
 from ..g3files.source import Stamp
-from ..maps.mapfile import Outlines, best_of, frames_of
+from ..maps.mapfile import best_of, frames_of
 from ..mpi import communicators
 from ..mpi.agreement import from_rank
 from ..pipeline.reader import WholeFiles

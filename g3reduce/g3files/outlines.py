@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from .archive import U32
 from .maps import MapExtent
@@ -75,3 +75,7 @@ class Outline(NamedTuple):
             )
             for name, one in self.found.items()
         }
+
+
+# The outlines of the last frame of a file, by key.
+Outlines: TypeAlias = "dict[str, Outline]"

@@ -11,10 +11,11 @@ from numpy.typing import NDArray
 
 from ..g3files.archive import DENSE
 from ..g3files.lines import Index, Values
-from . import mapfile
 from .agreement import geometry_of
 from .chunks import DenseChunk
+from .mapfile import planes_of
 from .pixels import Plane, as_points, lines_of
+from .storedframe import verified_on_error, verify
 
 _SIZE = 16
 
@@ -52,9 +53,9 @@ def digest(frame: Any, where: str = "The frame") -> dict[str, str]:
     >>> list(digest(frame))
     ['T']
     """
-    with mapfile.verified_on_error(frame):
-        found = {name: _of(plane) for name, plane in mapfile.planes_of(frame, where).items()}
-    mapfile.verify(frame)
+    with verified_on_error(frame):
+        found = {name: _of(plane) for name, plane in planes_of(frame, where).items()}
+    verify(frame)
     return dict(sorted(found.items()))
 
 

@@ -18,9 +18,9 @@ from ..g3files.fileframe import SPT3G_ERRORS, first_line
 from ..g3files.maps import MAP_KEYS, STOKES
 from . import weighting
 from .agreement import is_odd_in_u, weights_key
+from .attributes import with_attributes, with_known_attributes
 from .finite import KEEP, finite
 from .pixels import Plane
-from .words import of_one_mind, saying
 
 
 @dataclass
@@ -104,7 +104,7 @@ def read(
         finite and is not.
     """
     _check_completeness(planes, where)
-    stubs = of_one_mind({name: plane.stub for name, plane in planes.items()}, where)
+    stubs = with_known_attributes({name: plane.stub for name, plane in planes.items()}, where)
     planes = {name: _with(plane, stubs[name]) for name, plane in planes.items()}
     key = weights_key(stubs)
     if weighted and key and "T" in stubs and not stubs["T"].weighted:
@@ -114,11 +114,6 @@ def read(
         planes, flipped = _converted(planes, where, pol_conv)
     planes, skipped = finite(planes, where, nonfinite)
     return MapFrame(planes, flipped, where, skipped)
-
-
-def planes_of(frame: Any, where: str) -> dict[str, Plane]:
-    """The maps of a frame, ready to be added, by plane; see `maps_of`."""
-    return {name: Plane.of(skymap) for name, skymap in maps_of(frame, where).items()}
 
 
 def maps_of(frame: Any, where: str) -> dict[str, Any]:
@@ -218,8 +213,8 @@ def _converted(
             f"be converted to {pol_conv}. Set it where the maps are made, or with "
             "spt3g.maps.SetPolConv in front of the coadder."
         )
-    converted = {
-        name: _with(plane, saying(plane.stub, pol_conv=pol_conv)) if plane.stub.polarized else plane
-        for name, plane in planes.items()
-    }
+    converted = dict(planes)
+    for name, plane in planes.items():
+        if plane.stub.polarized:
+            converted[name] = _with(plane, with_attributes(plane.stub, pol_conv=pol_conv))
     return converted, {*filter(is_odd_in_u, planes)} if given != pol_conv else set()

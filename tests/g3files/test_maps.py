@@ -33,7 +33,7 @@ from g3reduce.g3files.outlines import hollow
 from g3reduce.g3files.runs import learn
 from g3reduce.g3files.source import MemoryBytes
 from g3reduce.maps.chunks import RunsChunk
-from g3reduce.maps.mapframe import planes_of
+from g3reduce.maps.mapfile import planes_of
 from g3reduce.maps.pixels import Plane, as_points, is_flat, lines_of, storage_of, whole
 
 relaxed = settings(deadline=None, max_examples=60)

@@ -13,6 +13,7 @@ from spt3g import core, maps
 from g3reduce import InputError, digest
 from g3reduce.cli import main
 from g3reduce.maps import mapfile, mapframe
+from g3reduce.maps.storedframe import StoredFrame
 
 
 def changed(frame, change):
@@ -113,7 +114,7 @@ def test_frames_in_files_have_the_digest_of_those_in_memory(tmp_path, family):
     for file in files:
         in_memory = [digest(frame) for frame in core.G3File(file)]
         stored = list(mapfile.frames_of(file))
-        assert all(isinstance(frame, mapfile.StoredFrame) for frame in stored)
+        assert all(isinstance(frame, StoredFrame) for frame in stored)
         assert [digest(frame) for frame in stored] == in_memory
 
 

@@ -29,15 +29,13 @@ from g3reduce.g3files.frames import Unrecognised, walk
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapfile import (
-    StoredFrame,
     frames_of,
     planes_of,
-    verified_on_error,
-    verify,
     write_map_frame,
 )
 from g3reduce.maps.mapframe import to_frame
 from g3reduce.maps.mapsum import MapSum
+from g3reduce.maps.storedframe import StoredFrame, verified_on_error, verify
 
 
 def write(file, *frames):
@@ -111,7 +109,7 @@ def test_its_planes_are_those_of_the_frame(kind, weighting, tmp_path):
 
 def test_maps_are_not_made_as_long_as_nobody_asks_for_one(tmp_path, monkeypatch):
     mine = stored_frame(write(tmp_path / "map.g3", map_frame("flat dense", "polarized", 0)))
-    monkeypatch.setattr("g3reduce.maps.mapfile.decoded", None)
+    monkeypatch.setattr("g3reduce.maps.storedframe.decoded", None)
     assert mine["Id"] == "150GHz"
     assert {storage(plane.stub) for plane in mine.planes("mine").values()} == {"empty"}
 
@@ -178,7 +176,7 @@ def test_what_looks_odd_in_a_broken_file_is_not_what_is_told(tmp_path):
 def test_a_frame_is_written_as_spt3g_writes_it(kind, weighting, tmp_path):
     """Only pixels that are 0 at the ends of runs may be left out."""
     frame = map_frame(kind, weighting, 0)
-    read = mapframe.read(mapframe.planes_of(frame, "it"), "it", weighted=False)
+    read = mapframe.read(planes_of(frame, "it"), "it", weighted=False)
     total = MapSum.of(read)
     add_maps(total, read)
     if not total.storable:

@@ -23,7 +23,7 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError, UsageError
-from g3reduce.maps import mapframe
+from g3reduce.maps import mapfile, mapframe
 from g3reduce.maps.mapsum import MapSum
 
 IAU, COSMO, NONE = (maps.MapPolConv.names[name] for name in ("IAU", "COSMO", "none"))
@@ -83,7 +83,7 @@ def assert_same_maps(mine, theirs):
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_planes_of_a_frame_make_the_same_frame_again(kind, weighting):
     frame = map_frame(kind, weighting, 2)
-    found = mapframe.planes_of(frame, WHERE)
+    found = mapfile.planes_of(frame, WHERE)
     expected = maps_by_plane(frame)
     assert found.keys() == expected.keys()
     for name, plane in found.items():

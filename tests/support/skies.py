@@ -13,7 +13,7 @@ import numpy as np
 from spt3g import core, maps
 
 from g3reduce.coadd.intake import Pending, add_pixels
-from g3reduce.maps import mapframe
+from g3reduce.maps import mapfile, mapframe
 
 KINDS = (
     "flat sparse",
@@ -231,7 +231,7 @@ def _filled(
 
 def read_frame(frame, where, **options):
     """The maps of a frame in memory, as a coadder reads them."""
-    return mapframe.read(mapframe.planes_of(frame, where), where, **options)
+    return mapframe.read(mapfile.planes_of(frame, where), where, **options)
 
 
 def add_maps(total, read, sign=1):

@@ -1,0 +1,236 @@
+"""A Map frame in a file, whose pixels stay there until they are added."""
+
+from __future__ import annotations
+
+import functools
+import io
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, TypeAlias
+
+from spt3g import core
+
+from ..errors import InputError
+from ..g3files.checksum import Checksum
+from ..g3files.decoding import decoded
+from ..g3files.fileframe import SPT3G_ERRORS, undecodable
+from ..g3files.frames import Blob, RawFrame, write_frame
+from ..g3files.maps import MAP_KEYS, MapExtent, find_maps
+from ..g3files.outlines import Outline, Outlines
+from ..g3files.readonce import ReadOnce
+from ..g3files.source import MemoryBytes
+from ..g3files.values import broken_values, string_in, strings_in
+from ..limits import LIMITS
+from .mapframe import maps_of
+from .pixels import Plane
+
+_Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
+
+
+class StoredFrame:
+    """A Map frame in a file: to be read like a `G3Frame`, but not to be changed.
+
+    The maps are empty as long as nobody asks for one.
+
+    Parameters
+    ----------
+    raw : RawFrame
+    outlines : dict of str to Outline, optional
+        What the maps of the last frame of the file were like, by key; those of this one from now
+        on.
+
+    Raises
+    ------
+    Unrecognised
+        If there are maps in it that are not known here.
+    """
+
+    type = core.G3FrameType.Map
+
+    def __init__(self, raw: RawFrame, outlines: Outlines | None = None):
+        self.unit: Any = None
+        self._in_file = not isinstance(raw.source, MemoryBytes)  # as in compressed files
+        if not raw.small:
+            # What is read of it now is what its checksum is made of, though the file may change.
+            raw = replace(raw, source=ReadOnce(raw.source))
+        self._raw = raw
+        self._extents: dict[str, MapExtent] = {}
+        self._maps: _Entries = ()
+        self._texts: dict[str, Any] = {}
+        self._checksum: Checksum | None = Checksum(raw)
+        if raw.small:  # it is in memory, and stays as it is
+            self._checksum.finish()
+            self._checksum = None
+        self._names = [blob.name for blob in raw.blobs]
+        self._find_all({} if outlines is None else outlines)
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._names
+
+    def __getitem__(self, key: str) -> Any:
+        if (text := self._text(key)) is not None:
+            return text
+        if key not in self._names:
+            raise KeyError(key)
+        self.verify()  # before anything is decoded: it may be broken
+        try:
+            if problem := broken_values(self._raw).get(key):
+                raise ValueError(problem)
+            return self._outline[key] if key in self._outline else self._whole[key]
+        except SPT3G_ERRORS as error:
+            raise undecodable(self._raw, key, error) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def keys(self) -> list[str]:
+        """The names of its entries."""
+        return list(self._names)
+
+    def values(self) -> list[Any]:
+        """Its entries."""
+        return [self[key] for key in self]
+
+    def items(self) -> list[tuple[str, Any]]:
+        """The names of its entries, and these."""
+        return [(key, self[key]) for key in self]
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """An entry, or `default` if there is none."""
+        return self[key] if key in self._names else default
+
+    def planes(self, where: str) -> dict[str, Plane]:
+        """Its maps, in the order of the file; see `g3reduce.maps.mapfile.planes_of`."""
+        deep = any(extent.lines.deep for extent in self._extents.values())
+        planes = _empty_planes(self._maps, where, keep=not deep)
+        return {
+            name: planes[name].stored(
+                *(self._raw.source, extent, self._checksum, str(self._raw)), in_file=self._in_file
+            )
+            for name, extent in sorted(self._extents.items(), key=lambda item: item[1].begin)
+        }
+
+    @property
+    def small(self) -> bool:
+        """Whether it is in memory already, as small frames are."""
+        return self._raw.small
+
+    def verify(self) -> None:
+        """Compare what was read with the checksum; what was not read so far is read now.
+
+        Raises
+        ------
+        InputError
+            If they differ.
+        """
+        if self._checksum is not None:
+            self._checksum.finish()
+
+    def _text(self, key: str) -> Any:
+        """A string, or several, that can be read at once; None if this is something else."""
+        if key not in self._texts:
+            self._texts[key] = self._read_text(key)
+        return self._texts[key]
+
+    def _read_text(self, key: str) -> Any:
+        blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
+        if blob is None or blob.size > LIMITS.kept_read:
+            return None
+        content = self._raw.content(blob)
+        if (text := string_in(content)) is not None:
+            return text
+        texts = strings_in(content)
+        return None if texts is None else core.G3VectorString(texts)
+
+    @functools.cached_property
+    def _whole(self) -> Any:
+        return decoded(self._raw)
+
+    def _find_maps(self, blob: Blob) -> dict[str, MapExtent]:
+        try:
+            return find_maps(self._raw.source, blob.offset, blob.end)
+        except InputError as error:
+            self.verify()
+            raise InputError(
+                f"{self._raw}, byte {blob.offset}: {blob.name} cannot be a map ({error}), "
+                "though its checksum is right."
+            ) from error
+
+    def _find_all(self, outlines: Outlines) -> None:
+        raw = self._raw
+        for blob in raw.blobs:
+            if blob.name not in MAP_KEYS:
+                continue
+            outline = outlines.get(blob.name) if raw.small else None
+            if outline is not None and outline.fits(raw.source, blob.offset, blob.size):
+                found = outline.at(blob.offset)
+            else:
+                found = self._find_maps(blob)
+                outline = Outline.of(raw.source, blob.offset, blob.end, found)
+                outlines[blob.name] = outline
+            for name, extent in found.items():
+                self._extents[f"{blob.name}.{name}" if name else blob.name] = extent
+            self._maps += ((blob.name, outline.empty),)
+
+    @functools.cached_property
+    def _outline(self) -> Any:
+        """The frame without its maps, and its maps without their pixels."""
+        raw = self._raw
+        return _frame_with(
+            (blob.name, raw.content(blob))
+            for blob in raw.blobs
+            if blob.name not in MAP_KEYS and blob.size <= LIMITS.kept_read
+        )
+
+
+def _empty_planes(maps: _Entries, where: str, *, keep: bool) -> dict[str, Plane]:
+    try:
+        return _known_planes(maps) if keep else _planes_of(maps, where)
+    except InputError:
+        return _planes_of(maps, where)  # with the right name in the message
+
+
+@functools.lru_cache(maxsize=16)
+def _known_planes(maps: _Entries) -> dict[str, Plane]:
+    """The planes of empty maps. Those of most files are the same, and some take long to make."""
+    return _planes_of(maps, "")
+
+
+def _planes_of(maps: _Entries, where: str) -> dict[str, Plane]:
+    return {name: Plane.of(skymap) for name, skymap in maps_of(_frame_with(maps), where).items()}
+
+
+def _frame_with(entries: Iterable[tuple[str, bytes]]) -> Any:
+    data = io.BytesIO()
+    kind = int(core.G3FrameType.Map)
+    write_frame(data, kind, [(name, len(content), [content]) for name, content in entries])
+    frame = core.G3Frame()
+    frame._cereal_loads(data.getvalue())
+    return frame
+
+
+def verify(*frames: Any) -> None:
+    """Compare those frames that are stored with their checksums.
+
+    Raises
+    ------
+    InputError
+        If one differs.
+    """
+    for frame in frames:
+        if isinstance(frame, StoredFrame):
+            frame.verify()
+
+
+@contextmanager
+def verified_on_error(*frames: Any) -> Iterator[None]:
+    """Let a file that is broken be called so, and not by the first thing in it that looks odd."""
+    try:
+        yield
+    except Exception:
+        verify(*frames)
+        raise
