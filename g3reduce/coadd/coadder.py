@@ -20,7 +20,7 @@ from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, describe_rank, rank_of
 from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
-from ..pipeline.endmodule import PipelinePlace, at_the_end
+from ..pipeline.endmodule import PipelineWatch, at_the_end
 from ..pipeline.ledger import check_on_duplicate, union, unit_of
 from ..spt3gtypes import Frame
 from ..strategies.nodes import memory_for
@@ -238,7 +238,7 @@ class MPIMapCoadder(LikeCoaddMaps):
             ignore_missing_weights=ignore_missing_weights,
             rank=describe_rank(self._comm),
         )
-        self._place = PipelinePlace()
+        self._watch = PipelineWatch()
         self._coadds = Coadds(here=False)
         self._skipped: dict[str, int] = {}
         self._ended = False
@@ -267,11 +267,11 @@ class MPIMapCoadder(LikeCoaddMaps):
     @property
     def unfinished(self) -> bool:
         """Whether there are sums here that were not joined with those of the other ranks."""
-        return (self._place.begun or bool(self._intake.coadds)) and not self._ended
+        return (self._watch.begun or bool(self._intake.coadds)) and not self._ended
 
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        known = self._place.see(frame, self)
+        known = self._watch.see(frame, self)
         if frame.type == core.G3FrameType.EndProcessing:
             coadds = self.finish()
             return [*coadds.values(), frame] if self._comm.rank == self._root else None
@@ -334,7 +334,7 @@ class MPIMapCoadder(LikeCoaddMaps):
 
     def finish_with(self, frames: dict[str, Frame]) -> Coadds:
         """End with the frames that were made of what `join` has joined."""
-        self._place.leave(frames.values())
+        self._watch.leave(frames.values())
         coadds = self._coadds = self._coadds.with_frames(frames)
         if not self._keep_outputs:
             self.reset()
@@ -366,7 +366,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         if self._ended:
             raise UsageError("This coadder has ended its work already.")
         self._ended = True
-        self._place.end_together(self._comm, self._intake.require_all_added, failure)
+        self._watch.end_together(self._comm, self._intake.require_all_added, failure)
         self._intake.complete_provenance(self._comm)
         names, joined, statistics, self._skipped, notes = join_coadds(
             self._comm,
@@ -410,4 +410,4 @@ class MPIMapCoadder(LikeCoaddMaps):
     def _is_of_this_rank(self, frame: Any) -> bool:
         """Whether a frame is here because of the schedule, and nobody behind may want it."""
         unit = unit_of(frame)
-        return unit is not None and not unit.shared and self._place.claim_last()
+        return unit is not None and not unit.shared and self._watch.claim_last()

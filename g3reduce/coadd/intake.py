@@ -129,7 +129,7 @@ class Intake:
 
     def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
-        self._provenance.look_at(frame)
+        self._provenance.observe(frame)
 
     def complete_provenance(self, comm: communicators.Comm) -> None:
         """Learn from other ranks what files that these have read say of its own. Collective."""

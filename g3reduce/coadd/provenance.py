@@ -46,10 +46,10 @@ class Provenance:
             return False
         return self._observation.prefix(self._latest)[:-1] or None
 
-    def look_at(self, frame: Any) -> None:
+    def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         if self._observation is not None:
-            self._observation.look_at(frame)
+            self._observation.observe(frame)
             self._latest = unit_of(frame)
 
     def entry_of(self, frame: Any) -> Entry:
@@ -126,7 +126,7 @@ class ObservationId:
         self.at_end: dict[int, tuple[int, str]] = {}
         self._of_all = self._latest = ""
 
-    def look_at(self, frame: Any) -> None:
+    def observe(self, frame: Any) -> None:
         """Learn from a frame of any type, if it names an observation.
 
         Raises

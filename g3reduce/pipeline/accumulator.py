@@ -213,7 +213,7 @@ class MPIAccumulator(EndModule):
         everywhere = gather_packed(self._comm, mine, _packed)
         self._fullobs = collectively(self._comm, lambda: self._join(everywhere))
         self._groups.clear()
-        self._place.leave([])
+        self._watch.leave([])
         return self._fullobs
 
     def _checked(self, extracted: Any, where: str) -> tuple[Hashable, Any, Any]:
@@ -302,7 +302,7 @@ class _FrameExtractor:
         self._names = ObservationNames()
 
     def __call__(self, frame: Any) -> tuple[str, None, Any] | None:
-        self._names.look_at(frame)
+        self._names.observe(frame)
         if frame.type not in self._dataframes:
             return None
         copy = core.G3Frame(frame)  # which modules downstream do not change

@@ -1,4 +1,4 @@
-"""What end-of-pipeline modules share: was the input whole, and whose results come along."""
+"""End modules watch their pipelines: was the input whole, and whose results come along."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ T = TypeVar("T")
 _NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
 
 
-class PipelinePlace:
-    """The place of an end module in its pipeline: which others stand before it.
+class PipelineWatch:
+    """Watches a pipeline for an end module: which others stand before it, and who reads.
 
     At the end of processing a module hands its results down the pipeline. Those behind it have
     the parts of these results already, and must know them to pass them by. Two modules stand in
@@ -32,11 +32,11 @@ class PipelinePlace:
     """
 
     def __init__(self) -> None:
-        self._upstream: weakref.WeakSet[PipelinePlace] = weakref.WeakSet()
+        self._upstream: weakref.WeakSet[PipelineWatch] = weakref.WeakSet()
         self._results_of_others: list[Any] = []
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self.begun = self._has_seen_input = False
-        self._left = self._claimed_last = False
+        self._ended = self._claimed_last = False
         self._made_at = now()
         self._made_in = _here.open
         _here.open.add(self)
@@ -166,14 +166,14 @@ class PipelinePlace:
 
     def leave(self, results: Iterable[Any]) -> None:
         """End here, with results for the modules downstream."""
-        self._left = True
+        self._ended = True
         self._results_of_others.clear()
         for other in self._others():
             if self in other._upstream:
                 # Held until they have ended, too: a frame is known by its Python object.
                 other._results_of_others.extend(results)
 
-    def _others(self) -> set[PipelinePlace]:
+    def _others(self) -> set[PipelineWatch]:
         """Those that may stand in the same pipeline."""
         return {*self._made_in, *_here.open} - {self}
 
@@ -192,7 +192,7 @@ class EndModule:
 
     def __init__(self, comm: communicators.Comm):
         self._comm = comm
-        self._place = PipelinePlace()
+        self._watch = PipelineWatch()
         self._ended = False
         if comm.size > 1:
             must_end(self)
@@ -205,11 +205,11 @@ class EndModule:
     @property
     def unfinished(self) -> bool:
         """Whether there is something here that was not joined with that of the other ranks."""
-        return (self._place.begun or self._has_frames()) and not self._ended
+        return (self._watch.begun or self._has_frames()) and not self._ended
 
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
-        self._place.deliver(frame, self)
+        self._watch.deliver(frame, self)
 
     def _has_frames(self) -> bool:
         """Whether any frame was added."""
@@ -226,11 +226,11 @@ class EndModule:
     def _end(
         self, check: Callable[[], None] = lambda: None, failure: Exception | None = None
     ) -> None:
-        """Come to the end, once; see `PipelinePlace.end_together`. Collective."""
+        """Come to the end, once; see `PipelineWatch.end_together`. Collective."""
         if self._ended:
             raise UsageError(f"This {type(self).__name__} has ended its work already.")
         self._ended = True
-        self._place.end_together(self._comm, check, failure)
+        self._watch.end_together(self._comm, check, failure)
 
 
 def at_the_end(ended: bool, outcome: T, what: str) -> T:
@@ -265,22 +265,22 @@ def _same(a: Any, b: Any) -> bool:
 
 
 class _Open:
-    """Places that were made, or have begun, in one thread, and that were not left.
+    """Watches that were made, or have begun, in one thread, and that have not ended.
 
-    Only that thread adds some; others may look.
+    Only that thread adds some; others may read.
     """
 
     def __init__(self) -> None:
-        self._places: tuple[weakref.ref[PipelinePlace], ...] = ()
+        self._watches: tuple[weakref.ref[PipelineWatch], ...] = ()
 
-    def __iter__(self) -> Iterator[PipelinePlace]:
-        for place in [place() for place in self._places]:
-            if place is not None and not place._left:
-                yield place
+    def __iter__(self) -> Iterator[PipelineWatch]:
+        for watch in [watch() for watch in self._watches]:
+            if watch is not None and not watch._ended:
+                yield watch
 
-    def add(self, place: PipelinePlace) -> None:
-        if place not in self:
-            self._places = tuple(map(weakref.ref, (*self, place)))
+    def add(self, watch: PipelineWatch) -> None:
+        if watch not in self:
+            self._watches = tuple(map(weakref.ref, (*self, watch)))
 
 
 class _Here(threading.local):
@@ -291,8 +291,8 @@ class _Here(threading.local):
     open : _Open
     frame : G3Frame or None
         The frame that passes through a pipeline just now.
-    seen_by : list of PipelinePlace
-        The places that have seen it.
+    seen_by : list of PipelineWatch
+        The watches that have seen it.
     """
 
     def __init__(self) -> None:
@@ -301,7 +301,7 @@ class _Here(threading.local):
     def clear(self) -> None:
         self.open = _Open()
         self.frame: Any = None
-        self.seen_by: list[PipelinePlace] = []
+        self.seen_by: list[PipelineWatch] = []
 
 
 _here = _Here()

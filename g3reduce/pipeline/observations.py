@@ -64,7 +64,7 @@ class ObservationNames:
         self._unit: Unit | None = None
         self._hint = ""
 
-    def look_at(self, frame: Any) -> None:
+    def observe(self, frame: Any) -> None:
         """Learn from a frame of any type to which observation those after it belong."""
         if frame.type == core.G3FrameType.Observation:
             self._latest = {key: frame[key] for key in self.keys if key in frame}

@@ -17,7 +17,7 @@ from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
 from .arguments import frame_types
-from .blockhead import merged_leaders
+from .leaders import merged_leaders
 from .ledger import attach
 from .parallelblock import Files, ParallelBlock, blocks_of
 from .sources import Keeper, await_source, note_source, pipeline_begins

@@ -14,7 +14,6 @@ from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, describe_rank, rank_of
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import EndModule, at_the_end
-from ..pipeline.grouping import Grouping, check_by
 from ..pipeline.ledger import (
     ON_DUPLICATE,
     Entry,
@@ -24,7 +23,7 @@ from ..pipeline.ledger import (
     where_of,
 )
 from ..pipeline.originals import KnownFiles
-from ..pipeline.userfunctions import UserFunctions
+from ..pipeline.userfunctions import Grouping, UserFunctions, check_by
 from ..strategies.nodes import memory_for
 from ..strategies.registry import check_strategy
 from ..strategies.traffic import Statistics
@@ -205,7 +204,7 @@ class MPIReducer(EndModule):
         """
         self._require_open()
         where = where_of(frame)
-        self._grouping.look_at(frame)
+        self._grouping.observe(frame)
         state = self._functions.call("extract", self._reduction.extract, where, frame)
         if state is None:
             return False
@@ -232,7 +231,7 @@ class MPIReducer(EndModule):
         self._grids, self._statistics = joined.grids, joined.statistics
         self._outcome = collectively(self._comm, lambda: self._finalized(joined.states))
         self._groups.states.clear()  # not before: it takes a while, and others wait for this rank
-        self._place.leave([])
+        self._watch.leave([])
         return self._outcome
 
     def _has_frames(self) -> bool:

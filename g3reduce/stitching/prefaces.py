@@ -11,7 +11,7 @@ from spt3g import core
 
 from ..g3files.frames import digests_of
 from ..mpi import communicators, transfer
-from ..pipeline.blockhead import join
+from ..pipeline.leaders import add_keys
 from ..pipeline.ledger import Unit, unit_of
 from ..pipeline.observations import name_of_observation
 
@@ -165,7 +165,7 @@ class Prefaces:
                 joined = core.G3Frame()
                 joined._cereal_loads(content)
             else:
-                join(joined, content)
+                add_keys(joined, content)
         return None if joined is None else bytes(joined.__getstate__()[1])
 
     def content(self, frame: MetadataFrame) -> bytes | None:

@@ -124,7 +124,7 @@ class ScanFiles:
 
     def _take(self, frame: Any) -> None:
         unit = unit_of(frame)
-        self._names.look_at(frame)
+        self._names.observe(frame)
         self.prefaces.take(frame)
         if unit is None:
             return

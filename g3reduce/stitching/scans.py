@@ -287,7 +287,7 @@ class ScanExtractor:
 
     def __call__(self, frame: Any) -> tuple[str, int, Scan] | None:
         """The group, the start and the samples of a Scan frame; None for others."""
-        self._names.look_at(frame)
+        self._names.observe(frame)
         if frame.type != core.G3FrameType.Scan:
             return None
         where = where_of(frame)
