@@ -1,6 +1,7 @@
 """Tests that run on MPI ranks: ``@pytest.mark.ranks(1, 2, 3)``.
 
-A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks``.
+A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks``. One that takes
+long sets its own time limit: ``@pytest.mark.ranks(2, seconds=300)``.
 
 The process that pytest was started in has no MPI. For each number of ranks it starts one
 ``mpirun`` whose ranks run, in step, all tests that are marked with that number, and write down
@@ -29,9 +30,8 @@ import pytest
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
 NOTES = "G3REDUCE_TEST_NOTES"  # set on the ranks: the folder of their notes
-SECONDS_PER_TEST = int(
-    os.environ.get("G3REDUCE_TEST_SECONDS", 90)
-)  # ranks share cores, and the first test imports everything
+# Ranks share cores, and the first test imports everything.
+SECONDS_PER_TEST = int(os.environ.get("G3REDUCE_TEST_SECONDS", 90))
 SECONDS_BEHIND = 20  # how long after one rank is done with a test the others may be
 
 
@@ -40,7 +40,11 @@ def on_a_rank() -> bool:
 
 
 def pytest_configure(config):
-    config.addinivalue_line("markers", "ranks(n, ...): run on n MPI ranks, for each n")
+    config.addinivalue_line(
+        "markers",
+        f"ranks(n, ..., seconds={SECONDS_PER_TEST}): run on n MPI ranks, for each n; "
+        "after so many seconds the test fails",
+    )
     if on_a_rank():
         config.pluginmanager.register(Rank(Path(os.environ[NOTES])))
     else:
@@ -82,6 +86,11 @@ def on_first(comm):
 def ranks_of(item):
     """The number of ranks that run a test; 0 for those of this process."""
     return item.callspec.params["n_ranks"] if item.get_closest_marker("ranks") else 0
+
+
+def seconds_of(item):
+    """How long a test on ranks may take."""
+    return item.get_closest_marker("ranks").kwargs.get("seconds", SECONDS_PER_TEST)
 
 
 class Rank:
@@ -156,8 +165,8 @@ class Job:
                     else:
                         self.results[rank][note["test"]] = note
 
-    def wait_for(self, test):
-        """Outcome and text of a test on all ranks."""
+    def wait_for(self, test, seconds):
+        """Outcome and text of a test on all ranks, which fails if it takes longer than this."""
         started, first_done = time.monotonic(), None
         while True:
             ended = self.process.poll() is not None
@@ -169,18 +178,22 @@ class Job:
             if any(done) and first_done is None:
                 first_done = now
             behind = first_done is not None and now - first_done > SECONDS_BEHIND
-            if ended or behind or now - started > SECONDS_PER_TEST:
+            if ended or behind or now - started > seconds:
                 why = "the job ended" if ended else "the ranks hang"
                 return "failed", self.post_mortem(test, why, done)
             time.sleep(0.02)
 
     def summary(self, done):
-        failed = {
-            rank: note["text"] for rank, note in enumerate(done) if note["outcome"] == "failed"
-        }
-        if failed:
-            return "failed", "\n".join(f"On rank {rank}:\n{text}" for rank, text in failed.items())
-        return done[0]["outcome"], done[0]["text"]
+        """The outcome on all ranks; those that do not agree, as on a skip, are a failure."""
+        outcomes = {note["outcome"] for note in done}
+        if outcomes == {"passed"} or outcomes == {"skipped"}:
+            return done[0]["outcome"], done[0]["text"]
+        lines = [
+            f"On rank {rank}: {note['outcome']}\n{note['text']}".rstrip()
+            for rank, note in enumerate(done)
+            if note["outcome"] != "passed" or "failed" not in outcomes
+        ]
+        return "failed", "\n".join(lines)
 
     def post_mortem(self, test, why, done):
         for pid in self.pids:
@@ -225,7 +238,7 @@ class Launcher:
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         start = time.time()
-        outcome, text = self.job_for(item).wait_for(item.nodeid)
+        outcome, text = self.job_for(item).wait_for(item.nodeid, seconds_of(item))
         if outcome == "skipped":
             text = (str(item.path), item.location[1], text)
         report = pytest.TestReport(

@@ -1,6 +1,7 @@
 """The way of running tests on ranks is itself tested: on tests that fail, and on one that hangs."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -26,6 +27,23 @@ def test_hangs(comm):
 @pytest.mark.ranks(2)
 def test_after_the_hang(comm):
     comm.Barrier()
+
+@pytest.mark.ranks(2)
+def test_is_skipped(comm):
+    pytest.skip("none of us wants to")
+
+@pytest.mark.ranks(2)
+def test_is_skipped_on_one(comm):
+    if comm.rank == 1:
+        pytest.skip("this rank alone cannot")
+
+@pytest.mark.ranks(2, seconds=1)
+def test_takes_too_long(comm):
+    time.sleep(60)
+
+@pytest.mark.ranks(2, seconds=30)
+def test_takes_long_and_may(comm):
+    time.sleep(1.5)
 """
 
 
@@ -37,11 +55,6 @@ def test_failures_show_their_rank_and_hangs_end(tmp_path):
         f"import sys; sys.path.insert(0, {here!r})\n"
         "import ranks_plugin; ranks_plugin.SECONDS_BEHIND = 1\n"
         "pytest_plugins = ['ranks_plugin']\n"
-        "import pytest\n"
-        "@pytest.fixture\n"
-        "def comm():\n"
-        "    from mpi4py import MPI\n"
-        "    return MPI.COMM_WORLD\n"
     )
     run = subprocess.run(
         [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-rA", "--tb=short", "."],
@@ -50,10 +63,26 @@ def test_failures_show_their_rank_and_hangs_end(tmp_path):
         text=True,
         timeout=120,
     )
-    assert "2 failed, 2 passed" in run.stdout, run.stdout
-    assert "On rank 1:" in run.stdout
-    assert "this rank is wrong" in run.stdout
-    assert "the ranks hang before all had finished" in run.stdout
-    assert "the other one waits for me" in run.stdout
-    assert "Rank 0: did not finish" in run.stdout
-    assert "PASSED test_suite.py::test_after_the_hang[ranks2]" in run.stdout
+    assert "4 failed, 3 passed, 1 skipped" in run.stdout, run.stdout
+    told = run.stdout.split("= short test summary info =")[0]
+    told = {part.split(" _", 1)[0]: part for part in re.split(r"\n_+ (?=test_)", told)[1:]}
+    assert told.keys() == {
+        f"test_{name}[ranks2]"
+        for name in ("fails_on_one", "hangs", "is_skipped_on_one", "takes_too_long")
+    }
+    one = told["test_fails_on_one[ranks2]"]
+    assert "On rank 1: failed" in one
+    assert "this rank is wrong" in one
+    assert "On rank 0" not in one
+    hang = told["test_hangs[ranks2]"]
+    assert "the ranks hang before all had finished" in hang
+    assert "the other one waits for me" in hang
+    assert "Rank 0: did not finish" in hang
+    skip = told["test_is_skipped_on_one[ranks2]"]
+    assert "On rank 0: passed" in skip
+    assert "On rank 1: skipped" in skip
+    assert "this rank alone cannot" in skip
+    assert "in test_takes_too_long" in told["test_takes_too_long[ranks2]"]  # a stack of a rank
+    assert "none of us wants to" in run.stdout
+    for name in ("after_the_hang", "takes_long_and_may"):
+        assert f"PASSED test_suite.py::test_{name}[ranks2]" in run.stdout
