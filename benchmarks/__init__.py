@@ -1,5 +1,15 @@
-"""Measurements beside rivals, in turn. ``python -m benchmarks`` runs them all.
+"""Measurements of g3reduce beside rivals, in turn: ``python -m benchmarks`` runs them all.
 
-Each benchmark is a module with functions that return rows, and a `Benchmark` that says how its
-rows are shown. See `benchmarks.suite` for the list.
+In reading order:
+
+* ``cases/``: what is measured, a benchmark a file. Each has functions that return rows, and a
+  `Benchmark` that says how they are shown and read.
+* ``inputs/``: the files that they read.
+* ``harness/``: how rivals are timed in turn and on ranks, and how rows become tables and pictures.
+  It knows no case.
+* ``suite.py``: the list of all cases, and what a run of them leaves. ``report.py``: the pages.
+  ``__main__.py``: the command.
+
+To add a benchmark, write a file in ``cases/`` that ends in ``BENCHMARK = Benchmark(...)``, name it in
+``suite.py``, and test its smallest case in ``tests/test_benchmarks.py``.
 """

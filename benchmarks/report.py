@@ -7,7 +7,7 @@ import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
-from .harness.rows import LONGEST_LINE, Row, fitted
+from .harness.rows import Row, markdown
 from .harness.settings import Benchmark
 from .suite import BENCHMARKS, Measured, save
 
@@ -55,7 +55,7 @@ def machines(runs: Sequence[Measured]) -> str:
         for run, mpi in zip(runs, mpis(runs), strict=True)
     ]
     lines = [[key, *(fact.get(key, "") for fact in facts)] for key in facts[0]]
-    return fitted(["machine"] + [""] * len(runs), lines)
+    return markdown(["machine"] + [""] * len(runs), lines)
 
 
 def section(benchmark: Benchmark, rows: Sequence[Row], picture: str = "") -> str:
@@ -100,10 +100,10 @@ def mpi_name(told: str) -> str:
 
 
 def plain(name: str) -> str:
-    """The name of a product, without what lawyers and clocks add to it."""
+    """The name of a product, without trade marks and clock rates."""
     return " ".join(re.sub(r"\((R|TM|C)\)|\bCPU\b|@.*", " ", name, flags=re.IGNORECASE).split())
 
 
 def wrapped(text: str) -> str:
     """A paragraph."""
-    return textwrap.fill(text, LONGEST_LINE - 20, break_on_hyphens=False, break_long_words=False)
+    return textwrap.fill(text, 100, break_on_hyphens=False, break_long_words=False)

@@ -256,7 +256,7 @@ def sections(page):
 def test_pages_are_short_enough_to_read(page):
     lines = page.read_text().splitlines()
     assert len(lines) <= 200
-    assert max(map(len, lines)) <= 120
+    assert all(len(line) <= 120 for line in lines if not line.startswith("|"))
 
 
 MODULES = sorted(

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tabulate import tabulate
 
 # What was measured, in words, numbers, and spreads (low, median, high).
 Row = dict[str, Any]
-
-LONGEST_LINE = 120
-
-# A table of those into which one is split: what is the same in all of it, in words, and itself.
-_Part = tuple[tuple[str, ...], str]
 
 
 @dataclass(frozen=True)
@@ -43,50 +37,9 @@ class Table:
     where: Callable[[Row], bool] = lambda row: True
 
     def markdown(self, rows: Iterable[Row]) -> str:
-        """A Markdown table; empty if there are no such rows.
-
-        Where it would be wider than `LONGEST_LINE`, it is several that are not, each with what
-        they differ in above it.
-        """
+        """A Markdown table; empty if there are no such rows."""
         rows = [row for row in rows if self.where(row) and self.values.keys() & row.keys()]
-        parts = self._fitting(rows) if rows else []
-        return "\n\n".join(
-            f"{_cut(', '.join(words), LONGEST_LINE - 1)}:\n\n{table}" if words else table
-            for words, table in parts
-        )
-
-    def _fitting(self, rows: Sequence[Row]) -> list[_Part]:
-        """The table, or its parts, split by the key that makes the fewest lines of them."""
-        table = pipe_table(*self._cells(rows))
-        if fits(table):
-            return [((), table)]
-        splits = [self._split(rows, key) for key in self._keys_to_split_by(rows)]
-        return min(splits, key=_n_lines) if splits else [((), fitted(*self._cells(rows)))]
-
-    def _keys_to_split_by(self, rows: Sequence[Row]) -> list[str]:
-        """The first key of `across`, and of `index`, in which rows differ."""
-        differ = [
-            [key for key in keys if len({row.get(key) for row in rows}) > 1]
-            for keys in (self.across, self.index)
-        ]
-        return [key for keys in differ for key in keys[:1]]
-
-    def _split(self, rows: Sequence[Row], key: str) -> list[_Part]:
-        """A table, or several, for each value of a key, with the value in words."""
-        rest = replace(
-            self,
-            index={k: head for k, head in self.index.items() if k != key},
-            across=tuple(k for k in self.across if k != key),
-        )
-        parts = []
-        for value in _in_order(row.get(key) for row in rows):
-            of_value = [row for row in rows if row.get(key) == value]
-            if key in self.across:
-                word = _heading([value], "")
-            else:
-                word = value if isinstance(value, str) else f"{self.index[key]} {show(value)}"
-            parts += [((word, *words), table) for words, table in rest._fitting(of_value)]
-        return parts
+        return markdown(*self._cells(rows)) if rows else ""
 
     def _cells(self, rows: Sequence[Row]) -> tuple[list[str], list[list[str]]]:
         """Headings and lines."""
@@ -142,35 +95,6 @@ def _in_order(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
 
 
-def pipe_table(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table: with the spaces that align columns, with single ones, or with none, as
-    there is room."""
-    table = str(tabulate(lines, headings, tablefmt="pipe", disable_numparse=True))
-    for spaces, replacement in ((" {2,}", " "), (r" *\| *", "|")):
-        if not fits(table):
-            table = re.sub(spaces, replacement, re.sub("-{4,}", "---", table))
-    return table
-
-
-def fitted(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose longest cells are cut off until it is narrow enough."""
-    longest = max(len(cell) for line in [headings, *lines] for cell in line)
-    for most in range(longest, 1, -1):
-        cut = [[_cut(cell, most) for cell in line] for line in [headings, *lines]]
-        table = pipe_table(cut[0], cut[1:])
-        if fits(table):
-            break
-    return table
-
-
-def fits(text: str) -> bool:
-    """Whether no line is too long."""
-    return max(map(len, text.splitlines())) <= LONGEST_LINE
-
-
-def _cut(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1].rstrip() + "…"
-
-
-def _n_lines(parts: Sequence[_Part]) -> int:
-    return sum(len(table.splitlines()) + len(("", "words", "")) for _, table in parts)
+def markdown(headings: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """A Markdown table, as wide as it is."""
+    return str(tabulate(lines, headings, tablefmt="pipe", disable_numparse=True))

@@ -1,1 +1,1 @@
-"""Files that the benchmarks read."""
+"""Files that benchmarks read: ``mapfiles`` of all kinds of maps, ``scanfiles`` of timestreams."""
