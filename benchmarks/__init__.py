@@ -10,6 +10,6 @@ In reading order:
 * ``suite.py``: the list of all cases, and what a run of them leaves. ``report.py``: the pages.
   ``__main__.py``: the command.
 
-To add a benchmark, write a file in ``cases/`` that ends in ``BENCHMARK = Benchmark(...)``, name it in
-``suite.py``, and test its smallest case in ``tests/test_benchmarks.py``.
+To add a benchmark, write a file in ``cases/`` that ends in ``BENCHMARK = Benchmark(...)``, name it
+in ``suite.py``, and test its smallest case in ``tests/test_benchmarks.py``.
 """

@@ -12,7 +12,6 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce.arrays.exactness import Exactness
-from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 
 pytestmark = pytest.mark.usefixtures("each_kernels")
@@ -87,7 +86,7 @@ def stokes_of(frame):
 def test_planes_that_only_some_frames_have_do_not_depend_on_the_order():
     kinds = ("polarized", "no weights", "polarized", "no weights")
     frames = [anynumbers.map_frame("flat sparse", kind, i) for i, kind in enumerate(kinds)]
-    without = [mapframe.to_frame("", stokes_of(frame)) for frame in frames]
+    without = [skies.frame_of("", stokes_of(frame)) for frame in frames]
     expected = anynumbers.exact_sums(frames[::2]) | anynumbers.exact_sums(without)
     for order in itertools.permutations(frames):
         coadd = coadded(order, ignore_missing_weights=True)

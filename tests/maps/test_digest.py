@@ -12,7 +12,7 @@ from spt3g import core, maps
 
 from g3reduce import InputError, digest
 from g3reduce.cli import main
-from g3reduce.maps import mapfile, mapframe
+from g3reduce.maps import mapfile
 from g3reduce.maps.storedframe import StoredFrame
 
 
@@ -22,7 +22,7 @@ def changed(frame, change):
     for name, skymap in skies.maps_by_plane(frame).items():
         made[name] = skymap.clone(True)
         made[name] = change(made[name]) or made[name]
-    return mapframe.to_frame(frame["Id"], made)
+    return skies.frame_of(frame["Id"], made)
 
 
 def stored_as(storage, skymap):

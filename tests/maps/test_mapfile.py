@@ -15,6 +15,7 @@ from skies import (
     assert_same_coadd,
     assert_same_map,
     bits,
+    frame_of,
     map_frame,
     maps_by_plane,
     planes,
@@ -200,7 +201,7 @@ def scaled(frame, rng):
         copy *= abs(rng.normal()) * 10.0 ** rng.integers(-9, 9) + 1e-12
         copy.overflow = rng.normal()
         made[name] = copy
-    return to_frame(frame["Id"], made)
+    return frame_of(frame["Id"], made)
 
 
 def both_ways(files, folder, monkeypatch, **options):
@@ -303,7 +304,7 @@ def test_runs_in_common_for_a_while_are_the_same(tmp_path, monkeypatch):
     one, other = (map_frame("flat sparse", "no weights", seed)["T"] for seed in (0, 1))
     files = []
     for number, skymap in enumerate((one, one, other, one)):
-        files.append(write(tmp_path / f"{number}.g3", to_frame("x", {"T": skymap})))
+        files.append(write(tmp_path / f"{number}.g3", frame_of("x", {"T": skymap})))
     both_ways(files, tmp_path, monkeypatch)
 
 
@@ -312,7 +313,7 @@ def test_empty_maps_are_the_same(tmp_path, monkeypatch):
     full = map_frame("flat sparse", "no weights", 0)["T"]
     for number, order in enumerate(itertools.product((blank, full), repeat=2)):
         files = [
-            write(tmp_path / f"{number}-{i}.g3", to_frame("x", {"T": skymap}))
+            write(tmp_path / f"{number}-{i}.g3", frame_of("x", {"T": skymap}))
             for i, skymap in enumerate(order)
         ]
         both_ways(files, tmp_path, monkeypatch)

@@ -13,6 +13,7 @@ from skies import (
     assert_same_attributes,
     assert_same_coadd,
     bits,
+    frame_of,
     map_frame,
     maps_by_plane,
     pixels,
@@ -286,7 +287,7 @@ def test_healpix_maps_of_other_kinds_are_refused(kind, text):
 
 
 def test_healpix_maps_of_other_nside_are_refused():
-    frames = [mapframe.to_frame("a", {"T": maps.HealpixSkyMap(nside)}) for nside in (4, 8)]
+    frames = [frame_of("a", {"T": maps.HealpixSkyMap(nside)}) for nside in (4, 8)]
     with pytest.raises(MismatchError, match="T differs in nside, 8 and 4"):
         summed(*frames)
 

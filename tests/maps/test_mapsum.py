@@ -15,6 +15,7 @@ from skies import (
     add_maps,
     assert_same_coadd,
     bits,
+    frame_of,
     map_frame,
     maps_by_plane,
     pixels,
@@ -55,7 +56,7 @@ def by_spt3g(frames):
             if name not in totals:
                 totals[name] = skymap.clone(False)
             totals[name] += skymap
-    return mapframe.to_frame("sum", totals)
+    return frame_of("sum", totals)
 
 
 def assert_same_pixels(mine, theirs):
@@ -69,7 +70,7 @@ def assert_same_pixels(mine, theirs):
 def emptied(frame):
     """A frame like this one whose maps have no pixels at all."""
     empty = {name: skymap.clone(False) for name, skymap in maps_by_plane(frame).items()}
-    return mapframe.to_frame(frame["Id"], empty)
+    return frame_of(frame["Id"], empty)
 
 
 def scaled(frame, rng):
@@ -77,7 +78,7 @@ def scaled(frame, rng):
     scaled = {name: skymap.clone(True) for name, skymap in maps_by_plane(frame).items()}
     for skymap in scaled.values():
         skymap *= rng.normal() * 10.0 ** rng.integers(-20, 20)
-    return mapframe.to_frame(frame["Id"], scaled)
+    return frame_of(frame["Id"], scaled)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -181,7 +182,7 @@ def test_a_sparse_map_stays_sparse():
     for pixel in range(300_000, 300_500):
         skymap[pixel] = 1.0
     skymap.ringsparse = True
-    frame = mapframe.to_frame("patch", {"T": skymap})
+    frame = frame_of("patch", {"T": skymap})
     total = added([frame, frame])
     assert total.blocks.nbytes < skymap.size * 8 / 50
     result = total.to_maps()["T"]
@@ -337,7 +338,7 @@ def with_same_runs(frame, number):
             again[name]._cereal_loads(skymap._cereal_dumps())
             again[name] *= float(factor)
         again["Wunpol.TT"].pol_type = maps.MapPolType.TT
-        frames.append(mapframe.to_frame(f"times {factor}", again))
+        frames.append(frame_of(f"times {factor}", again))
     return frames
 
 

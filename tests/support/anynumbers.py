@@ -6,8 +6,6 @@ import numpy as np
 import skies
 from spt3g import core
 
-from g3reduce.maps import mapframe
-
 # By the name of a family: kinds of maps that can be in one coadd.
 FAMILIES = {
     "flat": ("flat sparse", "flat dense"),
@@ -42,7 +40,7 @@ def map_frame(kind, weighting, seed, map_id="150GHz", numbers=of_moderate_size):
         for pixel, value in zip(pixels.tolist(), numbers(rng, len(pixels)).tolist(), strict=True):
             changed[name][pixel] = value
         changed[name].overflow = rng.normal() * 10.0 ** rng.integers(-9, 9)
-    return mapframe.to_frame(map_id, changed)
+    return skies.frame_of(map_id, changed)
 
 
 def write_files(folder, n_files, family, weighting, numbers=of_moderate_size):

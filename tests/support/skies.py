@@ -112,6 +112,21 @@ def maps_by_plane(frame: core.G3Frame) -> dict[str, maps.G3SkyMap]:
     return found
 
 
+def frame_of(map_id: str, planes: dict[str, maps.G3SkyMap]) -> core.G3Frame:
+    """A Map frame with these maps, by their names as `maps_by_plane` has them."""
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = map_id
+    for name, skymap in planes.items():
+        key, _, component = name.partition(".")
+        if component:
+            weights = frame.pop(key, maps.G3SkyMapWeights())
+            setattr(weights, component, skymap)
+            frame[key] = weights
+        else:
+            frame[key] = skymap
+    return frame
+
+
 def planes(frame: core.G3Frame) -> dict[str, np.ndarray]:
     """The pixels of all maps, in dense copies (2-D for flat-sky maps)."""
     return {name: pixels(skymap) for name, skymap in maps_by_plane(frame).items()}
