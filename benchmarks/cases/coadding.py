@@ -63,9 +63,9 @@ BENCHMARK = Benchmark(
     reading=(
         "Files of T, Q, U and six weights that were just written, so that they are read from "
         "memory and not from a disk. GB/s is the size of all input files over the time. The floor "
-        "is what nobody can avoid: read, check the CRC, add, and nothing else. With *never the "
-        "same*, each map of each file has runs of pixels of its own; *one for all* is the case of "
-        "observations of one field on one grid."
+        "is the least that any coadd must do: read, check the CRC, add, and nothing else. With "
+        "*never the same*, each map of each file has runs of pixels of its own; *one for all* is "
+        "the case of observations of one field on one grid."
     ),
     tables=(
         Table(

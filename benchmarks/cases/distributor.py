@@ -164,8 +164,8 @@ BENCHMARK = Benchmark(
     title="Frames to workers",
     measure=measure,
     reading=(
-        "Readers hand frames to workers, one by one. First frames of 1 MiB with which nobody does "
-        "anything; then frames whose work is to sleep, for equal times or for times of which a few "
+        "Readers hand frames to workers, one by one. First frames of 1 MiB on which no work is "
+        "done; then frames whose work is to sleep, for equal times or for times of which a few "
         "are very long. No schedule can beat the bound, which is the whole work over the number "
         "of workers, or the longest frame. spt3g's distributor loses frames with two readers, so "
         "it is run with one only."

@@ -189,7 +189,7 @@ BENCHMARK = Benchmark(
         "is the same on all ranks, shifted by half of itself from rank to rank, or shifted by all "
         "of itself. The result goes to one rank, to all, or each rank keeps a share. Bare MPI is "
         "`MPI.Reduce`, `MPI.Allreduce` or `MPI.Reduce_scatter` of one buffer over the union of all "
-        "patches, which somebody would have had to find and fill first. Pickled is mpi4py's "
+        "patches, which would have to be found and filled first. Pickled is mpi4py's "
         "lower-case `allreduce` of the same arrays, as codes of the field often have it. Above 1, "
         "g3reduce is the faster one. Sums are checked after each round."
     ),
