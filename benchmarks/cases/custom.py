@@ -54,7 +54,7 @@ def _ours(comm: Any, operation: str, size: int) -> Run:
     reduction = g3reduce.Reduction("benchmark", operation=operation, extract=lambda frame: mine)
 
     def prepare() -> tuple[Any, ...]:
-        reducer = g3reduce.MPIReducer(comm, reduction)
+        reducer = g3reduce.MPIReducer(reduction, comm)
         reducer.add(core.G3Frame(core.G3FrameType.Scan))
         # The release of memory is not timed: the bare library keeps its own.
         return reducer, list(reducer._groups.states.values())

@@ -49,10 +49,10 @@ class MPIReducer(EndModule):
 
     Parameters
     ----------
-    mpicomm : mpi4py.MPI.Intracomm or None
-        None: the world if a launcher started several processes, else this process alone.
     reduction : Reduction
         What is extracted and how it is combined: one of `g3reduce.reductions`, or your own.
+    mpicomm : mpi4py.MPI.Intracomm or None
+        None: the world if a launcher started several processes, else this process alone.
     by : str or callable, optional
         Groups that are reduced separately: ``by(frame)`` returns the key of the group, anything
         hashable, or None for a frame that takes no part. A string names a key of frames; a frame
@@ -88,8 +88,8 @@ class MPIReducer(EndModule):
 
     Examples
     --------
-    >>> spectra = MPIReducer(comm, reductions.mean_psd("CalTimestreams"))  # doctest: +SKIP
-    >>> scans = MPIReducer(comm, reductions.count("Signal"), by="ObservationID")  # doctest: +SKIP
+    >>> spectra = MPIReducer(reductions.mean_psd("CalTimestreams"), comm)  # doctest: +SKIP
+    >>> scans = MPIReducer(reductions.count("Signal"), comm, by="ObservationID")  # doctest: +SKIP
     >>> pipe = core.G3Pipeline()  # doctest: +SKIP
     >>> pipe.Add(MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])  # doctest: +SKIP
     >>> pipe.Add(spectra)  # doctest: +SKIP
@@ -101,8 +101,8 @@ class MPIReducer(EndModule):
 
     def __init__(
         self,
-        mpicomm: communicators.Comm | None,
         reduction: Reduction,
+        mpicomm: communicators.Comm | None = None,
         *,
         by: str | Callable[[Any], Hashable] | None = None,
         strategy: str = "auto",

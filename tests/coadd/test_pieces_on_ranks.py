@@ -134,7 +134,7 @@ def test_observations_last_over_files_that_are_read_in_pieces(
     coadd, said = outcome_of(comm, files, map_ids=list(map(str, range(15))), **options)
     assert not said
     serial = maps.coadd_map_files(files, record_obs_id=True)
-    assert list(coadd["InputMapIds"]) == list(serial["InputMapIds"])
+    assert list(coadd.frame["InputMapIds"]) == list(serial["InputMapIds"])
 
 
 @pytest.mark.ranks(2, 3)

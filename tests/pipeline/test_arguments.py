@@ -151,7 +151,7 @@ def test_what_can_be_used_is_used(tmp_path, survey):
     """So that the table above does not refuse everything."""
     files = survey(1, "flat sparse", "hits")
     g3reduce.coadd_files(tuple(files), tmp_path / "coadd.g3", map_ids=("90GHz",), root=np.int64(0))
-    g3reduce.MPIReducer(None, COUNT, by="Id")
+    g3reduce.MPIReducer(COUNT, by="Id")
     g3reduce.MPIAccumulator(None, dataframes={SCAN})
     g3reduce.MPIFileReader(None, tuple(files), leaders_of=(SCAN,))
     distributor(files=files, dataframetype=[SCAN], on_progress=print)

@@ -190,7 +190,7 @@ def extract(frame):
 
 pipe = core.G3Pipeline()
 pipe.Add(lambda frame: left.pop() if left else [])
-pipe.Add(g3reduce.MPIReducer(comm, g3reduce.Reduction("mine", operation="SUM", extract=extract)))
+pipe.Add(g3reduce.MPIReducer(g3reduce.Reduction("mine", operation="SUM", extract=extract), comm))
 pipe.Run()
 """
 

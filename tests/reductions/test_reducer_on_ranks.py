@@ -48,7 +48,7 @@ def values(i, n=50):
 
 def reduce(comm, reduction, frames, *, feed=None, **options):
     """What the ranks have together: each takes every so many of the frames."""
-    reducer = g3reduce.MPIReducer(comm, reduction, **options)
+    reducer = g3reduce.MPIReducer(reduction, comm, **options)
     for i in frames if feed is None else feed:
         reducer.add(scan(i))
     reducer.finish()
@@ -221,7 +221,7 @@ def files(comm, shared_folder):
 
 
 def run(comm, files, reduction, *, module=None, guarded=False, **options):
-    reducer = g3reduce.MPIReducer(comm, reduction, **options)
+    reducer = g3reduce.MPIReducer(reduction, comm, **options)
     pipe = core.G3Pipeline()
     pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule="static")
     if module:
@@ -247,7 +247,7 @@ def test_in_a_pipeline_groups_come_in_the_order_of_the_input(comm, files):
 
 @pytest.mark.ranks(2, 3)
 def test_files_that_every_rank_reads_are_refused(comm, files):
-    reducer = g3reduce.MPIReducer(comm, reductions.count("Number"))
+    reducer = g3reduce.MPIReducer(reductions.count("Number"), comm)
     for kind, text in ((core.G3Reader, None), (g3reduce.MPIFileReader, "on rank 0 and on rank 1")):
         if text is None:
             continue
@@ -429,7 +429,7 @@ def test_arguments_that_differ_or_cannot_be_used_are_refused_on_all(comm):
         ({"reduction": concatenation(), "result": "sharded"}, "these can: root, all"),
     ):
         with pytest.raises(g3reduce.G3ReduceError, match=text):
-            g3reduce.MPIReducer(comm, **({"reduction": count} | arguments))
+            g3reduce.MPIReducer(**({"reduction": count, "mpicomm": comm} | arguments))
 
 
 @pytest.mark.ranks(2, 3)

@@ -49,7 +49,7 @@ STATES = {
 
 def reduce(comm, make, frames, **options):
     reduction = Reduction("x", operation="SUM", extract=lambda frame: make(frame["Number"]))
-    reducer = g3reduce.MPIReducer(comm, reduction, reproducible=True, **options)
+    reducer = g3reduce.MPIReducer(reduction, comm, reproducible=True, **options)
     with np.errstate(over="ignore"):
         for i in frames:
             reducer.add(scan(i))
@@ -136,11 +136,11 @@ def test_too_many_addends_are_refused_on_all_ranks_before_they_overflow(comm, mo
 def test_ranks_must_ask_for_the_same(comm):
     total = reductions.total("Number")
     with pytest.raises(g3reduce.UsageError, match="reproducible"):
-        g3reduce.MPIReducer(comm, total, reproducible=comm.rank == 0)
+        g3reduce.MPIReducer(total, comm, reproducible=comm.rank == 0)
     with pytest.raises(g3reduce.UsageError, match="absmax"):
-        g3reduce.MPIReducer(comm, total, reproducible=True, absmax=1.0 + comm.rank)
+        g3reduce.MPIReducer(total, comm, reproducible=True, absmax=1.0 + comm.rank)
     with pytest.raises(g3reduce.UsageError, match="combines whole states"):
-        g3reduce.MPIReducer(comm, reductions.mean("Number"), reproducible=True)
+        g3reduce.MPIReducer(reductions.mean("Number"), comm, reproducible=True)
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
@@ -161,7 +161,7 @@ def test_ready_ones_and_extremes_are_the_same_to_the_bit(comm):
     ):
         found = []
         for where, frames in ((comm, dealt(comm, N_FRAMES, 1)), (OneProcess(), range(N_FRAMES))):
-            reducer = g3reduce.MPIReducer(where, reduction, reproducible=True, result=result)
+            reducer = g3reduce.MPIReducer(reduction, where, reproducible=True, result=result)
             for i in frames:
                 reducer.add(scan(i))
             found.append(reducer.finish())

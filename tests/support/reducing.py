@@ -23,7 +23,7 @@ def numbers(n=4):
 
 def reducer_of(reduction, frames=(), **options):
     """A reducer that has taken these frames."""
-    reducer = g3reduce.MPIReducer(OneProcess(), reduction, **options)
+    reducer = g3reduce.MPIReducer(reduction, OneProcess(), **options)
     for frame in frames:
         reducer.add(frame)
     return reducer

@@ -84,7 +84,7 @@ def problem_of(file, data, bit, covered):
     flipped[bit // 8] ^= 1 << bit % 8
     Path(file).write_bytes(flipped)
     try:
-        mine = coadd_files(file)
+        mine = coadd_files(file).frame
     except G3ReduceError as error:
         return "" if file in str(error) else f"the file is not named in {error}"
     except Exception as error:
