@@ -154,7 +154,7 @@ class _Case:
         return [count(rank) for rank in range(self.comm.size)]
 
     def _items(self) -> Any:
-        (items,) = self.accumulator.fullobs.values()
+        (items,) = self.accumulator.result.values()
         return items
 
     def _stitched(self) -> Any:
@@ -172,7 +172,7 @@ def _accumulated(comm: Any, size: Size) -> Any:
     """An accumulator with the scans of this rank: every so many of all."""
     import g3reduce
 
-    scans = g3reduce.ScanExtractor(TIMESTREAMS, BORESIGHT)
+    scans = g3reduce.ScanExtractor(TIMESTREAMS, boresight=BORESIGHT)
     accumulator = g3reduce.MPIAccumulator(comm, scans)
     for number in range(comm.rank, size.n_scans, comm.size):
         for frame in make_frames(size, [number]):

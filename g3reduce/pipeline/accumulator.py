@@ -68,8 +68,9 @@ class MPIAccumulator(EndModule):
     """Keep what frames hold, and tell all ranks of it; an end-of-pipeline G3 module.
 
     Data stay on the rank whose pipeline brought the frame. At the end of processing the ranks
-    exchange the metadata: afterwards `fullobs` has the same groups, in the same order and with the
-    same metadata on every rank. Frames go down the pipeline as they came.
+    exchange the metadata: afterwards `result` has the same groups, in the same order and with the
+    same metadata on every rank; `fullobs` is spt3g's name for it. Frames go down the pipeline as
+    they came.
 
     A module behind may take keys from a frame and add others: the accumulator has its own copy of
     the frame. But the objects are the same, so that what is changed in place is changed in both.
@@ -112,7 +113,7 @@ class MPIAccumulator(EndModule):
     >>> scans = MPIAccumulator(comm, sorter=lambda item: item[0])  # doctest: +SKIP
     >>> pipe.Add(scans)  # doctest: +SKIP
     >>> pipe.Run()  # doctest: +SKIP
-    >>> for metadata, rank, frame in scans.fullobs["ra0hdec-50-4142"]:  # doctest: +SKIP
+    >>> for metadata, rank, frame in scans.result["ra0hdec-50-4142"]:  # doctest: +SKIP
     ...     print(metadata, rank, frame is None)
     """
 
@@ -147,10 +148,10 @@ class MPIAccumulator(EndModule):
         self._groups: dict[Hashable, list[_Kept]] = {}
         self._ledger = Ledger()
         self._known = KnownFiles()
-        self._fullobs: dict[Hashable, list[Item]] = {}
+        self._result: dict[Hashable, list[Item]] = {}
 
     @property
-    def fullobs(self) -> dict[Hashable, list[Item]]:
+    def result(self) -> dict[Hashable, list[Item]]:
         """What all ranks hold, after the end of processing.
 
         By group, in the order of the input: a list of ``(metadata, rank, data)``, where the data
@@ -162,7 +163,12 @@ class MPIAccumulator(EndModule):
         UsageError
             Before the end of processing.
         """
-        return at_the_end(self._ended, self._fullobs, "fullobs")
+        return at_the_end(self._ended, self._result, "result")
+
+    @property
+    def fullobs(self) -> dict[Hashable, list[Item]]:
+        """What all ranks hold, after the end of processing: spt3g's name for `result`."""
+        return self.result
 
     def drop(self, group: Hashable) -> None:
         """Let go of the data of a group, whose metadata stay.
@@ -171,7 +177,7 @@ class MPIAccumulator(EndModule):
         ----------
         group : hashable
         """
-        self.fullobs[group][:] = [(told, rank, None) for told, rank, _ in self.fullobs[group]]
+        self.result[group][:] = [(told, rank, None) for told, rank, _ in self.result[group]]
 
     def discard(self) -> None:
         """Forget all that was kept, after an error that all ranks know of."""
@@ -206,15 +212,15 @@ class MPIAccumulator(EndModule):
         Returns
         -------
         dict
-            `fullobs`.
+            The `result`.
         """
         self._end()
         mine = collectively(self._comm, self._report)
         everywhere = gather_packed(self._comm, mine, _packed)
-        self._fullobs = collectively(self._comm, lambda: self._join(everywhere))
+        self._result = collectively(self._comm, lambda: self._join(everywhere))
         self._groups.clear()
         self._watch.leave([])
-        return self._fullobs
+        return self._result
 
     def _checked(self, extracted: Any, where: str) -> tuple[Hashable, Any, Any]:
         if not isinstance(extracted, tuple) or len(extracted) != 3:

@@ -39,7 +39,7 @@ def read_accumulated(
     Returns
     -------
     scans : dict of group to dict of int to Scan
-        Those of this rank, by their index in ``accumulator.fullobs[group]``.
+        Those of this rank, by their index in ``accumulator.result[group]``.
     timelines : dict of group to Timeline
 
     Raises
@@ -50,7 +50,7 @@ def read_accumulated(
     """
     comm = accumulator.comm
     scans = collectively(comm, lambda: _read_scans(accumulator, keys))
-    numbers = {group: number for number, group in enumerate(accumulator.fullobs)}
+    numbers = {group: number for number, group in enumerate(accumulator.result)}
     headers = {
         numbers[group]: {index: scan.header for index, scan in some.items()}
         for group, some in scans.items()
@@ -79,7 +79,7 @@ def read_accumulated(
 
 def _read_scans(accumulator: MPIAccumulator, keys: ScanKeys) -> Scans:
     scans: Scans = {}
-    for group, items in accumulator.fullobs.items():
+    for group, items in accumulator.result.items():
         for index, (_, rank, data) in enumerate(items):
             if rank == accumulator.comm.rank:
                 scans.setdefault(group, {})[index] = _as_scan(data, keys, group)

@@ -111,7 +111,14 @@ def stitch_files(
         number = detectors_per_frame
         if number is not None and not (isinstance(number, int) and number >= 1):
             raise UsageError(f"detectors_per_frame is {number!r}; expected 1 or more, or None.")
-        every = ScanKeys("", boresight, flags, detector_flags, times, valid)
+        every = ScanKeys(
+            "",
+            boresight=boresight,
+            flags=flags,
+            detector_flags=detector_flags,
+            times=times,
+            valid=valid,
+        )
         # Boresight and flags of samples are read with the first map only.
         later = replace(every, boresight=None, flags=None)
         keys = [
@@ -132,7 +139,7 @@ def stitch_files(
     for name, accumulator in zip(names_of_maps, scans.accumulators, strict=True):
         stitched[name] = stitch_scans(accumulator, keys[0], rules, drop_input=True)
         for group, part in stitched[name].items():
-            items = accumulator.fullobs[group]
+            items = accumulator.result[group]
             origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
 
     def arrange() -> list[StitchedScan]:

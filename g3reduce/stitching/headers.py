@@ -128,7 +128,7 @@ class PlacedScan(NamedTuple):
     rank : int
         The rank that has its samples.
     number : int
-        Its index in the list of its group in ``MPIAccumulator.fullobs``.
+        Its index in the list of its group in ``MPIAccumulator.result``.
     first, stop : int
         Its samples in the observation: from `first` to before `stop`.
     begin : int

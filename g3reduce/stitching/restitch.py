@@ -56,7 +56,7 @@ def restitch(
     shares : sequence of Share
         Of all ranks.
     scans : dict of int to Scan
-        Those that are on this rank, by their index in ``MPIAccumulator.fullobs``.
+        Those that are on this rank, by their index in ``MPIAccumulator.result``.
     out : Samples
         Arrays for the share of this rank. Those that are None, on all ranks, are not sent. Where no
         scan has a sample, the signal is left as it is, and `fill_in` sets the others.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -99,6 +99,7 @@ class ScanKeys:
     """
 
     timestreams: str = "CalTimestreams"
+    _: KW_ONLY
     boresight: str | None = "OnlineRaDecRotation"
     flags: str | None = None
     detector_flags: str | None = None
@@ -275,6 +276,7 @@ class ScanExtractor:
     def __init__(
         self,
         timestreams: str = "CalTimestreams",
+        *,
         boresight: str | None = "OnlineRaDecRotation",
         flags: str | None = None,
         detector_flags: str | None = None,
@@ -282,7 +284,14 @@ class ScanExtractor:
         valid: str | None = None,
         observation_keys: str | Sequence[str] | None = None,
     ):
-        self.keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
+        self.keys = ScanKeys(
+            timestreams,
+            boresight=boresight,
+            flags=flags,
+            detector_flags=detector_flags,
+            times=times,
+            valid=valid,
+        )
         self._names = ObservationNames(observation_keys)
 
     def __call__(self, frame: Any) -> tuple[str, int, Scan] | None:

@@ -53,7 +53,7 @@ class StitchedObservation:
         0 is good.
     dropped : dict of int to bool array
         The mask of dropped samples of scans of this rank that have one, by their index in
-        ``MPIAccumulator.fullobs``.
+        ``MPIAccumulator.result``.
     """
 
     timeline: Timeline
@@ -72,7 +72,7 @@ class StitchedObservation:
 
     @property
     def group(self) -> Hashable:
-        """Its key in ``MPIAccumulator.fullobs``."""
+        """Its key in ``MPIAccumulator.result``."""
         return self.timeline.group
 
     @property
@@ -129,12 +129,12 @@ def stitch(
         or leave it out of the later one.
     root : int
     drop_input : bool
-        Free the data in ``accumulator.fullobs`` as they are moved.
+        Free the data in ``accumulator.result`` as they are moved.
 
     Returns
     -------
     dict of group to StitchedObservation
-        In the order of ``accumulator.fullobs``. Observations without samples are not in it.
+        In the order of ``accumulator.result``. Observations without samples are not in it.
 
     Raises
     ------
@@ -160,7 +160,14 @@ def stitch(
                 f"distribution is {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}."
             )
         rules.check()
-        keys = ScanKeys(timestreams, boresight, flags, detector_flags, times, valid)
+        keys = ScanKeys(
+            timestreams,
+            boresight=boresight,
+            flags=flags,
+            detector_flags=detector_flags,
+            times=times,
+            valid=valid,
+        )
         rank = rank_of(root, comm)
         same = {**vars(keys), **rules._asdict(), "distribution": distribution, "root": rank}
         return (keys, rank), {**same, "drop_input": drop_input}
@@ -213,7 +220,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     -------
     dict of int to spt3g.core.G3TimestreamMap
         For each scan that was accumulated on this rank, by its index in
-        ``accumulator.fullobs[observation.group]``: its samples, with the detectors in the order of
+        ``accumulator.result[observation.group]``: its samples, with the detectors in the order of
         the scan, and its times and units. Samples that the mask of a scan, spt3g's ``_nanmask``,
         says were dropped are NaN; integers have that mask again instead.
 
@@ -226,7 +233,7 @@ def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]
     --------
     >>> filtered = unstitch(observation, observation.signal - template)  # doctest: +SKIP
     >>> for index, timestreams in filtered.items():  # doctest: +SKIP
-    ...     frame = scans.fullobs[observation.group][index][2]
+    ...     frame = scans.result[observation.group][index][2]
     ...     frame["Filtered"] = timestreams
     """
     comm, timeline = observation.comm, observation.timeline

@@ -33,7 +33,7 @@ class Timeline:
     Attributes
     ----------
     group : hashable
-        Its key in ``MPIAccumulator.fullobs``.
+        Its key in ``MPIAccumulator.result``.
     detectors : tuple of str
         All of them, in the order of the first scan, and then of the first that has more.
     scans : tuple of PlacedScan

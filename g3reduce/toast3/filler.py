@@ -31,7 +31,7 @@ class TOASTFiller:
     """Fill a `toast.Data` with the scans of all ranks; a G3 module at the end, for TOAST 3.
 
     Each rank keeps the scans of its pipeline. At the end of processing they are put together into
-    observations and sent to the ranks where TOAST needs them: afterwards `data` is a
+    observations and sent to the ranks where TOAST needs them: afterwards `result` is a
     `toast.Data` with one `toast.Observation` per observation of spt3g. It has ``telescope`` with
     the focal plane of the Calibration frame, ``shared["times"]``, ``["boresight_radec"]`` and
     ``["flags"]``, ``detdata["signal"]`` with its unit and ``["flags"]``, and the scans as
@@ -81,8 +81,8 @@ class TOASTFiller:
         Keys of Scan frames that say where samples were lost inside scans; see `ScanKeys`.
     gaps : {"fill", "keep", "refuse"}
         What to do about times without samples, between scans or inside them: fill them with flagged
-        samples, because many of TOAST's operators expect an even rate; leave them out; or raise an
-        error.
+        samples; leave them out; or raise an error. Unlike `stitch`, which leaves them out by
+        default, this fills them, because many of TOAST's operators expect an even rate.
     missing : {"flag", "refuse"}
         What to do about detectors that are not in all scans of an observation.
     overlap : {"refuse", "drop"}
@@ -107,16 +107,16 @@ class TOASTFiller:
     >>> pipe.Add(MPIFileReader, mpicomm=comm, files=[sys.argv[1:]])  # doctest: +SKIP
     >>> pipe.Add(filler)  # doctest: +SKIP
     >>> pipe.Run()  # doctest: +SKIP
-    >>> toast.ops.DefaultNoiseModel().apply(filler.data)  # doctest: +SKIP
+    >>> toast.ops.DefaultNoiseModel().apply(filler.result)  # doctest: +SKIP
     """
 
     def __init__(
         self,
         mpicomm: communicators.Comm | None = None,
+        *,
         boresight: str = "OnlineRaDecRotation",
         timestreams: str = "CalTimestreams",
         wiring: Any = None,
-        *,
         bolometer_properties: str = "BolometerProperties",
         flags: str | None = None,
         detector_flags: str | None = None,
@@ -142,7 +142,13 @@ class TOASTFiller:
         def check() -> tuple[ScanExtractor, dict[str, object]]:
             self._check_arguments(keys, nets, wiring)
             scans = ScanExtractor(
-                timestreams, boresight, flags, detector_flags, times, valid, observation_keys
+                timestreams,
+                boresight=boresight,
+                flags=flags,
+                detector_flags=detector_flags,
+                times=times,
+                valid=valid,
+                observation_keys=observation_keys,
             )
             return scans, {
                 **vars(scans.keys),
@@ -159,11 +165,11 @@ class TOASTFiller:
         self._scans = agreed_arguments(self._comm, "The arguments of TOASTFiller", check)
         self._calibrations = Calibrations(self._comm, bolometer_properties, nets)
         self._accumulator = MPIAccumulator(world, self._extract)
-        self._data: Any = None
+        self._result: Any = None
         self._timelines: dict[Hashable, Timeline] = {}
 
     @property
-    def data(self) -> Any:
+    def result(self) -> Any:
         """The `toast.Data`, after the end of processing, on all ranks.
 
         It lists the observations of this rank's group.
@@ -173,7 +179,7 @@ class TOASTFiller:
         UsageError
             Before the end of processing.
         """
-        return at_the_end(self._data is not None, self._data, "data")
+        return at_the_end(self._result is not None, self._result, "result")
 
     @property
     def timelines(self) -> dict[Hashable, Timeline]:
@@ -184,11 +190,11 @@ class TOASTFiller:
         UsageError
             Before the end of processing.
         """
-        return at_the_end(self._data is not None, self._timelines, "timelines")
+        return at_the_end(self._result is not None, self._timelines, "timelines")
 
     @property
     def toastobses(self) -> Any:
-        """The observations of the `TOASTFiller` for TOAST 2; here they are in `data`.
+        """The observations of the `TOASTFiller` for TOAST 2; here they are in `result`.
 
         Raises
         ------
@@ -196,8 +202,8 @@ class TOASTFiller:
             Always.
         """
         raise UsageError(
-            "toastobses is for TOAST 2. For TOAST 3 use data, a toast.Data: its observations are "
-            "data.obs."
+            "toastobses is for TOAST 2. For TOAST 3 use result, a toast.Data: its observations are "
+            "result.obs."
         )
 
     def __call__(self, frame: Any) -> None:
@@ -212,10 +218,11 @@ class TOASTFiller:
         Returns
         -------
         toast.Data
+            The `result`.
         """
         self._accumulator.finish()
         self._fill()
-        return self._data
+        return self._result
 
     def add(self, frame: Any) -> bool:
         """Keep the scan or the calibration of a frame.
@@ -258,7 +265,7 @@ class TOASTFiller:
                 data.obs.append(observation)
             self._accumulator.drop(name)
         self._calibrations.clear()
-        self._data, self._timelines = data, timelines
+        self._result, self._timelines = data, timelines
 
     def _prepare(self, timelines: dict[Hashable, Timeline]) -> None:
         """Check all that can be checked before anything is sent."""
@@ -267,7 +274,7 @@ class TOASTFiller:
             units_of(timeline.units)
             if self._distribution == "time":
                 require_samples(timeline, self._toastcomm.group_size)
-            items = self._accumulator.fullobs[group]
+            items = self._accumulator.result[group]
             digests = [str(items[scan.number][0]) for scan in timeline.scans]
             self._calibrations.assign(timeline, digests)
 
@@ -301,7 +308,7 @@ class TOASTFiller:
                 f"wiring is {wiring!r}, an argument of the TOASTFiller that comes with spt3g, for "
                 "TOAST 2. For TOAST 3 leave it out: detectors are those of the timestreams, and "
                 "their properties those of the Calibration frame (bolometer_properties=). The "
-                "result is .data, a toast.Data, in place of .toastobses."
+                "result is .result, a toast.Data, in place of .toastobses."
             )
         for name, key in (keys if nets is None else keys | {"nets": nets}).items():
             if not isinstance(key, str):

@@ -234,7 +234,8 @@ def test_what_is_extracted_from_scans_may_change_behind():
                 np.asarray(frame[key])[:] = 0
 
     keys = {"flags": scans.FLAGS, "detector_flags": scans.DETECTOR_FLAGS}
-    accumulator = run(frames, ScanExtractor(scans.KEY, scans.BORESIGHT, **keys), behind=[spoil])
+    extract = ScanExtractor(scans.KEY, boresight=scans.BORESIGHT, **keys)
+    accumulator = run(frames, extract, behind=[spoil])
     assert not np.asarray(frames[0][scans.KEY]).any()
     kept = [scan for _, _, scan in accumulator.fullobs["field-1000"]]
     for name in ("signal", "boresight", "flags", "detector_flags"):
@@ -251,7 +252,7 @@ def test_what_is_extracted_from_scans_may_change_behind():
 
 def test_there_is_nothing_before_the_end_and_nothing_goes_in_after_it():
     accumulator = MPIAccumulator(OneProcess(), by_number)
-    with pytest.raises(g3reduce.UsageError, match="There is no fullobs before the end"):
+    with pytest.raises(g3reduce.UsageError, match="There is no result before the end"):
         _ = accumulator.fullobs
     accumulator.add(a_scan(0))
     assert accumulator.unfinished

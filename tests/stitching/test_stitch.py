@@ -251,5 +251,5 @@ def test_arguments_that_cannot_be_used_are_refused(arguments, text):
 
 
 def test_before_the_end_of_the_pipeline_there_is_nothing_to_stitch():
-    with pytest.raises(g3reduce.UsageError, match="There is no fullobs before the end"):
+    with pytest.raises(g3reduce.UsageError, match="There is no result before the end"):
         stitch(g3reduce.MPIAccumulator(COMM, ScanExtractor()))

@@ -80,7 +80,7 @@ def assert_filled(comm, toastcomms):
     mine = [frame for number in frames for frame in share_of(comm, number)]
     for distribution, groups in itertools.product(("detector", "time"), toastcomms):
         size = groups.group_size
-        data = fill(mine, comm, distribution=distribution, toastcomm=groups, nets=NETS).data
+        data = fill(mine, comm, distribution=distribution, toastcomm=groups, nets=NETS).result
         assert data.comm is groups
         assert sum(comm.allgather(len(data.obs))) == len(frames) * size
         for ob in data.obs:

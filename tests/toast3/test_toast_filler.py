@@ -35,8 +35,8 @@ def test_every_sample_is_in_its_place_and_maps_are_those_of_spt3g(toast):
 def test_frames_go_down_the_pipeline_as_they_came():
     frames, came = observation(1, DETECTORS), []
     filler = g3reduce.TOASTFiller()
-    with pytest.raises(UsageError, match="no data before the end of processing"):
-        _ = filler.data
+    with pytest.raises(UsageError, match="no result before the end of processing"):
+        _ = filler.result
     source = iter(frames)
     pipe = core.G3Pipeline()
     pipe.Add(lambda _: next(source, []))
@@ -45,7 +45,7 @@ def test_frames_go_down_the_pipeline_as_they_came():
     pipe.Run()
     wanted = [frame.type for frame in frames]
     assert [kind for kind in came if kind in wanted] == wanted
-    (ob,) = filler.data.obs
+    (ob,) = filler.result.obs
     assert (ob.telescope.name, ob.name) == ("telescope", "field-1")
     assert ob.session.start.timestamp() == pytest.approx(ob.shared["times"][0], abs=1e-5)
     with pytest.raises(UsageError, match="has ended"):
@@ -67,7 +67,7 @@ def test_kinds_of_numbers_and_units(dtype, units, expected):
         stop=old.stop,
         units=getattr(core.G3TimestreamUnits, units),
     )
-    data = fill([head, calibration, scan]).data  # which clears its observations when it goes
+    data = fill([head, calibration, scan]).result  # which clears its observations when it goes
     (ob,) = data.obs
     signal = ob.detdata["signal"]
     assert signal.dtype == np.dtype(expected)
@@ -86,14 +86,14 @@ def test_flags_keep_their_bits_and_gaps_are_what_is_asked_for():
         frame["DetectorFlags"] = flags
     lengths = [frame[SIGNAL].n_samples for frame in frames[2:]]
     options = {"flags": "Flags", "detector_flags": "DetectorFlags"}
-    data = fill(frames, gaps="keep", **options).data
+    data = fill(frames, gaps="keep", **options).result
     (ob,) = data.obs
     assert ob.n_all_samples == sum(lengths)
     flags = np.array(ob.shared["flags"])
     assert np.flatnonzero(flags == 4).tolist() == [0, 1, 2, *range(lengths[0], lengths[0] + 3)]
     assert not np.any(ob.detdata["flags"]["a1"])
     assert ob.detdata["flags"]["b1"][lengths[0] - 2 : lengths[0]].tolist() == [16, 16]
-    data = fill(frames, **options).data
+    data = fill(frames, **options).result
     (ob,) = data.obs
     assert ob.n_all_samples == sum(lengths) + 7
     steps = np.diff(ob.shared["times"])
@@ -109,7 +109,7 @@ def test_samples_without_pointing_are_flagged():
     quaternions = np.array(frames[2].pop(POINTING))
     quaternions[5:8] = np.nan
     frames[2][POINTING] = core.G3VectorQuat(quaternions)
-    data = fill(frames).data
+    data = fill(frames).result
     (ob,) = data.obs
     assert np.flatnonzero(ob.shared["flags"]).tolist() == [5, 6, 7]
     assert np.isfinite(ob.shared["boresight_radec"]).all()
@@ -123,7 +123,7 @@ def test_detectors_that_cannot_be_used_are_flagged_as_a_whole(caplog):
     properties["a2"] = bolo
     frames[1]["BolometerProperties"] = properties
     with caplog.at_level(logging.WARNING):
-        data = fill(frames).data
+        data = fill(frames).result
         (ob,) = data.obs
     assert ob.local_detector_flags == {"a1": 0, "a2": 1, "b1": 0}
     assert ob.select_local_detectors(flagmask=1) == ["a1", "b1"]
@@ -133,7 +133,7 @@ def test_detectors_that_cannot_be_used_are_flagged_as_a_whole(caplog):
 def test_it_survives_hdf5_as_the_documentation_says(toast, tmp_path):
     import toast.ops
 
-    data = fill(observation(1, DETECTORS), nets=NETS).data
+    data = fill(observation(1, DETECTORS), nets=NETS).result
     (ob,) = data.obs
     del ob.telescope.focalplane.detector_data["pol_efficiency"]
     toast.ops.SaveHDF5(volume=str(tmp_path / "saved")).apply(data)
@@ -180,14 +180,11 @@ def test_arguments_that_cannot_be_used_say_so(options, text):
 
 
 def test_arguments_and_results_of_the_filler_for_toast_2_say_what_replaces_them():
-    for arguments, options in (
-        ((OneProcess(), "B", "T", "W"), {}),
-        ((OneProcess(),), {"wiring": "W"}),
-    ):
-        with pytest.raises(UsageError, match=r"for TOAST 2.*bolometer_properties=.*\.data"):
+    for arguments, options in (((OneProcess(),), {"wiring": "W"}),):
+        with pytest.raises(UsageError, match=r"for TOAST 2.*bolometer_properties=.*\.result"):
             g3reduce.TOASTFiller(*arguments, **options)
     filler = g3reduce.TOASTFiller(OneProcess())
-    with pytest.raises(UsageError, match=r"For TOAST 3 use data.* data\.obs"):
+    with pytest.raises(UsageError, match=r"For TOAST 3 use result.* result\.obs"):
         filler.toastobses  # noqa: B018
 
 
@@ -209,7 +206,9 @@ def test_a_calibration_counts_for_its_own_file_whichever_this_rank_reads_next(tm
         filler = g3reduce.TOASTFiller(OneProcess(), nets=NETS)
         for frame in g3reduce.MPIFileReader(OneProcess(), [*files]):
             filler.add(frame)
-        return filler.finish().obs
+        data = filler.finish()
+        assert data is filler.result
+        return data.obs
 
     with pytest.raises(InputError, match=r"b\.g3, frame 1 came before any frame with 'Bolo"):
         filled([first, second])

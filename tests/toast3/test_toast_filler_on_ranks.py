@@ -76,7 +76,7 @@ def test_what_cannot_be_filled_is_an_error_on_all_ranks(toast, comm):
 
 @pytest.mark.ranks(5)
 def test_nothing_at_all_is_data_without_observations(toast, comm):
-    assert fill([], comm).data.obs == []
+    assert fill([], comm).result.obs == []
 
 
 def test_groups_get_about_the_same():
