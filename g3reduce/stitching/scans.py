@@ -15,9 +15,7 @@ from ..errors import InputError, UsageError
 from ..g3files.dropped import detectors_of, dropped_of_all
 from ..pipeline.ledger import where_of
 from ..pipeline.observations import ObservationNames
-from .flags import INVALID as INVALID
-from .flags import Flags as Flags
-from .flags import as_flags, flag_missing, missing_samples, unexpected
+from .flags import INVALID, Flags, as_flags, flag_missing, missing_samples, unexpected
 from .headers import ScanHeader
 from .lostsamples import (
     Places,

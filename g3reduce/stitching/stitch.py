@@ -17,10 +17,11 @@ from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, rank_of
 from ..pipeline.accumulator import MPIAccumulator
 from .accumulated import read_accumulated
+from .flags import Flags
 from .headers import ScanHeader
 from .restitch import restitch, scatter_back
 from .rules import StitchRules
-from .scans import Flags, ScanKeys
+from .scans import ScanKeys
 from .shares import DISTRIBUTIONS, Samples, Share, shares_of
 from .timeline import Timeline, Times
 

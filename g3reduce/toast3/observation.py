@@ -14,8 +14,9 @@ from ..errors import InputError
 from ..mpi import communicators, foreign
 from ..mpi.agreement import collectively
 from ..pipeline.filenames import as_file_name
+from ..stitching.flags import INVALID
 from ..stitching.restitch import restitch
-from ..stitching.scans import INVALID, Scan
+from ..stitching.scans import Scan
 from ..stitching.shares import Samples, Share
 from ..stitching.timeline import Timeline
 from .focalplane import boresight_quaternions, posix_seconds, units_of

@@ -9,9 +9,9 @@ from spt3g import core
 
 import g3reduce
 from g3reduce.stitching import timeline as timelines
-from g3reduce.stitching.headers import PlacedScan
+from g3reduce.stitching.headers import PlacedScan, ScanHeader
 from g3reduce.stitching.rules import StitchRules
-from g3reduce.stitching.scans import ScanHeader, ScanKeys
+from g3reduce.stitching.scans import ScanKeys
 
 relaxed = settings(deadline=None, max_examples=40)
 LENGTHS = st.integers(1, 12)
