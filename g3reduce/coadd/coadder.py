@@ -2,48 +2,30 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from spt3g import core
 
-from ..arrays.exactness import Exactness
 from ..errors import UsageError
-from ..g3files.maps import MAP_KEYS
-from ..maps import mapframe
-from ..maps.finite import check_nonfinite
-from ..maps.mapsum import MapSum
 from ..mpi import communicators
-from ..mpi.agreement import agreed_arguments, describe_rank, rank_of
-from ..mpi.jobend import must_end
 from ..pipeline.arguments import check_flags
-from ..pipeline.endmodule import PipelineWatch, at_the_end
-from ..pipeline.ledger import check_on_duplicate, union, unit_of
+from ..pipeline.endmodule import EndModule, at_the_end
+from ..pipeline.ledger import union, unit_of
 from ..spt3gtypes import Frame
-from ..strategies.nodes import memory_for
-from ..strategies.registry import check_strategy
 from .coadds import Coadds
 from .intake import Intake, Pending
 from .joining import Coadd, join_coadds
-from .membership import Assign, Membership, as_list_of_ids
+from .membership import Assign
+from .settings import agreed_settings
 from .subclassing import LikeCoaddMaps
 
 logger = logging.getLogger(__name__)
 
 
-class _Checked(NamedTuple):
-    """What the constructor makes of its arguments."""
-
-    members: Membership
-    pol_conv: Any
-    root: int
-    exactness: Exactness | None
-
-
-class MPIMapCoadder(LikeCoaddMaps):
+class MPIMapCoadder(LikeCoaddMaps, EndModule):
     """Coadd map frames over all ranks; an end-of-pipeline G3 module.
 
     The arguments and results are those of `spt3g.maps.CoaddMaps`, with the sum taken over the
@@ -172,78 +154,39 @@ class MPIMapCoadder(LikeCoaddMaps):
         nonfinite: str = "keep",
         metadata_lasts: bool = False,
     ):
-        self._comm = communicators.private(mpicomm)
-        flags = {
-            "collate": collate,
-            "weighted": weighted,
-            "ignore_missing_weights": ignore_missing_weights,
-            "record_obs_id": record_obs_id,
-            "metadata_lasts": metadata_lasts,
-            "reproducible": reproducible,
-        }
+        comm = communicators.private(mpicomm)
 
-        def check() -> tuple[_Checked, dict[str, object]]:
-            check_flags(**flags, drop_input_frames=drop_input_frames, keep_outputs=keep_outputs)
-            members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
-            members.check()
+        def check() -> None:
+            check_flags(drop_input_frames=drop_input_frames, keep_outputs=keep_outputs)
             self._check_get_map_id(assign)
-            check_on_duplicate(on_duplicate)
-            check_nonfinite(nonfinite)
-            check_strategy(strategy, result)
-            checked = _Checked(
-                members,
-                mapframe.as_pol_conv(pol_conv),
-                rank_of(root, self._comm),
-                Exactness.of(reproducible, absmax, MAP_KEYS),
-            )
-            bounds = checked.exactness and sorted(checked.exactness.bounds.items())
-            return checked, {
-                "map_ids": members.map_ids,
-                "output_map_id": output_map_id,
-                **{name: bool(value) for name, value in flags.items()},
-                "assign": "given" if assign else None,
-                "strategy": strategy,
-                "result": result,
-                "root": checked.root,
-                "on_duplicate": on_duplicate,
-                "pol_conv": str(pol_conv),
-                "absmax": bounds,
-                "nonfinite": nonfinite,
-            }
 
-        self._members, pol_conv_of_sums, self._root, exactness = agreed_arguments(
-            self._comm, "The arguments of MPIMapCoadder", check
+        self._settings = agreed_settings(
+            comm,
+            check,
+            map_ids=map_ids,
+            output_map_id=output_map_id,
+            collate=collate,
+            weighted=weighted,
+            ignore_missing_weights=ignore_missing_weights,
+            record_obs_id=record_obs_id,
+            assign=assign,
+            strategy=strategy,
+            result=result,
+            root=root,
+            on_duplicate=on_duplicate,
+            pol_conv=pol_conv,
+            reproducible=reproducible,
+            absmax=absmax,
+            nonfinite=nonfinite,
+            metadata_lasts=metadata_lasts,
         )
-        self._ignore_missing_weights = ignore_missing_weights
+        self._members = self._settings.members
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
-        self._result = result
-        self._once = on_duplicate == "error"
-        self._strategy = strategy
-        self._intake = Intake(
-            self._members,
-            functools.partial(
-                MapSum.of,
-                require_weights=not ignore_missing_weights,
-                memory=memory_for(self._comm),
-                in_maps=self._comm.size == 1 and keep_outputs,
-                exactness=exactness,
-            ),
-            record_obs_id=record_obs_id,
-            metadata_lasts=metadata_lasts,
-            once=self._once,
-            weighted=weighted,
-            pol_conv=pol_conv_of_sums,
-            nonfinite=nonfinite,
-            ignore_missing_weights=ignore_missing_weights,
-            rank=describe_rank(self._comm),
-        )
-        self._watch = PipelineWatch()
+        self._intake = Intake(comm, self._settings, in_maps=comm.size == 1 and keep_outputs)
         self._coadds = Coadds(here=False)
         self._skipped: dict[str, int] = {}
-        self._ended = False
-        if self._comm.size > 1:
-            must_end(self)
+        super().__init__(comm)
 
     @property
     def result(self) -> Coadds:
@@ -264,17 +207,12 @@ class MPIMapCoadder(LikeCoaddMaps):
         """
         return at_the_end(self._ended, self._skipped, "coadd")
 
-    @property
-    def unfinished(self) -> bool:
-        """Whether there are sums here that were not joined with those of the other ranks."""
-        return (self._watch.begun or bool(self._intake.coadds)) and not self._ended
-
     def __call__(self, frame: Any) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
         known = self._watch.see(frame, self)
         if frame.type == core.G3FrameType.EndProcessing:
             coadds = self.finish()
-            return [*coadds.values(), frame] if self._comm.rank == self._root else None
+            return [*coadds.values(), frame] if self._comm.rank == self._settings.root else None
         if known:
             return None
         self.observe(frame)
@@ -313,9 +251,7 @@ class MPIMapCoadder(LikeCoaddMaps):
         Pending, None or False
             None if it belongs to no coadd, False if it is also to be dropped from the pipeline.
         """
-        if self._ended:
-            raise UsageError("This coadder has ended its work; make a new one for more frames.")
-        communicators.require_rank(self._comm)
+        self._require_open()
         return self._intake.take(frame, self.get_map_id)
 
     def add_taken(self, taken: Sequence[Pending]) -> None:
@@ -363,19 +299,17 @@ class MPIMapCoadder(LikeCoaddMaps):
         dict of str to Coadd
             The coadds, on the ranks that hold them.
         """
-        if self._ended:
-            raise UsageError("This coadder has ended its work already.")
-        self._ended = True
-        self._watch.end_together(self._comm, self._intake.require_all_added, failure)
+        self._end(self._intake.require_all_added, failure)
+        settings = self._settings
         self._intake.complete_provenance(self._comm)
         names, joined, statistics, self._skipped, notes = join_coadds(
             self._comm,
             self._intake.coadds,
-            self._strategy,
-            result=self._result,
-            root=self._root,
-            once=self._once,
-            require_weights=not self._ignore_missing_weights,
+            settings.strategy,
+            result=settings.result,
+            root=settings.root,
+            once=settings.once,
+            require_weights=not settings.ignore_missing_weights,
             frame_id=self._members.frame_id,
             note=(self._members.mixed, n_seen or Counter()),
             check=lambda names, notes: check(
@@ -385,11 +319,11 @@ class MPIMapCoadder(LikeCoaddMaps):
         self._intake.coadds.clear()
         if self._comm.rank == 0:
             self._members.warn_of_mixed_ids({name for mixed, _ in notes for name in mixed})
-        if not names and self._comm.rank == self._root:
+        if not names and self._comm.rank == settings.root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
-        sharded = self._result == "sharded"
+        sharded = settings.result == "sharded"
         self._coadds = Coadds(
-            here=self._result != "root" or self._comm.rank == self._root,
+            here=settings.result != "root" or self._comm.rank == settings.root,
             shards={name: coadd.total.shard() for name, coadd in joined.items() if sharded},
             statistics=statistics,
             ledger=union(coadd.ledger for coadd in joined.values()),
@@ -399,6 +333,9 @@ class MPIMapCoadder(LikeCoaddMaps):
     def discard(self) -> None:
         """Forget all that was added, after an error that all ranks know of."""
         self._intake.coadds.clear()
+
+    def _has_frames(self) -> bool:
+        return bool(self._intake.coadds)
 
     def _check_get_map_id(self, assign: Assign | None) -> None:
         if assign and type(self).get_map_id is not MPIMapCoadder.get_map_id:

@@ -19,10 +19,12 @@ from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
 from ..maps.storedframe import verified_on_error, verify
 from ..mpi import communicators
+from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
+from ..strategies.nodes import memory_for
 from .joining import Coadd
-from .membership import Membership
 from .provenance import Provenance
+from .settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -74,20 +76,10 @@ class Intake:
 
     Parameters
     ----------
-    members : Membership
-        Which coadds a frame belongs to.
-    new_sum : callable
-        ``new_sum(maps)`` returns an empty sum for frames like this one.
-    record_obs_id, metadata_lasts : bool
-        As in `Provenance`.
-    once : bool
-        Refuse a frame that comes a second time.
-    weighted, pol_conv, nonfinite
-        As in `mapframe.read`.
-    ignore_missing_weights : bool
-        Do not warn of weighted maps without weights.
-    rank : str
-        How messages name this rank.
+    comm : communicator
+    settings : Settings
+    in_maps : bool
+        As in `MapSum`.
 
     Attributes
     ----------
@@ -95,30 +87,24 @@ class Intake:
         By name.
     """
 
-    def __init__(
-        self,
-        members: Membership,
-        new_sum: Callable[[MapFrame], MapSum],
-        *,
-        record_obs_id: bool,
-        metadata_lasts: bool,
-        once: bool,
-        weighted: bool,
-        pol_conv: Any,
-        nonfinite: str,
-        ignore_missing_weights: bool,
-        rank: str,
-    ):
+    def __init__(self, comm: communicators.Comm, settings: Settings, *, in_maps: bool):
         self.coadds: dict[str, Coadd] = {}
-        self._members = members
-        self._new_sum = new_sum
-        self._provenance = Provenance(record_obs_id, metadata_lasts)
-        self._once = once
-        self.weighted = weighted
-        self._how: Any = {"pol_conv": pol_conv, "nonfinite": nonfinite}
-        self.ignore_missing_weights = ignore_missing_weights
-        self._warns = not ignore_missing_weights
-        self._rank = rank
+        self._members = settings.members
+        self._provenance = Provenance(settings.record_obs_id, settings.metadata_lasts)
+        self._once = settings.once
+        self._how_to_read: Any = {
+            "weighted": settings.weighted,
+            "pol_conv": settings.pol_conv,
+            "nonfinite": settings.nonfinite,
+        }
+        self._how_to_sum: Any = {
+            "require_weights": not settings.ignore_missing_weights,
+            "memory": memory_for(comm),
+            "in_maps": in_maps,
+            "exactness": settings.exactness,
+        }
+        self._warns = not settings.ignore_missing_weights
+        self._rank = describe_rank(comm)
         self._not_added: list[Pending] = []
         self._half_added = ""  # frames of which a part may be in the sums
 
@@ -221,7 +207,7 @@ class Intake:
                 if name in self.coadds:
                     self.coadds[name].ledger.refuse_duplicate(entry)
         planes = planes_of(frame, where)
-        maps = mapframe.read(planes, where, weighted=self.weighted, **self._how)
+        maps = mapframe.read(planes, where, **self._how_to_read)
         self._warn_of_missing_weights(maps)
         coadds = {name: self.coadds.get(name) or self._new_coadd(name, maps) for name in signs}
         pending = Pending(frame, maps, [(coadds[name].total, signs[name]) for name in signs])
@@ -237,7 +223,7 @@ class Intake:
         return pending
 
     def _new_coadd(self, name: str, maps: MapFrame) -> Coadd:
-        return Coadd(self._members.frame_id(name), self._new_sum(maps), Ledger())
+        return Coadd(self._members.frame_id(name), MapSum.of(maps, **self._how_to_sum), Ledger())
 
     def _warn_of_missing_weights(self, maps: MapFrame) -> None:
         if self._warns and mapframe.missing_weights(maps):

@@ -16,6 +16,7 @@ from ..spt3gtypes import Frame
 from .coadds import Coadds
 from .intake import Intake
 from .membership import Membership, as_list_of_ids
+from .settings import Settings
 
 # What a subclass may override, besides names of Python's own such as ``__call__``.
 _TO_OVERRIDE = ("get_map_id", "reset")
@@ -67,6 +68,7 @@ class LikeCoaddMaps:
 
     _members: Membership
     _intake: Intake
+    _settings: Settings
     _drop_input_frames: bool
     _keep_outputs: bool
     _coadds: Coadds
@@ -74,8 +76,8 @@ class LikeCoaddMaps:
 
     collate = Agreed("_members")
     output_map_id = Agreed("_members")
-    weighted = Agreed("_intake")
-    ignore_missing_weights = Agreed("_intake")
+    weighted = Agreed("_settings")
+    ignore_missing_weights = Agreed("_settings")
     obs_id = Agreed("_intake")
 
     def __init_subclass__(cls, **arguments: Any) -> None:
@@ -91,7 +93,8 @@ class LikeCoaddMaps:
                 f"The class {cls.__name__} is derived from spt3g's CoaddMaps, too, whose sums are "
                 "not joined over ranks. Derive it from MPIMapCoadder alone."
             )
-        ours = [base for base in cls.__mro__ if base.__module__.startswith(f"{__package__}.")]
+        package = __package__.split(".")[0]
+        ours = [base for base in cls.__mro__ if base.__module__.startswith(f"{package}.")]
         for name in sorted({name for base in ours for name in vars(base)}):
             free = name in _TO_OVERRIDE or (name.startswith("__") and name.endswith("__"))
             if free or next(base for base in cls.__mro__ if name in vars(base)) in ours:

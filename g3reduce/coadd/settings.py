@@ -1,0 +1,125 @@
+"""The arguments of a coadder, checked, and the same on all ranks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from ..arrays.exactness import Exactness
+from ..g3files.maps import MAP_KEYS
+from ..maps import mapframe
+from ..maps.finite import check_nonfinite
+from ..mpi import communicators
+from ..mpi.agreement import agreed_arguments, rank_of
+from ..pipeline.arguments import check_flags
+from ..pipeline.ledger import ON_DUPLICATE, check_on_duplicate
+from ..strategies.registry import check_strategy
+from .membership import Assign, Membership, as_list_of_ids
+
+
+class Settings(NamedTuple):
+    """What a coadder sums, how, and where the result goes.
+
+    Attributes
+    ----------
+    members : Membership
+        Which coadds a frame belongs to.
+    weighted, ignore_missing_weights, record_obs_id, metadata_lasts, strategy, result, root, \
+nonfinite
+        As in `MPIMapCoadder`.
+    once : bool
+        Whether a frame that comes a second time is refused.
+    pol_conv : spt3g.maps.MapPolConv or None
+    exactness : Exactness or None
+        Of sums that do not depend on the order; None for plain sums.
+    """
+
+    members: Membership
+    weighted: bool
+    ignore_missing_weights: bool
+    record_obs_id: bool
+    metadata_lasts: bool
+    strategy: str
+    result: str
+    root: int
+    nonfinite: str
+    once: bool
+    pol_conv: Any
+    exactness: Exactness | None
+
+
+def agreed_settings(
+    comm: communicators.Comm,
+    check: Callable[[], None],
+    *,
+    map_ids: str | Sequence[str] | None,
+    output_map_id: str,
+    collate: bool,
+    assign: Assign | None,
+    strategy: str,
+    result: str,
+    root: int,
+    on_duplicate: str,
+    pol_conv: Any,
+    absmax: float | Mapping[str, float] | None,
+    nonfinite: str,
+    **flags: bool,
+) -> Settings:
+    """Check the arguments of `MPIMapCoadder`, and that they are the same on all ranks.
+
+    Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+    check : callable
+        Raises what there is against other arguments on this rank.
+    map_ids, output_map_id, collate, assign, strategy, result, root, on_duplicate, pol_conv, \
+absmax, nonfinite, flags
+        As in `MPIMapCoadder`.
+
+    Raises
+    ------
+    UsageError
+        On all ranks (on some of them `RemoteError`), if an argument cannot be used or differs.
+    """
+    flags = {"collate": collate, **flags}
+
+    def checked() -> tuple[Settings, dict[str, object]]:
+        check_flags(**flags)
+        check()
+        members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
+        members.check()
+        check_on_duplicate(on_duplicate)
+        check_nonfinite(nonfinite)
+        check_strategy(strategy, result)
+        exactness = Exactness.of(flags["reproducible"], absmax, MAP_KEYS)
+        settings = Settings(
+            members,
+            weighted=flags["weighted"],
+            ignore_missing_weights=flags["ignore_missing_weights"],
+            record_obs_id=flags["record_obs_id"],
+            metadata_lasts=flags["metadata_lasts"],
+            strategy=strategy,
+            result=result,
+            root=rank_of(root, comm),
+            nonfinite=nonfinite,
+            once=on_duplicate == ON_DUPLICATE[0],
+            pol_conv=mapframe.as_pol_conv(pol_conv),
+            exactness=exactness,
+        )
+        return settings, {
+            "map_ids": members.map_ids,
+            "output_map_id": output_map_id,
+            **{name: bool(value) for name, value in flags.items()},
+            "assign": "given" if assign else None,
+            "strategy": strategy,
+            "result": result,
+            "root": settings.root,
+            "on_duplicate": on_duplicate,
+            "pol_conv": str(pol_conv),
+            "absmax": exactness and sorted(exactness.bounds.items()),
+            "nonfinite": nonfinite,
+        }
+
+    return agreed_arguments(comm, "The arguments of MPIMapCoadder", checked)
