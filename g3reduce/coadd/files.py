@@ -107,9 +107,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
-    # These belong to the communicator: ranks wait for each other when they are made.
-    memory_for(comm)
-    counter = SharedCounter(comm)
+    memory_for(comm)  # it is found once for a communicator, by all ranks together
     check = functools.partial(_check_arguments, files, output_file, result, schedule, keep_maps)
     with arguments_together(comm, "The arguments of coadd_files"):
         inputs = agreed_arguments(comm, "The arguments of coadd_files", check)
@@ -135,6 +133,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
         )
         once = on_duplicate == ON_DUPLICATE[0]
         found = _look(inputs, output_file, once, comm.size) if comm.rank == root else None
+    counter = SharedCounter(comm)
     names, pieces, output = cast(_Found, comm.bcast(found, root))
     try:
         reader = _Reader(comm, names, pieces, counter, schedule)

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import meetings
 from .communicators import Comm, OneProcess, cache_of
 from .jobend import at_end
 
@@ -28,17 +27,24 @@ class _Counters:
         # One lock for good: asking for it each time would wait for rank 0 to enter MPI.
         self.window.Lock_all()
         self._used = 0
+        self._clear_next(comm)
+        comm.Barrier()
         # Some libraries complain of what is left when they end.
         at_end(self.free)
 
     def take(self, comm: MPI.Intracomm) -> int:
-        """The number of a slot that holds 0, once all ranks have met again. On all ranks."""
+        """The number of a slot that holds 0. On all ranks, and after they have met."""
         slot = self._used % self._SLOTS
         self._used += 1
-        if comm.rank == 0:
-            self.window.tomemory()[8 * slot : 8 * slot + 8] = bytes(8)
-            self.window.Sync()
+        self._clear_next(comm)
         return slot
+
+    def _clear_next(self, comm: MPI.Intracomm) -> None:
+        """Let the next slot be 0; ranks meet before they use it, so that none is too early."""
+        if comm.rank == 0:
+            begin = 8 * (self._used % self._SLOTS)
+            self.window.tomemory()[begin : begin + 8] = bytes(8)
+            self.window.Sync()
 
     def free(self) -> None:
         """Release the memory. Collective; does nothing the second time."""
@@ -52,9 +58,10 @@ class _Counters:
 class SharedCounter:
     """Hands out 0, 1, 2, ... so that each number reaches one rank only. Collective over `comm`.
 
-    It may be used after the next collective call in which all ranks wait for rank 0, such as an
-    agreement. The numbers lie in rank 0's memory and are fetched one-sidedly, so that rank 0 may
-    compute meanwhile.
+    Each is made directly after an agreement: if some ranks made one and others did not, they would
+    count apart from then on. Where several are made at once, ranks meet before they use the second.
+    The numbers lie in rank 0's memory and are fetched one-sidedly, so
+    that rank 0 may compute meanwhile.
 
     Parameters
     ----------
@@ -71,7 +78,6 @@ class SharedCounter:
         if not isinstance(comm, OneProcess):
             cache = cache_of(comm)
             if "counters" not in cache.entries:
-                meetings.come_together(comm, "the making of a counter")
                 cache.entries["counters"] = made = _Counters(comm)
                 cache.on_free.append(made.free)
             self._counters = cache.entries["counters"]

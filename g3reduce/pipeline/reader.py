@@ -119,7 +119,7 @@ class MPIFileReader:
         counters = [SharedCounter(comm) for _ in parallel]
         pieces: list[list[Piece]] = []
         self._set_up(comm, blocks, schedule, opener, counters, pieces, types)
-        collectively(comm, self.check_own_files)  # after it the counters may be used
+        collectively(comm, self.check_own_files)
         pieces += [opener.pieces(comm, block.files) for block in parallel]
 
     def _set_up(

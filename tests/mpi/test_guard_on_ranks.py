@@ -309,6 +309,18 @@ def test_an_error_that_is_caught_inside_the_guard_is_over(comm, files):
     assert len(coadds) == (2 if comm.rank == 0 else 0)
 
 
+@pytest.mark.ranks(3)
+def test_ranks_count_files_together_after_an_error_that_only_some_met_in_a_coadd(comm, files):
+    def work():
+        with g3reduce.guard(comm):
+            if comm.rank == 0:
+                raise Failed("before the coadd")
+            g3reduce.coadd_files(files, mpicomm=comm)
+
+    all_fail_together(comm, work, 0, Failed, "before the coadd")
+    g3reduce.coadd_files(files, mpicomm=comm, collate=True)  # would refuse what came twice
+
+
 @pytest.mark.ranks(2, 3)
 def test_an_alarm_that_is_caught_inside_the_guard_comes_again(comm):
     def work():
