@@ -24,7 +24,7 @@ from ..errors import (
 from . import communicators, jobend, ownership, waiting
 from .agreement import describe_error, describe_rank
 from .interrupts import Interrupts
-from .messages import Failure, Messages
+from .messages import Failure, Mailbox
 from .stall import StallWatch, print_stack
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ PATIENCE_S = 60.0
 _SECOND_HAND_S = 1.0
 
 # How long the ranks that failed have to tell of it, before the job is ended without others.
-_TELL_S = 0.5
+_REPORT_S = 0.5
 
 # After so long ranks are reminded of a meeting, in case that they do not know of it at all.
 _CALL_AFTER_S = 1.0
@@ -56,11 +56,11 @@ class Guard:
         self._comm: Any = None
         self._rank = 0
         self._ours = {0: 0}  # from ranks of the world to those of the guard
-        self._messages: Messages | None = None  # with one rank there are none
+        self._mailbox: Mailbox | None = None  # with one rank there are none
         self._watch: StallWatch | None = None
         self._interrupts = Interrupts()
         self._failure: G3ReduceError | None = None  # what was noticed, and has to be raised
-        self._untold: BaseException | None = None  # its traceback was not shown yet
+        self._unprinted: BaseException | None = None  # its traceback was not shown yet
         self._failed_at: float | None = None
         self._at: object = None
         self._pid = 0
@@ -73,12 +73,12 @@ class Guard:
         self._rank = self._comm.rank
         if self._comm.size > 1:
             self._ours = {rank: i for i, rank in enumerate(self._comm.world_ranks)}
-            self._messages = Messages(self._comm)
+            self._mailbox = Mailbox(self._comm)
         if self._limit is not None:
-            tell = self._messages.beat if self._messages else lambda: None
+            tell = self._mailbox.beat if self._mailbox else lambda: None
             self._watch = StallWatch(self._limit, self._comm.size, tell)
-            if self._messages:
-                self._messages.on_beat = self._watch.heard
+            if self._mailbox:
+                self._mailbox.on_beat = self._watch.heard
         self._earlier.update(waiting.begun_sources())
         self._interrupts.open()
         self._pid = os.getpid()
@@ -96,7 +96,7 @@ class Guard:
         begun = [s for s in list(waiting.begun_sources()) if s not in self._earlier]
         try:
             error = error or self._notice() or _halted(begun)
-            failures, error = self._settle(error)
+            failures, error = self._agree_on_end(error)
         finally:
             waiting.open_guards().remove(self)
             self._interrupts.close()
@@ -148,55 +148,55 @@ class Guard:
             self._attend(ranks, what)
 
     def _host(self, ranks: tuple[int, ...], what: str) -> None:
-        messages: Any = self._messages
-        number, others = messages.number_of(ranks), set(ranks[1:])
+        mailbox: Any = self._mailbox
+        number, others = mailbox.number_of(ranks), set(ranks[1:])
         begin, called, all_came = time.monotonic(), False, False
 
         def all_here() -> bool:
             nonlocal called
-            missing = others - messages.arrived.get(number, {}).keys()
+            missing = others - mailbox.arrived.get(number, {}).keys()
             if missing and not called and time.monotonic() - begin > _CALL_AFTER_S:
                 called = True
-                messages.call(missing, what)
+                mailbox.remind(missing, what)
             return not missing
 
         try:
             waiting.wait(all_here, f"other ranks at {what}")
             all_came = True
         finally:
-            messages.decide(number, all_came)
+            mailbox.decide(number, all_came)
 
     def _attend(self, ranks: tuple[int, ...], what: str) -> None:
-        messages: Any = self._messages
+        mailbox: Any = self._mailbox
         waiting_for = f"rank {ranks[0]} and others at {what}"
-        decision = messages.arrive(ranks, what)
+        decision = mailbox.arrive(ranks, what)
         pause = waiting.pauses()
         # Whoever has come stays until the host has decided, whatever happens meanwhile: others
         # may have been told to go on, and count on this rank.
-        while decision not in messages.decided:
-            waiting.tell(waiting_for)
+        while decision not in mailbox.decided:
+            waiting.report_failures(waiting_for)
             pause()
-        if not messages.decided.pop(decision):
+        if not mailbox.decided.pop(decision):
             waiting.wait(lambda: False, f"the reason why there is no {what}")
 
-    def fail_while(self, waiting_for: str) -> None:
+    def report_failures(self, waiting_for: str) -> None:
         """Tell others of an error, but do not raise it yet."""
         failure = self._notice(waiting_for)
-        if failure is not None and self._messages:
+        if failure is not None and self._mailbox:
             if not isinstance(failure, RemoteError):
-                self._messages.ring(self._describe(failure))
+                self._mailbox.report_failure(self._describe(failure))
             self._lose_patience(str(failure))
 
     def _notice(self, waiting_for: str = "") -> G3ReduceError | None:
         """Look at all that may end the work. Remember it: somebody may catch the error."""
-        if self._messages:
-            self._messages.look()
+        if self._mailbox:
+            self._mailbox.poll()
         if self._failure is not None:
             return self._failure
         self._interrupts.stay_open()
         doing = f"waiting for {waiting_for}" if waiting_for else "in a module"
-        if self._messages and self._messages.told:
-            told = {rank: failure.text for rank, failure in self._messages.told.items()}
+        if self._mailbox and self._mailbox.reported:
+            told = {rank: failure.text for rank, failure in self._mailbox.reported.items()}
             if self._watch and any(_STALLED in text for text in told.values()):
                 print_stack(f"rank {self._rank} was {doing}:")
             self._failure = RemoteError(told)
@@ -216,7 +216,9 @@ class Guard:
 
     # -- at the end
 
-    def _settle(self, error: BaseException | None) -> tuple[dict[int, str], BaseException | None]:
+    def _agree_on_end(
+        self, error: BaseException | None
+    ) -> tuple[dict[int, str], BaseException | None]:
         """Come together for the last time.
 
         Returns
@@ -224,38 +226,38 @@ class Guard:
         (failures, error)
             Who failed, and how; and what this rank raises, if anything.
         """
-        messages = self._messages
-        if messages is None:
+        mailbox = self._mailbox
+        if mailbox is None:
             return ({} if error is None else {0: self._describe(error).text}), error
         begin = time.monotonic()
         mine = None if error is None else self._describe(error)
-        self._untold = error if mine and mine.own else None
-        messages.come_to_the_end(mine)
+        self._unprinted = error if mine and mine.own else None
+        mailbox.report_end(mine)
         pause = waiting.pauses()
-        while messages.verdict is None:
+        while mailbox.outcome is None:
             noticed = self._notice(_THE_END)
-            if error is None and noticed is None and (messages.arrived or messages.called):
-                noticed = self._failure = self._missed_meeting(messages)
+            if error is None and noticed is None and (mailbox.arrived or mailbox.reminders):
+                noticed = self._failure = self._missed_meeting(mailbox)
             if error is None and noticed is not None and not isinstance(noticed, RemoteError):
                 error, mine = noticed, self._describe(noticed)
-                messages.change_mind(mine)
+                mailbox.fail_late(mine)
             if mine and (mine.own or time.monotonic() - begin > _SECOND_HAND_S):
-                messages.ring(mine)
-            if mine or messages.told:
-                messages.call_off()
+                mailbox.report_failure(mine)
+            if mine or mailbox.reported:
+                mailbox.call_off()
                 self._lose_patience(mine.text if mine else str(noticed))
-            if self._rank == 0 and len(messages.here) == self._comm.size:
-                messages.give_verdict()
+            if self._rank == 0 and len(mailbox.at_end) == self._comm.size:
+                mailbox.announce_outcome()
             pause()
-        failures = messages.verdict
+        failures = mailbox.outcome
         if not failures:
             # Also where a signal came after all ranks had come to their end.
             return failures, None
         return failures, error or RemoteError(failures)
 
-    def _missed_meeting(self, messages: Messages) -> G3ReduceError:
-        waits = dict(messages.called)
-        for came in messages.arrived.values():
+    def _missed_meeting(self, mailbox: Mailbox) -> G3ReduceError:
+        waits = dict(mailbox.reminders)
+        for came in mailbox.arrived.values():
             waits |= came
         rank, what = min(waits.items())
         return G3ReduceError(
@@ -265,10 +267,10 @@ class Guard:
 
     def _clear_up(self, begun: list[Any], failures: dict[int, str]) -> None:
         """Leave nothing behind: no message under way, no communicator. Collective."""
-        if self._messages:
-            self._messages.close(leftovers=bool(failures) or self._watch is not None)
+        if self._mailbox:
+            self._mailbox.close(leftovers=bool(failures) or self._watch is not None)
             if failures:
-                jobend.settle()
+                jobend.release_modules()
                 comms: list[Any] = [waiting.begun_sources().get(source) for source in begun]
                 used = {comm.key for comm in comms if hasattr(comm, "key")}
                 ownership.take_back(self._comm, used | self._made)
@@ -302,25 +304,25 @@ class Guard:
             and self._at is not None
             and str(self._at) not in text_of(error)
         ):
-            rank = f" on rank {self._rank}" if self._messages else ""
+            rank = f" on rank {self._rank}" if self._mailbox else ""
             error.add_note(f"g3reduce: the latest frame{rank} was {self._at}.")
 
     def _lose_patience(self, why: str) -> None:
         """End the job if others have had time enough to hear of an error."""
-        messages: Any = self._messages
+        mailbox: Any = self._mailbox
         if self._failed_at is None:
             self._failed_at = time.monotonic()
         waited = time.monotonic() - self._failed_at
         if waited < self._patience:
             return
-        if self._untold is not None:  # or nobody would ever see where it happened
-            sys.stderr.write("".join(format_exception(self._untold)))
+        if self._unprinted is not None:  # or nobody would ever see where it happened
+            sys.stderr.write("".join(format_exception(self._unprinted)))
             sys.stderr.flush()
-            self._untold = None
+            self._unprinted = None
         # Rank 0 goes first, because it knows who is missing.
-        if waited < self._patience + (_TELL_S if self._rank == 0 else 3 * _TELL_S):
+        if waited < self._patience + (_REPORT_S if self._rank == 0 else 3 * _REPORT_S):
             return
-        missing = sorted(set(range(self._comm.size)) - messages.here.keys() - {self._rank})
+        missing = sorted(set(range(self._comm.size)) - mailbox.at_end.keys() - {self._rank})
         who = f"rank {', '.join(map(str, missing))}" if self._rank == 0 else "some other rank"
         jobend.end_job(
             f"g3reduce: {who} did not come to its next frame within {self._patience:g} s of an "

@@ -49,7 +49,7 @@ def end_job_on_exception() -> None:
             return
         world = MPI.COMM_WORLD
         try:
-            if _another_tells(error, world.rank):
+            if _another_reports(error, world.rank):
                 time.sleep(_GRACE_S)
             else:
                 sys.stdout.flush()
@@ -76,7 +76,7 @@ def _running_mpi() -> Any:
     return module if running else None
 
 
-def _another_tells(error: BaseException, rank: int) -> bool:
+def _another_reports(error: BaseException, rank: int) -> bool:
     try:
         return getattr(error, "reporter", None) not in (None, rank)
     except Exception:  # of somebody else's class
@@ -106,7 +106,7 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
-def settle() -> None:
+def release_modules() -> None:
     """All ranks know of what has failed, so that none waits for this one."""
     _modules.clear()
 
@@ -120,7 +120,7 @@ def at_end(release: Callable[[], None], *, first: bool = False) -> None:
         _releases.append(release)
 
 
-def part() -> None:
+def run_at_end() -> None:
     """Do what was asked for `at_end`. Once: a script may end MPI itself, before it ends."""
     releases = [*_farewells, *reversed(_releases)]
     _farewells.clear()
@@ -135,7 +135,7 @@ def _end(pid: int) -> None:
         return
     left = {type(module).__name__ for module in _modules if module.unfinished}
     if not left:
-        part()
+        run_at_end()
         return
     end_job(
         f"g3reduce: rank {MPI.COMM_WORLD.rank} of {MPI.COMM_WORLD.size} ends before its "

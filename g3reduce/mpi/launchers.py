@@ -39,7 +39,7 @@ _RANKS_ALONE = {"PMIX_RANK": {"OMPI_COMM_WORLD_SIZE"}, "PALS_RANKID": {"PALS_SIZ
 _PART_OF_MORE = ("SLURM_HET_SIZE", "SLURM_PACK_SIZE")
 
 
-class Told(NamedTuple):
+class Placement(NamedTuple):
     """What a launcher says.
 
     Attributes
@@ -73,20 +73,20 @@ def choice(environment: Mapping[str, str] = os.environ) -> str:
     return chosen
 
 
-def launched(environment: Mapping[str, str] = os.environ) -> Told | None:
+def launched(environment: Mapping[str, str] = os.environ) -> Placement | None:
     """What the innermost launcher says, as far as that can be seen from the environment.
 
     Returns
     -------
-    Told or None
+    Placement or None
         None where no MPI launcher started this process, or what it says makes no sense.
         ``G3REDUCE_MPI=0`` says that none did.
     """
     if environment.get(CHOICE) == "0":
         return None
-    told, _ = _read(environment)
-    several = [each for each in told if each.size is not None and each.size > 1]
-    return next(iter([*several, *told]), None)
+    placements, _ = _read(environment)
+    several = [each for each in placements if each.size is not None and each.size > 1]
+    return next(iter([*several, *placements]), None)
 
 
 def several(environment: Mapping[str, str] = os.environ) -> bool:
@@ -101,14 +101,14 @@ def several(environment: Mapping[str, str] = os.environ) -> bool:
         return chosen == "1"
     if size_of_running_mpi() > 1:
         return True
-    told, senseless = _read(environment)
-    if not told and senseless:
+    placements, senseless = _read(environment)
+    if not placements and senseless:
         raise UsageError(
             f"{senseless} in the environment; expected the rank and the number of ranks, as a "
             f"launcher sets them. {CHOICE}=0 stands for this process alone, {CHOICE}=1 for all "
             "ranks of MPI's world."
         )
-    sizes = [each.size for each in told]
+    sizes = [each.size for each in placements]
     return any(size is None or size > 1 for size in sizes)
 
 
@@ -137,9 +137,9 @@ def check_world(size: int, library: str, environment: Mapping[str, str] = os.env
     """
     if environment.get(CHOICE) in ("0", "1"):
         return
-    told, _ = _read(environment)
-    started = [each for each in told if each.size is not None and each.size > 1]
-    beyond = next((each for each in told if each.size is None and each.rank >= size), None)
+    placements, _ = _read(environment)
+    started = [each for each in placements if each.size is not None and each.size > 1]
+    beyond = next((each for each in placements if each.size is None and each.rank >= size), None)
     if started and (size == 1 or all(each.size != size for each in started)):
         said = f"started {started[0].size} processes ({started[0].name})"
     elif beyond is not None:
@@ -164,9 +164,9 @@ def size_of_running_mpi() -> int:
     return int(module.COMM_WORLD.size)
 
 
-def _read(environment: Mapping[str, str]) -> tuple[list[Told], str]:
+def _read(environment: Mapping[str, str]) -> tuple[list[Placement], str]:
     """What launchers say, those that tell their size first; and something that makes no sense."""
-    told, senseless = [], ""
+    placements, senseless = [], ""
     for names in _LAUNCHERS:
         texts = [environment.get(name, "").strip() for name in names]
         if not all(texts):
@@ -179,12 +179,12 @@ def _read(environment: Mapping[str, str]) -> tuple[list[Told], str]:
             senseless = f"{names[0]}={rank} and {names[1]}={size}"
             continue
         part = names[1].startswith("SLURM") and any(environment.get(n) for n in _PART_OF_MORE)
-        told.append(Told(rank, None if part else size, names[1]))
-    told.extend(_ranks_alone(environment, {each.name for each in told}))
-    return sorted(told, key=lambda each: each.size is None), senseless
+        placements.append(Placement(rank, None if part else size, names[1]))
+    placements.extend(_ranks_alone(environment, {each.name for each in placements}))
+    return sorted(placements, key=lambda each: each.size is None), senseless
 
 
-def _ranks_alone(environment: Mapping[str, str], sizes: set[str]) -> Iterator[Told]:
+def _ranks_alone(environment: Mapping[str, str], sizes: set[str]) -> Iterator[Placement]:
     """Launchers that tell a rank, where no other variable that is here tells its size."""
     for name, belonging in _RANKS_ALONE.items():
         text = environment.get(name, "").strip()
@@ -194,4 +194,4 @@ def _ranks_alone(environment: Mapping[str, str], sizes: set[str]) -> Iterator[To
         job = environment.get("PMIX_NAMESPACE", "") if name == "PMIX_RANK" else ""
         known = sizes if not job or job.startswith("slurm") else sizes & belonging
         if not known:
-            yield Told(int(text), None, name)
+            yield Placement(int(text), None, name)

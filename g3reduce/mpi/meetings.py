@@ -187,7 +187,7 @@ def _answer_at_end() -> None:
     from mpi4py import MPI
 
     def before_finalize(comm: Any, keyval: int, value: object) -> None:
-        jobend.part()
+        jobend.run_at_end()
 
     jobend.at_end(_answer, first=True)
     MPI.COMM_SELF.Set_attr(MPI.Comm.Create_keyval(delete_fn=before_finalize), True)

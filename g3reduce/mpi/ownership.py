@@ -1,8 +1,8 @@
-"""Communicators of our own: who holds them, and how they are given back after an error.
+"""Communicators that belong to one module, and how they are freed after an error.
 
-MPI libraries have a limited number of communicators (MPICH: 2048), so none may be forgotten, also
-where an error leaves a module without its end. To free one is collective work, for which nobody
-may be missing. And what is still under way on it must not turn up on the next one.
+MPI libraries have a limited number of communicators (MPICH: 2048), so each must be freed, also
+where an error leaves a module without its end. Freeing is collective: no rank may be missing.
+Messages that are still under way must not come to the next communicator.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ from collections import Counter
 from typing import Any, TypeAlias
 
 from . import waiting
-from .messages import drain
 
-# The same on all ranks of a communicator: its ranks (hashed), how often these made one, and size.
+# Names a communicator on all its ranks: its ranks (hashed), how many they had made, and its size.
 Key: TypeAlias = "tuple[int, int, int]"
+
+# The tag of the last message of a rank, see `drain`; MPI promises tags up to 32767.
+LAST = 31_999
 
 _made: Counter[tuple[int, ...]] = Counter()
 _held: weakref.WeakValueDictionary[Key, Any] = weakref.WeakValueDictionary()
 
-# Those whose last holder on this rank is gone. Other ranks may notice later.
+# Those that no object on this rank holds any more. Other ranks may notice later.
 _forgotten: dict[Key, Any] = {}
 
 
 def own(comm: Any) -> Any:
-    """Take possession of a communicator that was just made."""
+    """Note down a communicator that was just made, as one that this process has to free."""
     kind = _kind()
     mine: Any = comm if isinstance(comm, kind) else kind(comm)
     mine.world_ranks = world_ranks(comm)
@@ -80,11 +82,32 @@ def take_back(comm: Any, used: set[Key]) -> None:
 
 
 def free(comm: Any) -> None:
-    """Free a communicator when all its ranks are known to be here. Collective over `comm`."""
+    """Free a communicator without a meeting of its ranks before. Collective over `comm`."""
     from mpi4py import MPI
 
     if isinstance(comm, MPI.Intracomm):
         MPI.Intracomm.Free(comm)
+
+
+def drain(comm: Any, ended: set[int] | None = None) -> None:
+    """Receive and forget all messages that are under way. Collective over `comm`.
+
+    Messages between two ranks keep their order, so what each sends last tells that no more come.
+    """
+    from mpi4py import MPI
+
+    others = [rank for rank in range(comm.size) if rank != comm.rank]
+    last = [comm.Isend([None, 0, MPI.BYTE], rank, LAST) for rank in others]
+    missing = set(others) - (ended or set())
+    status = MPI.Status()
+    while missing:
+        comm.Probe(MPI.ANY_SOURCE, MPI.ANY_TAG, status)
+        content = bytearray(status.Get_count(MPI.BYTE))
+        comm.Recv([content, MPI.BYTE], status.source, status.tag)
+        if status.tag == LAST:
+            missing.discard(status.source)
+    MPI.Request.Waitall(last)
+    comm.Barrier()  # until then senders of what is large must stay in MPI
 
 
 @functools.cache
@@ -92,7 +115,7 @@ def _kind() -> type:
     from mpi4py import MPI
 
     class OwnComm(MPI.Intracomm):
-        """A communicator that is not freed unless all its ranks are there to do it."""
+        """A communicator that is not freed before all its ranks have come to do it."""
 
         key: Key | None = None
         world_ranks: tuple[int, ...] = ()

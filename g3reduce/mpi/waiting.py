@@ -113,10 +113,10 @@ def wait(ready: Callable[[], Any], what: str) -> None:
         pause()
 
 
-def tell(waiting_for: str) -> None:
+def report_failures(waiting_for: str) -> None:
     """Let the guards tell others of an error that came, from a wait that must not be left."""
     for guard in _here.guards:
-        guard.fail_while(waiting_for)
+        guard.report_failures(waiting_for)
 
 
 def pauses() -> Callable[[], None]:
