@@ -159,19 +159,19 @@ def require_agreement_within(stubs: Mapping[str, Any], where: str) -> None:
         if different:
             raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
     _same_within(stubs, STOKES, "weighted", where)
-    # Q is the same in both conventions, but one that says another than U makes that doubtful. What
-    # says nothing is in the convention of U.
-    telling = [
+    # Q is the same in both conventions, but it is doubtful if it has another one than U. Maps
+    # without a convention have that of U.
+    with_convention = [
         name
         for name, stub in stubs.items()
         if name == "U" or ((name == "Q" or is_odd_in_u(name)) and stub.polarized)
     ]
-    _same_within(stubs, telling, "pol_conv", where)
+    _same_within(stubs, with_convention, "pol_conv", where)
     if pixels.is_flat(stubs[first]):
         _same_within(stubs, filter(is_polarized, stubs), "flat_pol", where)
 
 
-# Attributes that say nothing where maps may differ in them, and their values for "not known".
+# Attributes in which maps that agree may differ, and their values for "not known".
 _UNSET = {
     "pol_type": maps.MapPolType.names["none"],
     "pol_conv": maps.MapPolConv.names["none"],
@@ -180,8 +180,15 @@ _UNSET = {
 }
 
 
+def copy_attributes(source: Any, target: Any) -> None:
+    """Give a map the attributes of another one in which maps that agree may differ."""
+    for attribute in _UNSET:
+        if hasattr(source, attribute):
+            setattr(target, attribute, getattr(source, attribute))
+
+
 def unset_differences(mine: Any, theirs: Any) -> None:
-    """Take from a stub what maps that are summed differ in, though they agree.
+    """Unset the attributes of a stub in which another one differs, though they agree.
 
     So the attributes of a sum do not depend on which map came first.
     """

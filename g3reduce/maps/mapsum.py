@@ -16,7 +16,13 @@ from ..arrays.memory import PRIVATE, Memory
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
 from ..g3files.runs import RunLayout
-from .agreement import Parts, require_agreement, require_same_parts, unset_differences
+from .agreement import (
+    Parts,
+    copy_attributes,
+    require_agreement,
+    require_same_parts,
+    unset_differences,
+)
 from .chunks import Chunk
 from .mapframe import MapFrame
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
@@ -268,6 +274,7 @@ class MapSum:
         if skymap is None or not np.may_share_memory(np.asarray(skymap), values):
             np.asarray(stub).reshape(-1)[:] = values  # this makes the stub dense
             return stub
+        copy_attributes(stub, skymap)  # it was made like that of the first frame
         skymap.overflow = stub.overflow
         if not is_flat(stub):
             skymap.shift_ra = stub.shift_ra

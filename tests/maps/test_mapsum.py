@@ -263,6 +263,24 @@ def test_what_does_not_agree_is_refused_before_anything_is_added():
     assert_same_coadd(mapframe.to_frame("sum", total.to_maps()), by_spt3g(frames[:2]))
 
 
+@pytest.mark.parametrize("in_maps", [False, True])
+@pytest.mark.parametrize("conventions", [("IAU", "COSMO"), ("COSMO", "IAU")])
+def test_the_attributes_of_a_sum_do_not_depend_on_which_map_came_first(conventions, in_maps):
+    reads = []
+    for seed, convention in enumerate(conventions):
+        frame = map_frame("flat dense", "no weights", seed)
+        skymap = frame.pop("T")  # which is the same in both conventions
+        skymap.pol_conv = maps.MapPolConv.names[convention]
+        skymap.flat_pol = convention == "IAU"
+        frame["T"] = skymap
+        reads.append(read_frame(frame, "it", weighted=False))
+    total = MapSum.of(reads[0], in_maps=in_maps)
+    for read in reads:
+        add_maps(total, read)
+    found = total.to_maps()["T"]
+    assert (found.pol_conv, found.flat_pol) == (maps.MapPolConv.names["none"], False)
+
+
 @pytest.mark.parametrize("order", [("polarized", "no weights"), ("no weights", "polarized")])
 def test_weights_in_only_some_frames_are_refused_unless_that_is_wanted(order):
     frames = [map_frame("healpix ring", w, i, f"frame {i}") for i, w in enumerate(order)]
