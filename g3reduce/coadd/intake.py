@@ -269,7 +269,7 @@ def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
     try:
         chunks = maps.planes[name].chunks()
     except InputError as error:  # of a map that spt3g has read: it knows of no file
-        raise InputError(f"{maps.where}: {name} is no map that can be ({error}).") from error
+        raise InputError(f"{maps.where}: {name} is not a valid map ({error}).") from error
     for chunk in chunks:
         for total, subtract in signs:
             total.add_chunk(name, chunk, subtract=subtract, where=maps.where)

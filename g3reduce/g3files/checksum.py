@@ -14,10 +14,10 @@ from .frames import CRC, CRC_START, Blob, RawFrame
 class Checksum:
     """Compares the bytes of a frame, as they are read, with the checksum that it carries.
 
-    Whoever reads a part of the frame shows it here before it is used, or, if it is used before,
-    sees to it that `finish` is called. What nobody shows is read here. Parts are to be shown in the
-    order of the file: what comes a second time, or after what follows it in the file, makes the
-    whole frame be read and compared once more, because what was right may have changed meanwhile.
+    Each part of the frame that is read must be shown here before it is used; or `finish` must be
+    called afterwards. Parts that are not shown are read here. They should be shown in the order of
+    the file: after a part that comes again, or behind a later one, the whole frame is read and
+    compared once more, because the file may have changed meanwhile.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Checksum:
         self._state, self._left = state, []
 
     def _pass_to(self, offset: int) -> None:
-        """Read what was not shown before this place."""
+        """Read what was not shown up to this offset."""
         while self._left:
             blob = self._left[-1]
             if not self._named:  # by the name that was read: it is what the frame goes by

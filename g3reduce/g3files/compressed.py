@@ -25,7 +25,7 @@ _ERRORS = (cast("type[Exception]", isal_zlib.error), lzma.LZMAError)
 # In the header of a gzip stream (RFC 1952).
 _FLAGS_AT, _RESERVED = 3, 0xE0
 
-# The dictionary of an .xz file, which is made on the word of its header: `xz -9` has 64 MiB.
+# The dictionary of an .xz file is as large as its header says: of `xz -9`, 64 MiB.
 _MOST_FOR_XZ = 2**30
 
 
@@ -100,8 +100,8 @@ def open_bytes(file: str) -> Bytes:
 class CompressedBytes:
     """The content of a compressed file.
 
-    What has come is held from the end of the last `part` on. It grows as content comes, whatever
-    anybody says of how much that will be.
+    Content is held from the end of the last `part` on. Memory is taken as content comes, not for
+    the sizes that headers claim.
 
     Parameters
     ----------
@@ -153,7 +153,7 @@ class CompressedBytes:
         buffer[:] = memoryview(self._held)[offset : offset + len(buffer)]
 
     def part(self, start: int, end: int) -> MemoryBytes:
-        """These bytes in memory. What is before `end` is held here no more."""
+        """These bytes in memory. Bytes before `end` are not held here any more."""
         self.reaches(end)
         first, behind = start - self._begin, end - self._begin
         if behind - first > len(self._held) - behind:  # the smaller part is copied

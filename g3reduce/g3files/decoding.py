@@ -1,4 +1,4 @@
-"""Frames of files as spt3g has them, each of them looked at before spt3g sees it."""
+"""Frames of files as spt3g decodes them, each checked before."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def frames_of(file: str) -> Iterator[Any]:
 
 
 def walked(source: Bytes, make: Callable[[RawFrame], Any]) -> Iterator[Any]:
-    """What `make` makes of each frame, after it was looked at.
+    """What `make` returns for each frame, after its type and keys were checked.
 
     Parameters
     ----------
@@ -113,11 +113,11 @@ def decoded(raw: RawFrame) -> FileFrame:
         frame._cereal_loads(raw.read())
     except SPT3G_ERRORS as error:
         raise _unreadable(raw, error) from error
-    return _told(frame, raw)
+    return _annotated(frame, raw)
 
 
 class _Follower:
-    """spt3g's own reader, which goes after the walk: its frames know the name of their file."""
+    """spt3g's own reader, which follows the walk: its frames know the name of their file."""
 
     def __init__(self, source: FileBytes):
         self._source = source
@@ -134,7 +134,7 @@ class _Follower:
             source.require_unchanged()
             self._require_the_same()
             raise InputError(f"{raw}, byte {raw.start}: spt3g reads another frame here.")
-        frame = _told(FileFrame(frames[0]), raw)
+        frame = _annotated(FileFrame(frames[0]), raw)
         frame.span = Span(raw.start, raw.end, source.stamp)
         return frame
 
@@ -149,8 +149,8 @@ class _Follower:
             raise InputError(f"{name}: the file was replaced or changed while it was opened.")
 
 
-def _told(frame: FileFrame, raw: RawFrame) -> FileFrame:
-    """A frame that knows where it came from, and what of it must not be decoded."""
+def _annotated(frame: FileFrame, raw: RawFrame) -> FileFrame:
+    """A frame with its origin, and with the keys that must not be decoded."""
     if broken := broken_values(raw):
         frame.broken = broken
     if raw.type != _MAP and (found := maps_in(raw)):
@@ -161,7 +161,7 @@ def _told(frame: FileFrame, raw: RawFrame) -> FileFrame:
 def _unreadable(raw: RawFrame, error: Exception) -> InputError:
     raw.source.require_unchanged()
     if raw.native:
-        Checksum(raw).finish()  # which has more to say
+        Checksum(raw).finish()  # its message says more
     return InputError(
         f"{raw}, byte {raw.start}: this frame cannot be read, the file is broken here "
         f"({first_line(error)}). `spt3g-verify` shows what can be read."
@@ -189,7 +189,7 @@ def _refuse_unknown_type(raw: RawFrame) -> None:
 
 
 def maps_in(raw: RawFrame) -> list[str]:
-    """The keys of a frame that are a map's, and hold maps."""
+    """The keys of a frame under which maps are expected, and that hold maps."""
     return [
         blob.name
         for blob in raw.blobs
@@ -228,7 +228,7 @@ _noted: set[str] = set()
 
 
 def note(where: str, reason: str) -> None:
-    """Say once of each reason that spt3g has to read something."""
+    """Log, once for each reason, that spt3g has to read something."""
     if reason not in _noted:
         _noted.add(reason)
         logger.info("%s is read by spt3g, which takes longer: %s is not known here", where, reason)

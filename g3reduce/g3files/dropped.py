@@ -1,4 +1,4 @@
-"""Samples that never came, as spt3g says it in a map of timestreams.
+"""Dropped samples, as spt3g marks them in a map of timestreams.
 
 SO's G3SuperTimestream keeps a time for each sample. spt3g reads one into a `G3TimestreamMap` of
 even steps: where samples are missing it puts NaN, or, into integers, 0 and beside the detectors a

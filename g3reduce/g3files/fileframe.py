@@ -1,4 +1,4 @@
-"""A G3Frame that came from a file, and says so where something in it cannot be read."""
+"""A G3Frame that came from a file, which errors name where a value cannot be read."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from spt3g import core
 
 from ..errors import InputError
 
-# What spt3g raises over bytes that are not what they should be: also that a key is not there.
+# What spt3g raises for bytes that are not valid; KeyError, too.
 SPT3G_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError, KeyError)
 
 
 def first_line(error: Exception) -> str:
-    """The message of an error of spt3g, without what follows."""
+    """The first line of the message of an error of spt3g, without the place in its source."""
     return str(error).split("\n")[0].split(" (in ")[0] or type(error).__name__
 
 
@@ -39,16 +39,16 @@ class FileFrame(core.G3Frame):  # type: ignore[misc]
 
     span: Any = None
     unit: Any = None
-    # Of a frame that is no Map frame: the keys that are a map's, and hold maps.
+    # Of a frame that is no Map frame: the keys under which maps are expected, and that hold maps.
     maps_inside: Sequence[str] = ()
     # Keys whose values must not be decoded, and why.
     broken: Mapping[str, str] = MappingProxyType({})
-    # As spt3g's reader, which alone can say it to a G3Frame.
+    # For messages; of a G3Frame only spt3g's reader can set it.
     _filename: str | None = None
     _index = 0
 
     def of(self, file: str, index: int) -> FileFrame:
-        """Take down where it came from; return itself."""
+        """Record where it came from; return itself."""
         self._filename, self._index = file, index
         return self
 

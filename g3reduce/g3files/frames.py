@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import struct
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal, NamedTuple, NoReturn, Protocol, TypeAlias
 
 import google_crc32c
@@ -28,14 +28,14 @@ CRC = struct.Struct("<I")
 _BIG, _LITTLE, _VERSION = 0, 1, 1
 CRC_START = 0xFFFFFFFF  # spt3g does not invert at the beginning and the end, as is usual
 
-# No key of a frame is longer; what a broken length claims must not be read, nor be put whole into a
-# message.
+# No key of a frame is longer. What a broken length claims must not be read, and not be put whole
+# into a message.
 _LONGEST_NAME = 2**20
 _SHOWN = 80
 
 
 class Unrecognised(Exception):
-    """What these bytes are is not known here; spt3g may know it."""
+    """Bytes of a kind that is not known here; spt3g may know it."""
 
 
 class Blob(NamedTuple):
@@ -85,11 +85,6 @@ class RawFrame:
     def read(self) -> bytes:
         """All of it."""
         return self.source.read(self.start, self.end - self.start)
-
-    def in_memory(self) -> RawFrame:
-        """The same frame, read: whatever is asked of it now, its file is left alone."""
-        source = MemoryBytes(self.read(), self.source.name, self.start)
-        return replace(self, source=source)
 
     @property
     def small(self) -> bool:
@@ -151,7 +146,7 @@ def digests_of(content: bytes) -> tuple[tuple[str, str], ...]:
 
 
 def _quickly(ahead: Ahead, start: int, index: int) -> RawFrame | None:
-    """A frame that is as most are, and lies in memory; None for all others, broken ones too."""
+    """A frame of the usual kind that lies in memory; None for all others, broken ones too."""
     data, before, length_at = ahead.data, ahead.begin, _LENGTH.unpack_from
     try:
         order, version, count, kind = _HEAD.unpack_from(data, start - before)
@@ -261,7 +256,7 @@ Piece: TypeAlias = "bytes | memoryview | NDArray[np.generic]"
 
 
 class Sink(Protocol):
-    """What bytes are written to: a binary file, or something like one."""
+    """A binary file, or something like one, to which bytes are written."""
 
     def write(self, data: bytes | memoryview, /) -> object:
         """Write all of it."""

@@ -103,7 +103,7 @@ def find_maps(source: Bytes, begin: int, end: int, kind: str | None = None) -> d
     Unrecognised
         If this is something else, or was written by another version of spt3g.
     InputError
-        If it is a map that cannot be.
+        If it is not a valid map.
     """
     archive = Archive(source, begin, end)
     if archive.take(U8) != 1:

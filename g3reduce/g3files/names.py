@@ -53,7 +53,7 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
 
 
 def is_stream(file: str) -> bool:
-    """Whether this is no file, but a place on a network from which frames come."""
+    """Whether this is the address of a stream of frames, not a file."""
     return "://" in file
 
 
@@ -95,7 +95,7 @@ def check_file(file: str) -> None:
 
 
 def check_files(files: Sequence[str]) -> None:
-    """Look at several files, and tell of all that cannot be used at once.
+    """Look at several files, and report all that cannot be used together.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""A .g3 file, plain or compressed, or a folder, that is either whole or not there."""
+"""A .g3 file, plain or compressed, or a folder, that is either complete or not there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, Generic, Protocol, TypeVar
 from ..errors import OutputError
 from ..temporary import TemporaryFile, TemporaryFolder
 
-# What is compressed at once: the result is held in memory.
+# How much is compressed in one go: the result is held in memory.
 _PIECE = 1 << 20
 
 
@@ -38,13 +38,13 @@ Held = TypeVar("Held", TemporaryFile, TemporaryFolder)
 
 
 class _Output(Generic[Held]):
-    """What stands under a name of its own until it is complete, as errors of the output."""
+    """Output under a temporary name until it is complete; system errors become `OutputError`."""
 
     _name: str
     _held: Held
 
     def complete(self) -> None:
-        """See to it that everything is on the disk.
+        """Make sure that everything is on the disk.
 
         Raises
         ------
@@ -68,20 +68,20 @@ class _Output(Generic[Held]):
             raise failure(self._name, error) from error
 
     def discard(self) -> None:
-        """Let nothing remain of it, unless it has its name."""
+        """Remove it, unless it was published."""
         self._held.discard()
 
 
 class OutputFile(_Output[TemporaryFile]):
-    """A .g3 file that is written bit by bit, and there when it is whole.
+    """A .g3 file that is written piece by piece, and has its name once it is complete.
 
-    After an error of the system nothing more is written, but whoever writes may go on: that is for
-    output that other ranks send, which would wait for ever. `check` and `complete` tell of it.
+    After a system error nothing more is written, but `write` may still be called: so output that
+    other ranks send can be received to the end. `check` and `complete` raise the error.
 
     Parameters
     ----------
     file : str
-        Of what ends in ``.gz``, ``.bz2`` or ``.xz`` the content is compressed.
+        If it ends in ``.gz``, ``.bz2`` or ``.xz``, the content is compressed.
 
     Raises
     ------
@@ -116,7 +116,7 @@ class OutputFile(_Output[TemporaryFile]):
             self._held.write(compressor.compress(data[begin : begin + _PIECE]))
 
     def check(self) -> None:
-        """Raise what has failed.
+        """Raise the error by which writing has failed, if it has.
 
         Raises
         ------
@@ -126,7 +126,7 @@ class OutputFile(_Output[TemporaryFile]):
             raise failure(self._name, self._problem) from self._problem
 
     def complete(self) -> None:
-        """Write the end, and see to it that everything is on the disk; else as `_Output.complete`.
+        """Write the end, and make sure that everything is on the disk.
 
         Raises
         ------
@@ -143,7 +143,7 @@ class OutputFile(_Output[TemporaryFile]):
 
 
 class OutputFolder(_Output[TemporaryFolder]):
-    """A folder of files that others write into `path`, and there when all of them are whole.
+    """A folder of files that others write into `path`, which has its name once all are complete.
 
     Parameters
     ----------
@@ -153,12 +153,12 @@ class OutputFolder(_Output[TemporaryFolder]):
     Attributes
     ----------
     path : str
-        Where it stands until it has its name.
+        Where it is until it is published.
 
     Raises
     ------
     OutputError
-        If it cannot be made.
+        If it cannot be created.
     """
 
     def __init__(self, folder: str):
@@ -171,6 +171,6 @@ class OutputFolder(_Output[TemporaryFolder]):
 
 
 def failure(file: str, error: Exception) -> OutputError:
-    """The error that says of a file why it cannot be written."""
+    """The error that says why a file cannot be written."""
     reason = getattr(error, "strerror", None) or (str(error).splitlines() or [repr(error)])[0]
     return OutputError(f"{file}: writing failed ({reason}).")

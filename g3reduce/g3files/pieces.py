@@ -1,8 +1,8 @@
 """Pieces of files: large files of many frames are shared out by frames, not only by files.
 
-A piece is a stretch of bytes of a file. A frame belongs to the piece in which it begins. Whoever
-takes a piece walks to it by the headers of the frames before it; who takes several of a file goes
-on from the last one.
+A piece is a stretch of bytes of a file. A frame belongs to the piece in which it begins. A rank
+that takes a piece walks to it by the headers of the frames before it, or on from its last piece of
+the same file.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def plan(files: Sequence[str], n_ranks: int) -> list[Piece]:
     wanted = LIMITS.pieces_per_rank * n_ranks
     pieces, few = [], n_ranks > 1 and len(files) < wanted
     for number, file in enumerate(files):
-        # Others are compressed, or streams: nobody knows where in them a frame begins.
+        # In others, compressed files and streams, it is not known where frames begin.
         plain = few and file.endswith(".g3") and os.path.isfile(file)
         stamp = Stamp.of(os.stat(file)) if plain else None
         n_parts = min(wanted, stamp.size // LIMITS.smallest_piece) if stamp else 1
@@ -65,7 +65,7 @@ def plan(files: Sequence[str], n_ranks: int) -> list[Piece]:
     return pieces
 
 
-class Met(NamedTuple):
+class WalkedFrame(NamedTuple):
     """A frame that a walk has come to.
 
     Attributes
@@ -73,7 +73,7 @@ class Met(NamedTuple):
     number : int
         Which frame of the file it is.
     frame : RawFrame or FileFrame
-        Not decoded, or, behind one of a newer version, as spt3g has it.
+        Not decoded; or, after a frame of a newer version, as spt3g decodes it.
     inside : bool
         Whether it belongs to the piece, and not to one before it.
     """
@@ -90,12 +90,12 @@ class Walk:
     ----------
     file : str
     stamp : Stamp
-        What the file was like when it was cut.
+        That of the file when it was cut.
 
     Raises
     ------
     InputError
-        If it is not like that any more.
+        If the file has changed since.
     """
 
     def __init__(self, file: str, stamp: Stamp):
@@ -108,7 +108,7 @@ class Walk:
         self._ahead: tuple[int, Any] | None = None
         self._end = 0  # of the last frame whose extent is known
 
-    def to_the_end_of(self, piece: Piece) -> Iterator[Met]:
+    def to_the_end_of(self, piece: Piece) -> Iterator[WalkedFrame]:
         """The frames from where this walk stands to the end of a piece.
 
         Raises
@@ -124,5 +124,5 @@ class Walk:
                 self._ahead = following
                 break
             self._end = frame.end if isinstance(frame, RawFrame) else start
-            yield Met(index, frame, start >= piece.start)
+            yield WalkedFrame(index, frame, start >= piece.start)
         self._source.require_unchanged()

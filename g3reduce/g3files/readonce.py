@@ -1,4 +1,4 @@
-"""Bytes of a file that are read once: what is understood is what the checksum is made of."""
+"""Bytes of a file that are read once, so that the checksum covers exactly what is used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from .source import Bytes
 class ReadOnce:
     """A source that keeps the bytes that `read` has given, in pieces up to `LIMITS.kept_read`.
 
-    Whoever asks for them again, by `read` or by `read_into`, gets the same, whatever has become of
-    the file. What only `read_into` gives is not kept.
+    Reading them again, by `read` or by `read_into`, gives the same, even if the file has changed.
+    What only `read_into` gives is not kept.
 
     Parameters
     ----------

@@ -182,7 +182,7 @@ class RunLayout:
 
 
 class Layouts(threading.local):
-    """The layouts that a thread met last: there are few different ones, or never the same again.
+    """The layouts that a thread has met last: mostly there are few, or no two are the same.
 
     Parameters
     ----------
@@ -253,7 +253,7 @@ def _headers(source: Bytes, position: int, end: int, count: int) -> Iterator[tup
         if begin + size > len(held):
             if end - position < size:
                 raise InputError("runs that are cut off")
-            # Not to be kept by whoever keeps what is read: it is compared when the values are.
+            # By `read_into`, so that a `ReadOnce` does not keep it: headers are compared later.
             held, start, begin = bytearray(min(ahead, end - position)), position, 0
             source.read_into(position, memoryview(held))
         header = unpack(held, begin)

@@ -14,7 +14,7 @@ _MOST_AT_ONCE = 2**30
 
 
 class Stamp(NamedTuple):
-    """By what a file is known again, and known not to have been changed."""
+    """Identity and state of a file, by which a change or replacement is noticed."""
 
     device: int
     inode: int
@@ -23,7 +23,7 @@ class Stamp(NamedTuple):
 
     @classmethod
     def of(cls, status: os.stat_result) -> Stamp:
-        """The stamp of a file, from what the system says of it."""
+        """The stamp of a file with this status."""
         return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
 
 
@@ -42,7 +42,7 @@ class Bytes(Protocol):
     size: int
 
     def reaches(self, offset: int) -> bool:
-        """Whether there are so many bytes. Nothing is believed: a stream is read up to there."""
+        """Whether there are so many bytes; a stream is read up to there to find out."""
         ...
 
     def read(self, offset: int, size: int) -> bytes:
@@ -54,7 +54,7 @@ class Bytes(Protocol):
         ...
 
     def part(self, start: int, end: int) -> Bytes:
-        """Bytes that hold these. What is before `end` is not to be asked for here any more."""
+        """A source of these bytes. Those before `end` must not be read from this one any more."""
         ...
 
     def require_unchanged(self) -> None:
@@ -68,7 +68,7 @@ class FileBytes:
     Parameters
     ----------
     name : str
-        A regular file. It is open until `close`, or until nobody has this object any more.
+        A regular file. It is open until `close`, or until this object is deleted.
 
     Attributes
     ----------
@@ -161,7 +161,7 @@ class FileBytes:
 
 
 class Ahead:
-    """A file of which a stretch was read ahead: there, small frames lie in memory.
+    """A file of which a stretch was read ahead, so that small frames lie in memory.
 
     Parameters
     ----------
@@ -215,7 +215,7 @@ class Ahead:
         return self if self.begin <= start and end <= self.end else self._file
 
     def require_unchanged(self) -> None:
-        """What is in memory stays as it is."""
+        """Nothing to do: what is in memory does not change."""
 
 
 class MemoryBytes:
@@ -255,4 +255,4 @@ class MemoryBytes:
         return self
 
     def require_unchanged(self) -> None:
-        """Nobody can change them."""
+        """Nothing to do: they do not change."""

@@ -1,6 +1,6 @@
 """The bytes into which spt3g serializes timestreams, made from rows that come one after another.
 
-So a map of timestreams that no rank could hold is written bit by bit.
+So a map of timestreams that no rank could hold is written piece by piece.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 A value is an archive: it begins with the length and the name of its class. In strings, vectors and
 maps of spt3g the number of their items follows, and each string has its length in front. spt3g
-believes all these numbers, and takes as much memory as they say. In bytes that are broken under a
+trusts all these numbers, and takes as much memory as they say. In bytes that are broken under a
 right checksum they may be any.
 
 Here they must fit into the size of the value. So strings may be read before the checksum of their

@@ -1,4 +1,13 @@
-"""Map frames as pixels: what must agree, their running sum, digests."""
+"""Map frames as pixels: read from frames and files, checked, summed, and written.
+
+In reading order: `pixels` and `chunks`, the pixels of a map; `agreement` and `attributes`, what
+maps must agree in; `mapframe`, a frame that is ready to be added; `weighting` and `finite`, what is
+done to its pixels before; `storedframe` and `mapfile`, map frames in files; `numbering` and
+`positions`, where pixels stand in a sum; `planesums`, `summary` and `mapsum`, the sum; `digest`,
+hashes of maps.
+
+Imports from `g3reduce.arrays` and `g3reduce.g3files`.
+"""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Stored:
     where : str
         How messages name the frame.
     checksum : Checksum or None
-        To what the bytes are shown that are read.
+        It is shown all bytes that are read.
     """
 
     source: Bytes
@@ -94,7 +94,7 @@ class Stored:
         return into
 
     def _show(self, offset: int, part: NDArray[np.uint8]) -> None:
-        """Tell the checksum what is about to be used, and nothing else."""
+        """Show the checksum what is about to be used, and nothing else."""
         if self.checksum is not None:
             self.checksum.show(offset, part)
 
@@ -117,14 +117,14 @@ class Stored:
             if highest >= self.n_pixels:
                 self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
             pixels = pairs["pixel"].astype(np.int64)
-            if self.checksum is not None:  # of maps in memory spt3g has seen to it
+            if self.checksum is not None:  # spt3g has done so for maps in memory
                 once.take(pixels)
             yield PointsChunk(pixels, pairs["value"].astype(np.float64))
         if (pixel := once.repeated()) is not None:
             self._refuse(f"pixel {pixel} stands there twice")
 
     def _runs(self, layout: RunLayout) -> Iterator[Chunk]:
-        """Runs of the layout that is expected; when others come, of the one that there is."""
+        """Runs of the expected layout; from where there are others on, those of the true one."""
         begin = self.extent.begin
         groups = iter(layout.groups)
         for group in groups:
@@ -145,7 +145,7 @@ class Stored:
             yield RunsChunk(layout, group, values)
 
     def _true_layout(self, expected: RunLayout) -> RunLayout:
-        """The layout that there is, where another was expected, from its length."""
+        """The true layout, where another was expected because of the length."""
         extent = self.extent
         try:
             layout, begin = learn(
@@ -159,12 +159,12 @@ class Stored:
 
     def _refuse(self, problem: str) -> NoReturn:
         raise InputError(
-            f"{self.where}, byte {self.extent.begin}: this cannot be a map ({problem})."
+            f"{self.where}, byte {self.extent.begin}: this is not a valid map ({problem})."
         )
 
 
 class _EachOnce:
-    """Whether pixels that come in parts come once each. Where they rise, that is seen at once."""
+    """Finds pixels that come more than once, part by part; where they rise, there are none."""
 
     def __init__(self) -> None:
         self._parts: list[NDArray[np.int64]] = []

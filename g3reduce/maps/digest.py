@@ -1,4 +1,4 @@
-"""A short name for the maps of a frame: equal for equal pixels, however these are stored."""
+"""Hashes of the maps of a frame: equal for equal pixels, however these are stored."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ _SIZE = 16
 def digest(frame: Any, where: str = "The frame") -> dict[str, str]:
     """A hash of each map of a frame.
 
-    It is one of the values of all pixels, by their numbers, and of the geometry, the coordinate
-    system and the units. How a map is stored makes no difference: neither do pixels that are not
-    stored but 0, nor the sign of a 0, nor which NaN it is.
+    It covers numbers and values of all pixels, the geometry, the coordinate system and the units.
+    Equal maps have the same hash however they are stored. The sign of a 0 and the bits of a NaN do
+    not count.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from .pixels import Plane, lines_of
 # What may be done about pixels that are not finite.
 NONFINITE = KEEP, ERROR, SKIP = ("keep", "error", "skip")
 
-# Of so many pixels a message gives the numbers.
+# How many pixels a message lists.
 _SHOWN = 5
 
 
@@ -37,7 +37,7 @@ class Finite(NamedTuple):
 
 
 def check_nonfinite(nonfinite: object) -> None:
-    """Refuse what says nothing of pixels that are not finite.
+    """Refuse an unknown value of `nonfinite`.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def finite(planes: Mapping[str, Plane], where: str, nonfinite: str) -> Finite:
     if nonfinite == KEEP:
         return Finite(dict(planes), 0)
     bad = [np.empty(0, np.int64)]
-    # Maps that were weighted just now are as bad as their weights: those come first.
+    # Weights first: maps that were multiplied by them are not finite where they are not.
     for name in sorted(planes, key=lambda name: not name.startswith("W")):
         pixels, values = _nonfinite(planes[name])
         outside = not math.isfinite(planes[name].overflow)

@@ -1,4 +1,4 @@
-"""Map frames: their planes, made ready for adding, and how sums become frames.
+"""Map frames: their planes, made ready for adding, and frames made of sums.
 
 A plane is one map of a frame, by name: ``T``, ``Q``, ``U``, ``H`` (hits), and the components of
 the weights, ``Wpol.TT`` to ``Wpol.UU`` or ``Wunpol.TT``. A stub is an empty map that has the
@@ -25,7 +25,7 @@ from .pixels import Plane
 
 @dataclass
 class MapFrame:
-    """A map frame that was found fit for adding.
+    """A map frame that was checked and is ready to be added.
 
     Attributes
     ----------
@@ -180,7 +180,7 @@ def to_frame(frame_id: str, planes: Mapping[str, Any]) -> Any:
 
 
 def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
-    """What spt3g's ValidateMaps asks of a frame."""
+    """Check what spt3g's ValidateMaps checks."""
     if "T" not in planes and set(planes) != {"H"}:
         have = ", ".join(planes) or "no map at all"
         raise InputError(f"{where}: no T map (there is {have}).")

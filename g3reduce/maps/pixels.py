@@ -25,7 +25,7 @@ from ..g3files.runs import RunLayout, layout_of
 from ..g3files.source import Bytes, MemoryBytes
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks
 
-# How much of the sky each storage spells out: where maps of several kinds are added, the sum is
+# Storages in the order of how many pixels they spell out: the sum of maps in several storages is
 # stored like the fullest of them.
 FULLNESS = {EMPTY: 0, INDEXED: 1, SPARSE: 2, RING: 2, DENSE: 3}
 
@@ -41,7 +41,7 @@ class Plane:
     storage : str
         How the map is stored: one of `FULLNESS`.
     overflow : float
-        What the map-maker found outside of the map.
+        The sum of what the map-maker found outside of the map.
     chunks : callable
         Returns an iterator over the pixels, in the order in which they are stored. Nothing is
         decoded before. The values of a chunk may be overwritten by the next, of whatever map; do
@@ -183,7 +183,7 @@ def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any
 
 
 def _set_one_by_one(stub: Any, content: Content) -> Any:
-    """What `to_map` does, by spt3g's own means, which are slow."""
+    """Do what `to_map` does by spt3g's own means, which are slow."""
     empty = stub.clone(False)
     empty.overflow = stub.overflow
     if content.layout is not None:

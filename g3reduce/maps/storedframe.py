@@ -31,14 +31,13 @@ _Entries: TypeAlias = "tuple[tuple[str, bytes], ...]"
 class StoredFrame:
     """A Map frame in a file: to be read like a `G3Frame`, but not to be changed.
 
-    The maps are empty as long as nobody asks for one.
+    Its maps are decoded only if one is asked for.
 
     Parameters
     ----------
     raw : RawFrame
     outlines : dict of str to Outline, optional
-        What the maps of the last frame of the file were like, by key; those of this one from now
-        on.
+        Those of the last frame of the file, by key. They are replaced by those of this one.
 
     Raises
     ------
@@ -52,7 +51,7 @@ class StoredFrame:
         self.unit: Any = None
         self._in_file = not isinstance(raw.source, MemoryBytes)  # as in compressed files
         if not raw.small:
-            # What is read of it now is what its checksum is made of, though the file may change.
+            # The checksum covers what is read now, even if the file changes.
             raw = replace(raw, source=ReadOnce(raw.source))
         self._raw = raw
         self._extents: dict[str, MapExtent] = {}
@@ -156,7 +155,7 @@ class StoredFrame:
         except InputError as error:
             self.verify()
             raise InputError(
-                f"{self._raw}, byte {blob.offset}: {blob.name} cannot be a map ({error}), "
+                f"{self._raw}, byte {blob.offset}: {blob.name} is not a valid map ({error}), "
                 "though its checksum is right."
             ) from error
 
@@ -228,7 +227,7 @@ def verify(*frames: Any) -> None:
 
 @contextmanager
 def verified_on_error(*frames: Any) -> Iterator[None]:
-    """Let a file that is broken be called so, and not by the first thing in it that looks odd."""
+    """Verify frames after an error: a broken file is reported as such, not by what follows."""
     try:
         yield
     except Exception:

@@ -1,4 +1,4 @@
-"""What is known of a sum of map frames beside its pixels."""
+"""Summaries of sums of map frames: everything but the pixels."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .pixels import fuller, is_flat
 
 @dataclass
 class Summary:
-    """What ranks tell each other of a sum before they join it: all but the pixels.
+    """Everything about a sum but its pixels; ranks exchange it before they join their sums.
 
     Attributes
     ----------
@@ -36,7 +36,7 @@ class Summary:
     grids : dict of str to Grid
         How each plane is summed, where sums are exact; else empty.
     beyond : dict of str to list of float
-        Then `overflow` is 0, and these are what it is to be the sum of, without zeros.
+        For exact sums, all overflows that are not 0: `overflow` is 0 until they are joined.
     skipped : int
         How many pixels of the frames were left out, because they are not finite.
     """
