@@ -62,15 +62,6 @@ class Arithmetic(Protocol):
         """Make planes for the sums of a name, filled as the blocks are."""
         ...
 
-    def cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Array]]:
-        """The numbers of several arrays, one after the other, in pieces that `add` takes, and
-        where each piece begins."""
-        ...
-
-    def put(self, blocks: Blocks, name: str, start: int, values: Array, *, where: str) -> None:
-        """As `add`, where nothing was added so far."""
-        ...
-
     def add(
         self,
         blocks: Blocks,
@@ -89,10 +80,19 @@ class Arithmetic(Protocol):
         name : str
         start : int
             The first position, counted over all rows.
-        values : float64 array, shape (n,), or as `cut` gives it
+        values : float64 array, shape (n,)
         subtract : bool
         where : str
             How messages name the frame.
+        """
+        ...
+
+    def add_all(
+        self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
+    ) -> None:
+        """Add arrays of any shapes, whose elements come one after the other in the planes.
+
+        With `first`, nothing was added so far.
         """
         ...
 
@@ -133,18 +133,6 @@ class Plain:
         """See `Arithmetic`."""
         blocks.add_plane(name, self._dtype)
 
-    def cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Array]]:
-        """Each array is a piece."""
-        start = 0
-        for array in arrays:
-            yield start, array
-            start += array.size
-
-    def put(self, blocks: Blocks, name: str, start: int, values: Array, *, where: str) -> None:
-        """A copy."""
-        stretch = _flat(blocks, name)[start : start + values.size]
-        stretch.reshape(values.shape)[...] = values
-
     def add(
         self,
         blocks: Blocks,
@@ -156,10 +144,23 @@ class Plain:
         where: str,
     ) -> None:
         """In place."""
-        stretch = _flat(blocks, name)[start : start + values.size]
-        if values.ndim != 1:
-            stretch = stretch.reshape(values.shape)
+        stretch = _flat(blocks, name)[start : start + len(values)]
         (np.subtract if subtract else self._combine)(stretch, values, out=stretch)
+
+    def add_all(
+        self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
+    ) -> None:
+        """In place; the first ones are copied."""
+        flat, start = _flat(blocks, name), 0
+        for array in arrays:
+            mine = flat[start : start + array.size]
+            if array.ndim != 1:
+                mine = mine.reshape(array.shape)
+            if first:
+                mine[...] = array
+            else:
+                self._combine(mine, array, out=mine)
+            start += array.size
 
     def terms(
         self, blocks: Blocks, name: str, values: Values, *, subtract: bool, where: str
@@ -206,24 +207,6 @@ class Exact:
         for limb in [*_limbs(name, grid), *([_special(name)] if grid.special else [])]:
             blocks.add_plane(limb, np.int64)
 
-    def cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Values]]:
-        """Small arrays together, large ones in parts; as float64."""
-        start, size, waiting = 0, 0, []
-        for number, array in enumerate(arrays, 1):
-            waiting.append(np.ascontiguousarray(array, self._dtype).reshape(-1))
-            size += array.size * self.width
-            if size >= _AT_ONCE or number == len(arrays):
-                values = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
-                values = values.view(self._float)
-                for begin in range(0, size, _AT_ONCE):
-                    stretch = values[begin : begin + _AT_ONCE]
-                    yield start + begin, stretch.astype(np.float64, copy=False)
-                start, size, waiting = start + size, 0, []
-
-    def put(self, blocks: Blocks, name: str, start: int, values: Values, *, where: str) -> None:
-        """Add them to zeros."""
-        self.add(blocks, name, start, values, where=where)
-
     def add(
         self,
         blocks: Blocks,
@@ -241,6 +224,13 @@ class Exact:
         exact.deposit(limbs, values, grid.top, subtract=subtract)
         if codes is not None:
             _flat(blocks, _special(name))[place] += codes
+
+    def add_all(
+        self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
+    ) -> None:
+        """Small arrays together, large ones in parts."""
+        for start, values in self._cut(arrays):
+            self.add(blocks, name, start, values, where=where)
 
     def terms(
         self, blocks: Blocks, name: str, values: Values, *, subtract: bool, where: str
@@ -270,6 +260,20 @@ class Exact:
         shape, flat = limbs[0].shape, [limb.reshape(-1) for limb in limbs]
         floats = exact.to_floats(flat, grid.top, codes, self._float.type)
         return floats.reshape(shape).view(self._dtype)
+
+    def _cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Values]]:
+        """The floats of all arrays as float64, in stretches, and where each begins."""
+        start, size, waiting = 0, 0, []
+        for number, array in enumerate(arrays, 1):
+            waiting.append(np.ascontiguousarray(array, self._dtype).reshape(-1))
+            size += array.size * self.width
+            if size >= _AT_ONCE or number == len(arrays):
+                values = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
+                values = values.view(self._float)
+                for begin in range(0, size, _AT_ONCE):
+                    stretch = values[begin : begin + _AT_ONCE]
+                    yield start + begin, stretch.astype(np.float64, copy=False)
+                start, size, waiting = start + size, 0, []
 
     def _make_fit(
         self, blocks: Blocks, name: str, values: Values, subtract: bool, where: str

@@ -77,7 +77,7 @@ class Elements:
         self.held = {dtype: Held(rules, dtype, those) for dtype, those in leaves.items()}
         with np.errstate(invalid="ignore", over="ignore"):
             for dtype, those in self._prepared(arrays, where).items():
-                self.held[dtype].begin(those, where)
+                self.held[dtype].combine(those, where, first=True)
 
     @property
     def summary(self) -> GroupSummary:

@@ -166,28 +166,18 @@ class Held:
         """The grid of exact sums; None for numbers as they are."""
         return self._arithmetic.grids.get(self._name)
 
-    def begin(self, arrays: Sequence[Array], where: str) -> None:
-        """Take the arrays of the first state. They are copied."""
-        for start, values in self._arithmetic.cut(arrays):
-            self._arithmetic.put(self.blocks, self._name, start, values, where=where)
-        self._count()
-
-    def combine(self, arrays: Sequence[Array], where: str) -> None:
-        """Combine with the arrays of another state."""
+    def combine(self, arrays: Sequence[Array], where: str, *, first: bool = False) -> None:
+        """Combine with the arrays of another state; those of the first one are copied."""
         if self.grid is not None:
             refuse_more("states", self.grid.addends + 1, where)
-        for start, values in self._arithmetic.cut(arrays):
-            self._arithmetic.add(self.blocks, self._name, start, values, where=where)
-        self._count()
+        self._arithmetic.add_all(self.blocks, self._name, arrays, first=first, where=where)
+        if self.grid is not None:
+            self.grid.addends += 1
 
     def align(self, grid: Grid | None) -> None:
         """Bring exact sums to the grid of all ranks."""
         if grid is not None:
             self._arithmetic.align(self.blocks, {self._name: grid})
-
-    def _count(self) -> None:
-        if self.grid is not None:
-            self.grid.addends += 1
 
 
 def row_length(sizes: Sequence[int]) -> int:
