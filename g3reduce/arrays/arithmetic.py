@@ -1,4 +1,4 @@
-"""How numbers are added to planes: as they are, or so that their order does not matter.
+"""Adding numbers to planes: as they are, or so that their order does not matter.
 
 An arithmetic knows which planes of `Blocks` hold the sums of one name (a map, or a kind of number
 of a state), and what a value adds to each. Which value belongs where is up to its users.
@@ -219,11 +219,11 @@ class Exact:
     ) -> None:
         """All limbs at a time, in steps that stay in the cache."""
         values, codes = self._make_fit(blocks, name, values, subtract, where)
-        grid, place = self.grids[name], slice(start, start + len(values))
-        limbs = [_flat(blocks, limb)[place] for limb in _limbs(name, grid)]
+        grid, part = self.grids[name], slice(start, start + len(values))
+        limbs = [_flat(blocks, limb)[part] for limb in _limbs(name, grid)]
         exact.deposit(limbs, values, grid.top, subtract=subtract)
         if codes is not None:
-            _flat(blocks, _special(name))[place] += codes
+            _flat(blocks, _special(name))[part] += codes
 
     def add_all(
         self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
@@ -235,7 +235,7 @@ class Exact:
     def terms(
         self, blocks: Blocks, name: str, values: Values, *, subtract: bool, where: str
     ) -> list[Term]:
-        """What is added to each limb."""
+        """The integers that are added to each limb array."""
         values, codes = self._make_fit(blocks, name, values, subtract, where)
         grid = self.grids[name]
         planes, parts = _limbs(name, grid), exact.split(values, grid.top, grid.limbs)

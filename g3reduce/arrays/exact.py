@@ -119,7 +119,7 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
 
 
 def split(values: Values, top: int, n_limbs: int) -> list[Limb]:
-    """What values add to each limb; see `deposit`."""
+    """The integers that values add to each limb; see `deposit`."""
     limbs = [np.zeros(len(values), np.int64) for _ in range(n_limbs)]
     deposit(limbs, values, top)
     return limbs
@@ -164,7 +164,7 @@ def to_floats(
 def nearest(
     limbs: Sequence[Limb], top: int, dtype: type[np.floating[Any]] = np.float64
 ) -> NDArray[Any]:
-    """The floats nearest to what limbs stand for: not the nearest to a wider float that is."""
+    """The floats nearest to the sums that limbs hold, without a detour by a wider float."""
     digits = _carried(limbs)
     if len(digits) > 3 or np.abs(digits[0]).max(initial=0) >= _EXACT:
         return _nearest_of_any(digits, top, dtype)
@@ -188,7 +188,7 @@ def _raised(top: int, like: int) -> int:
 
 
 def _cut(values: Values, top: int, n_limbs: int) -> NDArray[np.int64]:
-    """What a block of values adds to each limb, in memory that the next block overwrites."""
+    """The integers that a block adds to each limb, in memory that the next block overwrites."""
     scale, lifts = _lifts(top, n_limbs)
     shifted, left = _scratch(n_limbs, len(values))
     if scale != 1:
@@ -212,7 +212,7 @@ def _scratch(n_limbs: int, n: int) -> tuple[NDArray[np.float64], Values]:
 
 @functools.lru_cache(maxsize=256)
 def _lifts(top: int, n_limbs: int) -> tuple[float, NDArray[np.float64]]:
-    """What values are multiplied by, and what then lifts them for each limb."""
+    """The factor by which values are scaled, and the constants that then lift them to each limb."""
     scale = 1.0
     if top > _HIGHEST:  # exact, but for values far below the quantum
         scale, top = 2.0**-_DOWN, top - _DOWN
@@ -276,7 +276,7 @@ def _nearest_of_any(
         sticky = (digit & ((1 << left_out) - 1)) != 0
         whole = (whole << room) | (digit >> left_out) | sticky
         exponent -= room
-        # Once bits were left out, those of the next digit have no place.
+        # Once bits were left out, there is no room for those of the next digit.
         room = np.where(left_out > 0, 0, np.clip(_KEPT - _bit_length(whole), 0, WIDTH))
     with np.errstate(over="ignore"):
         values: NDArray[Any] = np.ldexp(whole.astype(dtype), exponent.astype(np.intc))

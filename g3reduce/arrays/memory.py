@@ -35,7 +35,7 @@ _OFFSETS = itertools.cycle(range(0, 4096, 1024))
 
 
 class Memory(Protocol):
-    """Where the planes of `Blocks` lie."""
+    """Memory for the planes of `Blocks`: of this process alone, or shared."""
 
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
         """Make a contiguous array of zeros, which is freed with the last view of it."""

@@ -17,7 +17,7 @@ _NAMES = {"MIN": "minimum", "MAX": "maximum"}
 
 
 def count(what: What) -> Reduction:
-    """How many frames there are: N = sum of 1.
+    """The number of frames: N = sum of 1.
 
     Parameters
     ----------
@@ -138,7 +138,7 @@ class Histogram(NamedTuple):
 
 
 def histogram(what: What, edges: ArrayLike) -> Reduction:
-    """How many values fall into each bin, of all elements of all frames.
+    """The number of values in each bin, of all elements of all frames.
 
     The bins are those of `numpy.histogram`; what falls outside of them is counted as well, so that
     nothing is lost.

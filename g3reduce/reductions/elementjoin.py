@@ -183,7 +183,7 @@ def _shards(structure: Structure, flat: Mapping[DType, ArrayShard]) -> Any:
 
 
 def sizes_of(structure: Structure) -> dict[DType, int]:
-    """How many elements of each kind of number there are."""
+    """The number of elements of each kind of number."""
     sizes: dict[DType, int] = {}
     for leaf in array_leaves(structure):
         sizes[leaf.dtype] = sizes.get(leaf.dtype, 0) + prod(leaf.shape)

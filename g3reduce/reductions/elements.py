@@ -40,7 +40,7 @@ class ArrayShard(NamedTuple):
 
 
 class GroupSummary(NamedTuple):
-    """What a rank sends to the others about a group, before the group is joined.
+    """The summary of a group, which ranks exchange before the group is joined.
 
     Attributes
     ----------

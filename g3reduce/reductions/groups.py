@@ -44,7 +44,7 @@ class JoinedGroups(NamedTuple):
 
 
 class _Report(NamedTuple):
-    """What a rank sends to the others before groups are joined.
+    """The report of a rank on its groups, which ranks exchange before they are joined.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ _EXTREMES = ("MIN", "MAX")
 
 @dataclass(frozen=True)
 class ElementwiseRules:
-    """How the states of a reducer are combined element by element.
+    """The rules by which the states of a reducer are combined element by element.
 
     Attributes
     ----------
@@ -50,11 +50,11 @@ class ElementwiseRules:
 
     @property
     def name(self) -> str:
-        """How messages name the values that are combined, and the name of their planes."""
+        """The name of the values in messages, and of their planes."""
         return f"the reduction {self.reduction.name!r}"
 
     def arithmetic(self, dtype: DType, grid: Grid | None = None) -> Arithmetic:
-        """How numbers of a kind are combined; on this grid, where they are summed exactly."""
+        """The arithmetic for numbers of a kind; on this grid, where they are summed exactly."""
         if self.exactness is None or self.reduction.operation != "SUM" or dtype.kind not in "fc":
             return Plain(self.reduction, dtype)
         return Exact(self.exactness, {} if grid is None else {self.name: grid}, dtype)
@@ -108,7 +108,7 @@ class ElementwiseRules:
 def exactness_of(
     reduction: Reduction, reproducible: bool, absmax: float | None
 ) -> Exactness | None:
-    """What the arguments of a reducer ask for; None if the order may matter.
+    """The wish that the arguments of a reducer express; None if the order may matter.
 
     Raises
     ------

@@ -172,7 +172,7 @@ class _Products(NamedTuple):
 
 
 class Covariance(NamedTuple):
-    """How several quantities vary together.
+    """The covariance of several quantities.
 
     Attributes
     ----------
@@ -263,7 +263,7 @@ class _Scatter(NamedTuple):
 
 
 class ChiSquare(NamedTuple):
-    """How far a set of maps scatters, in units of its noise.
+    """The scatter of a set of maps, in units of its noise.
 
     Attributes
     ----------

@@ -175,7 +175,7 @@ class MPIReducer(EndModule):
 
     @property
     def grids(self) -> Any:
-        """How exact sums were computed, after the end of processing; on all ranks.
+        """The grids of exact sums, after the end of processing; on all ranks.
 
         By kind of number (such as ``"float64"``) a `g3reduce.arrays.Grid`: limbs,
         top, number of states, and whether any value was not finite. With `by`, a dictionary of

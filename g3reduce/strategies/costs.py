@@ -1,7 +1,7 @@
 """The cost of a reduction: the figures of a machine, and the profile of what is to be joined.
 
 Each strategy computes its `cost` from a profile. The models are simple (a latency for each message,
-a bandwidth for its bytes, the time of adding): good enough to tell strategies apart, and anyone can
+a bandwidth for its bytes, the time of adding): good enough to compare strategies, and anyone can
 follow why one was chosen.
 """
 
@@ -16,7 +16,7 @@ WORTH_MEASURING = 2**20
 
 @dataclass(frozen=True)
 class Machine:
-    """How fast a machine is. The default figures are those of a usual cluster.
+    """The figures of a machine. The default ones are those of a usual cluster.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Machine:
 
 @dataclass(frozen=True)
 class Profile:
-    """What is to be joined, and where the result goes.
+    """The sizes of a reduction: what is joined, and where the result goes.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Profile:
 
     @property
     def nodes(self) -> int:
-        """How many nodes there are."""
+        """The number of nodes."""
         return -(-self.ranks // self.ranks_per_node)
 
     @property

@@ -134,7 +134,7 @@ def _pair(comm: object, room: memory.Memory = memory.PRIVATE) -> tuple[float, fl
 
 
 def _seconds(comm: object, work: Callable[[], object]) -> float:
-    """How long some work takes when all ranks do it at a time, without the first, slow one."""
+    """Seconds that work takes while all ranks do it: the median, without the first, slow time."""
     work()
     times = []
     for _ in range(_REPEAT):

@@ -54,7 +54,7 @@ class Nodes:
 
     @property
     def count(self) -> int:
-        """How many nodes there are."""
+        """The number of nodes."""
         return max(self.numbers) + 1
 
     @property

@@ -62,7 +62,7 @@ class OnNode:
         self.union: Rows = distinct(np.concatenate(everyone), blocks.n_rows)
         self._slice = self._slice_of(self.union)
         rows = self.union[self._slice]
-        # For each rank: where rows of this slice stand in its planes, and where in the slice.
+        # For each rank: the positions of rows of this slice in its planes, and in the slice.
         self._there: list[slice] = []
         self._here: list[Rows] = []
         for held in everyone:
@@ -167,13 +167,13 @@ class OnNode:
         target: Array | None,
         everyone: list[tuple[Stretch | None, Stretch | None]],
     ) -> tuple[list[Array], Array]:
-        """What each rank holds of this rank's slice, and where the sum of it goes."""
+        """Map the part of each rank in this rank's slice, and the part of the plane for its sum."""
         parts = self._map_parts(mine, [stretch for stretch, _ in everyone])
         out = self._map_rows(target, everyone[self._first][1], self._slice, mine, writable=True)
         return parts, out
 
     def _map_parts(self, mine: Array, stretches: list[Stretch | None]) -> list[Array]:
-        """What each rank holds of this rank's slice."""
+        """Map the part of each rank in this rank's slice."""
         return [
             self._map_rows(mine if rank == self._node.rank else None, stretch, there, mine)
             for rank, (stretch, there) in enumerate(zip(stretches, self._there, strict=True))
@@ -252,5 +252,5 @@ def _in_shared_memory(plane: Array) -> Array:
 
 
 def _stretch_of(plane: Array | None) -> Stretch | None:
-    """Where a plane lies in shared memory, if it does."""
+    """The location of a plane in shared memory, if it is there."""
     return None if plane is None else memory.shared().stretch_of(plane)

@@ -71,7 +71,7 @@ class _Plan(NamedTuple):
     Attributes
     ----------
     positions : list of int64 array
-        Where the rows of each rank's shard stand here, -1 for those that are not held.
+        The positions here of the rows of each rank's shard, -1 for those that are not held.
     held : bool array, shape (ranks, rows of this shard)
         Which ranks hold which rows of the shard of this rank.
     longest : int

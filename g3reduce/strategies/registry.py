@@ -113,7 +113,7 @@ def strategy_of(name: str) -> Strategy:
 
 
 def check_names(strategy: str, result: str) -> None:
-    """Check that there is a strategy of this name, and such a place for the result.
+    """Check the names of a strategy and of where the result goes.
 
     Raises
     ------

@@ -33,7 +33,7 @@ class Scratch:
         self._buffers: dict[str, NDArray[np.uint8]] = {}
 
     def array(self, name: str, shape: tuple[int, ...], dtype: DTypeLike) -> Array:
-        """A contiguous array, with anything in it. It takes the place of the last of its name."""
+        """A contiguous array, not initialised, in the memory of the last one of this name."""
         nbytes = prod(shape) * np.dtype(dtype).itemsize
         if name not in self._buffers or self._buffers[name].nbytes < nbytes:
             self._buffers[name] = np.empty(nbytes, np.uint8)
@@ -136,7 +136,7 @@ def rows_on_each(node: MPI.Intracomm, blocks: Blocks) -> list[Rows]:
 
 
 def shard_bounds(n_rows: int, size: int) -> Rows:
-    """Where the shards of rows begin, and where the last one ends: ``size + 1`` numbers.
+    """The first row of each shard, and the end of the last one: ``size + 1`` numbers.
 
     Shards are contiguous and differ by one row at most.
     """

@@ -130,7 +130,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Statistics:
-    """What reductions did, as this rank saw it. Those of several can be added.
+    """The account of a reduction, as this rank saw it. Those of several can be added.
 
     Attributes
     ----------
