@@ -166,6 +166,11 @@ class MPIAccumulator(EndModule):
         return at_the_end(self._ended, self._result, "result")
 
     @property
+    def comm(self) -> communicators.Comm:
+        """The communicator of its own on which it works."""
+        return self._comm
+
+    @property
     def fullobs(self) -> dict[Hashable, list[Item]]:
         """What all ranks hold, after the end of processing: spt3g's name for `result`."""
         return self.result

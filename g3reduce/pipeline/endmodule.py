@@ -198,11 +198,6 @@ class EndModule:
             must_end(self)
 
     @property
-    def comm(self) -> communicators.Comm:
-        """The communicator of its own on which it works."""
-        return self._comm
-
-    @property
     def unfinished(self) -> bool:
         """Whether there is something here that was not joined with that of the other ranks."""
         return (self._watch.begun or self._has_frames()) and not self._ended
