@@ -1,1 +1,14 @@
-"""Coadds: `MPIMapCoadder`, `coadd_files`, and what they share."""
+"""Coadds of maps: in a pipeline (`MPIMapCoadder`) and from files to a file (`coadd_files`).
+
+In reading order:
+
+- `files` is `coadd_files`: names in, a coadd out. `mapopener` opens files so that the pixels of
+  maps stay there until they are added.
+- `coadder` is the module of a pipeline, with the `settings` on which all ranks agree.
+  `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden.
+- `intake` takes each frame, and adds it: `membership` says to which coadds, and `provenance` where
+  it comes from.
+- `joining` makes the coadds of all ranks one, and frames of them; `coadds` is what users get.
+
+Imports from `strategies`, `maps`, `pipeline` and from what is below them.
+"""

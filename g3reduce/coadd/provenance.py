@@ -12,6 +12,7 @@ from ..errors import InputError
 from ..mpi import communicators
 from ..pipeline.ledger import Entry, Ledger, Unit, unit_of, where_of
 from ..pipeline.originals import KnownFiles
+from ..pipeline.units import file_of
 
 # Frames that have this key say to which observation those after them belong.
 OBSERVED = "SourceName"
@@ -96,7 +97,7 @@ class Provenance:
     def _unit_of(self, frame: Any) -> Unit | None:
         """The unit of a frame, also of one that comes from spt3g's own reader."""
         unit = unit_of(frame)
-        file = getattr(frame, "_filename", None)
+        file = file_of(frame)
         if unit is not None or not file:
             return unit
         # That reader does not count frames; the order of arrival tells them apart.

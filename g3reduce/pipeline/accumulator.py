@@ -17,9 +17,9 @@ from .ledger import (
     ON_DUPLICATE,
     Entry,
     Ledger,
-    attach,
     check_on_duplicate,
     merge,
+    set_unit,
     unit_of,
     where_of,
 )
@@ -35,7 +35,7 @@ _SCANS = (core.G3FrameType.Scan, core.G3FrameType.Timepoint)
 _DATA = (*_SCANS, core.G3FrameType.Map)
 
 
-class _Kept(NamedTuple):
+class _KeptFrame(NamedTuple):
     """What is kept of a frame on this rank."""
 
     metadata: Any
@@ -145,7 +145,7 @@ class MPIAccumulator(EndModule):
         self._once = on_duplicate == ON_DUPLICATE[0]
         self._extract = extractfunc or _FrameExtractor(types)
         self._functions = UserFunctions("MPIAccumulator", describe_rank(comm))
-        self._groups: dict[Hashable, list[_Kept]] = {}
+        self._groups: dict[Hashable, list[_KeptFrame]] = {}
         self._ledger = Ledger()
         self._known = KnownFiles()
         self._result: dict[Hashable, list[Item]] = {}
@@ -182,7 +182,7 @@ class MPIAccumulator(EndModule):
         ----------
         group : hashable
         """
-        self.result[group][:] = [(told, rank, None) for told, rank, _ in self.result[group]]
+        self.result[group][:] = [(metadata, rank, None) for metadata, rank, _ in self.result[group]]
 
     def discard(self) -> None:
         """Forget all that was kept, after an error that all ranks know of."""
@@ -207,7 +207,7 @@ class MPIAccumulator(EndModule):
             self._ledger.refuse_duplicate(entry)
         self._ledger.record(entry)
         self._groups.setdefault(group, []).append(
-            _Kept(metadata, data, where, entry, self._once and frame.type in _DATA)
+            _KeptFrame(metadata, data, where, entry, self._once and frame.type in _DATA)
         )
         return True
 
@@ -267,9 +267,9 @@ class MPIAccumulator(EndModule):
     def _join(
         self, everywhere: list[dict[Hashable, list[_Reported]]]
     ) -> dict[Hashable, list[Item]]:
-        """The groups of all ranks, in order. All ranks come to the same conclusion."""
+        """The groups of all ranks, in order; the same on all ranks."""
         entries = [
-            [told.entry for group in groups.values() for told in group if told.once]
+            [reported.entry for group in groups.values() for reported in group if reported.once]
             for groups in everywhere
         ]
         merge([Ledger(some) for some in entries], once=True)
@@ -278,12 +278,13 @@ class MPIAccumulator(EndModule):
             for group, items in groups.items():
                 mine = self._groups[group] if rank == self._comm.rank else [None] * len(items)
                 joined.setdefault(group, []).extend(
-                    (told, (told.metadata, rank, kept.data if kept else None))
-                    for told, kept in zip(items, mine, strict=True)
+                    (reported, (reported.metadata, rank, kept.data if kept else None))
+                    for reported, kept in zip(items, mine, strict=True)
                 )
         # Groups of equal places stay in the order of ranks.
         places = {
-            group: min(told.entry.place for told, _ in items) for group, items in joined.items()
+            group: min(reported.entry.place for reported, _ in items)
+            for group, items in joined.items()
         }
         return {
             group: [item for _, item in self._sorted(group, joined[group])]
@@ -319,13 +320,13 @@ class _FrameExtractor:
         copy = core.G3Frame(frame)  # which modules downstream do not change
         unit = unit_of(frame)
         if unit is not None:
-            attach(copy, unit)
+            set_unit(copy, unit)
         return self._names.name_of(frame, where_of(frame)), None, copy
 
 
-def _packed(told: dict[Hashable, list[_Reported]]) -> bytes:
-    """What is told as bytes, or an error that names the group that cannot be sent."""
-    for group, items in told.items():
+def _packed(reported: dict[Hashable, list[_Reported]]) -> bytes:
+    """A report as bytes, or an error that names the group that cannot be sent."""
+    for group, items in reported.items():
         try:
             copy, _ = pickle.loads(pickle.dumps((group, items)))
             same = copy == group
@@ -340,4 +341,4 @@ def _packed(told: dict[Hashable, list[_Reported]]) -> bytes:
                 "so that ranks would not find their parts of it. Expected a group that is known by "
                 "its value, such as a string, a number or a tuple of these."
             )
-    return pickle.dumps(told)
+    return pickle.dumps(reported)

@@ -11,17 +11,17 @@ from spt3g import core
 from spt3g.core.modconstruct import pipesegment_nodoc
 
 from ..errors import InputError, MismatchError, UsageError
-from ..g3files.decoding import Span
 from ..g3files.fileframe import FileFrame
 from ..mpi import communicators, foreign, waiting
 from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
 from .leaders import JOINED
-from .ledger import Unit, attach, unit_of
+from .ledger import Unit, set_unit, unit_of
 from .parallelblock import Files, blocks_of
 from .reader import MPIFileReader
 from .sources import Keeper, pipeline_begins
+from .units import bytes_in_file, source_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -153,14 +153,14 @@ class MPIFrameParallelizer:
         unit = unit_of(frame)
         if unit is None and str(frame.type) == JOINED:
             return  # of the reader's own pipeline; that of each worker has one of its own
-        if (source := getattr(frame, "source", None)) is not None:
+        if (source := source_of(frame)) is not None:
             self._sources.add(source)
         self.progress.read += 1
         if frame.type not in self._types:
             self._send_metadata(sender, frame, unit)
         # Frames of a file that all readers see: one of them sends the data.
         elif self._first or unit is None or not unit.shared:
-            content = _from_file(frame, unit) if self._straight_from_files else None
+            content = bytes_in_file(frame) if self._straight_from_files else None
             sender.data(content or _serialized(frame), unit and replace(unit, shared=False))
             self.progress.sent += 1
         self._report()
@@ -240,7 +240,7 @@ class MPIFrameParallelizer:
         frame = FileFrame()
         frame._cereal_loads(parcel.content)
         if parcel.unit is not None:
-            attach(frame, parcel.unit)
+            set_unit(frame, parcel.unit)
         if parcel.what == DATA:
             self.progress.received += 1
             self._report()
@@ -377,12 +377,3 @@ def _number_of_readers(n_io: int | None, size: int, files: Files) -> int:
 def _serialized(frame: Any) -> bytes:
     content: bytes = frame.__getstate__()[1]
     return content
-
-
-def _from_file(frame: Any, unit: Unit | None) -> bytes | None:
-    """The bytes of a frame as they are in its file; None where they cannot be had like that.
-
-    They are what serializing would give, for a third of the time: the file was read just now.
-    """
-    span: Span | None = getattr(frame, "span", None)
-    return None if unit is None or span is None else span.content(unit.file)

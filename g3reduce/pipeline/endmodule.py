@@ -15,6 +15,7 @@ from ..mpi import communicators, waiting
 from ..mpi.agreement import agree
 from ..mpi.jobend import must_end
 from .sources import forget_source, last_source, never_asked, now, pipeline_before
+from .units import source_of
 
 T = TypeVar("T")
 
@@ -75,7 +76,7 @@ class PipelineWatch:
                 )
             self._upstream.add(other)
         _here.seen_by.append(self)
-        for source in (getattr(frame, "source", None), last_source(self._made_at)):
+        for source in (source_of(frame), last_source(self._made_at)):
             if source is not None:
                 self._sources.add(source)
         if frame.type not in _NO_INPUT:

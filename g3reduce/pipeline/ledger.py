@@ -19,7 +19,7 @@ from .overlap import Index, Overlap, doubtful
 from .units import UNPLACED as UNPLACED
 from .units import Entry as Entry
 from .units import Unit as Unit
-from .units import attach as attach
+from .units import set_unit as set_unit
 from .units import unit_of as unit_of
 from .units import where_of as where_of
 

@@ -18,7 +18,7 @@ from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
 from .arguments import frame_types
 from .leaders import merged_leaders
-from .ledger import attach
+from .ledger import set_unit
 from .parallelblock import Files, ParallelBlock, blocks_of
 from .sources import Keeper, await_source, note_source, pipeline_begins
 
@@ -231,7 +231,7 @@ class MPIFileReader:
             lambda number: self._frames_of(block, Piece(number)),
             self._is_data,
         ):
-            attach(frame, replace(block.unit(leader.position, leader.index), shared=True))
+            set_unit(frame, replace(block.unit(leader.position, leader.index), shared=True))
             yield frame
 
     def _data_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Any]:
@@ -257,7 +257,7 @@ class MPIFileReader:
         try:
             for index, frame in self._opener.frames(file, piece):
                 if frame is not None:
-                    attach(frame, block.unit(piece.file, index))
+                    set_unit(frame, block.unit(piece.file, index))
                     self._warn_of_maps(frame)
                     yield frame
             if index < 0 and piece.is_whole:  # what spt3g makes of a compressed file that is broken
@@ -289,7 +289,7 @@ class MPIFileReader:
             for frame in self._frames_of(block, Piece(0)):
                 if self._data_types is not None and self._is_data(frame):
                     # Where there are several ranks, it would come to one of them.
-                    attach(frame, replace(frame.unit, shared=False))
+                    set_unit(frame, replace(frame.unit, shared=False))
                 yield frame
             return
         frames = self._frames_of(block, Piece(0))
@@ -308,6 +308,6 @@ class MPIFileReader:
             if frame is None:
                 frame = FileFrame()
                 frame._cereal_loads(data)
-                attach(frame, block.unit(0, index))
+                set_unit(frame, block.unit(0, index))
             index += 1
             yield frame

@@ -15,7 +15,7 @@ from typing import Any
 from spt3g import core
 
 from ..mpi import waiting
-from .ledger import unit_of
+from .units import set_source, unit_of
 
 # A pipeline keeps these back until it has put its PipelineInfo frame in front of the others.
 _HELD_BACK = (
@@ -39,7 +39,7 @@ class Keeper:
         """Keep a frame that comes from `source`, let go of those that are done, and return it."""
         if self._kept and self._kept[-1].type not in _HELD_BACK:
             self._kept.clear()
-        frame.source = source
+        set_source(frame, source)
         self._kept.append(frame)
         waiting.moved(unit_of(frame))
         return frame

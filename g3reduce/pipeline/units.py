@@ -1,6 +1,8 @@
-"""The names of frames of input, and what is written down of those that were counted.
+"""Which frame of which file something is: units, noted on frames and in entries of ledgers.
 
-A unit is a frame of a file. The reader names it, and the name travels with the frame.
+A unit is a frame of a file. The reader notes it on the frame, with which it travels. All that is
+noted on frames, as Python attributes, is set and read here. spt3g keeps these only as long as
+Python holds the frame, so whoever sets one keeps the frame until the pipeline is done with it.
 """
 
 from __future__ import annotations
@@ -43,12 +45,8 @@ class Unit:
         return f"{self.file}, frame {self.index}"
 
 
-def attach(frame: Any, unit: Unit) -> None:
-    """Write a unit on a frame.
-
-    spt3g frames carry Python attributes only as long as Python holds them, so whoever attaches a
-    unit keeps the frame until the pipeline is done with it.
-    """
+def set_unit(frame: Any, unit: Unit) -> None:
+    """Note on a frame where it was read."""
     frame.unit = unit
 
 
@@ -72,6 +70,30 @@ def unit_of(frame: Any) -> Unit | None:
     """
     unit = getattr(frame, "unit", None)
     return unit if isinstance(unit, Unit) else None
+
+
+def set_source(frame: Any, source: object) -> None:
+    """Note on a frame the first module that gives it to a pipeline."""
+    frame.source = source
+
+
+def source_of(frame: Any) -> Any:
+    """The first module that gave a frame to its pipeline; None if it was none of ours."""
+    return getattr(frame, "source", None)
+
+
+def file_of(frame: Any) -> str | None:
+    """The file of a frame that spt3g's own reader has read with ``track_filename=True``."""
+    return getattr(frame, "_filename", None) or None
+
+
+def bytes_in_file(frame: Any) -> bytes | None:
+    """The bytes of a frame as they are in its file; None where they cannot be had like that.
+
+    They are what serializing would give, for a third of the time: the file was read just now.
+    """
+    unit, span = unit_of(frame), getattr(frame, "span", None)
+    return None if unit is None or span is None else span.content(unit.file)
 
 
 def where_of(frame: Any) -> str:

@@ -12,7 +12,7 @@ from ..mpi import communicators, waiting
 from ..mpi.agreement import agree, collectively
 from ..mpi.interrupts import progress_told
 from ..pipeline.accumulator import MPIAccumulator
-from ..pipeline.ledger import Unit, attach, unit_of, where_of
+from ..pipeline.ledger import Unit, set_unit, unit_of, where_of
 from ..pipeline.observations import ObservationNames
 from ..pipeline.reader import MPIFileReader
 from .prefaces import Origin, Prefaces
@@ -166,7 +166,7 @@ class ScanFiles:
         origin = Origin(read.unit, tuple(names))
         self.prefaces.add_scan(origin, read.number_before)
         stub = core.G3Frame(core.G3FrameType.Scan)
-        attach(stub, read.unit)
+        set_unit(stub, read.unit)
         for accumulator, scan in zip(self.accumulators, read.scans, strict=True):
             self._next = origin, scan
             accumulator.add(stub)

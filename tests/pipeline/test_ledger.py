@@ -11,7 +11,7 @@ from spt3g import core
 
 from g3reduce import DuplicateError
 from g3reduce.coadd.provenance import ObservationId
-from g3reduce.pipeline.ledger import Entry, Ledger, Unit, attach, merge, unit_of
+from g3reduce.pipeline.ledger import Entry, Ledger, Unit, merge, set_unit, unit_of
 
 relaxed = settings(deadline=None)
 
@@ -142,7 +142,7 @@ def test_the_first_place_is_the_lowest_of_all(places, order):
 def test_a_unit_travels_with_its_frame():
     frame, unit = core.G3Frame(core.G3FrameType.Map), Unit("a.g3", 4)
     assert unit_of(frame) is None
-    attach(frame, unit)
+    set_unit(frame, unit)
     assert unit_of(frame) == unit
     assert str(unit) == "a.g3, frame 4"
 
@@ -158,7 +158,7 @@ def observation(source, number, unit=None):
     frame["SourceName"] = source
     frame["ObservationID"] = number
     if unit:
-        attach(frame, unit)
+        set_unit(frame, unit)
     return frame
 
 

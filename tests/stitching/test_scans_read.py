@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from spt3g import core
 
 import g3reduce
-from g3reduce.pipeline.ledger import Unit, attach
+from g3reduce.pipeline.ledger import Unit, set_unit
 from g3reduce.stitching.scans import ScanExtractor, ScanKeys
 
 relaxed = settings(deadline=None, max_examples=40)
@@ -306,7 +306,7 @@ def test_the_extractor_gives_the_name_the_start_and_the_samples_of_scans():
         extract(frame)
     assert extract(scans.observation_frame(7, "other")) is None
     unit = Unit("obs.g3", 4)
-    attach(frame, unit)
+    set_unit(frame, unit)
     group, start, scan = extract(frame)
     assert (group, start, scan.header.where) == ("other-7", scans.START, "obs.g3, frame 4")
     frame["ObservationID"] = 8  # a frame's own name is the one that counts

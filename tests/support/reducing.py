@@ -4,7 +4,7 @@ from spt3g import core
 
 import g3reduce
 from g3reduce.mpi.communicators import OneProcess
-from g3reduce.pipeline.ledger import Unit, attach
+from g3reduce.pipeline.ledger import Unit, set_unit
 
 
 def scan(i, unit=None):
@@ -12,7 +12,7 @@ def scan(i, unit=None):
     frame = core.G3Frame(core.G3FrameType.Scan)
     frame["Number"], frame["Wafer"] = i, f"w{i % 3}"
     if unit is not None:
-        attach(frame, Unit(*unit))
+        set_unit(frame, Unit(*unit))
     return frame
 
 
