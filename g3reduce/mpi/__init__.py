@@ -1,4 +1,19 @@
-"""Ranks: which communicator, how they agree, transfer, wait, and fail together."""
+"""Ranks: which communicator they work on, and how they agree, transfer, wait and fail together.
+
+In reading order:
+
+* `launchers`: what launchers tell a process; `communicators`: which communicator that means, and
+  what is made once for it; `ownership`: communicators of one module, freed also after errors.
+* `waiting`: waits that a guard can end; `meetings`: one exchange tells where each rank is and
+  whether it failed; `agreement`: errors reach all ranks, and arguments are compared, by meetings;
+  `foreign`: work of other libraries in which no rank can be woken.
+* `guard`: ranks fail together; `messages`: its mailbox; `interrupts`: signals; `stall`: nothing
+  moves any more; `jobend`: the loss of one rank ends the job.
+* `transfer` and `swap`: large arrays in pieces; `counter`: numbers that reach one rank each.
+* `launch`: start a command on several ranks.
+
+It imports `errors`, `buffers` and `temporary` only.
+"""
 
 from __future__ import annotations
 

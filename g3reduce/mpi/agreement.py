@@ -65,7 +65,11 @@ def _raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
 
 
 def collectively(comm: Comm, work: Callable[[], T]) -> T:
-    """Do `work` on each rank and raise on all if it failed on any. Collective over `comm`."""
+    """Do `work` on each rank and raise on all if it failed on any. Collective over `comm`.
+
+    The work must be local: a rank that fails in it does not hear of others that wait for it inside.
+    Collective work of other libraries is for `foreign.together`.
+    """
     result, failure = None, None
     try:
         result = work()
@@ -214,7 +218,7 @@ def _shortened(text: str, length: int = 500) -> str:
 
 
 def world_rank() -> int:
-    """The rank of this process in the world, by which messages and the command line name it."""
+    """The rank of this process in the world; messages and the command line use it."""
     if is_no_rank():
         return 0
     if launchers.size_of_running_mpi():
@@ -224,13 +228,13 @@ def world_rank() -> int:
 
 
 def describe_error(error: BaseException) -> str:
-    """How an error is told to other ranks."""
+    """The text of an error, as other ranks get it."""
     text = text_of(error)
     return text if isinstance(error, G3ReduceError) else f"{type(error).__name__}: {text}"
 
 
 def describe_rank(comm: Comm) -> str:
-    """How messages name this rank: nothing at all where there is only one."""
+    """The words for this rank in messages; empty where there is only one."""
     return f" on rank {comm.rank}" if comm.size > 1 else ""
 
 

@@ -48,7 +48,7 @@ Comm: TypeAlias = "MPI.Intracomm | OneProcess"
 
 
 class _Process:
-    """What is known of this process."""
+    """Facts about this process."""
 
     forked_off_mpi = False  # from a rank: MPI is of no use here
 

@@ -71,7 +71,7 @@ def _wait_for_others(
     begin = time.monotonic()
     pause = waiting.pauses()
     while not request.Test():
-        # Whoever is in the barrier stays there: others may count on it.
+        # A rank that is in the barrier stays there: others may count on it.
         waiting.report_failures(f"other ranks after {what}")
         if failure is not None and time.monotonic() - begin > PATIENCE_S:
             _end_job(comm, what, failure, clear_up)

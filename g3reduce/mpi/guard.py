@@ -33,13 +33,13 @@ if TYPE_CHECKING:
 # How long, after an error, a rank in the user's own code may take to come to its next frame.
 PATIENCE_S = 60.0
 
-# A rank that raises what came from another one need not ring as well, if that one does.
+# A rank that raises what came from another one need not report it, if that one does.
 _SECOND_HAND_S = 1.0
 
-# How long the ranks that failed have to tell of it, before the job is ended without others.
+# How long the ranks that failed have to report it, before the job is ended without others.
 _REPORT_S = 0.5
 
-# After so long ranks are reminded of a meeting, in case that they do not know of it at all.
+# After so long ranks are reminded of a meeting: they may be at their end.
 _CALL_AFTER_S = 1.0
 
 _STALLED = "Nothing has moved on any rank"
@@ -47,7 +47,7 @@ _THE_END = "the other ranks at the end of the guard"
 
 
 class Guard:
-    """What `guard` returns; see there."""
+    """The context that `guard` returns; see there."""
 
     def __init__(self, mpicomm: communicators.Comm | None, stall: float | None, patience: float):
         self._mpicomm = mpicomm
@@ -171,7 +171,7 @@ class Guard:
         waiting_for = f"rank {ranks[0]} and others at {what}"
         decision = mailbox.arrive(ranks, what)
         pause = waiting.pauses()
-        # Whoever has come stays until the host has decided, whatever happens meanwhile: others
+        # A rank that has come stays until the host has decided, whatever happens meanwhile: others
         # may have been told to go on, and count on this rank.
         while decision not in mailbox.decided:
             waiting.report_failures(waiting_for)
@@ -180,7 +180,7 @@ class Guard:
             waiting.wait(lambda: False, f"the reason why there is no {what}")
 
     def report_failures(self, waiting_for: str) -> None:
-        """Tell others of an error, but do not raise it yet."""
+        """Report an error to the other ranks, but do not raise it yet."""
         failure = self._notice(waiting_for)
         if failure is not None and self._mailbox:
             if not isinstance(failure, RemoteError):
@@ -188,7 +188,7 @@ class Guard:
             self._lose_patience(str(failure))
 
     def _notice(self, waiting_for: str = "") -> G3ReduceError | None:
-        """Look at all that may end the work. Remember it: somebody may catch the error."""
+        """Check all that may end the work, and remember it: the error may be caught."""
         if self._mailbox:
             self._mailbox.poll()
         if self._failure is not None:
@@ -279,7 +279,7 @@ class Guard:
         ownership.free(self._comm)
 
     def _describe(self, error: BaseException) -> Failure:
-        """How others hear of an error of this rank."""
+        """An error of this rank, as it is reported to others."""
         text = describe_error(error)
         place = f"{self._at}"
         if self._at is not None and place not in text and not isinstance(error, RemoteError):
@@ -287,7 +287,7 @@ class Guard:
         return Failure(text, own=not isinstance(error, RemoteError))
 
     def _sign(self, error: BaseException, failures: dict[int, str]) -> None:
-        """Write on an error what its text does not say, and who is to show it to the user."""
+        """Add to an error the latest frame, and which rank is to show it to the user."""
         world = {ours: rank for rank, ours in self._ours.items()}
         if isinstance(error, RemoteError):
             # Python prints nothing for sys.exit, so that somebody else must.
@@ -315,7 +315,7 @@ class Guard:
         waited = time.monotonic() - self._failed_at
         if waited < self._patience:
             return
-        if self._unprinted is not None:  # or nobody would ever see where it happened
+        if self._unprinted is not None:  # else it would never be shown where it happened
             sys.stderr.write("".join(format_exception(self._unprinted)))
             sys.stderr.flush()
             self._unprinted = None

@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM: noted down instead of obeyed at once, or told how far the work was."""
+"""SIGINT and SIGTERM: noted instead of obeyed at once; and how far the work was when they came."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
-# A terminal and a launcher may both pass on one Ctrl-C; who means it twice takes longer.
+# A terminal and a launcher may both pass on one Ctrl-C; a second Ctrl-C comes later than this.
 _SAME_S = 2.0
 
 # G3Pipeline puts a handler of its own in the place of ours each time it runs.
@@ -79,7 +79,7 @@ class Interrupts:
             signal.signal(signal.SIGINT, self._catch)
 
     def close(self) -> None:
-        """Let those catch that did before."""
+        """Restore the handlers that were there before."""
         self._again_at = float("inf")
         if self in _catching:
             _catching.remove(self)
@@ -89,7 +89,7 @@ class Interrupts:
         self._previous.clear()
 
     def catches(self, number: int) -> bool:
-        """Whether a signal would be noted down here, and by nobody else."""
+        """Whether it is this object that would note a signal."""
         return signal.getsignal(number) == self._catch
 
     def pass_on(self) -> None:
@@ -118,7 +118,7 @@ def catching() -> list[Interrupts]:
 
 
 def _close_all() -> None:
-    """A process that was forked off obeys its signals: nobody looks there at what came."""
+    """Let a process that was forked off obey its signals: no guard is open there."""
     for one in reversed(catching()):
         one.close()
 

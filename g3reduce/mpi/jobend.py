@@ -1,4 +1,4 @@
-"""How the loss of one rank ends the whole job, instead of letting the others wait for ever."""
+"""The end of the whole job when one rank is lost, so that the others do not wait for ever."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def must_end(module: Any) -> None:
 
 
 def _forget() -> None:
-    """Nobody waits for a process that was forked off."""
+    """A process that was forked off has no rank that waits for it."""
     for held in (_modules, _releases, _farewells):
         held.clear()
 
@@ -107,13 +107,15 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def release_modules() -> None:
-    """All ranks know of what has failed, so that none waits for this one."""
+    """Forget the modules of `must_end`: all ranks know of a failure, and wait no more."""
     _modules.clear()
 
 
 def at_end(release: Callable[[], None], *, first: bool = False) -> None:
-    """Do something at the end of the process, together with all ranks, once it is sure that no
-    module is waited for: the last that was named is done first, but for `first`."""
+    """Do something at the end of the process, together with all ranks, if no module is unfinished.
+
+    The last that was named is done first, except that those with `first` come before all others.
+    """
     if first:
         _farewells.append(release)
     else:
@@ -121,7 +123,7 @@ def at_end(release: Callable[[], None], *, first: bool = False) -> None:
 
 
 def run_at_end() -> None:
-    """Do what was asked for `at_end`. Once: a script may end MPI itself, before it ends."""
+    """Do what `at_end` was called with, once: a script may end MPI itself, before it ends."""
     releases = [*_farewells, *reversed(_releases)]
     _farewells.clear()
     _releases.clear()
@@ -144,7 +146,7 @@ def _end(pid: int) -> None:
 
 
 def end_job(why: str) -> NoReturn:
-    """Say why, and end the whole job."""
+    """Print why, and end the whole job."""
     try:
         with contextlib.suppress(Exception):  # what was printed before
             sys.stdout.flush()

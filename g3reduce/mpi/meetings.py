@@ -55,9 +55,9 @@ class _Exchange(NamedTuple):
     everywhere: Any
 
 
-# Communicators on which others may wait for this process, by their handles; those on which nobody
-# is met any more, and why; of these the ones on which a meeting was left by an exception; and what
-# is under way there.
+# By their handles: communicators on which others may wait for this process; those on which there
+# are no meetings any more, and why; of these the ones on which a meeting was left by an exception.
+# And what is under way on the last.
 _met: dict[int, Any] = {}
 _over: dict[int, str] = {}
 _left: dict[int, Any] = {}
@@ -72,7 +72,7 @@ def begin(comm: Any) -> None:
 
 
 def end(comm: Any) -> None:
-    """Forget a communicator, which is being freed."""
+    """Forget a communicator that is being freed."""
     for known in (_met, _over, _left):
         known.pop(comm.handle, None)
 
@@ -121,7 +121,7 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
 
 @contextlib.contextmanager
 def first_meeting(comm: Any) -> Iterator[None]:
-    """For collective work in which nobody can be woken: say so if it takes long."""
+    """Print a message if collective work in which no rank can be woken takes long."""
     timer = threading.Timer(_WORD_AFTER_S, _say_that_nobody_comes, (comm.rank, comm.size))
     timer.daemon = True
     timer.start()
@@ -157,7 +157,7 @@ def _number_of(what: str) -> int:
 
 
 def _give_up(comm: Any, why: str) -> None:
-    """Meet nobody on a communicator any more: not all ranks would come, or not to the same."""
+    """Refuse further meetings on a communicator: not all ranks would come, or not to the same."""
     if _met.pop(comm.handle, None) is not None:
         _over[comm.handle] = why
 
@@ -183,7 +183,7 @@ def _refuse(comm: Any, what: str, places: list[int]) -> None:
 
 @functools.cache
 def _answer_at_end() -> None:
-    """Let those who wait for this process hear of its end; also where a script ends MPI itself."""
+    """Tell ranks that wait for this process of its end; also where a script ends MPI itself."""
     from mpi4py import MPI
 
     def before_finalize(comm: Any, keyval: int, value: object) -> None:
@@ -194,8 +194,10 @@ def _answer_at_end() -> None:
 
 
 def _answer() -> None:
-    """Say that this process has come to its end, and wait until all have heard of it. Collective,
-    but others may be anywhere."""
+    """Tell all ranks that this process has come to its end, and wait until they know.
+
+    Collective, but other ranks may be anywhere.
+    """
     exchanges = [_say(comm, _THE_END) for comm in _met.values()]
     doubtful = [(_say(comm, _THE_END), _over[handle]) for handle, comm in _left.items()]
     _met.clear()

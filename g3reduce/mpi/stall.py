@@ -1,4 +1,4 @@
-"""Noticing that nothing moves any more, on any rank."""
+"""A watch that notices when nothing moves any more, on any rank."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ from collections.abc import Callable
 
 
 class StallWatch:
-    """Knows when something last moved, here or elsewhere.
+    """Watch over when something last moved, on this rank or on others.
 
-    A rank that moves lets the others hear of it, a few times within the limit. One that waits and
-    hears nothing for longer than that knows that all stand still. A rank that does not even come
-    to wait, because it is in one frame for ever, is looked after by a thread of C, which prints
-    its stack and ends the process; it needs no cooperation of what runs.
+    A rank that moves tells the others, a few times within the limit. A rank that waits and hears
+    nothing for longer than that knows that all stand still. For a rank that does not even come to
+    wait, because it is in one frame for ever, a thread of C prints its stack and ends the process.
 
     Parameters
     ----------

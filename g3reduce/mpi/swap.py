@@ -1,9 +1,8 @@
 """Exchange of parts of arrays between all ranks, without copies of the whole.
 
 In each round a rank sends to one other and receives from one other, as the pairwise algorithm of
-``MPI_Alltoallv`` does. But here parts may lie anywhere in larger arrays, and only a few pieces of
-some MiB are under way at a time: what comes goes through a buffer that stays in the cache, to its
-place.
+``MPI_Alltoallv`` does. Parts may lie anywhere in larger arrays. Only a few pieces of some MiB are
+under way at a time; each comes into a buffer that stays in the cache, and is copied from there.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """Waiting that can be woken, and ranks that meet before they do collective work.
 
-Inside a guard (`g3reduce.guard`) no rank waits for another that will never come: each wait looks
-whether a guard has something to tell. Outside of guards all of this does nothing.
+Inside a guard (`g3reduce.guard`) no rank waits for another that will never come: each wait checks
+whether the guard knows of a failure. Outside of guards all of this does nothing.
 
-A guard covers the thread that opened it: pipelines in other threads have nothing to do with it.
-Neither have processes that are forked off inside of it.
+A guard covers the thread that opened it, but no other threads, and no processes that are forked off
+inside of it.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def begun_sources() -> weakref.WeakKeyDictionary[Any, Any]:
 
 
 def check() -> None:
-    """Raise what the guards have to tell, if anything. Modules call it upon each frame."""
+    """Raise if a guard knows of a failure. Modules call it with each frame."""
     for guard in _here.guards:
         guard.check()
 
@@ -66,21 +66,21 @@ def moved(at: object = None) -> None:
     Parameters
     ----------
     at : object, optional
-        The name of the frame that the pipeline of this rank works on now. Errors tell it.
+        The name of the frame that the pipeline of this rank works on now, for messages.
     """
     for guard in _here.guards:
         guard.moved(at)
 
 
 def expect_to_end(source: Any, comm: Any = None) -> None:
-    """Let the guard in which a source of frames begins, as it does now, see to it that it ends.
+    """Let the guards check at their end that a source of frames, which begins now, has ended.
 
     Parameters
     ----------
     source : object
         Has ``exhausted``: whether the last frame was asked for.
     comm : communicator, optional
-        The source's own, which a guard takes back if it does not end.
+        The source's own, which a guard frees if the source does not end.
     """
     _here.sources[source] = comm
 
@@ -97,14 +97,14 @@ def wait(ready: Callable[[], Any], what: str) -> None:
     Parameters
     ----------
     ready : callable
-        Looks, and does what can be done meanwhile. It must not wait itself.
+        Checks, and does what can be done meanwhile. It must not wait itself.
     what : str
         What is waited for, as messages put it after "waiting for".
 
     Raises
     ------
     RemoteError, StallError, InterruptedByUser
-        If a guard says so.
+        If a guard knows of a failure.
     """
     pause = pauses()
     while not ready():
@@ -114,7 +114,7 @@ def wait(ready: Callable[[], Any], what: str) -> None:
 
 
 def report_failures(waiting_for: str) -> None:
-    """Let the guards tell others of an error that came, from a wait that must not be left."""
+    """Let the guards report failures of this rank to others, in a wait that must not be left."""
     for guard in _here.guards:
         guard.report_failures(waiting_for)
 
