@@ -10,7 +10,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from skies import map_frame
 from spt3g import core
@@ -105,8 +105,7 @@ def test_frames_are_walked_as_spt3g_wrote_them(written):
 @relaxed
 @given(frames())
 def test_the_content_of_an_entry_is_what_spt3g_makes_the_object_of(frame):
-    if is_one_of_17_zeros(frame):
-        return
+    assume(not is_one_of_17_zeros(frame))
     (raw,) = walked(serialized(frame))
     position = raw.start + 13
     for blob in raw.blobs:
@@ -125,8 +124,7 @@ def test_the_content_of_an_entry_is_what_spt3g_makes_the_object_of(frame):
 @relaxed
 @given(frames())
 def test_a_frame_that_is_written_again_is_the_same(frame):
-    if is_one_of_17_zeros(frame):
-        return
+    assume(not is_one_of_17_zeros(frame))
     data = serialized(frame)
     (raw,) = walked(data)
     file = io.BytesIO()

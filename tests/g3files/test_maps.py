@@ -9,7 +9,7 @@ import struct
 import numpy as np
 import pytest
 from anymaps import STEPS, geometries, in_steps_of, skymaps, weights, with_runs
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from skies import (
     KINDS,
@@ -146,8 +146,7 @@ def test_pixels_that_are_read_from_the_bytes_are_those_of_the_map(value, step):
     frame = core.G3Frame(core.G3FrameType.Map)
     frame[key] = value
     (raw,) = walk(MemoryBytes(frame.__getstate__()[1]))
-    if is_rings_in_nested_order(value):
-        return
+    assume(not is_rings_in_nested_order(value))
     with in_steps_of(step):
         checksum = Checksum(raw)
         for plane, skymap in read_planes(raw, key, checksum):
@@ -235,8 +234,7 @@ def copy_of(skymap):
 @given(geometries(), st.data())
 def test_any_runs_are_read_also_after_any_others(blank, data):
     """Runs as no map has them that spt3g made itself: empty ones, zeros at the ends."""
-    if not is_flat(blank) and blank.nested:
-        return
+    assume(is_flat(blank) or not blank.nested)
     lines = Plane.of(blank)
     assert lines.storage == "empty"
     with in_steps_of(data.draw(st.sampled_from(STEPS))):

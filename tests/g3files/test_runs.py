@@ -9,7 +9,7 @@ import tracemalloc
 import numpy as np
 import pytest
 from anymaps import STEPS, in_steps_of
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spt3g import maps
 
@@ -126,9 +126,8 @@ def test_parts_may_begin_at_any_run(case, step, data):
 @given(layouts(), st.data())
 def test_other_runs_than_these_are_noticed(case, data):
     lines, offset, found = case
+    assume(found)
     layout, _ = learnt(lines, archive(lines, offset, found, np.zeros(10**4)))
-    if not found:
-        return
     part = data.draw(st.sampled_from(layout.groups))
     mine = np.frombuffer(archive(lines, offset, found, np.zeros(10**4))[32:], np.uint8)
     raw = layout.raw_buffer(part)

@@ -181,7 +181,7 @@ def test_a_frame_is_written_as_spt3g_writes_it(kind, weighting, tmp_path):
     total = MapSum.of(read)
     add_maps(total, read)
     if not total.storable:
-        return
+        pytest.skip("spt3g writes such a map in another way")
     with open(tmp_path / "made.g3", "wb") as file:
         write_map_frame(file, to_frame("150GHz", total.outlines()), total.contents())
     (again,) = core.G3File(str(tmp_path / "made.g3"))

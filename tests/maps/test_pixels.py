@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from anymaps import contents, geometries, skymaps, stored
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from skies import (
     KINDS,
@@ -150,8 +150,7 @@ def test_a_map_is_put_together_from_its_chunks(skymap, step):
 @given(skymaps())
 def test_encoding_what_was_decoded_gives_the_same_map_in_the_same_storage(skymap):
     how = storage_of(skymap)
-    if how == "dense":
-        return
+    assume(how != "dense")
     numbers, values = listed(skymap)
     order = np.argsort(numbers)
     stub = skymap.clone(False)

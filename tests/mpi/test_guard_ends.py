@@ -97,8 +97,7 @@ def job(tmp_path, survey):
 
 
 def end_of(process, seconds=30):
-    """What the job has printed; it must end by itself, in time and not well."""
-    begin = time.monotonic()
+    """What the job has printed; it must end by itself, and not well."""
     try:
         out, err = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:
@@ -107,12 +106,12 @@ def end_of(process, seconds=30):
         pytest.fail(f"the job hangs\n{out}\n{err[-5000:]}")
     assert process.returncode != 0, err
     assert "went on" not in out
-    return err, time.monotonic() - begin
+    return err
 
 
 @pytest.mark.parametrize("failing", some_of([0, 1], fewer=[1]))
 def test_the_failed_rank_tells_its_traceback_and_the_job_ends(job, failing):
-    err, _ = end_of(job("raise", [failing]))
+    err = end_of(job("raise", [failing]))
     assert f"g3reduce: rank {failing} of 3 failed and ends the job:" in err
     assert "ValueError: the user's own error" in err
     assert 'script.py", line' in err
@@ -122,7 +121,7 @@ def test_the_failed_rank_tells_its_traceback_and_the_job_ends(job, failing):
 
 @pytest.mark.parametrize("leaving", some_of([0, 1], fewer=[0]))
 def test_sys_exit_on_one_rank_ends_the_job(job, leaving):
-    err, _ = end_of(job("exit", [leaving]))
+    err = end_of(job("exit", [leaving]))
     assert f"another rank failed (rank {leaving}: SystemExit: 5 (at " in err
     assert err.count("failed and ends the job") == 1
 
@@ -136,7 +135,7 @@ def test_sys_exit_on_one_rank_ends_the_job(job, leaving):
     ),
 )
 def test_a_signal_is_an_error_and_no_part_is_taken_for_the_whole(job, number, ranks):
-    err, _ = end_of(job(number, ranks))
+    err = end_of(job(number, ranks))
     assert told_of(err, number), err
 
 
@@ -154,7 +153,7 @@ def test_a_signal_to_one_rank_from_outside(job, tmp_path, number):
     process = job("slow", [])
     wait_for(tmp_path / "ready1")
     os.kill(int((tmp_path / "pid1").read_text()), number)
-    err, _ = end_of(process)
+    err = end_of(process)
     assert told_of(err, number.name), err
     assert "rank 1" in err
 
@@ -172,43 +171,41 @@ def test_a_signal_to_one_process_alone(job, tmp_path):
     process = job("slow", [], n_ranks=1)
     wait_for(tmp_path / "ready0")
     os.kill(int((tmp_path / "pid0").read_text()), signal.SIGINT)
-    err, _ = end_of(process)
+    err = end_of(process)
     assert told_of(err, "SIGINT"), err
 
 
 def test_patience_ends_the_job(job):
-    err, seconds = end_of(job("raise and loop", [], patience=1.0))
+    err = end_of(job("raise and loop", [], patience=1.0))
     assert "g3reduce: rank 1 did not come to its next frame within 1 s of an error" in err
     assert "in module\n    raise ValueError" in err, "the traceback is there, too"
-    assert seconds < 20
 
 
 @pytest.mark.parametrize(
     ("stuck", "loop"), some_of([0, 1], ["loop", "C loop"], fewer=[(1, "C loop")])
 )
 def test_a_stall_shows_where_the_ranks_are(job, stuck, loop):
-    err, seconds = end_of(job(loop, [stuck], stall=1.5))
+    err = end_of(job(loop, [stuck], stall=1.5))
     for rank in {0, 1, 2} - {stuck}:
         assert f"g3reduce: rank {rank} was waiting for" in err
     assert "Timeout (0:00:0" in err
     assert "in module" in err
-    assert seconds < 25
 
 
 def test_a_stall_in_which_all_wait(job):
-    err, _ = end_of(job("wait", [0, 1, 2], stall=1.5))
+    err = end_of(job("wait", [0, 1, 2], stall=1.5))
     for rank in range(3):
         assert f"g3reduce: rank {rank} was waiting for Godot:" in err
     assert "StallError: Nothing has moved on any rank for 1.5 s" in err
 
 
 def test_a_stall_in_which_all_are_in_their_own_code(job):
-    err, _ = end_of(job("loop", [0, 1, 2], stall=1.0))
+    err = end_of(job("loop", [0, 1, 2], stall=1.0))
     assert "in module" in err
 
 
 def test_a_stall_of_one_process(job):
-    err, _ = end_of(job("loop", [0], n_ranks=1, stall=1.0))
+    err = end_of(job("loop", [0], n_ranks=1, stall=1.0))
     assert "in module" in err
 
 

@@ -12,7 +12,6 @@ from spt3g import core, maps
 import g3reduce
 from g3reduce.mpi import ownership, waiting
 
-SOON = 15  # seconds; ranks share cores
 FILES_PER_RANK = 2
 
 
@@ -52,15 +51,11 @@ def run(comm, files, module=None, before=None, after=None, at_end=None, **option
 
 
 def all_fail_together(comm, work, failing, kind, *texts):
-    """Every rank raises in time: the failing one its own error, the others say which and how."""
-    begin = time.monotonic()
+    """Every rank raises: the failing one its own error, the others say which and how."""
     with pytest.raises(BaseException) as caught:  # noqa: PT011
         work()
-    seconds = time.monotonic() - begin
     error = caught.value
-    story = (type(error).__name__, str(error), seconds)
-    stories = comm.allgather(story)
-    assert max(seconds for _, _, seconds in stories) < SOON, stories
+    stories = comm.allgather((type(error).__name__, str(error)))
     if comm.rank == failing:
         assert isinstance(error, kind), stories
         assert error.__traceback__ is not None
@@ -473,18 +468,3 @@ def test_one_process_in_a_guard(comm, files):
     with pytest.raises(SystemExit), g3reduce.guard(comm, stall=10):
         raise SystemExit(3)
     all_is_well(comm, files)
-
-
-@pytest.mark.ranks(1, 2)
-def test_looking_costs_about_a_microsecond(comm):
-    with g3reduce.guard(comm):
-        best = min(_time_of(waiting.check) for _ in range(5))
-    comm.Barrier()
-    assert best < 20e-6, f"{best * 1e6:.2f} us"  # far above what was measured, for busy machines
-
-
-def _time_of(work, times=2000):
-    begin = time.perf_counter()
-    for _ in range(times):
-        work()
-    return (time.perf_counter() - begin) / times

@@ -6,7 +6,6 @@ Each test starts ranks of its own, because they do not survive it.
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 from choices import some_of
@@ -49,15 +48,14 @@ sys.stdout.write(f"rank {comm.rank} is done\\n")
 
 
 def start(n_ranks, arguments, timeout=60, **environment):
-    begin = time.monotonic()
-    done = subprocess.run(
+    """Run a job, which must not hang."""
+    return subprocess.run(
         mpirun_command(n_ranks, [sys.executable, *arguments]),
         capture_output=True,
         text=True,
         timeout=timeout,
         env=mpirun_environment() | environment,
     )
-    return done, time.monotonic() - begin
 
 
 @pytest.fixture
@@ -73,19 +71,18 @@ PLACES = ["after the constructor", "in a module", "at the end", "after the pipel
 @pytest.mark.parametrize("place", some_of(PLACES, fewer=["in a module", "after the pipeline"]))
 def test_an_exception_that_nobody_catches_ends_the_job(script, survey, place):
     files = survey(3, "flat sparse", "polarized")
-    done, seconds = start(3, [script, place, *files])
+    done = start(3, [script, place, *files])
     assert done.returncode != 0
     assert "g3reduce: rank 1 of 3 failed and ends the job:" in done.stderr
     assert "Traceback (most recent call last)" in done.stderr
     assert "ValueError: the user's own error" in done.stderr
     assert done.stderr.count("ends the job:") == 1, "one rank tells what happened"
     assert "is done" not in done.stdout
-    assert seconds < 30
 
 
 def test_without_an_error_the_same_script_ends_well(script, survey):
     files = survey(3, "flat sparse", "polarized")
-    done, _ = start(3, [script, "nowhere", *files])
+    done = start(3, [script, "nowhere", *files])
     assert done.returncode == 0, done.stderr
     assert sorted(done.stdout.splitlines()) == [f"rank {rank} is done" for rank in range(3)]
 
@@ -94,11 +91,10 @@ def test_a_broken_file_in_a_pipeline_ends_the_job_and_is_named(script, survey):
     files = survey(3, "flat sparse", "polarized")
     with open(files[2], "r+b") as stream:
         stream.truncate(os.path.getsize(files[2]) - 100)
-    done, seconds = start(3, [script, "nowhere", *files])
+    done = start(3, [script, "nowhere", *files])
     assert done.returncode != 0
     assert "obs_002.g3, frame 2, byte " in done.stderr
     assert "rank 2 of 3 failed" in done.stderr
-    assert seconds < 30
 
 
 def test_an_error_that_all_ranks_share_is_told_by_one(tmp_path):
@@ -107,7 +103,7 @@ def test_an_error_that_all_ranks_share_is_told_by_one(tmp_path):
         "from mpi4py import MPI\nimport g3reduce\n"
         "g3reduce.MPIFileReader(MPI.COMM_WORLD, [['none.g3']])\n"
     )
-    done, _ = start(3, [str(script)])
+    done = start(3, [str(script)])
     assert done.returncode != 0
     assert "none.g3: No such file or directory" in done.stderr
     assert done.stderr.count("Traceback") == 1
@@ -205,9 +201,8 @@ def test_a_rank_that_just_leaves_ends_the_job(tmp_path, survey, how):
     files = survey(4, "flat sparse", "polarized")
     script = tmp_path / "leaves.py"
     script.write_text(LEAVES)
-    done, seconds = start(2, [str(script), how, *files])
+    done = start(2, [str(script), how, *files])
     assert done.returncode != 0
     assert done.stdout == "the last word"
     if how != "with nobody to tell":
         assert "rank 1 of 2 ends before its MPIMapCoadder has joined its sums" in done.stderr
-    assert seconds < 30

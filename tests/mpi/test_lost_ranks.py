@@ -7,7 +7,6 @@ the environment all cases are tried.
 import os
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -101,34 +100,31 @@ def start(tmp_path, survey, case):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
     files = survey(2, "flat sparse", "polarized")
-    begin = time.monotonic()
-    done = subprocess.run(
+    return subprocess.run(
         mpirun_command(2, [sys.executable, str(script), case, *files]),
         capture_output=True,
         text=True,
         timeout=60,
         env=mpirun_environment(),
     )
-    return done, time.monotonic() - begin
 
 
 @starts_ranks
 @pytest.mark.parametrize("case", TOLD if ALL else FEW)
 def test_a_rank_that_the_others_wait_for_ends_the_job_with_a_reason(tmp_path, survey, case):
-    done, seconds = start(tmp_path, survey, case)
+    done = start(tmp_path, survey, case)
     assert done.returncode != 0
     assert "done" not in done.stdout
     for text in TOLD[case]:
         assert text in done.stderr
     assert done.stderr.count("ends the job") == 1
-    assert seconds < 30
 
 
 @starts_ranks
 @pytest.mark.skipif(not ALL, reason="some of many ends")
 @pytest.mark.parametrize("case", ["nowhere", "all finalize", "one finalizes"])
 def test_jobs_that_end_well(tmp_path, survey, case):
-    done, _ = start(tmp_path, survey, case)
+    done = start(tmp_path, survey, case)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "done\n"
 
@@ -136,7 +132,7 @@ def test_jobs_that_end_well(tmp_path, survey, case):
 @starts_ranks
 @pytest.mark.skipif(not ALL, reason="one more job")
 def test_whoever_waits_for_the_first_module_of_others_says_so(tmp_path, survey):
-    done, _ = start(tmp_path, survey, "late")
+    done = start(tmp_path, survey, "late")
     assert done.returncode == 0, done.stderr
     assert "g3reduce: rank 0 of 2 has waited 0.3 s for the others to make" in done.stderr
     assert "rank 1" not in done.stderr
@@ -146,9 +142,8 @@ def test_whoever_waits_for_the_first_module_of_others_says_so(tmp_path, survey):
 @pytest.mark.skipif(not ALL, reason="what launchers do")
 def test_a_process_that_just_vanishes_ends_the_job(tmp_path, survey):
     """Nothing of ours can say anything then; a code other than 0 is passed on."""
-    done, seconds = start(tmp_path, survey, "os._exit")
+    done = start(tmp_path, survey, "os._exit")
     assert done.returncode != 0
-    assert seconds < 30
     assert is_open_mpi(mpirun_command(2, [])[0]) or done.returncode == 3
 
 

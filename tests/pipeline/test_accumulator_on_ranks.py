@@ -1,7 +1,6 @@
 """MPIAccumulator on any number of ranks: all know the same, and fail together."""
 
 import pickle
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -12,8 +11,6 @@ from spt3g import core
 import g3reduce
 from g3reduce import MPIAccumulator
 from g3reduce.mpi import waiting
-
-SOON = 15  # seconds; ranks share cores
 
 
 class Failed(Exception):
@@ -127,15 +124,13 @@ class Unmakable:
 
 
 def all_raise(comm, work, kinds, *parts):
-    """Every rank raises one of these in time, with these parts in its message."""
-    begin = time.monotonic()
-    with pytest.raises(Exception, match=r".") as caught:
+    """Every rank raises one of these, with these parts in its message."""
+    with pytest.raises((*kinds, g3reduce.RemoteError)) as caught:
         work()
-    stories = comm.allgather((type(caught.value), str(caught.value), time.monotonic() - begin))
-    assert max(seconds for _, _, seconds in stories) < SOON, stories
-    assert {kind for kind, _, _ in stories} <= {*kinds, g3reduce.RemoteError}, stories
-    assert {kind for kind, _, _ in stories} != {g3reduce.RemoteError}, stories
-    assert all(part in text for part in parts for _, text, _ in stories), stories
+    stories = comm.allgather((type(caught.value), str(caught.value)))
+    assert {kind for kind, _ in stories} <= {*kinds, g3reduce.RemoteError}, stories
+    assert {kind for kind, _ in stories} != {g3reduce.RemoteError}, stories
+    assert all(part in text for part in parts for _, text in stories), stories
     assert not waiting.open_guards()
 
 

@@ -55,9 +55,8 @@ def test_contents_come_as_they_were(duplicate, size):
     assert sorted(number for numbers in everywhere for number in numbers) == list(range(6))
 
 
+@pytest.mark.ranks(3, 5)
 def test_frames_go_to_the_worker_that_is_free(duplicate):
-    if duplicate.size == 2:
-        return
     parcels = []
     if duplicate.rank == 0:
         sender = Sender(duplicate, 1)
@@ -115,9 +114,8 @@ def test_frames_that_were_lost_are_noticed(duplicate):
     duplicate.Barrier()
 
 
+@pytest.mark.ranks(3, 5)
 def test_readers_that_do_not_see_the_same_metadata_are_noticed(duplicate):
-    if duplicate.size < 3:
-        return
     if duplicate.rank < 2:
         sender = Sender(duplicate, 2)
         if duplicate.rank == 0:
@@ -133,10 +131,9 @@ def test_readers_that_do_not_see_the_same_metadata_are_noticed(duplicate):
     duplicate.Barrier()
 
 
-@pytest.mark.parametrize("n_readers", [1, 2])
-def test_nothing_at_all(duplicate, n_readers):
-    if n_readers >= duplicate.size:
-        return
+@pytest.mark.ranks
+@pytest.mark.parametrize(("n_ranks", "n_readers"), [(2, 1), (3, 1), (3, 2), (5, 1), (5, 2)])
+def test_nothing_at_all(duplicate, n_ranks, n_readers):
     if duplicate.rank < n_readers:
         Sender(duplicate, n_readers).end()
     else:

@@ -158,18 +158,24 @@ def random_structure(rng):
     return structure
 
 
-@pytest.mark.ranks(1, 2, 3, 5)
-@pytest.mark.parametrize(
-    ("n_io", "delays"),
-    some_of(
-        [1, 2, 3],
-        ["none", "readers", "workers", "all"],
-        fewer=[(1, "readers"), (1, "all"), (2, "none"), (2, "all"), (3, "workers"), (3, "all")],
-    ),
+READERS_AND_DELAYS = some_of(
+    [1, 2, 3],
+    ["none", "readers", "workers", "all"],
+    fewer=[(1, "readers"), (1, "all"), (2, "none"), (2, "all"), (3, "workers"), (3, "all")],
 )
-def test_the_rules_hold_whatever_the_blocks(comm, shared_folder, on_first, n_io, delays):
-    if n_io >= max(comm.size, 2):
-        return
+
+
+@pytest.mark.ranks
+@pytest.mark.parametrize(
+    ("n_ranks", "n_io", "delays"),
+    [
+        (n_ranks, n_io, delays)
+        for n_ranks in (1, 2, 3, 5)
+        for n_io, delays in READERS_AND_DELAYS
+        if n_io < max(n_ranks, 2)
+    ],
+)
+def test_the_rules_hold_whatever_the_blocks(comm, shared_folder, on_first, n_ranks, n_io, delays):
     for seed in range(12):
         structure = random_structure(random.Random(1000 * n_io + seed))
         folder = shared_folder / str(seed)

@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import itertools
 import pickle
-import time
 from typing import NamedTuple
 
 import numpy as np
@@ -22,7 +21,6 @@ from g3reduce.mpi.communicators import OneProcess
 from g3reduce.reductions import elementjoin, elements, wholes
 
 N_FRAMES = 11
-SOON = 15  # seconds; ranks share cores
 
 WHOLE = list(itertools.product(("auto", *wholes.WAYS), ("root", "all")))
 
@@ -248,24 +246,19 @@ def test_in_a_pipeline_groups_come_in_the_order_of_the_input(comm, files):
 @pytest.mark.ranks(2, 3)
 def test_files_that_every_rank_reads_are_refused(comm, files):
     reducer = g3reduce.MPIReducer(reductions.count("Number"), comm)
-    for kind, text in ((core.G3Reader, None), (g3reduce.MPIFileReader, "on rank 0 and on rank 1")):
-        if text is None:
-            continue
-        pipe = core.G3Pipeline()
-        pipe.Add(kind, mpicomm=comm, files=files)
-        pipe.Add(reducer)
-        with pytest.raises(g3reduce.DuplicateError, match=text):
-            pipe.Run()
+    pipe = core.G3Pipeline()
+    pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=files)
+    pipe.Add(reducer)
+    with pytest.raises(g3reduce.DuplicateError, match="on rank 0 and on rank 1"):
+        pipe.Run()
 
 
 def all_raise(comm, work, failing, kind, text, cause=Failed):
-    """Every rank raises in time: the failing one its own error, the others say which and how."""
-    begin = time.monotonic()
+    """Every rank raises: the failing one its own error, the others say which and how."""
     with pytest.raises(g3reduce.G3ReduceError) as caught:
         work()
     error = caught.value
-    stories = comm.allgather((type(error).__name__, str(error), time.monotonic() - begin))
-    assert max(seconds for _, _, seconds in stories) < SOON, stories
+    stories = comm.allgather((type(error).__name__, str(error)))
     assert text in str(error), stories
     if comm.rank == failing:
         assert isinstance(error, kind), stories
@@ -343,12 +336,11 @@ def test_an_error_at_the_end_outside_of_guards_reaches_all(comm, strategy, how):
         "cannot be sent": "ickle",
         "cannot be made": "not here",
     }[how]
-    begin = time.monotonic()
-    with pytest.raises(Exception, match=r".") as caught:
+    unsendable = (AttributeError, pickle.PicklingError)  # as pickle has it, by version of Python
+    with pytest.raises((g3reduce.G3ReduceError, Failed, *unsendable)) as caught:
         reduce(comm, reduction, [1], strategy=strategy, result="all")
     stories = comm.allgather(f"{type(caught.value).__name__}: {caught.value}")
     assert all(text in story for story in stories), stories
-    assert time.monotonic() - begin < SOON
     assert sum(not story.startswith("RemoteError") for story in stories) >= 1
     assert reduce(comm, reductions.count("Number"), [1], result="all").result == comm.size
 

@@ -3,11 +3,13 @@
 import copy
 import functools
 import importlib.util
+import math
 import sys
+from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from spt3g import core, maps
 
@@ -107,31 +109,16 @@ def test_any_partition_gives_the_serial_answer(name, tree):
     same(merged(EXACT[name], *tree), serial(EXACT[name], tree[0]))
 
 
-@pytest.mark.parametrize("name", ROUNDED)
-@settings(max_examples=60, deadline=None)
-@given(tree=trees())
-def test_any_partition_gives_the_serial_answer_to_rounding(name, tree):
-    found, order = tree
-    # Of numbers of 1e7 a deviation is known to 1e-9 only, and its square to 1e-7 or so.
-    scale = 1e7 if name in ("covariance", "chi_square", "model") else 1
-    same(
-        merged(ROUNDED[name], found, order),
-        serial(ROUNDED[name], found),
-        rtol=1e-9,
-        atol=1e-6 * scale,
-    )
-
-
 @settings(max_examples=60, deadline=None)
 @given(found=frames(VALUES))
 def test_simple_ones_are_what_numpy_has(found):
     x = whole(found)
+    assume(x is not None)
     results = {name: serial(reduction, found) for name, reduction in EXACT.items()}
-    if x is None:
-        assert set(results.values()) == {None}
-        return
     assert results["count"] == len(x)
-    np.testing.assert_allclose(results["total"], x.sum(axis=0), rtol=1e-12, atol=1e-6)
+    for total, column in zip(results["total"], x.T, strict=True):
+        off = len(column) * 2**-53 * math.fsum(np.abs(column))
+        assert abs(total - math.fsum(column)) <= off or np.isnan([total, column.sum()]).all()
     np.testing.assert_array_equal(results["minimum"], np.fmin.reduce(x, initial=np.inf))
     np.testing.assert_array_equal(results["maximum"], np.fmax.reduce(x, initial=-np.inf))
     found = results["histogram"]
@@ -142,23 +129,114 @@ def test_simple_ones_are_what_numpy_has(found):
     assert found.counts.sum() + found.under + found.over + found.nan == x.size
 
 
+class Exactly:
+    """Values and their weights in rational numbers, and how far sums in floats may be from them.
+
+    A mean is brought together by at most n - 1 merges, with fewer than eight roundings each, so it
+    is off by less than 8 n u max|x|. So are deviations, of which products are summed.
+    """
+
+    def __init__(self, values, weights=None):
+        self.x = list(map(Fraction, values))
+        self.w = [Fraction(1)] * len(self.x) if weights is None else list(map(Fraction, weights))
+        self.weight = sum(self.w)
+        self.mean = sum(w * x for w, x in zip(self.w, self.x, strict=True)) / self.weight
+        self.mean_off = 8 * len(self.x) * UNIT * max(map(abs, self.x))
+
+    def products(self, other):
+        """The sum of products of deviations, and how far it may be off."""
+        deviations = [[x - some.mean for x in some.x] for some in (self, other)]
+        terms = list(zip(self.w, *deviations, strict=True))
+        one, two = (sum(w * d[k] ** 2 for w, *d in terms) for k in (0, 1))
+        off = root(self.weight * one) * other.mean_off + root(self.weight * two) * self.mean_off
+        off += self.weight * self.mean_off * other.mean_off
+        off += 8 * len(terms) * UNIT * root(one * two)
+        off += len(terms) * (1 + self.weight) * Fraction(2) ** -1070  # what underflows
+        return sum(w * a * b for w, a, b in terms), off
+
+    def assert_mean(self, found):
+        assert abs(Fraction(float(found)) - self.mean) <= self.mean_off
+
+    def assert_products(self, found, other=None, over=1):
+        true, off = self.products(other or self)
+        assert abs(Fraction(float(found)) - true / over) <= (off + 4 * UNIT * abs(true)) / over
+
+
+UNIT = Fraction(1, 2**53)
+
+
+def root(value):
+    return Fraction(math.sqrt(value))
+
+
+@pytest.mark.parametrize(("name", "ddof"), [("mean_and_variance", 0), ("maps", 1), ("pooled", 1)])
 @settings(max_examples=60, deadline=None)
-@given(found=frames(VALUES))
-def test_means_and_variances_are_what_numpy_has(found):
-    x = whole(found)
-    if x is None:
-        return
-    result = serial(ROUNDED["mean_and_variance"], found)
-    np.testing.assert_array_equal(result.n, (~np.isnan(x)).sum(axis=0))
-    for i, column in enumerate(x.T):
+@given(tree=trees())
+def test_means_and_variances_are_the_true_ones_to_rounding(name, ddof, tree):
+    x = whole(tree[0])
+    assume(x is not None)
+    result = merged(ROUNDED[name], *tree)
+    columns = [x.reshape(-1)] if name == "pooled" else x.T
+    found = zip(*(np.atleast_1d(part) for part in result), strict=True)
+    for column, (n, mean, variance) in zip(columns, found, strict=True):
         good = column[~np.isnan(column)]
-        if not len(good):
-            assert np.isnan(result.mean[i])
-            assert np.isnan(result.variance[i])
+        if name == "maps":
+            good = good[good != 0]
+        assert n == len(good)
+        if n:
+            exactly = Exactly(good)
+            exactly.assert_mean(mean)
+        else:
+            assert np.isnan(mean)
+        if n > ddof:
+            exactly.assert_products(variance, over=int(n) - ddof)
+        else:
+            assert np.isnan(variance)
+    if name == "mean_and_variance":
+        np.testing.assert_array_equal(merged(ROUNDED["mean"], *tree), result.mean)
+
+
+@settings(max_examples=60, deadline=None)
+@given(tree=trees())
+def test_covariances_are_the_true_ones_to_rounding(tree):
+    x, y = whole(tree[0], "x"), whole(tree[0], "y")
+    assume(x is not None)
+    good = ~np.isnan(x + y)
+    result = merged(ROUNDED["covariance"], *tree)
+    assert result.n == good.sum()
+    assume(result.n)
+    exactly = [Exactly(values[good]) for values in (x, y)]
+    for i, one in enumerate(exactly):
+        one.assert_mean(result.mean[i])
+        for k, other in enumerate(exactly):
+            one.assert_products(result.products[i, k], other)
+            if result.n > 1:
+                one.assert_products(result.covariance[i, k], other, over=result.n - 1)
+
+
+@pytest.mark.parametrize("name", ["chi_square", "model"])
+@settings(max_examples=60, deadline=None)
+@given(tree=trees())
+def test_chi_squares_are_the_true_ones_to_rounding(name, tree):
+    x, weights = whole(tree[0], "x"), whole(tree[0], "y")
+    assume(x is not None)
+    weights = np.abs(weights)
+    result = merged(ROUNDED[name], *tree)
+    for i in range(*SHAPE):
+        good = (weights[:, i] > 0) & ~np.isnan(x[:, i])
+        n = good.sum()
+        assert result.pixels_dof[i] == (max(n - 1, 0) if name == "chi_square" else n)
+        if not n:
+            assert result.pixels[i] == 0
             continue
-        np.testing.assert_allclose(result.mean[i], good.mean(), rtol=1e-12, atol=1e-9)
-        np.testing.assert_allclose(result.variance[i], good.var(), rtol=1e-7, atol=1e-7)
-    np.testing.assert_array_equal(serial(ROUNDED["mean"], found), result.mean)
+        exactly = Exactly(x[good, i], weights[good, i])
+        if name == "model":
+            exactly.mean, exactly.mean_off = Fraction(i), 0
+            assert result.mean[i] == i
+        exactly.assert_mean(result.mean[i])
+        exactly.assert_products(result.pixels[i])
+    assert result.dof == result.pixels_dof.sum()
+    assert result.chi_square == pytest.approx(math.fsum(result.pixels), rel=1e-15)
 
 
 def test_the_variance_of_large_numbers_keeps_its_digits():
@@ -297,8 +375,7 @@ def test_quantiles_of_few_values_are_exact(found, order):
     x = whole(found)
     result = merged(reductions.quantiles("x", [0, 0.25, 0.5, 1]), found, order)
     same(result, serial(reductions.quantiles("x", [0, 0.25, 0.5, 1]), found))
-    if x is None:
-        return
+    assume(x is not None)
     good = np.sort(x[~np.isnan(x)])
     if not len(good):
         assert np.isnan(result).all()

@@ -1,6 +1,5 @@
 """Stitching on any number of ranks is the serial concatenation, whoever had which scan."""
 
-import time
 import tracemalloc
 
 import numpy as np
@@ -17,8 +16,6 @@ from g3reduce.stitching.accumulated import read_accumulated
 from g3reduce.stitching.rules import StitchRules
 from g3reduce.stitching.scans import ScanKeys
 from g3reduce.stitching.shares import DISTRIBUTIONS, Samples, shares_of
-
-SOON = 15  # seconds; ranks share cores
 
 QUATS = (None, core.G3VectorQuat, core.G3TimestreamQuat)
 
@@ -302,17 +299,15 @@ def test_a_rank_needs_memory_for_what_it_receives_and_for_some_pieces(
 
 
 def all_raise(comm, work, kind, *parts, everywhere=True):
-    """Every rank raises in time: this error on all, or on those where it happened."""
-    begin = time.monotonic()
+    """Every rank raises: this error on all, or on those where it happened."""
     with pytest.raises(g3reduce.G3ReduceError) as caught:
         work()
-    stories = comm.allgather((type(caught.value), str(caught.value), time.monotonic() - begin))
-    assert max(seconds for _, _, seconds in stories) < SOON, stories
-    kinds = {some for some, _, _ in stories}
+    stories = comm.allgather((type(caught.value), str(caught.value)))
+    kinds = {some for some, _ in stories}
     assert kinds == {kind} if everywhere else kinds <= {kind, g3reduce.RemoteError}, stories
-    assert all(part in text for part in parts for _, text, _ in stories), stories
+    assert all(part in text for part in parts for _, text in stories), stories
     if everywhere:
-        assert len({text for _, text, _ in stories}) == 1, stories
+        assert len({text for _, text in stories}) == 1, stories
     assert not waiting.open_guards()
 
 

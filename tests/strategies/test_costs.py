@@ -103,20 +103,14 @@ def test_nothing_is_held_anywhere():
         assert all(cost >= 0 for cost in predict(Profile(5, 2, 0, 0, 0, result)).values())
 
 
-@pytest.mark.ranks(1, 2, 3)
-def test_the_machine_is_measured_fast_and_the_same_on_all_ranks(comm):
-    import time
-
+@pytest.mark.ranks(2, 3)
+def test_the_machine_is_measured_and_the_same_on_all_ranks(comm):
     from g3reduce.mpi import communicators
     from g3reduce.strategies.nodes import nodes_of
 
     private = communicators.private(comm)
-    if comm.size == 1:
-        return
     nodes = nodes_of(private)
-    start = time.perf_counter()
     machine = measure(nodes)
-    assert time.perf_counter() - start < 5  # far less where cores are not shared
     assert len(set(comm.allgather(machine))) == 1
     assert 1e-8 < machine.latency_within < 1
     assert 1e6 < machine.bandwidth_within < 1e13
