@@ -48,11 +48,11 @@ class Columns:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Lines and places, as spt3g writes them into the map."""
+        """Lines and positions, as spt3g writes them into the map."""
         return self.n_x, self.n_y
 
     def lengths(self, first: int, count: int) -> Index:
-        """Places on each of these lines, as far as they are there."""
+        """Positions on each of these lines, as far as they are there."""
         return np.full(max(0, min(count, self.n_x - first)), self.n_y)
 
     shifted = False
@@ -67,9 +67,9 @@ class Columns:
         return Stretches(lines * self.n_y + starts, lengths, np.arange(len(lines) + 1))
 
     def locate(self, pixels: Index) -> tuple[Index, Index]:
-        """Line and place of pixels."""
-        lines, places = np.divmod(pixels, self.n_y)
-        return lines, places
+        """Line and position of pixels."""
+        lines, positions = np.divmod(pixels, self.n_y)
+        return lines, positions
 
     def as_mapped(self, pixels: Index) -> Index:
         """The numbers that the map itself has for pixels, row by row."""
@@ -85,7 +85,7 @@ class Rings:
     ----------
     nside : int
     shifted : bool
-        Whether places are counted from half-way round.
+        Whether positions are counted from half-way round.
     """
 
     nside: int
@@ -93,7 +93,7 @@ class Rings:
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Lines and places, as spt3g writes them into the map."""
+        """Lines and positions, as spt3g writes them into the map."""
         return 4 * self.nside, 4 * self.nside  # it counts from 1 and keeps an empty ring 0
 
     @property
@@ -102,7 +102,7 @@ class Rings:
         return self.nside > _DEEP
 
     def lengths(self, first: int, count: int) -> Index:
-        """Places on each of these lines, as far as they are there."""
+        """Positions on each of these lines, as far as they are there."""
         return _ring_lengths(self.nside, np.arange(first, min(first + count, 4 * self.nside)))
 
     def begins(self, first: int, last: int) -> Index:
@@ -117,7 +117,7 @@ class Rings:
         begin = _ring_begins(self.nside, lines)
         if not self.shifted:
             return Stretches(begin + starts, lengths, np.arange(len(lines) + 1))
-        # A run that passes the place where the numbers of its ring begin is cut there.
+        # A run that passes the position where the numbers of its ring begin is cut there.
         first = (starts + around // 2) % np.maximum(around, 1)
         before = np.minimum(lengths, around - first)
         pixels = np.stack([begin + first, begin], axis=1).reshape(-1)
@@ -128,13 +128,13 @@ class Rings:
         return Stretches(pixels[held], parts[held], of_run)
 
     def locate(self, pixels: Index) -> tuple[Index, Index]:
-        """Line and place of pixels."""
+        """Line and position of pixels."""
         lines = _ring_of(self.nside, pixels)
-        places = pixels - _ring_begins(self.nside, lines)
+        positions = pixels - _ring_begins(self.nside, lines)
         if self.shifted:
             around = _ring_lengths(self.nside, lines)
-            places = (places + around // 2) % around
-        return lines, places
+            positions = (positions + around // 2) % around
+        return lines, positions
 
     def as_mapped(self, pixels: Index) -> Index:
         """The numbers that the map itself has for pixels: the same."""

@@ -24,7 +24,7 @@ from .runcopier import HEADERS, RunCopier
 from .source import Bytes
 
 _HEADER = struct.Struct("<iQ")  # one of `HEADERS`
-_RANGE = struct.Struct("<QQQQ")  # lines and places there are, the first line, number of lines
+_RANGE = struct.Struct("<QQQQ")  # lines and positions there are, the first line, number of lines
 
 
 class RunGroup(NamedTuple):
@@ -279,7 +279,7 @@ def layout_of(lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
     Returns
     -------
     layout : RunLayout
-    places : int64 array
+    positions : int64 array
         Where each of the pixels stands among the values of the layout.
     """
     if not len(pixels):
@@ -290,16 +290,16 @@ def layout_of(lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
     counts = np.diff(bounds)
     hit = np.flatnonzero(counts)
     headers = np.zeros(len(counts), HEADERS)
-    if lines.shifted:  # then pixels are in rising order, but places are not
+    if lines.shifted:  # then pixels are in rising order, but positions are not
         on_line = np.repeat(np.arange(len(counts)), counts)
-        _, places = lines.locate(pixels)
-        first = np.minimum.reduceat(places, bounds[hit])
-        last = np.maximum.reduceat(places, bounds[hit])
+        _, positions = lines.locate(pixels)
+        first = np.minimum.reduceat(positions, bounds[hit])
+        last = np.maximum.reduceat(positions, bounds[hit])
     else:
         first, last = pixels[bounds[hit]] - begins[hit], pixels[bounds[hit + 1] - 1] - begins[hit]
     headers["start"][hit], headers["length"][hit] = first, last - first + 1
     layout = RunLayout(lines, int(offset), headers)
     shift = layout.ends - layout.lengths - layout.starts
     if lines.shifted:
-        return layout, places + shift[on_line]
+        return layout, positions + shift[on_line]
     return layout, pixels + np.repeat(shift - begins[:-1], counts)

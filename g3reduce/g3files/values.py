@@ -64,7 +64,7 @@ def _strings(data: bytes, count: int) -> list[str] | None:
         position = begin + _COUNT.unpack_from(data, position)[0]
         try:
             texts.append(data[begin:position].decode())
-        except UnicodeDecodeError:  # which spt3g will tell
+        except UnicodeDecodeError:  # which spt3g will report
             return None
     return texts if position == len(data) else None
 

@@ -153,9 +153,9 @@ def content_of(stub: Any, storage: str, pixels: Index, values: Values) -> Conten
         return Content(storage, pairs)
     if storage == EMPTY:
         return Content(storage, np.empty(0))
-    layout, places = layout_of(lines_of(stub), pixels)
+    layout, positions = layout_of(lines_of(stub), pixels)
     spread = np.zeros(layout.size)
-    spread[places] = values
+    spread[positions] = values
     return Content(storage, spread, layout)
 
 

@@ -84,8 +84,8 @@ def _at(pixels: NDArray[np.int64], points: PointsChunk) -> FloatArray:
     """The values of these pixels, 0 where there is none."""
     if not len(points.pixels):
         return np.zeros(len(pixels))
-    place = np.minimum(np.searchsorted(points.pixels, pixels), len(points.pixels) - 1)
-    return np.where(points.pixels[place] == pixels, points.values[place], 0.0)
+    position = np.minimum(np.searchsorted(points.pixels, pixels), len(points.pixels) - 1)
+    return np.where(points.pixels[position] == pixels, points.values[position], 0.0)
 
 
 def _weighted(plane: Plane, chunks: Callable[[], Iterator[Chunk]], fullest: str) -> Plane:
