@@ -111,6 +111,15 @@ def test_a_class_that_takes_a_name_for_itself_is_refused_when_it_is_made(name):
         type("Mine", (mixin, MPIMapCoadder), {})
 
 
+def test_a_subclass_may_have_a_communicator_of_its_own():
+    class Mine(MPIMapCoadder):
+        def __init__(self, comm):
+            super().__init__()
+            self.comm = comm
+
+    assert Mine("mine").comm == "mine"
+
+
 def test_a_class_derived_from_both_coadders_is_refused():
     with pytest.raises(UsageError, match="Derive it from MPIMapCoadder alone"):
         type("Mine", (MPIMapCoadder, maps.CoaddMaps), {})
