@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+from .choices import choices_of
+
 __all__ = [
     "DuplicateError",
     "G3ReduceError",
@@ -67,6 +71,27 @@ class OutputError(G3ReduceError):
 
 class ReductionError(G3ReduceError):
     """A function of a reduction has failed, or has returned what cannot be used."""
+
+
+def require_choice(name: str, value: object, kind: Any) -> None:
+    """Refuse a value that is not among the choices of an argument.
+
+    Parameters
+    ----------
+    name : str
+        The argument.
+    value : object
+    kind : Literal
+        One of `g3reduce.choices`.
+
+    Raises
+    ------
+    UsageError
+        With the list of what can be chosen.
+    """
+    choices = choices_of(kind)
+    if not (isinstance(value, str) and value in choices):
+        raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 
 
 class RemoteError(G3ReduceError):

@@ -29,7 +29,7 @@ from benchmarks.cases import (
 from benchmarks.harness import inturn, onranks, rows
 from benchmarks.harness.settings import Settings
 from benchmarks.inputs import mapfiles, scanfiles
-from g3reduce.strategies.registry import RESULTS
+from g3reduce.choices import Result, choices_of
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
@@ -90,7 +90,7 @@ def test_reducing(settings):
     found = reducing.measure(settings)
     assert_sane(found, settings.folder)
     for n_ranks, footprints, result in itertools.product(
-        settings.ranks, reducing.FOOTPRINTS, RESULTS
+        settings.ranks, reducing.FOOTPRINTS, choices_of(Result)
     ):
         mine = {
             row["strategy"]: row

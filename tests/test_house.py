@@ -26,7 +26,7 @@ ROWS = (
     {"strategies", "maps", "pipeline"},
     {"mpi", "arrays", "g3files"},
     {"errors.py", "buffers.py", "temporary.py"},
-    {"limits.py", "spt3gtypes.py"},
+    {"choices.py", "limits.py", "spt3gtypes.py"},
 )
 
 # The only way from inside to the package root.

@@ -70,7 +70,7 @@ class Joining:
         memory = nodes.memory_for(communicators.private(self._comm_of(way)))
         return Blocks(n_rows, row_length, dict.fromkeys(planes, "f8"), memory=memory)
 
-    def join(self, way: str, blocks: Any, result: str) -> Any:
+    def join(self, way: str, blocks: Any, result: Any) -> Any:
         """Join them; what it returns is for `blocks_of` and `account_of`. Collective."""
         from g3reduce import arrays, strategies
 

@@ -38,7 +38,7 @@ def measure(settings: Settings) -> list[Row]:
 
 def on_ranks(comm: Any, ranks: list[int], megabytes: float, rounds: int) -> list[Row]:
     """Run by each rank."""
-    from g3reduce.strategies.registry import RESULTS
+    from g3reduce.choices import Result, choices_of
 
     # An even number in a stretch, so that half of it can overlap.
     n_submaps = max(1, round(megabytes * 1e6 / ROW_BYTES / STRETCHES / 2)) * 2 * STRETCHES
@@ -47,7 +47,7 @@ def on_ranks(comm: Any, ranks: list[int], megabytes: float, rounds: int) -> list
         with first_ranks(comm, n_ranks) as part:
             for footprints in FOOTPRINTS if part is not None else ():
                 held = [submaps(footprints, rank, n_ranks, n_submaps) for rank in range(n_ranks)]
-                for result in RESULTS:
+                for result in choices_of(Result):
                     case = {"footprints": footprints, "result": result, "ranks": n_ranks}
                     case["most ranks"] = n_ranks == max(ranks)
                     found = _measure(part, held, n_in_all(n_submaps, n_ranks), result, rounds)

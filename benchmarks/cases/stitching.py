@@ -78,7 +78,7 @@ def stitch_once(comm: Any, size: str, folder: str) -> list[Row]:
 class _Case:
     """One way of distributing an observation whose scans lie on the ranks in turn."""
 
-    def __init__(self, comm: Any, size: Size, distribution: str):
+    def __init__(self, comm: Any, size: Size, distribution: Any):
         self.comm, self.size, self.distribution = comm, size, distribution
         self.accumulator = _accumulated(comm, size)
         self.scans = [data.signal for _, _, data in self._items() if data is not None]

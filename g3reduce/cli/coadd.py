@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from ..choices import Nonfinite, OnDuplicate, PolConv, ReadyStrategy, choices_of
 from .messages import counted, wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
 from .streams import say
@@ -86,25 +87,25 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--pol-conv",
-        choices=("IAU", "COSMO"),
+        choices=choices_of(PolConv),
         help="convert polarization to this convention (default: those that differ are an error)",
     )
     parser.add_argument(
         "--on-duplicate",
-        choices=("error", "sum"),
+        choices=choices_of(OnDuplicate),
         default="error",
         help="what to do with a file that is named twice (default: %(default)s)",
     )
     parser.add_argument(
         "--strategy",
-        choices=("auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"),
+        choices=choices_of(ReadyStrategy),
         default="auto",
         help="how ranks join their sums (default: %(default)s)",
     )
     add_schedule(parser)
     parser.add_argument(
         "--nonfinite",
-        choices=("keep", "error", "skip"),
+        choices=choices_of(Nonfinite),
         default="keep",
         help="NaN and infinite pixels: sum them, refuse them, or leave each out of all maps of its "
         "frame and say how many (default: %(default)s)",

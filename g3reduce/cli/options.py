@@ -7,6 +7,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from ..choices import Schedule, choices_of
+
 
 def add_files(parser: argparse.ArgumentParser) -> None:
     """Add the input files."""
@@ -19,7 +21,7 @@ def add_schedule(parser: argparse.ArgumentParser) -> None:
     """Add ``--schedule``."""
     parser.add_argument(
         "--schedule",
-        choices=("dynamic", "static"),
+        choices=choices_of(Schedule),
         default="dynamic",
         help="share out files on demand, or deal them out in order (default: %(default)s)",
     )

@@ -7,6 +7,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Any
 
+from ..choices import Gaps, Missing, Overlap, choices_of
 from ..errors import UsageError
 from ..g3files.names import SUFFIXES
 from .messages import counted, wrote
@@ -85,19 +86,19 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--gaps",
-        choices=("keep", "fill", "refuse"),
+        choices=choices_of(Gaps),
         help="times without samples: keep them as they are, fill them with flagged samples, or "
         "refuse them (default: keep, and for TOAST fill)",
     )
     parser.add_argument(
         "--missing",
-        choices=("flag", "refuse"),
+        choices=choices_of(Missing),
         default="flag",
         help="detectors that some scans lack: flag them there, or refuse (default: %(default)s)",
     )
     parser.add_argument(
         "--overlap",
-        choices=("refuse", "drop"),
+        choices=choices_of(Overlap),
         default="refuse",
         help="a sample that is the last of one scan and the first of the next: refuse, or leave it "
         "out of the later one (default: %(default)s)",

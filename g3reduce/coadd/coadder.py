@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from spt3g import core
 
+from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result
 from ..errors import UsageError
 from ..mpi import communicators
 from ..pipeline.arguments import check_flags
@@ -144,14 +145,14 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         keep_outputs: bool = True,
         *,
         assign: Assign | None = None,
-        strategy: str = "auto",
-        result: str = "root",
+        strategy: ReadyStrategy | str = "auto",
+        result: Result = "root",
         root: int = 0,
-        on_duplicate: str = "error",
+        on_duplicate: OnDuplicate = "error",
         pol_conv: Any = None,
         reproducible: bool = False,
         absmax: float | Mapping[str, float] | None = None,
-        nonfinite: str = "keep",
+        nonfinite: Nonfinite = "keep",
         metadata_lasts: bool = False,
     ):
         comm = communicators.private(mpicomm)

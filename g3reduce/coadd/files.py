@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, cast
 
 from spt3g import core
 
+from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result, Schedule
 from ..errors import InputError, UsageError
 from ..g3files.names import expand
 from ..g3files.pieces import Piece
@@ -19,7 +20,6 @@ from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import refuse_repeated_inputs
-from ..pipeline.ledger import ON_DUPLICATE
 from ..pipeline.output import check_output, write_frames
 from ..pipeline.parallelblock import blocks_of, check_schedule
 from ..pipeline.reader import MPIFileReader
@@ -47,16 +47,16 @@ def coadd_files(
     ignore_missing_weights: bool = False,
     record_obs_id: bool = False,
     assign: Assign | None = None,
-    strategy: str = "auto",
-    result: str = "root",
+    strategy: ReadyStrategy | str = "auto",
+    result: Result = "root",
     root: int = 0,
-    on_duplicate: str = "error",
+    on_duplicate: OnDuplicate = "error",
     pol_conv: Any = None,
     reproducible: bool = False,
     absmax: float | Mapping[str, float] | None = None,
-    nonfinite: str = "keep",
+    nonfinite: Nonfinite = "keep",
     metadata_lasts: bool = False,
-    schedule: str = "dynamic",
+    schedule: Schedule = "dynamic",
     keep_maps: bool = True,
 ) -> Coadds:
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
@@ -131,7 +131,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
             nonfinite=nonfinite,
             metadata_lasts=metadata_lasts,
         )
-        once = on_duplicate == ON_DUPLICATE[0]
+        once = on_duplicate == "error"
         found = _look(inputs, output_file, once, comm.size) if comm.rank == root else None
     counter = SharedCounter(comm)
     names, pieces, output = cast(_Found, comm.bcast(found, root))
@@ -153,7 +153,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
 
 
 def _check_arguments(
-    files: Any, output_file: object, result: str, schedule: str, keep_maps: bool
+    files: Any, output_file: object, result: Result, schedule: Schedule, keep_maps: bool
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
@@ -205,7 +205,7 @@ class _Reader(MPIFileReader):
         names: Sequence[str],
         pieces: Sequence[Piece],
         counter: SharedCounter,
-        schedule: str,
+        schedule: Schedule,
     ):
         self._set_up(comm, blocks_of([names], schedule), schedule, MapOpener(), [counter], [pieces])
 

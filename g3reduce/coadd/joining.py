@@ -13,6 +13,7 @@ from spt3g import core
 
 from .. import strategies
 from ..arrays.reduction import SUM
+from ..choices import Result
 from ..errors import DuplicateError
 from ..g3files.frames import Sink, Unrecognised
 from ..g3files.runs import RunLayout
@@ -114,7 +115,7 @@ def join_coadds(
     mine: Mapping[str, Coadd],
     strategy: str,
     *,
-    result: str,
+    result: Result,
     root: int,
     once: bool,
     require_weights: bool,

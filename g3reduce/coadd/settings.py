@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..arrays.exactness import Exactness
+from ..choices import Result
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe
 from ..maps.finite import check_nonfinite
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, rank_of
 from ..pipeline.arguments import check_flags
-from ..pipeline.ledger import ON_DUPLICATE, check_on_duplicate
+from ..pipeline.ledger import check_on_duplicate
 from ..strategies.registry import check_strategy
 from .membership import Assign, Membership, as_list_of_ids
 
@@ -40,7 +41,7 @@ nonfinite
     record_obs_id: bool
     metadata_lasts: bool
     strategy: str
-    result: str
+    result: Result
     root: int
     nonfinite: str
     once: bool
@@ -57,7 +58,7 @@ def agreed_settings(
     collate: bool,
     assign: Assign | None,
     strategy: str,
-    result: str,
+    result: Result,
     root: int,
     on_duplicate: str,
     pol_conv: Any,
@@ -104,7 +105,7 @@ absmax, nonfinite, flags
             result=result,
             root=rank_of(root, comm),
             nonfinite=nonfinite,
-            once=on_duplicate == ON_DUPLICATE[0],
+            once=on_duplicate == "error",
             pol_conv=mapframe.as_pol_conv(pol_conv),
             exactness=exactness,
         )

@@ -9,13 +9,14 @@ from typing import NamedTuple, NoReturn
 
 import numpy as np
 
-from ..errors import InputError, UsageError
+from ..choices import Nonfinite, choices_of
+from ..errors import InputError, require_choice
 from ..g3files.lines import Index, Values
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .pixels import Plane, lines_of
 
 # What may be done about pixels that are not finite.
-NONFINITE = KEEP, ERROR, SKIP = ("keep", "error", "skip")
+KEEP, ERROR, SKIP = choices_of(Nonfinite)
 
 # How many pixels a message lists.
 _SHOWN = 5
@@ -43,8 +44,7 @@ def check_nonfinite(nonfinite: object) -> None:
     ------
     UsageError
     """
-    if nonfinite not in NONFINITE:
-        raise UsageError(f"nonfinite is {nonfinite!r}; expected one of {', '.join(NONFINITE)}.")
+    require_choice("nonfinite", nonfinite, Nonfinite)
 
 
 def finite(planes: Mapping[str, Plane], where: str, nonfinite: str) -> Finite:

@@ -8,13 +8,13 @@ from typing import Any, NamedTuple, TypeAlias
 
 from spt3g import core
 
+from ..choices import OnDuplicate
 from ..errors import ReductionError, text_of
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, describe_rank, gather_packed
 from .arguments import check_functions, frame_types
 from .endmodule import EndModule, at_the_end
 from .ledger import (
-    ON_DUPLICATE,
     Entry,
     Ledger,
     check_on_duplicate,
@@ -124,7 +124,7 @@ class MPIAccumulator(EndModule):
         sorter: Callable[[Item], Any] | None = None,
         dataframes: Iterable[Any] = _SCANS,
         *,
-        on_duplicate: str = "error",
+        on_duplicate: OnDuplicate = "error",
     ):
         comm = communicators.private(mpicomm)
 
@@ -142,7 +142,7 @@ class MPIAccumulator(EndModule):
         types = agreed_arguments(comm, "The arguments of MPIAccumulator", check)
         super().__init__(comm)
         self._sorter = sorter
-        self._once = on_duplicate == ON_DUPLICATE[0]
+        self._once = on_duplicate == "error"
         self._extract = extractfunc or _FrameExtractor(types)
         self._functions = UserFunctions("MPIAccumulator", describe_rank(comm))
         self._groups: dict[Hashable, list[_KeptFrame]] = {}

@@ -13,7 +13,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
-from ..errors import DuplicateError, UsageError
+from ..choices import OnDuplicate
+from ..errors import DuplicateError, require_choice
 from .originals import same_because
 from .overlap import Index, Overlap, doubtful
 from .units import UNPLACED as UNPLACED
@@ -24,9 +25,6 @@ from .units import unit_of as unit_of
 from .units import where_of as where_of
 
 logger = logging.getLogger(__name__)
-
-# What to do about a unit that comes twice.
-ON_DUPLICATE = ("error", "sum")
 
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
 
@@ -134,10 +132,7 @@ def check_on_duplicate(on_duplicate: str) -> None:
     ------
     UsageError
     """
-    if on_duplicate not in ON_DUPLICATE:
-        raise UsageError(
-            f"on_duplicate is {on_duplicate!r}; expected one of {', '.join(ON_DUPLICATE)}."
-        )
+    require_choice("on_duplicate", on_duplicate, OnDuplicate)
 
 
 def _refuse_shared(ledgers: Sequence[Ledger]) -> None:

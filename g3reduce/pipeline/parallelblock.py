@@ -7,13 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ..errors import UsageError
+from ..choices import Schedule
+from ..errors import UsageError, require_choice
 from .ledger import Unit
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
-
-SCHEDULES = ("dynamic", "static")
 
 
 @dataclass(frozen=True)
@@ -45,8 +44,7 @@ def check_schedule(schedule: str) -> None:
     ------
     UsageError
     """
-    if schedule not in SCHEDULES:
-        raise UsageError(f"schedule is {schedule!r}; expected one of {', '.join(SCHEDULES)}.")
+    require_choice("schedule", schedule, Schedule)
 
 
 def blocks_of(files: Files, schedule: str = "dynamic") -> tuple[ParallelBlock, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+from ..choices import Schedule
 from ..errors import InputError
 from ..g3files.decoding import frames_of
 from ..g3files.fileframe import SPT3G_ERRORS, FileFrame, first_line
@@ -101,7 +102,7 @@ class MPIFileReader:
         mpicomm: communicators.Comm | None,
         files: Files,
         *,
-        schedule: str = "dynamic",
+        schedule: Schedule = "dynamic",
         leaders_of: Sequence[Any] | None = None,
         opener: Opener | None = None,
     ):
@@ -126,7 +127,7 @@ class MPIFileReader:
         self,
         comm: communicators.Comm,
         blocks: Sequence[ParallelBlock],
-        schedule: str,
+        schedule: Schedule,
         opener: Opener,
         counters: Sequence[SharedCounter],
         pieces: Sequence[Sequence[Piece]],

@@ -15,6 +15,7 @@ from .. import strategies
 from ..arrays.blocks import Blocks
 from ..arrays.exactness import join_grids
 from ..arrays.memory import SMALLEST
+from ..choices import Result
 from ..mpi.communicators import Comm
 from .elements import ArrayShard, Elements, GroupSummary
 from .held import DType, ElementwiseRules, Held, row_length
@@ -60,7 +61,7 @@ def join_elements(
     rules: ElementwiseRules,
     strategy: str,
     *,
-    result: str,
+    result: Result,
     root: int,
 ) -> tuple[dict[Hashable, Any] | None, strategies.Statistics]:
     """Join the groups of all ranks. Collective over `comm`.

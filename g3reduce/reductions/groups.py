@@ -8,6 +8,7 @@ from collections.abc import Hashable
 from typing import Any, NamedTuple, TypeAlias
 
 from ..arrays.exactness import Grid
+from ..choices import Result
 from ..errors import ReductionError, text_of
 from ..mpi.agreement import collectively, describe_rank, gather_packed
 from ..mpi.communicators import Comm
@@ -108,7 +109,7 @@ class Groups:
         self._first[key] = min(self._first.get(key, position), position)
 
     def join(
-        self, entries: list[Entry], *, once: bool, strategy: str, result: str, root: int
+        self, entries: list[Entry], *, once: bool, strategy: str, result: Result, root: int
     ) -> JoinedGroups:
         """Join the groups of all ranks. Collective.
 

@@ -9,13 +9,13 @@ from spt3g import maps as _maps  # noqa: F401  # without it no frame gives its m
 
 from ..arrays.exactness import Exactness, Grid
 from ..arrays.reduction import Reduction
+from ..choices import OnDuplicate, ReadyStrategy, Result
 from ..errors import UsageError
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, describe_rank, rank_of
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import EndModule, at_the_end
 from ..pipeline.ledger import (
-    ON_DUPLICATE,
     Entry,
     Ledger,
     check_on_duplicate,
@@ -105,10 +105,10 @@ class MPIReducer(EndModule):
         mpicomm: communicators.Comm | None = None,
         *,
         by: str | Callable[[Any], Hashable] | None = None,
-        strategy: str = "auto",
-        result: str = "root",
+        strategy: ReadyStrategy | str = "auto",
+        result: Result = "root",
         root: int = 0,
-        on_duplicate: str = "error",
+        on_duplicate: OnDuplicate = "error",
         reproducible: bool = False,
         absmax: float | None = None,
     ):
@@ -148,7 +148,7 @@ class MPIReducer(EndModule):
         self._reduction = reduction
         self._how: Any = {"strategy": strategy, "result": result, "root": rank}
         self._sharded = result == "sharded"
-        self._once = on_duplicate == ON_DUPLICATE[0]
+        self._once = on_duplicate == "error"
         self._functions = UserFunctions(f"the reduction {reduction.name!r}", describe_rank(comm))
         self._grouping = Grouping(by, self._functions)
         rules = ElementwiseRules(reduction, memory, exactness)

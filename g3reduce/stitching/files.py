@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 from spt3g import core
 
+from ..choices import Gaps, Missing, Overlap, Schedule
 from ..errors import InputError, MismatchError, UsageError
 from ..g3files.outputfile import OutputFile
 from ..mpi import communicators
@@ -36,13 +37,13 @@ def stitch_files(
     detector_flags: str | None = None,
     times: str | None = None,
     valid: str | None = None,
-    gaps: str = "keep",
-    missing: str = "flag",
-    overlap: str = "refuse",
+    gaps: Gaps = "keep",
+    missing: Missing = "flag",
+    overlap: Overlap = "refuse",
     detectors_per_frame: int | None = None,
     observation_keys: str | Sequence[str] | None = None,
     metadata_lasts: bool = False,
-    schedule: str = "dynamic",
+    schedule: Schedule = "dynamic",
 ) -> list[StitchedSummary]:
     """Stitch observations together from the scans of .g3 files. Collective over `mpicomm`.
 

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from ..errors import UsageError
-
-GAPS = ("keep", "fill", "refuse")
-MISSING = ("flag", "refuse")
-OVERLAP = ("refuse", "drop")
+from ..choices import Gaps, Missing, Overlap
+from ..errors import require_choice
 
 
 class StitchRules(NamedTuple):
@@ -25,9 +22,9 @@ class StitchRules(NamedTuple):
         it out of the later one.
     """
 
-    gaps: str = "keep"
-    missing: str = "flag"
-    overlap: str = "refuse"
+    gaps: Gaps = "keep"
+    missing: Missing = "flag"
+    overlap: Overlap = "refuse"
 
     def check(self) -> None:
         """Refuse unknown choices.
@@ -36,6 +33,5 @@ class StitchRules(NamedTuple):
         ------
         UsageError
         """
-        for name, value, choices in zip(self._fields, self, (GAPS, MISSING, OVERLAP), strict=True):
-            if value not in choices:
-                raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
+        for name, value, kind in zip(self._fields, self, (Gaps, Missing, Overlap), strict=True):
+            require_choice(name, value, kind)

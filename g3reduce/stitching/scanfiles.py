@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from spt3g import core
 
+from ..choices import Schedule
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree, collectively
 from ..mpi.interrupts import progress_told
@@ -20,7 +21,10 @@ from .scans import Scan, ScanKeys
 
 
 def read_files(
-    comm: communicators.Comm, names: Sequence[str], schedule: str, take: Callable[[Any], object]
+    comm: communicators.Comm,
+    names: Sequence[str],
+    schedule: Schedule,
+    take: Callable[[Any], object],
 ) -> None:
     """Read files, which are shared out over the ranks. Collective over `comm`.
 
@@ -101,7 +105,7 @@ class ScanFiles:
         self.prefaces = Prefaces(comm, lasting=metadata_lasts)
         self.accumulators = [MPIAccumulator(comm, self._extract) for _ in keys]
 
-    def read(self, names: Sequence[str], schedule: str) -> None:
+    def read(self, names: Sequence[str], schedule: Schedule) -> None:
         """Read all files. Collective over the communicator.
 
         Raises

@@ -13,8 +13,6 @@ from .flags import INVALID, Flags
 from .headers import Array, Gap
 from .timeline import Timeline
 
-DISTRIBUTIONS = ("detector", "time", "root")
-
 
 class Share(NamedTuple):
     """The detectors and samples of an observation that a rank holds.

@@ -11,7 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
-from ..errors import UsageError
+from ..choices import Distribution, Gaps, Missing, Overlap
+from ..errors import UsageError, require_choice
 from ..g3files.dropped import NANMASK
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, rank_of
@@ -22,7 +23,7 @@ from .headers import ScanHeader
 from .restitch import restitch, scatter_back
 from .rules import StitchRules
 from .scans import ScanKeys
-from .shares import DISTRIBUTIONS, Samples, Share, shares_of
+from .shares import Samples, Share, shares_of
 from .timeline import Timeline, Times
 
 Array = NDArray[Any]
@@ -89,7 +90,7 @@ class StitchedObservation:
 
 def stitch(
     accumulator: MPIAccumulator,
-    distribution: str = "detector",
+    distribution: Distribution = "detector",
     *,
     timestreams: str = "CalTimestreams",
     boresight: str | None = "OnlineRaDecRotation",
@@ -97,9 +98,9 @@ def stitch(
     detector_flags: str | None = None,
     times: str | None = None,
     valid: str | None = None,
-    gaps: str = "keep",
-    missing: str = "flag",
-    overlap: str = "refuse",
+    gaps: Gaps = "keep",
+    missing: Missing = "flag",
+    overlap: Overlap = "refuse",
     root: int = 0,
     drop_input: bool = False,
 ) -> dict[Hashable, StitchedObservation]:
@@ -156,10 +157,7 @@ def stitch(
     rules = StitchRules(gaps, missing, overlap)
 
     def check() -> tuple[tuple[ScanKeys, int], dict[str, object]]:
-        if distribution not in DISTRIBUTIONS:
-            raise UsageError(
-                f"distribution is {distribution!r}; expected one of {', '.join(DISTRIBUTIONS)}."
-            )
+        require_choice("distribution", distribution, Distribution)
         rules.check()
         keys = ScanKeys(
             timestreams,
@@ -181,7 +179,7 @@ def stitch_scans(
     accumulator: MPIAccumulator,
     keys: ScanKeys,
     rules: StitchRules,
-    distribution: str = "detector",
+    distribution: Distribution = "detector",
     *,
     root: int = 0,
     drop_input: bool,

@@ -13,6 +13,7 @@ import numpy as np
 from ..arrays import memory
 from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
+from ..choices import ReadyStrategy, Result
 from ..errors import UsageError
 from ..mpi import communicators, waiting
 from ..mpi.communicators import Comm, OneProcess
@@ -38,9 +39,9 @@ def reduce(
     comm: Comm,
     blocks: Blocks,
     reduction: Reduction,
-    strategy: str = AUTO,
+    strategy: ReadyStrategy | str = AUTO,
     *,
-    result: str = "root",
+    result: Result = "root",
     root: int = 0,
     machine: Machine | None = None,
 ) -> Reduced:
@@ -96,7 +97,7 @@ def _reduce(
     blocks: Blocks,
     reduction: Reduction,
     strategy: str,
-    result: str,
+    result: Result,
     root: int,
     machine: Machine | None,
 ) -> Reduced:
@@ -144,7 +145,7 @@ def _reduce(
 
 
 def _survey(
-    traffic: Traffic, nodes: Nodes, blocks: Blocks, result: str, root: int
+    traffic: Traffic, nodes: Nodes, blocks: Blocks, result: Result, root: int
 ) -> tuple[Profile, OnNode | None]:
     """The profile of what all ranks hold, and the work on the node if there is any. Collective."""
     union = len(union_of_rows(traffic, blocks)) * blocks.row_nbytes

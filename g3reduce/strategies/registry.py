@@ -6,7 +6,8 @@ from typing import Protocol
 
 from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
-from ..errors import UsageError
+from ..choices import Result, choices_of
+from ..errors import UsageError, require_choice
 from .collective import Allreduce, ReduceScatter
 from .costs import Profile
 from .owner import Owner
@@ -14,7 +15,6 @@ from .pairwise import Gather, Tree
 from .traffic import Traffic
 
 AUTO = "auto"
-RESULTS = ("root", "all", "sharded")
 
 
 class Strategy(Protocol):
@@ -88,10 +88,10 @@ def register_strategy(strategy: Strategy) -> None:
             raise UsageError(
                 f"A strategy has name, results, cost and reduce, but {strategy!r} has no {what}."
             )
-    if not set(strategy.results) <= set(RESULTS):  # of a string, its letters
+    if not set(strategy.results) <= set(choices_of(Result)):  # of a string, its letters
         raise UsageError(
             f"The strategy {strategy.name!r} has results={strategy.results!r}; expected a tuple of "
-            f"some of {', '.join(RESULTS)}."
+            f"some of {', '.join(choices_of(Result))}."
         )
     if strategy.name == AUTO or strategy.name in _STRATEGIES:
         raise UsageError(f"There is a strategy of the name {strategy.name!r} already.")
@@ -120,8 +120,7 @@ def check_names(strategy: str, result: str) -> None:
     UsageError
         With the list of those that there are.
     """
-    if result not in RESULTS:
-        raise UsageError(f"result is {result!r}; expected one of {', '.join(RESULTS)}.")
+    require_choice("result", result, Result)
     known = [AUTO, *_STRATEGIES]
     if strategy not in known:
         raise UsageError(f"strategy is {strategy!r}; expected one of {', '.join(known)}.")

@@ -7,7 +7,8 @@ from typing import Any
 
 from spt3g import core
 
-from ..errors import UsageError
+from ..choices import Gaps, Missing, Overlap, TOASTDistribution
+from ..errors import UsageError, require_choice
 from ..mpi import communicators, foreign
 from ..mpi.agreement import agreed_arguments, collectively
 from ..pipeline.accumulator import MPIAccumulator
@@ -23,8 +24,6 @@ from .focalplane import make_telescope, units_of
 from .groups import deal, toast_ranks
 from .importing import load_toast
 from .observation import EmptyObservation, bring_samples, check_names, require_samples
-
-DISTRIBUTIONS = ("detector", "time")
 
 
 class TOASTFiller:
@@ -121,16 +120,16 @@ class TOASTFiller:
         flags: str | None = None,
         detector_flags: str | None = None,
         nets: str | None = None,
-        distribution: str = "detector",
+        distribution: TOASTDistribution = "detector",
         toastcomm: Any = None,
         telescope: str = "telescope",
         site: Any = None,
         observation_keys: str | Sequence[str] | None = None,
         times: str | None = None,
         valid: str | None = None,
-        gaps: str = "fill",
-        missing: str = "flag",
-        overlap: str = "refuse",
+        gaps: Gaps = "fill",
+        missing: Missing = "flag",
+        overlap: Overlap = "refuse",
     ):
         world, self._toastcomm = toast_ranks(mpicomm, toastcomm)
         self._comm = communicators.private(world)
@@ -313,9 +312,7 @@ class TOASTFiller:
         for name, key in (keys if nets is None else keys | {"nets": nets}).items():
             if not isinstance(key, str):
                 raise UsageError(f"{name} is {key!r}; expected the name of a key of frames.")
-        if self._distribution not in DISTRIBUTIONS:
-            choices = ", ".join(DISTRIBUTIONS)
-            raise UsageError(f"distribution is {self._distribution!r}; expected one of {choices}.")
+        require_choice("distribution", self._distribution, TOASTDistribution)
         self._rules.check()
         if not isinstance(self._telescope, str):
             raise UsageError(f"telescope is {self._telescope!r}; expected its name.")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from ..choices import Schedule
 from ..errors import OutputError
 from ..g3files.outputfile import OutputFolder
 from ..mpi import communicators, foreign
@@ -29,7 +30,7 @@ def stitch_to_toast(
     volume: PathLike,
     *,
     mpicomm: communicators.Comm | None = None,
-    schedule: str = "dynamic",
+    schedule: Schedule = "dynamic",
     **options: Any,
 ) -> list[StitchedSummary]:
     """Stitch observations for TOAST from the scans of .g3 files. Collective over `mpicomm`.

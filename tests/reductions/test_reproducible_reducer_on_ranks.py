@@ -16,9 +16,9 @@ from ways import WAYS
 
 import g3reduce
 from g3reduce import Reduction, reductions
+from g3reduce.choices import Result, choices_of
 from g3reduce.mpi.communicators import OneProcess
 from g3reduce.reductions import elementjoin
-from g3reduce.strategies.registry import RESULTS
 
 N_FRAMES = 12
 
@@ -97,7 +97,7 @@ def test_sums_are_the_same_to_the_bit(monkeypatch, ways_of_memory, how, absmax):
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("result", choices_of(Result))
 @pytest.mark.parametrize("kind", ["array", "mixed"])
 def test_groups_are_the_same_to_the_bit_also_where_ranks_lack_some(comm, monkeypatch, kind, result):
     monkeypatch.setattr(elementjoin, "SMALLEST", 300)

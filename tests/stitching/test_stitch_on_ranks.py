@@ -10,12 +10,13 @@ from stitching_oracle import accumulate, assert_share, keys_of, whole
 
 import g3reduce
 from g3reduce import stitch, unstitch
+from g3reduce.choices import Distribution, choices_of
 from g3reduce.mpi import swap, waiting
 from g3reduce.stitching import restitch
 from g3reduce.stitching.accumulated import read_accumulated
 from g3reduce.stitching.rules import StitchRules
 from g3reduce.stitching.scans import ScanKeys
-from g3reduce.stitching.shares import DISTRIBUTIONS, Samples, shares_of
+from g3reduce.stitching.shares import Samples, shares_of
 
 QUATS = (None, core.G3VectorQuat, core.G3TimestreamQuat)
 
@@ -107,7 +108,7 @@ def in_order(case, size):
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("distribution", choices_of(Distribution))
 @pytest.mark.parametrize("piece", [9, 64])
 def test_observations_are_whole_and_go_back_whoever_had_their_scans(
     comm, small_pieces, distribution, piece
@@ -151,7 +152,7 @@ def assert_shares(comm, distribution, found, root=0):
 @pytest.mark.ranks(1, 2, 3, 5)
 def test_whole_frames_and_extracted_scans_give_the_same(comm):
     case = Case(11, comm.size)
-    for distribution in DISTRIBUTIONS:
+    for distribution in choices_of(Distribution):
         one, other = (
             next(iter(stitch(case.accumulate(comm, extracted), distribution, **case.keys).values()))
             for extracted in (False, True)
@@ -200,7 +201,7 @@ def test_everything_may_go_to_any_rank(comm):
 
 
 @pytest.mark.ranks(1, 2, 3)
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("distribution", choices_of(Distribution))
 def test_samples_may_go_to_memory_of_the_callers_and_only_what_is_asked_for(comm, distribution):
     kinds = {"flags": "int", "detector_flags": "int"}
     frames = scans.an_observation(np.random.default_rng(1), gaps=[0, 2, 0], **kinds)
@@ -227,7 +228,7 @@ def test_samples_may_go_to_memory_of_the_callers_and_only_what_is_asked_for(comm
 @pytest.mark.ranks(2, 3)
 def test_fewer_samples_than_ranks(comm):
     frames = [scans.make_scan(np.random.default_rng(1), n_samples=1)]
-    for distribution in DISTRIBUTIONS:
+    for distribution in choices_of(Distribution):
         (found,) = stitch(accumulate(comm, frames, [comm.size - 1]), distribution).values()
         assert_share(found, whole_of_one(frames[0]))
 
@@ -270,7 +271,7 @@ def test_samples_move_as_buffers_and_are_never_pickled(comm, monkeypatch):
 
 
 @pytest.mark.ranks(1, 2, 3)
-@pytest.mark.parametrize("distribution", DISTRIBUTIONS)
+@pytest.mark.parametrize("distribution", choices_of(Distribution))
 def test_a_rank_needs_memory_for_what_it_receives_and_for_some_pieces(
     comm, small_pieces, distribution
 ):

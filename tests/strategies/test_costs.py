@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 
 from g3reduce import strategies
+from g3reduce.choices import Result, choices_of
 from g3reduce.strategies import Machine, Profile, predict
 from g3reduce.strategies.measure import measure
-from g3reduce.strategies.registry import RESULTS
 
 MB = 1e6
 
@@ -25,7 +25,7 @@ def dense(ranks=64, per_node=1, each=100 * MB, **others):
 
 
 def test_only_strategies_that_can_are_predicted():
-    for result in RESULTS:
+    for result in choices_of(Result):
         found = predict(dense(result=result))
         assert set(found) == set(strategies.names(result))
         assert list(found.values()) == sorted(found.values())
@@ -60,7 +60,7 @@ def test_two_ranks_may_as_well_gather():
 
 
 @pytest.mark.parametrize("make", [sparse, dense])
-@pytest.mark.parametrize("result", RESULTS)
+@pytest.mark.parametrize("result", choices_of(Result))
 def test_more_bytes_more_ranks_and_slower_machines_take_longer(make, result):
     profile = make(16, result=result)
     slower = [
@@ -99,7 +99,7 @@ def test_on_one_node_with_shared_memory_all_strategies_are_the_same():
 
 
 def test_nothing_is_held_anywhere():
-    for result in RESULTS:
+    for result in choices_of(Result):
         assert all(cost >= 0 for cost in predict(Profile(5, 2, 0, 0, 0, result)).values())
 
 

@@ -17,6 +17,7 @@ import g3reduce
 from g3reduce import Reduction, strategies
 from g3reduce.arrays import SUM, memory
 from g3reduce.arrays.blocks import Blocks
+from g3reduce.choices import Result, choices_of
 from g3reduce.errors import G3ReduceError, UsageError
 from g3reduce.mpi import communicators, transfer
 from g3reduce.strategies import collective, nodes, onnode, owner, registry
@@ -263,7 +264,7 @@ def test_no_file_descriptor_is_left(comm, ways_of_memory):
 
 
 @pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("result", registry.RESULTS)
+@pytest.mark.parametrize("result", choices_of(Result))
 @pytest.mark.parametrize(
     ("thing", "name"), [(memory, "attach"), (memory.SharedMemory, "require")], ids=["see", "share"]
 )
@@ -316,7 +317,7 @@ def test_auto_compares_shared_memory_with_messages(comm, ways_of_memory, monkeyp
         machine = dataclasses.replace(
             machine, mapping=speed, fresh=speed, adding=1e9, bandwidth_within=1e9 / speed
         )
-        for result in registry.RESULTS:
+        for result in choices_of(Result):
             blocks = blocks_of(comm.rank, comm.size, "overlapping", found.memory)
             outcome = strategies.reduce(mine, blocks, SUM, result=result, machine=machine)
             assert outcome.statistics.shared == expected

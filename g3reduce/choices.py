@@ -1,0 +1,27 @@
+"""The choices that arguments offer, each as one type.
+
+Signatures, the checks of arguments and the command line all take them from here.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, TypeAlias, get_args
+
+ReadyStrategy: TypeAlias = Literal["auto", "gather", "tree", "allreduce", "reduce_scatter", "owner"]
+"""The library's own strategies. Users register others, so that arguments take any string."""
+
+Result: TypeAlias = Literal["root", "all", "sharded"]
+OnDuplicate: TypeAlias = Literal["error", "sum"]
+Nonfinite: TypeAlias = Literal["keep", "error", "skip"]
+PolConv: TypeAlias = Literal["IAU", "COSMO"]
+Schedule: TypeAlias = Literal["dynamic", "static"]
+Gaps: TypeAlias = Literal["keep", "fill", "refuse"]
+Missing: TypeAlias = Literal["flag", "refuse"]
+Overlap: TypeAlias = Literal["refuse", "drop"]
+Distribution: TypeAlias = Literal["detector", "time", "root"]
+TOASTDistribution: TypeAlias = Literal["detector", "time"]
+
+
+def choices_of(kind: Any) -> tuple[str, ...]:
+    """The values of one of these types."""
+    return get_args(kind)
