@@ -216,7 +216,7 @@ def _common_layout(
 
 def _order(name: str, coadd: Coadd) -> tuple[int, int, str]:
     """Coadds come in the order of their first input, then of their names."""
-    position, index = coadd.ledger.first_place()
+    position, index = coadd.ledger.input_order()
     # Where no reader of ours counted the input, they stay as they came.
     return position, index, name if position < UNPLACED else ""
 

@@ -281,14 +281,14 @@ class MPIAccumulator(EndModule):
                     (reported, (reported.metadata, rank, kept.data if kept else None))
                     for reported, kept in zip(items, mine, strict=True)
                 )
-        # Groups of equal places stay in the order of ranks.
-        places = {
-            group: min(reported.entry.place for reported, _ in items)
+        # Groups of equal order stay in the order of ranks.
+        orders = {
+            group: min(reported.entry.input_order for reported, _ in items)
             for group, items in joined.items()
         }
         return {
             group: [item for _, item in self._sorted(group, joined[group])]
-            for group in sorted(places, key=places.__getitem__)
+            for group in sorted(orders, key=orders.__getitem__)
         }
 
     def _sorted(

@@ -80,9 +80,9 @@ class Ledger:
         """The units that were counted, in order: all frames but those made in the pipeline."""
         return [entry.unit for entry in self.entries if entry.unit is not None]
 
-    def first_place(self) -> tuple[int, int]:
+    def input_order(self) -> tuple[int, int]:
         """Where the first entry stands in the order of input."""
-        return min((entry.place for entry in self.entries), default=(UNPLACED, 0))
+        return min((entry.input_order for entry in self.entries), default=(UNPLACED, 0))
 
     def warn_of_doubts(self) -> None:
         """Say so if entries may have an input in common, but nobody can know."""
@@ -110,7 +110,7 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
         _refuse_shared(ledgers)
     entries = [entry for ledger in ledgers for entry in ledger.entries]
     return Ledger(
-        sorted(entries, key=lambda entry: entry.place)
+        sorted(entries, key=lambda entry: entry.input_order)
     )  # stable: ties stay in the order of ranks
 
 
@@ -122,7 +122,7 @@ def union(ledgers: Iterable[Ledger]) -> Ledger:
     counts: Counter[Entry] = Counter()
     for ledger in ledgers:
         counts |= Counter(ledger.entries)
-    return Ledger(sorted(counts.elements(), key=lambda entry: entry.place))
+    return Ledger(sorted(counts.elements(), key=lambda entry: entry.input_order))
 
 
 def check_on_duplicate(on_duplicate: str) -> None:

@@ -161,7 +161,7 @@ class Entry(NamedTuple):
         return tuple(file.name for file in self.originals)
 
     @property
-    def place(self) -> tuple[int, int]:
+    def input_order(self) -> tuple[int, int]:
         """Where it stands in the order of input."""
         # Frames that no reader of ours counted stay as they came.
         unit = self.unit

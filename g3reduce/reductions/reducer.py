@@ -214,7 +214,7 @@ class MPIReducer(EndModule):
         entry = Entry.of(unit_of(frame), known=self._known)
         if self._once:
             self._ledger.refuse_duplicate(entry)
-        self._groups.combine(key, state, entry.place, where)
+        self._groups.combine(key, state, entry.input_order, where)
         self._ledger.record(entry)
         return True
 

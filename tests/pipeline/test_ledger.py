@@ -131,12 +131,12 @@ def test_ids_and_files_are_listed_once_in_order():
 
 @relaxed
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1), st.randoms())
-def test_the_first_place_is_the_lowest_of_all(places, order):
+def test_the_input_order_is_the_lowest_of_all(places, order):
     ledger = Ledger([entry(f"f{file}.g3", index, file) for file, index in places])
     order.shuffle(ledger.entries)
-    assert ledger.first_place() == min(places)
-    assert Ledger().first_place() > ledger.first_place()
-    assert Ledger([Entry.of(None)]).first_place() > ledger.first_place()
+    assert ledger.input_order() == min(places)
+    assert Ledger().input_order() > ledger.input_order()
+    assert Ledger([Entry.of(None)]).input_order() > ledger.input_order()
 
 
 def test_a_unit_travels_with_its_frame():
