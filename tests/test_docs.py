@@ -123,7 +123,7 @@ def run_python(code, where, line, page, namespace, folder):
 
 
 def run_test_on_ranks(code, where, folder):
-    for name in ("conftest.py", "plugins/ranks_plugin.py"):
+    for name in ("conftest.py", "plugins/ranks_plugin.py", "support/common_fixtures.py"):
         shutil.copy(ROOT / "tests" / name, folder)
     (folder / "test_on_ranks.py").write_text(code)
     # On two ranks only: each number of ranks is a job of its own.
