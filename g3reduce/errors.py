@@ -34,8 +34,8 @@ class G3ReduceError(Exception):
     Attributes
     ----------
     reporter : int or None
-        The rank that should show this error to the user, once all ranks know of it
-        (see `g3reduce.mpi.agreement.agree`). None while only this rank knows of it.
+        The rank that should show this error to the user, once all ranks know of it.
+        None while only this rank knows of it.
     """
 
     reporter: int | None = None
