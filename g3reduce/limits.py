@@ -28,6 +28,9 @@ class Limits:
         How much is read from a compressed file, and how much content is made of it, in one go.
     smallest_piece : int
         Files are not cut into smaller pieces: these are not worth the walk to them.
+    swap_piece : int
+        Ranks swap arrays in pieces up to this size, unless one element is larger: enough to hide
+        what a message costs, few enough to stay in the cache.
     pieces_per_rank : int
         With so many files for each rank, these are enough to keep all ranks busy to the end; and
         into so many pieces for each rank a file is cut.
@@ -40,6 +43,7 @@ class Limits:
     compressed_read: int = 2**18
     compressed_made: int = 2**20
     smallest_piece: int = 2**20
+    swap_piece: int = 4 * 2**20
     pieces_per_rank: int = 8
 
 

@@ -15,14 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..buffers import buffer
+from ..limits import LIMITS
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 Array = NDArray[Any]
-
-# Bytes of a piece: enough to hide what a message costs, few enough to stay in the cache.
-PIECE = 4 * 2**20
 
 # Pieces under way: one is unpacked while the next comes.
 _COMING, _GOING = 2, 4
@@ -43,7 +41,7 @@ def swap(
     incoming : callable
         ``incoming(rank)`` gives the places of the pieces from a rank: views of as many elements of
         the same dtypes, in the same order as that rank's `outgoing` has them. None of either is
-        larger than `PIECE`, unless it is one element.
+        larger than `LIMITS.swap_piece`, unless it is one element.
     """
     for mine, place in zip(outgoing(comm.rank), incoming(comm.rank), strict=True):
         place[...] = mine
@@ -106,5 +104,5 @@ class _Round:
 
     def _scratch(self, place: Array) -> Array:
         self._number = (self._number + 1) % _COMING
-        raw = buffer(f"swap {self._number}", max(PIECE, place.nbytes))
+        raw = buffer(f"swap {self._number}", max(LIMITS.swap_piece, place.nbytes))
         return raw[: place.nbytes].view(place.dtype)

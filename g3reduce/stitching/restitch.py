@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mpi.swap import PIECE, swap
+from ..limits import LIMITS
+from ..mpi.swap import swap
 from .headers import PlacedScan
 from .scans import Scan
 from .shares import Samples, Share, fill_in
@@ -186,7 +187,7 @@ def _pieces(
     for scan in of_ranks.scans.get(owner, ()):
         first = max(scan.first, share.samples.start)
         stop = min(scan.stop, share.samples.stop)
-        step = max(1, PIECE // itemsize)
+        step = max(1, LIMITS.swap_piece // itemsize)
         for begin in range(first, stop, step):
             end = min(begin + step, stop)
             in_samples = slice(begin, end)
@@ -194,7 +195,7 @@ def _pieces(
             if not by_detector:
                 yield _Piece(scan, slice(0, 1), samples, slice(0, 1), in_samples)
                 continue
-            n_rows = max(1, PIECE // (itemsize * (end - begin)))
+            n_rows = max(1, LIMITS.swap_piece // (itemsize * (end - begin)))
             for some, in_some in _rows_in(of_ranks.rows_of(scan.header.detectors), share, n_rows):
                 yield _Piece(scan, some, samples, in_some, in_samples)
 

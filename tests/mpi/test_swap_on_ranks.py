@@ -6,6 +6,7 @@ import time
 import numpy as np
 import pytest
 
+from g3reduce.limits import LIMITS
 from g3reduce.mpi import swap as module
 from g3reduce.mpi.swap import swap
 
@@ -124,8 +125,8 @@ def large(rng, sender, receiver):
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-def test_all_that_is_sent_arrives_in_its_place(comm, monkeypatch):
-    monkeypatch.setattr(module, "PIECE", 64)  # pieces are larger and smaller than that
+def test_all_that_is_sent_arrives_in_its_place(comm, limits):
+    limits(swap_piece=64)  # pieces are larger and smaller than that
     for seed in range(10 // comm.size):
         Traffic(seed, any_amount).run(comm)
 
@@ -156,7 +157,7 @@ def test_exchanges_one_after_another_do_not_mix_even_if_a_rank_is_late(comm):
 
 @pytest.mark.ranks(2, 3)
 def test_pieces_as_large_as_they_may_be_go_through_the_buffers(comm):
-    n = module.PIECE // 8
+    n = LIMITS.swap_piece // 8
     sent = np.random.default_rng(comm.rank).random((3, n))
     came = np.zeros((comm.size, n, 3))
     swap(

@@ -11,7 +11,7 @@ from stitching_oracle import accumulate, assert_share, keys_of, whole
 import g3reduce
 from g3reduce import stitch, unstitch
 from g3reduce.choices import Distribution, choices_of
-from g3reduce.mpi import swap, waiting
+from g3reduce.mpi import waiting
 from g3reduce.stitching import restitch
 from g3reduce.stitching.accumulated import read_accumulated
 from g3reduce.stitching.rules import StitchRules
@@ -68,14 +68,9 @@ class Case:
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_pieces(limits):
     """Pieces of a few samples: scans are cut in rows, and rows in samples."""
-
-    def cut(size):
-        monkeypatch.setattr(swap, "PIECE", size)
-        monkeypatch.setattr(restitch, "PIECE", size)
-
-    return cut
+    return lambda size: limits(swap_piece=size)
 
 
 def assert_back(comm, case, accumulator, observation):
