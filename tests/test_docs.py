@@ -123,13 +123,17 @@ def run_python(code, where, line, page, namespace, folder):
 
 
 def run_test_on_ranks(code, where, folder):
-    for name in ("conftest.py", "plugins/ranks_plugin.py", "support/common_fixtures.py"):
-        shutil.copy(ROOT / "tests" / name, folder)
+    shutil.copy(ROOT / "tests" / "conftest.py", folder)
     (folder / "test_on_ranks.py").write_text(code)
     # On two ranks only: each number of ranks is a job of its own.
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "ranks2"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, f"{where}:\n{done.stdout}"
+    paths = [str(ROOT / "tests" / name) for name in ("plugins", "support")]
+    path = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = os.environ | {"PYTHONPATH": path}
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment
+    )
+    assert done.returncode == 0, f"{where}:\n{done.stdout}{done.stderr}"
 
 
 def run_session(code, where, line, namespace):
