@@ -12,14 +12,14 @@ from spt3g import core
 
 from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result, Schedule
 from ..errors import InputError, UsageError
-from ..g3files.names import expand
+from ..g3files.names import expand, may_be_pattern
 from ..g3files.pieces import Piece
 from ..mpi import communicators
-from ..mpi.agreement import agreed_arguments, arguments_together
+from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_told
 from ..pipeline.arguments import check_flags
-from ..pipeline.filenames import refuse_repeated_inputs
+from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.output import check_output, write_frames
 from ..pipeline.parallelblock import blocks_of, check_schedule
 from ..pipeline.reader import MPIFileReader
@@ -133,8 +133,14 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
         )
         once = on_duplicate == "error"
         found = _look(inputs, output_file, once, comm.size) if comm.rank == root else None
+        # Names that are known already need no agreement of their own.
+        patterns = any(map(may_be_pattern, inputs))
+        if not patterns:
+            check_files_of_rank([os.fspath(name) for name in inputs], comm)
     counter = SharedCounter(comm)
     names, pieces, output = cast(_Found, comm.bcast(found, root))
+    if patterns:
+        collectively(comm, functools.partial(check_files_of_rank, names, comm))
     try:
         reader = _Reader(comm, names, pieces, counter, schedule)
         with progress_told(reader.progress):
@@ -239,7 +245,6 @@ def _feed(
     n_read: Counter[str] = Counter()
     pending: list[Pending] = []
     try:
-        reader.check_own_files()
         for frame in reader:
             coadder.observe(frame)
             if frame.type != core.G3FrameType.Map:

@@ -52,6 +52,11 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
     return files
 
 
+def may_be_pattern(name: str | os.PathLike[str]) -> bool:
+    """Whether `expand` may make other names of this one."""
+    return glob.has_magic(os.fspath(name))
+
+
 def is_stream(file: str) -> bool:
     """Whether this is the address of a stream of frames, not a file."""
     return "://" in file

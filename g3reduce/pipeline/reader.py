@@ -11,13 +11,13 @@ from ..choices import Schedule
 from ..errors import InputError
 from ..g3files.decoding import frames_of
 from ..g3files.fileframe import SPT3G_ERRORS, FileFrame, first_line
-from ..g3files.names import check_files
 from ..g3files.pieces import Piece
 from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
 from .arguments import frame_types
+from .filenames import check_files_of_rank
 from .leaders import merged_leaders
 from .ledger import set_unit
 from .parallelblock import Files, ParallelBlock, blocks_of
@@ -120,7 +120,8 @@ class MPIFileReader:
         counters = [SharedCounter(comm) for _ in parallel]
         pieces: list[list[Piece]] = []
         self._set_up(comm, blocks, schedule, opener, counters, pieces, types)
-        collectively(comm, self.check_own_files)
+        listed = [file for block in blocks for file in block.files]
+        collectively(comm, lambda: check_files_of_rank(listed, comm))
         pieces += [opener.pieces(comm, block.files) for block in parallel]
 
     def _set_up(
@@ -186,18 +187,6 @@ class MPIFileReader:
         """Let no rank begin another file, because something went wrong on this one."""
         for counter in self._counters:
             counter.stop()
-
-    def check_own_files(self) -> None:
-        """Take a first look at some of the files, so that all ranks together look at all of them.
-
-        Raises
-        ------
-        InputError
-            If a file is missing, unreadable, empty, or visibly no .g3 file.
-        """
-        # Thousands of them on a network take a while.
-        files = [file for block in self._blocks for file in block.files]
-        check_files(files[self._comm.rank :: self._comm.size])
 
     def _read(self) -> Iterator[Any]:
         parallel = zip(self._pieces, self._counters, strict=True)
