@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import UsageError
+from ..spt3gtypes import Frame
 
 # MPI's operations on arrays, and numpy's functions that do the same.
 OPERATIONS: dict[str, np.ufunc] = {
@@ -89,7 +90,7 @@ class Reduction:
     name: str
     combine: Callable[..., Any] = None  # type: ignore[assignment]  # that of the operation
     identity: Any = None
-    extract: Callable[[Any], Any] = _keep
+    extract: Callable[[Frame], Any] = _keep
     finalize: Callable[[Any], Any] = _keep
     operation: str | None = None
     commutes: bool = False

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..choices import Nonfinite, OnDuplicate, PolConv, ReadyStrategy, choices_of
+from ..spt3gtypes import Frame
 from .messages import counted, wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
 from .streams import say
@@ -162,7 +163,7 @@ def run(options: argparse.Namespace) -> None:
         )
 
 
-def _left_out(frames: Sequence[Any], nonfinite: str) -> list[str]:
+def _left_out(frames: Sequence[Frame], nonfinite: str) -> list[str]:
     """The line about pixels that were left out, if the command was told to."""
     if nonfinite != "skip":
         return []
@@ -170,7 +171,7 @@ def _left_out(frames: Sequence[Any], nonfinite: str) -> list[str]:
     return [f"Left out {skipped} pixels that are not finite."]
 
 
-def _contents(frame: Any) -> str:
+def _contents(frame: Frame) -> str:
     """The line about a coadd."""
     keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
     n_files = counted(len(frame.get("InputFiles", ())), "file")

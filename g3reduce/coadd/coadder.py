@@ -208,7 +208,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         """
         return at_the_end(self._ended, self._skipped, "coadd")
 
-    def __call__(self, frame: Any) -> Any:
+    def __call__(self, frame: Frame) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
         known = self._watch.see(frame, self)
         if frame.type == core.G3FrameType.EndProcessing:
@@ -227,11 +227,11 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         dropped = self._drop_input_frames and (pending or self._is_of_this_rank(frame))
         return False if dropped else None
 
-    def observe(self, frame: Any) -> None:
+    def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._intake.observe(frame)
 
-    def add(self, frame: Any) -> bool:
+    def add(self, frame: Frame) -> bool:
         """Add a Map frame to the coadds to which it belongs, or to none of them if it is refused.
 
         Returns
@@ -244,7 +244,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
             self.add_taken([pending])
         return bool(pending)
 
-    def take(self, frame: Any) -> Pending | Literal[False] | None:
+    def take(self, frame: Frame) -> Pending | Literal[False] | None:
         """Count a Map frame that `add_taken` is to add: the first half of `add`.
 
         Returns
@@ -345,7 +345,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
                 f"{type(self).__name__}: have one or the other."
             )
 
-    def _is_of_this_rank(self, frame: Any) -> bool:
+    def _is_of_this_rank(self, frame: Frame) -> bool:
         """Whether a frame is here because of the schedule, and nobody behind may want it."""
         unit = unit_of(frame)
         return unit is not None and not unit.shared and self._watch.claim_last()

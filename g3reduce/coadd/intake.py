@@ -21,6 +21,7 @@ from ..maps.storedframe import verified_on_error, verify
 from ..mpi import communicators
 from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
+from ..spt3gtypes import Frame
 from ..strategies.nodes import memory_for
 from .joining import Coadd
 from .provenance import Provenance
@@ -43,7 +44,7 @@ class Pending(NamedTuple):
         and hits are always added.
     """
 
-    frame: Any
+    frame: Frame
     maps: MapFrame
     targets: Sequence[tuple[MapSum, int]]
 
@@ -113,7 +114,7 @@ class Intake:
         """The observation of the latest frame, as spt3g's ``CoaddMaps.obs_id`` has it."""
         return self._provenance.observation
 
-    def observe(self, frame: Any) -> None:
+    def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._provenance.observe(frame)
 
@@ -121,7 +122,9 @@ class Intake:
         """Learn from other ranks what files that these have read say of its own. Collective."""
         self._provenance.complete(comm, (coadd.ledger for coadd in self.coadds.values()))
 
-    def take(self, frame: Any, get_map_id: Callable[[Any], Any]) -> Pending | Literal[False] | None:
+    def take(
+        self, frame: Frame, get_map_id: Callable[[Frame], Any]
+    ) -> Pending | Literal[False] | None:
         """Count a Map frame that `add` is to add.
 
         Parameters
@@ -179,7 +182,7 @@ class Intake:
                 "coadds would lack it. Was the coadder interrupted? Make a new one."
             )
 
-    def describe(self, frame: Any, entry: Entry | None = None) -> str:
+    def describe(self, frame: Frame, entry: Entry | None = None) -> str:
         """How messages name a frame."""
         unit = entry.unit if entry else unit_of(frame)
         where = str(unit) if unit else "a frame made in the pipeline"
@@ -194,7 +197,7 @@ class Intake:
             )
 
     def _prepared(
-        self, frame: Any, get_map_id: Callable[[Any], Any]
+        self, frame: Frame, get_map_id: Callable[[Frame], Any]
     ) -> Pending | Literal[False] | None:
         """Make the coadds to which a frame belongs ready for it, and count it."""
         signs = self._members.signs_of(frame, get_map_id, self.describe)

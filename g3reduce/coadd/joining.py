@@ -25,6 +25,7 @@ from ..maps.summary import Summary, join
 from ..mpi import communicators
 from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
+from ..spt3gtypes import Frame
 
 
 @dataclass
@@ -43,11 +44,11 @@ class Coadd:
     total: MapSum
     ledger: Ledger
 
-    def outline(self) -> Any:
+    def outline(self) -> Frame:
         """The frame with empty maps."""
         return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.outlines()))
 
-    def to_frame(self) -> Any:
+    def to_frame(self) -> Frame:
         """The frame."""
         return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.to_maps()))
 
@@ -62,7 +63,7 @@ class Coadd:
                 return
         file.write(self.to_frame().__getstate__()[1])
 
-    def _with_inputs(self, frame: Any) -> Any:
+    def _with_inputs(self, frame: Frame) -> Frame:
         if skipped := self.total.summary.skipped:
             frame["SkippedPixels"] = skipped
         if grids := self.total.summary.grids:

@@ -17,6 +17,7 @@ from ..maps.mapfile import best_of, frames_of
 from ..mpi import communicators
 from ..mpi.agreement import from_rank
 from ..pipeline.reader import WholeFiles
+from ..spt3gtypes import Frame
 from .provenance import OBSERVED
 
 # If this variable of the environment is "spt3g", spt3g reads all files, also those whose maps could
@@ -47,7 +48,7 @@ class MapOpener(WholeFiles):
         """Large files in pieces, as rank 0 sees them. Collective over `comm`."""
         return from_rank(comm, 0, lambda: pieces_of(files, comm.size))
 
-    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Any]]:
+    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
         """Map frames as `StoredFrame` where that is possible, others as spt3g has them."""
         if piece.stamp is not None:
             return self._frames_of_piece(file, piece, piece.stamp)
@@ -59,7 +60,9 @@ class MapOpener(WholeFiles):
             return enumerate(frames_of(file))
         return super().frames(file, piece)
 
-    def _frames_of_piece(self, file: str, piece: Piece, stamp: Stamp) -> Iterator[tuple[int, Any]]:
+    def _frames_of_piece(
+        self, file: str, piece: Piece, stamp: Stamp
+    ) -> Iterator[tuple[int, Frame]]:
         if self._walk is None or self._walked != (file, piece.file):
             self._walk, self._walked, self._outlines = Walk(file, stamp), (file, piece.file), {}
         for index, met, inside in self._walk.to_the_end_of(piece):
@@ -83,7 +86,7 @@ class _BeforePiece:
         return key in self._keys
 
     @functools.cached_property
-    def _frame(self) -> Any:
+    def _frame(self) -> Frame:
         return self._decode()
 
     def __getitem__(self, key: str) -> Any:

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 from ..errors import InputError, UsageError
+from ..spt3gtypes import Frame
 
 logger = logging.getLogger(__name__)
 
-Assign: TypeAlias = "Callable[[Any], Mapping[str, int] | None]"
+Assign: TypeAlias = "Callable[[Frame], Mapping[str, int] | None]"
 
 
 # By name, the coadds to which a frame belongs, and its sign in each. None if there are none, False
@@ -86,7 +87,7 @@ class Membership:
             raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
 
     def signs_of(
-        self, frame: Any, get_map_id: Callable[[Any], Any], describe: Callable[[Any], str]
+        self, frame: Frame, get_map_id: Callable[[Frame], Any], describe: Callable[[Frame], str]
     ) -> Signs:
         """The coadds to which a frame belongs, and its sign in each.
 
@@ -139,7 +140,7 @@ class Membership:
         )
 
 
-def _checked(signs: Any, frame: Any, describe: Callable[[Any], str]) -> Signs:
+def _checked(signs: Any, frame: Frame, describe: Callable[[Frame], str]) -> Signs:
     """What `assign` returned for a frame, if it can be used."""
     if signs is None:
         return None

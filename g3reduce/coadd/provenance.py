@@ -13,6 +13,7 @@ from ..mpi import communicators
 from ..pipeline.ledger import Entry, Ledger, Unit, unit_of, where_of
 from ..pipeline.originals import KnownFiles
 from ..pipeline.units import file_of
+from ..spt3gtypes import Frame
 
 # Frames that have this key say to which observation those after them belong.
 OBSERVED = "SourceName"
@@ -47,13 +48,13 @@ class Provenance:
             return False
         return self._observation.prefix(self._latest)[:-1] or None
 
-    def observe(self, frame: Any) -> None:
+    def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         if self._observation is not None:
             self._observation.observe(frame)
             self._latest = unit_of(frame)
 
-    def entry_of(self, frame: Any) -> Entry:
+    def entry_of(self, frame: Frame) -> Entry:
         """What a ledger has to say of a map frame. To be asked once for each frame."""
         unit = self._unit_of(frame)
         if "InputMapIds" in frame:  # a coadd itself
@@ -94,7 +95,7 @@ class Provenance:
                     names = tuple(prefix + name for name in entry.map_ids)
                     ledger.entries[number] = entry._replace(map_ids=names)
 
-    def _unit_of(self, frame: Any) -> Unit | None:
+    def _unit_of(self, frame: Frame) -> Unit | None:
         """The unit of a frame, also of one that comes from spt3g's own reader."""
         unit = unit_of(frame)
         file = file_of(frame)
@@ -106,14 +107,14 @@ class Provenance:
         return Unit(file, -1 - arrived)
 
 
-def _strings(frame: Any, key: str) -> tuple[str, ...]:
+def _strings(frame: Frame, key: str) -> tuple[str, ...]:
     value = frame[key]
     if not isinstance(value, core.G3VectorString):
         raise _unexpected(frame, key, value, "a G3VectorString")
     return tuple(value)
 
 
-def _unexpected(frame: Any, key: str, value: Any, expected: str) -> InputError:
+def _unexpected(frame: Frame, key: str, value: Any, expected: str) -> InputError:
     where = where_of(frame)
     return InputError(f"{where}: the {key} is a {type(value).__name__}; expected {expected}.")
 
@@ -127,7 +128,7 @@ class ObservationId:
         self.at_end: dict[int, tuple[int, str]] = {}
         self._of_all = self._latest = ""
 
-    def observe(self, frame: Any) -> None:
+    def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type, if it names an observation.
 
         Raises

@@ -173,7 +173,7 @@ class LikeCoaddMaps:
         coadds = self.coadd_frames
         self._coadds = Coadds(here=coadds.here, statistics=coadds.statistics, ledger=coadds.ledger)
 
-    def get_map_id(self, frame: Any) -> Any:
+    def get_map_id(self, frame: Frame) -> Any:
         """Under which Id a Map frame counts; for subclasses, as in spt3g.
 
         It is called once for each frame, before anything else is done with it.

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from ..errors import InputError
+from ..spt3gtypes import Frame
 from .checksum import Checksum
 from .compressed import open_bytes
 from .fileframe import SPT3G_ERRORS, FileFrame, first_line
@@ -54,7 +55,7 @@ class Span(NamedTuple):
             return None
 
 
-def frames_of(file: str) -> Iterator[Any]:
+def frames_of(file: str) -> Iterator[Frame]:
     """The frames of a file, also of a compressed one, or of a stream.
 
     Raises

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..limits import LIMITS
+from ..spt3gtypes import Frame
 from .decoding import walked
 from .frames import RawFrame
 from .source import FileBytes, Stamp
@@ -79,7 +80,7 @@ class WalkedFrame(NamedTuple):
     """
 
     number: int
-    frame: Any
+    frame: Frame
     inside: bool
 
 

@@ -13,6 +13,7 @@ from spt3g import maps
 
 from ..errors import MismatchError
 from ..g3files.maps import STOKES
+from ..spt3gtypes import SkyMap
 from . import pixels
 
 _FLAT_GEOMETRY = (
@@ -22,7 +23,7 @@ _FLAT_GEOMETRY = (
 _HEALPIX_GEOMETRY = ("nside", "nested")
 
 
-def geometry_of(stub: Any) -> tuple[str, ...]:
+def geometry_of(stub: SkyMap) -> tuple[str, ...]:
     """The attributes that make up the geometry of a map."""
     return _FLAT_GEOMETRY if pixels.is_flat(stub) else _HEALPIX_GEOMETRY
 
@@ -139,7 +140,7 @@ def require_agreement(
             )
 
 
-def require_agreement_within(stubs: Mapping[str, Any], where: str) -> None:
+def require_agreement_within(stubs: Mapping[str, SkyMap], where: str) -> None:
     """Refuse a frame whose maps do not fit each other.
 
     Parameters
@@ -238,7 +239,7 @@ def _different_geometry(a: Any, b: Any) -> str:
     return ", ".join(f"{name}, {x} and {y}" for name, x, y in values if x != y)
 
 
-def _same_within(stubs: Mapping[str, Any], names: Any, attribute: str, where: str) -> None:
+def _same_within(stubs: Mapping[str, SkyMap], names: Any, attribute: str, where: str) -> None:
     values = {name: getattr(stubs[name], attribute) for name in names if name in stubs}
     if len({str(value) for value in values.values()}) > 1:
         listed = ", ".join(f"{value} in {name}" for name, value in values.items())

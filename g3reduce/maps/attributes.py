@@ -12,6 +12,7 @@ from typing import Any
 from spt3g import maps
 
 from ..errors import MismatchError
+from ..spt3gtypes import SkyMap
 from .agreement import require_agreement_within
 from .pixels import is_flat, lines_of
 
@@ -32,7 +33,7 @@ class _Stubs(tuple[tuple[str, Any], ...]):
         return all(name == also and stub is same for (name, stub), (also, same) in pairs)
 
 
-def with_known_attributes(stubs: Mapping[str, Any], where: str) -> dict[str, Any]:
+def with_known_attributes(stubs: Mapping[str, SkyMap], where: str) -> dict[str, SkyMap]:
     """The stubs of a frame, each with all attributes that follow from the others.
 
     Parameters
@@ -57,17 +58,17 @@ def with_known_attributes(stubs: Mapping[str, Any], where: str) -> dict[str, Any
 
 
 @functools.lru_cache(maxsize=16)
-def _completed_once(stubs: _Stubs) -> dict[str, Any]:
+def _completed_once(stubs: _Stubs) -> dict[str, SkyMap]:
     return _completed(dict(stubs), "")
 
 
-def _completed(stubs: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _completed(stubs: Mapping[str, SkyMap], where: str) -> dict[str, SkyMap]:
     known = _with_components(stubs)
     require_agreement_within(known, where)
     return _with_polarization_of_u(known)
 
 
-def _with_components(stubs: Mapping[str, Any]) -> dict[str, Any]:
+def _with_components(stubs: Mapping[str, SkyMap]) -> dict[str, SkyMap]:
     """Set the component of weights that lack it (of older files, or made from a map T).
 
     Their convention is that of U then. As in spt3g, the map TT tells whether they lack it.
@@ -85,7 +86,7 @@ def _with_components(stubs: Mapping[str, Any]) -> dict[str, Any]:
     return known
 
 
-def _with_polarization_of_u(stubs: Mapping[str, Any]) -> dict[str, Any]:
+def _with_polarization_of_u(stubs: Mapping[str, SkyMap]) -> dict[str, SkyMap]:
     """Give all maps of a polarized frame the convention of U, also those that it does not affect.
 
     spt3g itself refuses, or misreads, weights in which some maps have another one.
@@ -103,7 +104,7 @@ def _with_polarization_of_u(stubs: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def with_attributes(stub: Any, **attributes: Any) -> Any:
+def with_attributes(stub: SkyMap, **attributes: Any) -> SkyMap:
     """The same stub with these attributes: itself, if it has them."""
     if all(getattr(stub, name) == value for name, value in attributes.items()):
         return stub

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..g3files.archive import DENSE
 from ..g3files.lines import Index, Values
+from ..spt3gtypes import Frame, SkyMap
 from .agreement import geometry_of
 from .chunks import DenseChunk
 from .mapfile import planes_of
@@ -20,7 +20,7 @@ from .storedframe import verified_on_error, verify
 _SIZE = 16
 
 
-def digest(frame: Any, where: str = "The frame") -> dict[str, str]:
+def digest(frame: Frame, where: str = "The frame") -> dict[str, str]:
     """A hash of each map of a frame.
 
     It covers numbers and values of all pixels, the geometry, the coordinate system and the units.
@@ -93,7 +93,7 @@ def _of(plane: Plane) -> str:
     return whole.hexdigest()
 
 
-def _geometry(stub: Any) -> str:
+def _geometry(stub: SkyMap) -> str:
     names = geometry_of(stub)
     values = [f"{name}={getattr(stub, name)}" for name in (*names, "coord_ref", "units")]
     return f"{type(stub).__name__}({', '.join(values)})"

@@ -14,6 +14,7 @@ from ..g3files.decoding import decoded, maps_in, note, walked
 from ..g3files.frames import RawFrame, Sink, Unrecognised, frame_in, write_frame
 from ..g3files.maps import MAP_KEYS, Content, filled
 from ..g3files.outlines import Outlines
+from ..spt3gtypes import Frame
 from .mapframe import maps_of
 from .pixels import Plane
 from .storedframe import StoredFrame
@@ -22,7 +23,7 @@ _MAP = int(core.G3FrameType.Map)
 _TYPES = dict(core.G3FrameType.values)
 
 
-def planes_of(frame: Any, where: str) -> dict[str, Plane]:
+def planes_of(frame: Frame, where: str) -> dict[str, Plane]:
     """The maps of a frame, in memory or in a file, ready to be added, by plane.
 
     Raises
@@ -35,7 +36,7 @@ def planes_of(frame: Any, where: str) -> dict[str, Plane]:
     return {name: Plane.of(skymap) for name, skymap in maps_of(frame, where).items()}
 
 
-def frames_of(file: str) -> Iterator[Any]:
+def frames_of(file: str) -> Iterator[Frame]:
     """The frames of a .g3 file, also of a compressed one: Map frames as `StoredFrame`, others, and
     all that are not recognised, as spt3g has them.
 
@@ -47,7 +48,7 @@ def frames_of(file: str) -> Iterator[Any]:
     return walked(open_bytes(file), functools.partial(best_of, {}))
 
 
-def best_of(outlines: Outlines, raw: RawFrame) -> Any:
+def best_of(outlines: Outlines, raw: RawFrame) -> Frame:
     """A frame as `frames_of` has it, after others of its file that had these outlines."""
     if raw.type != _MAP:
         return PassedFrame(raw) if raw.native else decoded(raw)
@@ -108,7 +109,7 @@ class PassedFrame:
         self.maps_inside = maps_in(raw)
         self._keys = [blob.name for blob in raw.blobs]
         self._raw = raw
-        self._frame: Any = None
+        self._frame: Frame = None
 
     def __contains__(self, key: str) -> bool:
         return key in self._keys

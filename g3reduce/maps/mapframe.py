@@ -16,6 +16,7 @@ from spt3g import core, maps
 from ..errors import InputError, MismatchError, UsageError
 from ..g3files.fileframe import SPT3G_ERRORS, first_line
 from ..g3files.maps import MAP_KEYS, STOKES
+from ..spt3gtypes import Frame, SkyMap
 from . import weighting
 from .agreement import is_odd_in_u, weights_key
 from .attributes import with_attributes, with_known_attributes
@@ -45,7 +46,7 @@ class MapFrame:
     skipped: int = 0
 
     @property
-    def stubs(self) -> dict[str, Any]:
+    def stubs(self) -> dict[str, SkyMap]:
         """An empty map for each plane."""
         return {name: plane.stub for name, plane in self.planes.items()}
 
@@ -116,7 +117,7 @@ def read(
     return MapFrame(planes, flipped, where, skipped)
 
 
-def maps_of(frame: Any, where: str) -> dict[str, Any]:
+def maps_of(frame: Frame, where: str) -> dict[str, SkyMap]:
     """The maps of a frame, by plane. They are the frame's own: do not change them.
 
     Raises
@@ -124,7 +125,7 @@ def maps_of(frame: Any, where: str) -> dict[str, Any]:
     InputError
         If one cannot be read, or is no map.
     """
-    planes: dict[str, Any] = {}
+    planes: dict[str, SkyMap] = {}
     for key in MAP_KEYS:
         if key not in frame:
             continue
@@ -148,7 +149,7 @@ def maps_of(frame: Any, where: str) -> dict[str, Any]:
     return planes
 
 
-def _component(weights: Any, component: str, key: str, where: str) -> Any:
+def _component(weights: SkyMap, component: str, key: str, where: str) -> SkyMap:
     skymap = getattr(weights, component)
     if skymap is None:
         raise InputError(f"{where}: the weights {key} have no {component} map.")
@@ -162,7 +163,7 @@ def missing_weights(frame: MapFrame) -> bool:
     ) and not weights_key(frame.stubs)
 
 
-def to_frame(frame_id: str, planes: Mapping[str, Any]) -> Any:
+def to_frame(frame_id: str, planes: Mapping[str, SkyMap]) -> Frame:
     """A new Map frame with these maps."""
     frame = core.G3Frame(core.G3FrameType.Map)
     frame["Id"] = frame_id
@@ -179,7 +180,7 @@ def to_frame(frame_id: str, planes: Mapping[str, Any]) -> Any:
     return frame
 
 
-def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
+def _check_completeness(planes: Mapping[str, SkyMap], where: str) -> None:
     """Check what spt3g's ValidateMaps checks."""
     if "T" not in planes and set(planes) != {"H"}:
         have = ", ".join(planes) or "no map at all"
@@ -198,7 +199,7 @@ def _check_completeness(planes: Mapping[str, Any], where: str) -> None:
         )
 
 
-def _with(plane: Plane, stub: Any) -> Plane:
+def _with(plane: Plane, stub: SkyMap) -> Plane:
     return plane if stub is plane.stub else replace(plane, stub=stub)
 
 

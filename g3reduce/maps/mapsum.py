@@ -16,6 +16,7 @@ from ..arrays.memory import PRIVATE, Memory
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
 from ..g3files.runs import RunLayout
+from ..spt3gtypes import SkyMap
 from .agreement import (
     Parts,
     copy_attributes,
@@ -50,7 +51,7 @@ class Shard:
 
     planes: dict[str, NDArray[np.float64]]
     pixels: NDArray[np.int64]
-    stubs: dict[str, Any]
+    stubs: dict[str, SkyMap]
 
 
 class MapSum:
@@ -225,12 +226,12 @@ class MapSum:
         """The pixels of the sums, as they are to be stored."""
         return {name: self._content(name) for name in self.summary.stubs}
 
-    def to_maps(self) -> dict[str, Any]:
+    def to_maps(self) -> dict[str, SkyMap]:
         """The sums as new spt3g maps, one for each plane, stored as the input was."""
         scratch = bytearray()
         return {name: self._to_map(name, scratch) for name in self.summary.stubs}
 
-    def outlines(self) -> dict[str, Any]:
+    def outlines(self) -> dict[str, SkyMap]:
         """The same maps, but empty."""
         return {name: self._outline(name) for name in self.summary.stubs}
 
@@ -239,7 +240,7 @@ class MapSum:
         planes: dict[str, Any] = dict(self.blocks.planes)
         return Shard(planes, self.sums.pixels, self.outlines())
 
-    def _add_plane(self, name: str, stub: Any) -> None:
+    def _add_plane(self, name: str, stub: SkyMap) -> None:
         self.summary.stubs.setdefault(name, stub.clone(False))
         self.summary.storage.setdefault(name, EMPTY)
         self.summary.overflow.setdefault(name, 0.0)
@@ -255,12 +256,12 @@ class MapSum:
             return Content(storage, self.sums.flat(name)[: layout.size], layout)
         return content_of(stub, storage, *self.sums.nonzero(name))
 
-    def _outline(self, name: str) -> Any:
+    def _outline(self, name: str) -> SkyMap:
         outline = self.summary.stubs[name].clone(False)
         outline.overflow = self.summary.overflow[name]
         return outline
 
-    def _to_map(self, name: str, scratch: bytearray) -> Any:
+    def _to_map(self, name: str, scratch: bytearray) -> SkyMap:
         stub, storage = self._outline(name), self.summary.storage[name]
         if storage == RING and stub.nested:
             return encode(stub, storage, *self.sums.nonzero(name))
@@ -269,7 +270,7 @@ class MapSum:
             return self._dense_map(name, stub, content.values)
         return to_map(stub, content, scratch)
 
-    def _dense_map(self, name: str, stub: Any, values: NDArray[Any]) -> Any:
+    def _dense_map(self, name: str, stub: SkyMap, values: NDArray[Any]) -> SkyMap:
         skymap = self.sums.maps.get(name)
         if skymap is None or not np.may_share_memory(np.asarray(skymap), values):
             np.asarray(stub).reshape(-1)[:] = values  # this makes the stub dense

@@ -7,13 +7,14 @@ flat-sky maps, by columns.
 from __future__ import annotations
 
 import math
-from typing import Any, ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias
 
 import numpy as np
 
 from ..arrays.blocks import Blocks, distinct
 from ..g3files.lines import Index, Values
 from ..g3files.runs import RunLayout
+from ..spt3gtypes import SkyMap
 from .pixels import lines_of
 
 Key: TypeAlias = "tuple[str, bytes]"
@@ -123,7 +124,7 @@ class ByPixel:
     complete = False
     step = 1
 
-    def __init__(self, stub: Any):
+    def __init__(self, stub: SkyMap):
         self._lines = lines_of(stub)
         self._size = int(stub.size)
         self.row_length = submap_length(self._size)
@@ -169,7 +170,7 @@ class Whole:
     key: ClassVar[Key] = ("whole", b"")
     complete = True
 
-    def __init__(self, stub: Any):
+    def __init__(self, stub: SkyMap):
         self._shape: tuple[int, int] | None = stub.shape if len(stub.shape) == 2 else None
         # Rows that fill the map to its last pixel: then a plane is the array of a map.
         self.row_length = stub.shape[1] if self._shape else 4 * stub.nside

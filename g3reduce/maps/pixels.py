@@ -23,6 +23,7 @@ from ..g3files.lines import Columns, Index, Lines, Rings, Values
 from ..g3files.maps import PAIR, Content, MapExtent, filled, find_maps
 from ..g3files.runs import RunLayout, layout_of
 from ..g3files.source import Bytes, MemoryBytes
+from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks
 
 # Storages in the order of how many pixels they spell out: the sum of maps in several storages is
@@ -52,7 +53,7 @@ class Plane:
         Whether the pixels stay in a file until they are asked for.
     """
 
-    stub: Any
+    stub: SkyMap
     storage: str
     overflow: float
     chunks: Callable[[], Iterator[Chunk]]
@@ -60,7 +61,7 @@ class Plane:
     in_file: bool = False
 
     @classmethod
-    def of(cls, skymap: Any) -> Plane:
+    def of(cls, skymap: SkyMap) -> Plane:
         """The plane that a map is. It stays the map's own: do not change it."""
         return cls(
             skymap.clone(False), storage_of(skymap), skymap.overflow, partial(decode, skymap)
@@ -83,12 +84,12 @@ class Plane:
         return replace(self, storage=storage, chunks=found, layout=layout, in_file=in_file)
 
 
-def is_flat(skymap: Any) -> bool:
+def is_flat(skymap: SkyMap) -> bool:
     """Whether this is a flat-sky map."""
     return isinstance(skymap, maps.FlatSkyMap)
 
 
-def storage_of(skymap: Any) -> str:
+def storage_of(skymap: SkyMap) -> str:
     """How a map is stored: one of `DENSE`, `SPARSE`, `RING`, `INDEXED`, `EMPTY`."""
     if skymap.npix_allocated == 0:
         return EMPTY
@@ -99,7 +100,7 @@ def storage_of(skymap: Any) -> str:
     return RING if skymap.ringsparse else INDEXED
 
 
-def lines_of(skymap: Any) -> Lines:
+def lines_of(skymap: SkyMap) -> Lines:
     """The lines along which a map stores its runs."""
     if is_flat(skymap):
         n_y, n_x = skymap.shape
@@ -107,7 +108,7 @@ def lines_of(skymap: Any) -> Lines:
     return Rings(skymap.nside, skymap.shift_ra)
 
 
-def decode(skymap: Any) -> Iterator[Chunk]:
+def decode(skymap: SkyMap) -> Iterator[Chunk]:
     """The pixels of a map in memory, in its own storage.
 
     The values are views of the map's memory where it is dense: do not change them.
@@ -125,7 +126,7 @@ def decode(skymap: Any) -> Iterator[Chunk]:
     return Stored(archive, found[""], skymap.size, "a map in memory").chunks()
 
 
-def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
+def encode(stub: SkyMap, storage: str, pixels: Index, values: Values) -> SkyMap:
     """A new sparse map with these pixels.
 
     Parameters
@@ -145,7 +146,7 @@ def encode(stub: Any, storage: str, pixels: Index, values: Values) -> Any:
     return to_map(stub, content_of(stub, storage, pixels, values))
 
 
-def content_of(stub: Any, storage: str, pixels: Index, values: Values) -> Content:
+def content_of(stub: SkyMap, storage: str, pixels: Index, values: Values) -> Content:
     """Pixels as they are stored; see `encode`."""
     if storage == INDEXED:
         pairs = np.empty(len(pixels), PAIR)
@@ -159,7 +160,7 @@ def content_of(stub: Any, storage: str, pixels: Index, values: Values) -> Conten
     return Content(storage, spread, layout)
 
 
-def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any:
+def to_map(stub: SkyMap, content: Content, scratch: bytearray | None = None) -> SkyMap:
     """A new map like `stub`, with these pixels.
 
     Parameters
@@ -182,7 +183,7 @@ def to_map(stub: Any, content: Content, scratch: bytearray | None = None) -> Any
     return skymap
 
 
-def _set_one_by_one(stub: Any, content: Content) -> Any:
+def _set_one_by_one(stub: SkyMap, content: Content) -> SkyMap:
     """Do what `to_map` does by spt3g's own means, which are slow."""
     empty = stub.clone(False)
     empty.overflow = stub.overflow
@@ -202,7 +203,7 @@ def fuller(*storages: str) -> str:
     return max(storages, key=FULLNESS.__getitem__)
 
 
-def whole(chunks: Iterable[Chunk], stub: Any) -> Values:
+def whole(chunks: Iterable[Chunk], stub: SkyMap) -> Values:
     """All values of a map, as it numbers them itself, shape (npix,).
 
     Parameters
@@ -252,7 +253,7 @@ def _points_of(chunk: RunsChunk | PointsChunk) -> PointsChunk:
     return PointsChunk(chunk.layout.pixels(chunk.group), chunk.values)
 
 
-def _nonzero(skymap: Any) -> PointsChunk:
+def _nonzero(skymap: SkyMap) -> PointsChunk:
     pixels, values = (np.asarray(part) for part in skymap.nonzero_pixels())
     pixels = pixels.astype(np.int64)
     if is_flat(skymap):

@@ -14,6 +14,7 @@ from ..arrays.memory import Memory
 from ..arrays.reduction import SUM
 from ..g3files.lines import Index, Values
 from ..g3files.runs import RunLayout
+from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
 from .positions import PositionFinder
@@ -51,7 +52,7 @@ class PlaneSums:
 
     def __init__(
         self,
-        stubs: Mapping[str, Any],
+        stubs: Mapping[str, SkyMap],
         arithmetic: Arithmetic,
         memory: Memory,
         *,
@@ -161,7 +162,7 @@ class PlaneSums:
         self._renumber(numbering, hold_all=numbering.complete and self._numbering is not None)
 
     @property
-    def _stub(self) -> Any:
+    def _stub(self) -> SkyMap:
         return next(iter(self._stubs.values()))
 
     def _has_runs_of(self, chunk: RunsChunk) -> bool:

@@ -22,6 +22,7 @@ from ..g3files.readonce import ReadOnce
 from ..g3files.source import MemoryBytes
 from ..g3files.values import broken_values, string_in, strings_in
 from ..limits import LIMITS
+from ..spt3gtypes import Frame
 from .mapframe import maps_of
 from .pixels import Plane
 
@@ -146,7 +147,7 @@ class StoredFrame:
         return None if texts is None else core.G3VectorString(texts)
 
     @functools.cached_property
-    def _whole(self) -> Any:
+    def _whole(self) -> Frame:
         return decoded(self._raw)
 
     def _find_maps(self, blob: Blob) -> dict[str, MapExtent]:
@@ -176,7 +177,7 @@ class StoredFrame:
             self._maps += ((blob.name, outline.empty),)
 
     @functools.cached_property
-    def _outline(self) -> Any:
+    def _outline(self) -> Frame:
         """The frame without its maps, and its maps without their pixels."""
         raw = self._raw
         return _frame_with(
@@ -203,7 +204,7 @@ def _planes_of(maps: _Entries, where: str) -> dict[str, Plane]:
     return {name: Plane.of(skymap) for name, skymap in maps_of(_frame_with(maps), where).items()}
 
 
-def _frame_with(entries: Iterable[tuple[str, bytes]]) -> Any:
+def _frame_with(entries: Iterable[tuple[str, bytes]]) -> Frame:
     data = io.BytesIO()
     kind = int(core.G3FrameType.Map)
     write_frame(data, kind, [(name, len(content), [content]) for name, content in entries])
@@ -212,7 +213,7 @@ def _frame_with(entries: Iterable[tuple[str, bytes]]) -> Any:
     return frame
 
 
-def verify(*frames: Any) -> None:
+def verify(*frames: Frame) -> None:
     """Compare those frames that are stored with their checksums.
 
     Raises
@@ -226,7 +227,7 @@ def verify(*frames: Any) -> None:
 
 
 @contextmanager
-def verified_on_error(*frames: Any) -> Iterator[None]:
+def verified_on_error(*frames: Frame) -> Iterator[None]:
     """Verify frames after an error: a broken file is reported as such, not by what follows."""
     try:
         yield

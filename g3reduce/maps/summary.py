@@ -7,11 +7,11 @@ import math
 import operator
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
 from ..arrays.exactness import Grid, join_grids, refuse_more
+from ..spt3gtypes import SkyMap
 from .agreement import Parts, unset_differences
 from .numbering import ByPixel, Key, Whole
 from .pixels import fuller, is_flat
@@ -41,7 +41,7 @@ class Summary:
         How many pixels of the frames were left out, because they are not finite.
     """
 
-    stubs: dict[str, Any]
+    stubs: dict[str, SkyMap]
     storage: dict[str, str]
     overflow: dict[str, float]
     numbering: Key | None

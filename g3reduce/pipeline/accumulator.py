@@ -12,6 +12,7 @@ from ..choices import OnDuplicate
 from ..errors import ReductionError, text_of
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, describe_rank, gather_packed
+from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
 from .endmodule import EndModule, at_the_end
 from .ledger import (
@@ -120,7 +121,7 @@ class MPIAccumulator(EndModule):
     def __init__(
         self,
         mpicomm: communicators.Comm | None = None,
-        extractfunc: Callable[[Any], tuple[Hashable, Any, Any] | None] | None = None,
+        extractfunc: Callable[[Frame], tuple[Hashable, Any, Any] | None] | None = None,
         sorter: Callable[[Item], Any] | None = None,
         dataframes: Iterable[Any] = _SCANS,
         *,
@@ -188,7 +189,7 @@ class MPIAccumulator(EndModule):
         """Forget all that was kept, after an error that all ranks know of."""
         self._groups.clear()
 
-    def add(self, frame: Any) -> bool:
+    def add(self, frame: Frame) -> bool:
         """Keep what is extracted from a frame.
 
         Returns
@@ -313,7 +314,7 @@ class _FrameExtractor:
         self._dataframes = dataframes
         self._names = ObservationNames()
 
-    def __call__(self, frame: Any) -> tuple[str, None, Any] | None:
+    def __call__(self, frame: Frame) -> tuple[str, None, Any] | None:
         self._names.observe(frame)
         if frame.type not in self._dataframes:
             return None

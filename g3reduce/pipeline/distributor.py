@@ -14,6 +14,7 @@ from ..errors import InputError, MismatchError, UsageError
 from ..g3files.fileframe import FileFrame
 from ..mpi import communicators, foreign, waiting
 from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
+from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
 from .leaders import JOINED
@@ -130,7 +131,7 @@ class MPIFrameParallelizer:
         self._on_progress = on_progress
         self.begun = self.exhausted = False
 
-    def __call__(self, frame: Any) -> Any:
+    def __call__(self, frame: Frame) -> Any:
         """Send a frame, on a reader; return the next one, on a worker (spt3g calls this)."""
         if not self.begun:
             communicators.require_rank(self._comm)
@@ -147,7 +148,7 @@ class MPIFrameParallelizer:
         self.send(frame)
         return []
 
-    def send(self, frame: Any) -> None:
+    def send(self, frame: Frame) -> None:
         """Hand a data frame to a worker, or metadata to all workers. On a reader only."""
         sender = self._as_reader("send")
         unit = unit_of(frame)
@@ -205,7 +206,7 @@ class MPIFrameParallelizer:
             raise UsageError(f"{what}() is for ranks that read, and rank {self._comm.rank} works.")
         return self._sender
 
-    def _send_metadata(self, sender: Sender, frame: Any, unit: Unit | None) -> None:
+    def _send_metadata(self, sender: Sender, frame: Frame, unit: Unit | None) -> None:
         if self._several_readers and unit is not None and not unit.shared:
             raise MismatchError(
                 f"{unit}: a {frame.type} frame came to one of several readers only, so workers "
@@ -260,7 +261,7 @@ class _Alone:
         self._on_progress = on_progress
         self._progress = Progress(0)
 
-    def __call__(self, frame: Any) -> None:
+    def __call__(self, frame: Frame) -> None:
         self._progress.done = self._progress.received
         if frame.type != core.G3FrameType.EndProcessing:
             self._progress.read += 1
@@ -374,6 +375,6 @@ def _number_of_readers(n_io: int | None, size: int, files: Files) -> int:
     return n_io
 
 
-def _serialized(frame: Any) -> bytes:
+def _serialized(frame: Frame) -> bytes:
     content: bytes = frame.__getstate__()[1]
     return content

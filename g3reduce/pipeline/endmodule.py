@@ -14,6 +14,7 @@ from ..errors import InputError, UsageError
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree
 from ..mpi.jobend import must_end
+from ..spt3gtypes import Frame
 from .sources import forget_source, last_source, never_asked, now, pipeline_before
 from .units import source_of
 
@@ -42,7 +43,7 @@ class PipelineWatch:
         self._made_in = _here.open
         _here.open.add(self)
 
-    def see(self, frame: Any, module: object) -> bool:
+    def see(self, frame: Frame, module: object) -> bool:
         """Take note of a frame, and tell whether it is a result of a module upstream.
 
         Raises
@@ -86,7 +87,7 @@ class PipelineWatch:
         waiting.check()
         return any(_is_copy(frame, result) for result in self._results_of_others)
 
-    def deliver(self, frame: Any, module: Any) -> None:
+    def deliver(self, frame: Frame, module: Any) -> None:
         """Hand a frame of the pipeline to a module that hands nothing down: it has ``add(frame)``,
         and ``finish()`` for the end of processing."""
         known = self.see(frame, module)
@@ -203,7 +204,7 @@ class EndModule:
         """Whether there is something here that was not joined with that of the other ranks."""
         return (self._watch.begun or self._has_frames()) and not self._ended
 
-    def __call__(self, frame: Any) -> Any:
+    def __call__(self, frame: Frame) -> Any:
         """Take the next frame of the pipeline (spt3g calls this)."""
         self._watch.deliver(frame, self)
 
@@ -245,7 +246,7 @@ def at_the_end(ended: bool, outcome: T, what: str) -> T:
     return outcome
 
 
-def _is_copy(frame: Any, result: Any) -> bool:
+def _is_copy(frame: Frame, result: Any) -> bool:
     """Whether a frame is a result, or a copy that a module in between has made of it."""
     if frame is result:
         return True
@@ -296,7 +297,7 @@ class _Here(threading.local):
 
     def clear(self) -> None:
         self.open = _Open()
-        self.frame: Any = None
+        self.frame: Frame = None
         self.seen_by: list[PipelineWatch] = []
 
 

@@ -18,6 +18,7 @@ from ..g3files.fileframe import FileFrame
 from ..g3files.frames import digests_of
 from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import collectively
+from ..spt3gtypes import Frame
 
 # Every pipeline adds one of these, stamped with its time: they are joined, not compared.
 JOINED = "PipelineInfo"
@@ -26,7 +27,7 @@ JOINED = "PipelineInfo"
 _MAX_KEYS = 5
 
 # Frames of one file, given its number in the block. They have units.
-FramesOf = Callable[[int], Iterator[Any]]
+FramesOf = Callable[[int], Iterator[Frame]]
 
 
 @dataclass(frozen=True)
@@ -136,7 +137,7 @@ def _listed(keys: list[str]) -> str:
 
 
 def merged_leaders(
-    comm: communicators.Comm, n_files: int, frames_of: FramesOf, is_data: Callable[[Any], bool]
+    comm: communicators.Comm, n_files: int, frames_of: FramesOf, is_data: Callable[[Frame], bool]
 ) -> Iterator[tuple[Leader, Any]]:
     """Read and merge the leaders of a block's files. Collective over `comm`.
 
@@ -166,7 +167,7 @@ def merged_leaders(
 
 
 def _scan(
-    numbers: range, frames_of: FramesOf, is_data: Callable[[Any], bool]
+    numbers: range, frames_of: FramesOf, is_data: Callable[[Frame], bool]
 ) -> tuple[list[Leader], dict[Any, bytes]]:
     """The leaders of some files; and, by their digests, what they are when serialized."""
     found, contents = [], {}
@@ -189,7 +190,7 @@ def _from_rank(comm: communicators.Comm, owner: int, content: bytes | None) -> b
     return transfer.broadcast_bytes(comm, content if comm.rank == owner else None, owner)
 
 
-def add_keys(frame: Any, content: bytes) -> None:
+def add_keys(frame: Frame, content: bytes) -> None:
     """Add to a frame the keys of another one; those that mean something else get a new name."""
     other = core.G3Frame()
     other._cereal_loads(content)

@@ -8,6 +8,7 @@ from typing import Any
 from spt3g import core
 
 from ..errors import InputError, UsageError
+from ..spt3gtypes import Frame
 from .ledger import Unit, unit_of
 
 # The keys by which pipelines of spt3g know an observation.
@@ -64,7 +65,7 @@ class ObservationNames:
         self._unit: Unit | None = None
         self._hint = ""
 
-    def observe(self, frame: Any) -> None:
+    def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation those after it belong."""
         if frame.type == core.G3FrameType.Observation:
             self._latest = {key: frame[key] for key in self.keys if key in frame}
@@ -72,7 +73,7 @@ class ObservationNames:
             if _OF_TOAST in frame and _OF_TOAST not in self.keys:
                 self._hint = f" TOAST's own export has {_OF_TOAST!r}."
 
-    def name_of(self, frame: Any, where: str) -> str:
+    def name_of(self, frame: Frame, where: str) -> str:
         """The name of a frame's observation.
 
         Raises
@@ -82,7 +83,7 @@ class ObservationNames:
         """
         return name_of_observation(self.values_of(frame, where))
 
-    def values_of(self, frame: Any, where: str) -> tuple[Any, ...]:
+    def values_of(self, frame: Frame, where: str) -> tuple[Any, ...]:
         """What the frame, or one before it, has under the keys.
 
         Raises
@@ -95,7 +96,7 @@ class ObservationNames:
             raise self.unknown(values, where)
         return values
 
-    def known_of(self, frame: Any, where: str) -> tuple[Any, ...]:
+    def known_of(self, frame: Frame, where: str) -> tuple[Any, ...]:
         """The same, with None for what neither says.
 
         Raises

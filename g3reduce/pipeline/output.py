@@ -6,7 +6,7 @@ import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from spt3g import core
 
@@ -17,6 +17,7 @@ from ..g3files.outputfile import OutputFile, failure
 from ..mpi import communicators
 from ..mpi.agreement import collectively, describe_rank
 from ..mpi.interrupts import Interrupts
+from ..spt3gtypes import Frame
 from ..temporary import TemporaryFile, others
 
 logger = logging.getLogger(__name__)
@@ -104,7 +105,7 @@ def tell_of_others(name: str, target: str) -> None:
 
 def write_frames(
     file: str,
-    frames: Iterable[Any],
+    frames: Iterable[Frame],
     comm: communicators.Comm | None = None,
     root: int = 0,
 ) -> None:

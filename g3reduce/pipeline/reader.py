@@ -16,6 +16,7 @@ from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
+from ..spt3gtypes import Frame
 from .arguments import frame_types
 from .filenames import check_files_of_rank
 from .leaders import merged_leaders
@@ -32,7 +33,7 @@ class Opener(Protocol):
     def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
         """In which pieces files are handed out to ranks. Collective over `comm`."""
 
-    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Any]]:
+    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
         """The frames of a piece with their numbers in the file; None for one that is left out."""
 
 
@@ -43,7 +44,7 @@ class WholeFiles:
         """One piece for each file."""
         return list(map(Piece, range(len(files))))
 
-    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Any]]:
+    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
         """All frames."""
         return enumerate(frames_of(file))
 
@@ -144,14 +145,14 @@ class MPIFileReader:
         self._data_types = data_types
         # Called before this rank may have to wait for the others.
         self.before_waiting: Callable[[], object] = lambda: None
-        self._frames: Iterator[Any] = self._read()
+        self._frames: Iterator[Frame] = self._read()
         self._keeper = Keeper()
         self._files_begun = 0
         self._warned_of: set[int] = set()  # files, by their positions
         self.begun = self.exhausted = False
         await_source(self)
 
-    def __call__(self, frame: Any) -> Any:
+    def __call__(self, frame: Frame) -> Any:
         """Return the next frame of this rank, or an empty list when there is none (spt3g's way)."""
         self._begin()
         waiting.check()
@@ -162,7 +163,7 @@ class MPIFileReader:
             return []
         return self._keeper.keep(following, self)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Frame]:
         """Iterate over the frames of this rank, without a pipeline."""
         self._begin()
         note_source(self)
@@ -188,7 +189,7 @@ class MPIFileReader:
         for counter in self._counters:
             counter.stop()
 
-    def _read(self) -> Iterator[Any]:
+    def _read(self) -> Iterator[Frame]:
         parallel = zip(self._pieces, self._counters, strict=True)
         for block in self._blocks:
             self.before_waiting()
@@ -213,7 +214,7 @@ class MPIFileReader:
             while (number := counter.next()) < len(pieces):
                 yield pieces[number]
 
-    def _leaders_of(self, block: ParallelBlock) -> Iterator[Any]:
+    def _leaders_of(self, block: ParallelBlock) -> Iterator[Frame]:
         """The metadata at the head of the files of a parallel block, merged, for all ranks."""
         for leader, frame in merged_leaders(
             self._comm,
@@ -224,7 +225,7 @@ class MPIFileReader:
             set_unit(frame, replace(block.unit(leader.position, leader.index), shared=True))
             yield frame
 
-    def _data_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Any]:
+    def _data_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
         """The frames of a piece of a parallel block, without leaders if those were merged."""
         data_came = self._data_types is None
         for frame in self._frames_of(block, piece):
@@ -240,7 +241,7 @@ class MPIFileReader:
             if data_came:
                 yield frame
 
-    def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Any]:
+    def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
         """The frames of one file, or of a piece of it, each with its unit."""
         file, index = block.files[piece.file], -1
         self._files_begun += not piece.part
@@ -260,7 +261,7 @@ class MPIFileReader:
                 f"off here ({first_line(error)}). `spt3g-verify` shows what can be read."
             ) from error
 
-    def _warn_of_maps(self, frame: Any) -> None:
+    def _warn_of_maps(self, frame: Frame) -> None:
         """Tell of maps in a frame of another type, once a file."""
         keys = getattr(frame, "maps_inside", ())
         if keys and frame.unit.position not in self._warned_of:
@@ -271,10 +272,10 @@ class MPIFileReader:
                 *(frame.unit, frame.type, ", ".join(keys)),
             )
 
-    def _is_data(self, frame: Any) -> bool:
+    def _is_data(self, frame: Frame) -> bool:
         return self._data_types is None or frame.type in self._data_types
 
-    def _read_for_all(self, block: ParallelBlock) -> Iterator[Any]:
+    def _read_for_all(self, block: ParallelBlock) -> Iterator[Frame]:
         if isinstance(self._comm, communicators.OneProcess):
             for frame in self._frames_of(block, Piece(0)):
                 if self._data_types is not None and self._is_data(frame):

@@ -15,6 +15,7 @@ from typing import Any
 from spt3g import core
 
 from ..mpi import waiting
+from ..spt3gtypes import Frame
 from .units import set_source, unit_of
 
 # A pipeline keeps these back until it has put its PipelineInfo frame in front of the others.
@@ -35,7 +36,7 @@ class Keeper:
     def __init__(self) -> None:
         self._kept: list[Any] = []
 
-    def keep(self, frame: Any, source: object) -> Any:
+    def keep(self, frame: Frame, source: object) -> Frame:
         """Keep a frame that comes from `source`, let go of those that are done, and return it."""
         if self._kept and self._kept[-1].type not in _HELD_BACK:
             self._kept.clear()

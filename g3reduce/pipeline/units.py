@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..spt3gtypes import Frame
 from .originals import KnownFiles, Original
 
 # Where frames that no reader of ours named come in the order of a result: at the end.
@@ -45,12 +46,12 @@ class Unit:
         return f"{self.file}, frame {self.index}"
 
 
-def set_unit(frame: Any, unit: Unit) -> None:
+def set_unit(frame: Frame, unit: Unit) -> None:
     """Note on a frame where it was read."""
     frame.unit = unit
 
 
-def unit_of(frame: Any) -> Unit | None:
+def unit_of(frame: Frame) -> Unit | None:
     """The unit of a frame: where `MPIFileReader` found it.
 
     Parameters
@@ -72,22 +73,22 @@ def unit_of(frame: Any) -> Unit | None:
     return unit if isinstance(unit, Unit) else None
 
 
-def set_source(frame: Any, source: object) -> None:
+def set_source(frame: Frame, source: object) -> None:
     """Note on a frame the first module that gives it to a pipeline."""
     frame.source = source
 
 
-def source_of(frame: Any) -> Any:
+def source_of(frame: Frame) -> Any:
     """The first module that gave a frame to its pipeline; None if it was none of ours."""
     return getattr(frame, "source", None)
 
 
-def file_of(frame: Any) -> str | None:
+def file_of(frame: Frame) -> str | None:
     """The file of a frame that spt3g's own reader has read with ``track_filename=True``."""
     return getattr(frame, "_filename", None) or None
 
 
-def bytes_in_file(frame: Any) -> bytes | None:
+def bytes_in_file(frame: Frame) -> bytes | None:
     """The bytes of a frame as they are in its file; None where they cannot be had like that.
 
     They are what serializing would give, for a third of the time: the file was read just now.
@@ -96,7 +97,7 @@ def bytes_in_file(frame: Any) -> bytes | None:
     return None if unit is None or span is None else span.content(unit.file)
 
 
-def where_of(frame: Any) -> str:
+def where_of(frame: Frame) -> str:
     """How messages name a frame."""
     return str(unit_of(frame) or f"a {frame.type} frame made in the pipeline")
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Hashable
 from typing import Any, NoReturn
 
 from ..errors import G3ReduceError, ReductionError, UsageError, text_of
+from ..spt3gtypes import Frame
 
 
 class UserFunctions:
@@ -78,7 +79,7 @@ class Grouping:
     functions : UserFunctions
     """
 
-    def __init__(self, by: str | Callable[[Any], Hashable] | None, functions: UserFunctions):
+    def __init__(self, by: str | Callable[[Frame], Hashable] | None, functions: UserFunctions):
         self._by = by
         self._functions = functions
         self._latest: Hashable = None
@@ -88,12 +89,12 @@ class Grouping:
         """Whether there may be several groups."""
         return self._by is not None
 
-    def observe(self, frame: Any) -> None:
+    def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which group those after it belong."""
         if isinstance(self._by, str) and self._by in frame:
             self._latest = frame[self._by]
 
-    def key_of(self, frame: Any, where: str) -> Hashable:
+    def key_of(self, frame: Frame, where: str) -> Hashable:
         """The group of a frame that was looked at; None if it belongs to none."""
         if self._by is None:
             return ()

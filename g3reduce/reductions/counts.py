@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..arrays.reduction import Reduction
 from ..errors import UsageError
+from ..spt3gtypes import Frame
 from .taking import What, as_array, as_floats, extractor, name_of, taker
 
 _NAMES = {"MIN": "minimum", "MAX": "maximum"}
@@ -36,7 +37,7 @@ def count(what: What) -> Reduction:
     """
     take = taker(what)
 
-    def extract(frame: Any) -> Any:
+    def extract(frame: Frame) -> Any:
         if isinstance(what, str):  # without decoding it
             return 1 if what in frame else None
         return None if take(frame) is None else 1

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays.reduction import Reduction
+from ..spt3gtypes import Frame
 from .taking import What, as_floats, extractor, name_of, require_same_shape, taker
 
 Array = NDArray[Any]
@@ -192,7 +193,7 @@ class Covariance(NamedTuple):
     covariance: Array
 
 
-def covariance(what: Sequence[str] | Callable[[Any], Any], *, ddof: int = 1) -> Reduction:
+def covariance(what: Sequence[str] | Callable[[Frame], Any], *, ddof: int = 1) -> Reduction:
     """The covariance between keys (bands, detectors, ...), over all samples of all frames.
 
     With the cross products C_ij = sum of (x_i - m_i)(x_j - m_j), two sets are merged as by Chan,
@@ -223,7 +224,7 @@ def covariance(what: Sequence[str] | Callable[[Any], Any], *, ddof: int = 1) -> 
     """
     takes = None if callable(what) else [taker(name) for name in what]
 
-    def extract(frame: Any) -> _Products | None:
+    def extract(frame: Frame) -> _Products | None:
         values = what(frame) if callable(what) else [take(frame) for take in takes or ()]
         if values is None or any(value is None for value in values):
             return None
@@ -317,7 +318,7 @@ def chi_square(what: What, weights: What, *, model: ArrayLike | None = None) -> 
     take, take_weights = taker(what), taker(weights)
     expected = None if model is None else np.array(model, np.float64)
 
-    def extract(frame: Any) -> _Scatter | None:
+    def extract(frame: Frame) -> _Scatter | None:
         value = take(frame)
         weight = None if value is None else take_weights(frame)
         if weight is None:

@@ -24,6 +24,7 @@ from ..pipeline.ledger import (
 )
 from ..pipeline.originals import KnownFiles
 from ..pipeline.userfunctions import Grouping, UserFunctions, check_by
+from ..spt3gtypes import Frame
 from ..strategies.nodes import memory_for
 from ..strategies.registry import check_strategy
 from ..strategies.traffic import Statistics
@@ -104,7 +105,7 @@ class MPIReducer(EndModule):
         reduction: Reduction,
         mpicomm: communicators.Comm | None = None,
         *,
-        by: str | Callable[[Any], Hashable] | None = None,
+        by: str | Callable[[Frame], Hashable] | None = None,
         strategy: ReadyStrategy | str = "auto",
         result: Result = "root",
         root: int = 0,
@@ -194,7 +195,7 @@ class MPIReducer(EndModule):
         """The statistics of the join, as this rank saw it, after the end of processing."""
         return at_the_end(self._ended, self._statistics, "result")
 
-    def add(self, frame: Any) -> bool:
+    def add(self, frame: Frame) -> bool:
         """Combine what is extracted from a frame with what there is.
 
         Returns

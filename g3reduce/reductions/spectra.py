@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from ..arrays.reduction import Reduction
 from ..errors import UsageError
 from ..g3files.dropped import detectors_of, samples_of
+from ..spt3gtypes import Frame
 from .taking import What, name_of, taker
 
 Array = NDArray[Any]
@@ -77,7 +78,7 @@ def mean_psd(what: What, *, samples: int | None = None) -> Reduction:
         raise UsageError(f"samples is {samples!r}; expected 2 or more.")
     take = taker(what)
 
-    def extract(frame: Any) -> _Sums | None:
+    def extract(frame: Frame) -> _Sums | None:
         timestreams = take(frame)
         names = () if timestreams is None else detectors_of(timestreams)
         if not names:

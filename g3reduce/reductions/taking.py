@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 
 from ..errors import UsageError
 from ..g3files.dropped import samples_of
+from ..spt3gtypes import Frame, SkyMap
 
 # The name of a key of frames, or a function of a frame that returns None if it takes no part.
-What = str | Callable[[Any], Any]
-Take = Callable[[Any], Any]
+What = str | Callable[[Frame], Any]
+Take = Callable[[Frame], Any]
 
 
 def taker(what: What) -> Take:
@@ -43,7 +44,7 @@ def extractor(what: What, of: Callable[[Any], Any]) -> Take:
     """
     take = taker(what)
 
-    def extract(frame: Any) -> Any:
+    def extract(frame: Frame) -> Any:
         value = take(frame)
         return None if value is None else of(value)
 
@@ -73,7 +74,7 @@ def as_array(value: Any) -> NDArray[Any]:
     return array
 
 
-def _is_dense(skymap: Any) -> bool:
+def _is_dense(skymap: SkyMap) -> bool:
     return not skymap.sparse if hasattr(skymap, "sparse") else bool(skymap.dense)
 
 

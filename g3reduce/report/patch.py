@@ -10,6 +10,7 @@ from spt3g import core, maps
 
 from ..errors import UsageError
 from ..maps.mapframe import maps_of
+from ..spt3gtypes import Frame, SkyMap
 
 FloatArray = NDArray[np.float64]
 
@@ -17,7 +18,7 @@ MAX_SIDE = 1600  # pixels: more than a page can show
 MAX_SAMPLES = 100_000  # pixels of a HEALPix footprint that are looked at to find its outline
 
 
-def observed_patch(frame: Any) -> dict[str, Any]:
+def observed_patch(frame: Frame) -> dict[str, SkyMap]:
     """Copy the observed part of every plane to flat-sky maps of one geometry, weights removed.
 
     Parameters
@@ -48,7 +49,7 @@ def observed_patch(frame: Any) -> dict[str, Any]:
     return patch
 
 
-def _crop(planes: dict[str, Any], footprint: Any) -> dict[str, Any]:
+def _crop(planes: dict[str, SkyMap], footprint: SkyMap) -> dict[str, SkyMap]:
     height, width = footprint.shape
     y, x = np.divmod(_observed_pixels(footprint).astype(np.int64), width)
     bottom, top = max(y.min() - 2, 0), min(y.max() + 2, height - 1)
@@ -65,7 +66,7 @@ def _crop(planes: dict[str, Any], footprint: Any) -> dict[str, Any]:
     return patch
 
 
-def _project(planes: dict[str, Any], footprint: Any) -> dict[str, Any]:
+def _project(planes: dict[str, SkyMap], footprint: SkyMap) -> dict[str, SkyMap]:
     """Sample HEALPix planes at a flat grid. Values are neither interpolated nor mixed."""
     stub = _grid_around(footprint)
     rebin = max(1, round(stub.res / footprint.res))  # average where the grid is the coarser
@@ -78,7 +79,7 @@ def _project(planes: dict[str, Any], footprint: Any) -> dict[str, Any]:
     return patch
 
 
-def _observed_pixels(footprint: Any) -> NDArray[np.uint64]:
+def _observed_pixels(footprint: SkyMap) -> NDArray[np.uint64]:
     """Indices of the pixels that are neither zero nor NaN."""
     indices, values = footprint.nonzero_pixels()
     # Maps without weights are NaN where they were not observed.
@@ -88,7 +89,7 @@ def _observed_pixels(footprint: Any) -> NDArray[np.uint64]:
     return pixels
 
 
-def _grid_around(footprint: Any) -> Any:
+def _grid_around(footprint: SkyMap) -> SkyMap:
     """An empty flat-sky map that covers the nonzero pixels of a HEALPix map."""
     pixels = _observed_pixels(footprint)
     pixels = pixels[:: -(-pixels.size // MAX_SAMPLES)]

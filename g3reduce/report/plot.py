@@ -12,6 +12,7 @@ from spt3g import core, maps
 
 from ..errors import UsageError
 from ..pipeline.output import write_output
+from ..spt3gtypes import Frame, SkyMap
 from .graticule import draw_graticule
 from .patch import FloatArray, observed_patch
 
@@ -29,7 +30,7 @@ class _Panel(NamedTuple):
     colours: str
 
 
-def plot_coadd(frame: Any, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+def plot_coadd(frame: Frame, path: str | os.PathLike[str], *, title: str | None = None) -> None:
     """Draw a map frame: T, Q and U, and the TT weight or else the hits.
 
     Weights are removed in copies of the observed patch, so the frame stays as it is and nothing of
@@ -78,7 +79,7 @@ def plot_coadd(frame: Any, path: str | os.PathLike[str], *, title: str | None = 
     write_output(name if kind else f"{name}.png", lambda file: file.write(picture.getbuffer()))
 
 
-def _describe(frame: Any) -> str:
+def _describe(frame: Frame) -> str:
     sky_map = frame["T"]
     name = frame.get("Id", "Map")
     if isinstance(sky_map, maps.HealpixSkyMap):
@@ -114,7 +115,7 @@ def _panels(patch: dict[str, Any]) -> list[_Panel]:
     return panels
 
 
-def _unit(sky_map: Any) -> tuple[float, str, str]:
+def _unit(sky_map: SkyMap) -> tuple[float, str, str]:
     """Divisor and name of the unit in which a map is shown; name of the unit of its weights."""
     if sky_map.weighted:
         return 1.0, "weighted, arbitrary units", "arbitrary units"

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from spt3g import core, maps
 
 from ..mpi.interrupts import Interrupts
+from ..spt3gtypes import Frame, SkyMap
 from .sky import Sky
 from .telescope import POINTING, Survey, focalplane, raster
 
@@ -19,7 +20,7 @@ TIMESTREAMS = "CalTimestreams"
 WEIGHTS = "TodWeights"
 
 
-def scan_frames(sky: Sky, survey: Survey | None = None, obs: int = 1) -> list[Any]:
+def scan_frames(sky: Sky, survey: Survey | None = None, obs: int = 1) -> list[Frame]:
     """Make the timestreams of one observation, through spt3g's own mock observer.
 
     Parameters
@@ -65,7 +66,7 @@ def scan_frames(sky: Sky, survey: Survey | None = None, obs: int = 1) -> list[An
     return [frame for frame in piped(frames, modules) if frame.type in kinds]
 
 
-def piped(frames: list[Any], modules: list[tuple[Any, dict[str, Any]]]) -> list[Any]:
+def piped(frames: list[Frame], modules: list[tuple[Any, dict[str, Any]]]) -> list[Frame]:
     """Send frames through modules, given with their arguments, and return what comes out."""
     source = iter([*frames, []])  # an empty list ends the pipeline
     made: list[Any] = []
@@ -112,7 +113,7 @@ class _DetectorNoise:
         self.scans = 0
         self.nets: Any = None
 
-    def __call__(self, frame: Any) -> None:
+    def __call__(self, frame: Frame) -> None:
         if "NET" in frame:
             self.nets = frame["NET"]
         if frame.type != core.G3FrameType.Scan:
@@ -143,7 +144,9 @@ def _remove_polynomial(data: FloatArray, order: int) -> None:
     data -= (data @ modes) @ modes.T
 
 
-def observe(sky: Sky, survey: Survey | None = None, obs: int = 1) -> tuple[list[Any], list[Any]]:
+def observe(
+    sky: Sky, survey: Survey | None = None, obs: int = 1
+) -> tuple[list[Frame], list[Frame]]:
     """Make the maps of one observation, through spt3g's own mock observer and binners.
 
     Parameters
@@ -183,7 +186,7 @@ def observe(sky: Sky, survey: Survey | None = None, obs: int = 1) -> tuple[list[
     return [observation, *flat], [observation, *healpix]
 
 
-def _merge_hits(frames: list[Any]) -> tuple[list[Any], list[Any]]:
+def _merge_hits(frames: list[Frame]) -> tuple[list[Frame], list[Frame]]:
     """Move hits into the frames of their maps; return flat-sky frames, and HEALPix frames."""
     merged: dict[tuple[bool, str], Any] = {}
     for frame in sorted(frames, key=lambda frame: "H" in frame):
@@ -195,7 +198,7 @@ def _merge_hits(frames: list[Any]) -> tuple[list[Any], list[Any]]:
     return flat, [frame for (is_flat, _), frame in merged.items() if not is_flat]
 
 
-def _stub_maps(survey: Survey) -> list[Any]:
+def _stub_maps(survey: Survey) -> list[SkyMap]:
     """Empty maps with the geometry to bin into: flat-sky and HEALPix, both sparse."""
     margin = survey.fov_radius + survey.dither + 0.5 * _U.deg
     edge = np.linspace(-1, 1, 101)

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from ..errors import UsageError
 from ..pipeline.output import write_frames
+from ..spt3gtypes import Frame
 from .observe import observe, scan_frames
 from .sky import Sky, cmb_sky
 from .telescope import Survey
@@ -141,7 +142,7 @@ def _check_files_per_obs(files_per_obs: int) -> None:
         )
 
 
-def _write(directory: str | os.PathLike[str], kind: str, name: str, frames: list[Any]) -> str:
+def _write(directory: str | os.PathLike[str], kind: str, name: str, frames: list[Frame]) -> str:
     """Write frames to a file in the folder of its kind, and return its path."""
     path = Path(directory, kind, name)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from spt3g import calibration, core, maps
 
 from ..errors import UsageError
+from ..spt3gtypes import Frame
 
 FloatArray = NDArray[np.float64]
 _U = core.G3Units
@@ -153,7 +154,7 @@ def _triangular_lattice(n: int) -> FloatArray:
     return np.asarray(xy[order] / max(distance[order].max(), 1.0))
 
 
-def raster(survey: Survey, obs: int) -> list[Any]:
+def raster(survey: Survey, obs: int) -> list[Frame]:
     """Observation and Scan frames, the latter with their boresight, of observation `obs`."""
     observation = core.G3Frame(core.G3FrameType.Observation)
     ra_hours = survey.ra_center / (15 * _U.deg)

@@ -14,6 +14,7 @@ from ..mpi import communicators, transfer
 from ..pipeline.leaders import add_keys
 from ..pipeline.ledger import Unit, unit_of
 from ..pipeline.observations import name_of_observation
+from ..spt3gtypes import Frame
 
 _TYPES = core.G3FrameType
 _KINDS = (_TYPES.Observation, _TYPES.Wiring, _TYPES.Calibration, _TYPES.PipelineInfo)
@@ -98,7 +99,7 @@ class Prefaces:
         self._merged: dict[Hashable, list[MetadataFrame]] = {}
         self._infos: list[MetadataFrame] = []
 
-    def take(self, frame: Any) -> None:
+    def take(self, frame: Frame) -> None:
         """Keep a frame of a file, if it is metadata."""
         unit = unit_of(frame)
         if unit is None or frame.type not in _KINDS:

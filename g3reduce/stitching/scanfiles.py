@@ -16,6 +16,7 @@ from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import Unit, set_unit, unit_of, where_of
 from ..pipeline.observations import ObservationNames
 from ..pipeline.reader import MPIFileReader
+from ..spt3gtypes import Frame
 from .prefaces import Origin, Prefaces
 from .scans import Scan, ScanKeys
 
@@ -24,7 +25,7 @@ def read_files(
     comm: communicators.Comm,
     names: Sequence[str],
     schedule: Schedule,
-    take: Callable[[Any], object],
+    take: Callable[[Frame], object],
 ) -> None:
     """Read files, which are shared out over the ranks. Collective over `comm`.
 
@@ -126,7 +127,7 @@ class ScanFiles:
                 accumulator.discard()
         self.prefaces.merge()
 
-    def _take(self, frame: Any) -> None:
+    def _take(self, frame: Frame) -> None:
         unit = unit_of(frame)
         self._names.observe(frame)
         self.prefaces.take(frame)

@@ -15,6 +15,7 @@ from ..errors import InputError, UsageError
 from ..g3files.dropped import detectors_of, dropped_of_all
 from ..pipeline.ledger import where_of
 from ..pipeline.observations import ObservationNames
+from ..spt3gtypes import Frame
 from .flags import INVALID, Flags, as_flags, flag_missing, missing_samples, unexpected
 from .headers import ScanHeader
 from .lostsamples import (
@@ -114,7 +115,7 @@ class ScanKeys:
                 "each says which samples were lost."
             )
 
-    def read(self, frame: Any, where: str) -> Scan:
+    def read(self, frame: Frame, where: str) -> Scan:
         """Read a scan from its frame.
 
         Where numpy can, the arrays are views of the frame's objects: they are valid as long as
@@ -188,7 +189,7 @@ class ScanKeys:
             header = header._replace(offsets=offsets_of(moments, places, header.step))
         return Scan(header, **parts, dropped=dropped)
 
-    def let_go_of_bytes(self, frame: Any) -> None:
+    def let_go_of_bytes(self, frame: Frame) -> None:
         """Free the serialized bytes of what was read of a frame.
 
         A frame from a file keeps them beside the objects that were made from them, and they are as
@@ -198,7 +199,9 @@ class ScanKeys:
             if key is not None and key in frame:  # scans without detectors may lack some
                 frame[key] = frame.pop(key)
 
-    def _moments(self, frame: Any, present: PresentSamples, where: str) -> NDArray[np.int64] | None:
+    def _moments(
+        self, frame: Frame, present: PresentSamples, where: str
+    ) -> NDArray[np.int64] | None:
         """The times of samples, if a key names them."""
         if self.times is None:
             return None
@@ -207,14 +210,14 @@ class ScanKeys:
             raise unexpected(where, self.times, value, "a G3VectorTime")
         return present.all_times(np.array(value, np.int64), where, self.times)
 
-    def _valid(self, frame: Any, where: str) -> NDArray[np.bool_] | None:
+    def _valid(self, frame: Frame, where: str) -> NDArray[np.bool_] | None:
         """The mask of good samples, if a key names it."""
         if self.valid is None:
             return None
         value = _get(frame, self.valid, where, "valid")
         return np.asarray(as_flags(value, where, self.valid) != 0)
 
-    def _boresight(self, frame: Any, present: PresentSamples, where: str) -> Array | None:
+    def _boresight(self, frame: Frame, present: PresentSamples, where: str) -> Array | None:
         if self.boresight is None:
             return None
         value = _get(frame, self.boresight, where, "boresight")
@@ -222,14 +225,14 @@ class ScanKeys:
             raise unexpected(where, self.boresight, value, "a G3VectorQuat or a G3TimestreamQuat")
         return present.spread(np.asarray(value).reshape(-1, 4), where, self.boresight)
 
-    def _flags(self, frame: Any, present: PresentSamples, where: str) -> Flags | None:
+    def _flags(self, frame: Frame, present: PresentSamples, where: str) -> Flags | None:
         if self.flags is None:
             return None
         value = _get(frame, self.flags, where, "flags")
         return present.spread(as_flags(value, where, self.flags), where, self.flags)
 
     def _detector_flags(
-        self, frame: Any, detectors: tuple[str, ...], present: PresentSamples, where: str
+        self, frame: Frame, detectors: tuple[str, ...], present: PresentSamples, where: str
     ) -> Flags | None:
         key = self.detector_flags
         if key is None:
@@ -292,7 +295,7 @@ class ScanExtractor:
         )
         self._names = ObservationNames(observation_keys)
 
-    def __call__(self, frame: Any) -> tuple[str, int, Scan] | None:
+    def __call__(self, frame: Frame) -> tuple[str, int, Scan] | None:
         """The group, the start and the samples of a Scan frame; None for others."""
         self._names.observe(frame)
         if frame.type != core.G3FrameType.Scan:
@@ -302,7 +305,7 @@ class ScanExtractor:
         return self._names.name_of(frame, where), scan.header.start, scan.detached()
 
 
-def _get(frame: Any, key: str, where: str, argument: str) -> Any:
+def _get(frame: Frame, key: str, where: str, argument: str) -> Any:
     if key not in frame:
         raise InputError(
             f"{where} has no {key!r}; it has {', '.join(frame.keys()) or 'no keys at all'}. Give "

@@ -13,6 +13,7 @@ from spt3g import calibration as _calibration  # noqa: F401  # without it frames
 
 from ..errors import InputError
 from ..pipeline.ledger import Unit, unit_of
+from ..spt3gtypes import Frame
 
 Column = NDArray[Any]
 
@@ -131,7 +132,7 @@ class BolometerWatch:
         self._properties, self._nets = _Latest(), _Latest()
         self._made: tuple[Any, Any, Bolometers] | None = None
 
-    def look_at(self, frame: Any) -> None:
+    def look_at(self, frame: Frame) -> None:
         """Keep the calibration of a frame that has one of the keys.
 
         Raises
@@ -177,7 +178,7 @@ class BolometerWatch:
         return self._made[2]
 
 
-def _checked(frame: Any, key: str, kind: str) -> Any:
+def _checked(frame: Frame, key: str, kind: str) -> Any:
     value = frame[key]
     if type(value).__name__ != kind:
         raise InputError(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from functools import partial
-from typing import Any
 
 from ..errors import MismatchError
 from ..mpi import communicators
 from ..mpi.agreement import from_rank
 from ..pipeline.ledger import Unit
+from ..spt3gtypes import Frame
 from ..stitching.headers import PlacedScan
 from ..stitching.timeline import Timeline
 from .bolometers import Bolometers, BolometerWatch, join_bolometers
@@ -32,7 +32,7 @@ class Calibrations:
         self._owners: dict[Hashable, dict[str, tuple[int, list[str]]]] = {}
         self._owned: dict[tuple[Hashable, str], Bolometers] = {}
 
-    def look_at(self, frame: Any) -> None:
+    def look_at(self, frame: Frame) -> None:
         """Keep the calibration of a frame that has one."""
         self._watch.look_at(frame)
 

@@ -14,6 +14,7 @@ from ..mpi.agreement import agreed_arguments, collectively
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.endmodule import at_the_end
 from ..pipeline.ledger import unit_of
+from ..spt3gtypes import Frame
 from ..stitching.accumulated import read_accumulated
 from ..stitching.rules import StitchRules
 from ..stitching.scans import Scan, ScanExtractor
@@ -205,7 +206,7 @@ class TOASTFiller:
             "result.obs."
         )
 
-    def __call__(self, frame: Any) -> None:
+    def __call__(self, frame: Frame) -> None:
         """Take the next frame of the pipeline (spt3g calls this)."""
         self._accumulator(frame)
         if frame.type == core.G3FrameType.EndProcessing:
@@ -223,7 +224,7 @@ class TOASTFiller:
         self._fill()
         return self._result
 
-    def add(self, frame: Any) -> bool:
+    def add(self, frame: Frame) -> bool:
         """Keep the scan or the calibration of a frame.
 
         Returns
@@ -238,7 +239,7 @@ class TOASTFiller:
         self._accumulator.discard()
         self._calibrations.clear()
 
-    def _extract(self, frame: Any) -> tuple[Hashable, str, Any] | None:
+    def _extract(self, frame: Frame) -> tuple[Hashable, str, Any] | None:
         """The group of a scan, the digest of the calibration that it came with, and the scan."""
         self._calibrations.look_at(frame)
         extracted = self._scans(frame)
