@@ -119,11 +119,11 @@ class MPIFileReader:
         blocks, types = agreed_arguments(comm, "The arguments of MPIFileReader", check)
         parallel = [block for block in blocks if not block.shared]
         counters = [SharedCounter(comm) for _ in parallel]
-        pieces: list[list[Piece]] = []
-        self._set_up(comm, blocks, schedule, opener, counters, pieces, types)
         listed = [file for block in blocks for file in block.files]
         collectively(comm, lambda: check_files_of_rank(listed, comm))
-        pieces += [opener.pieces(comm, block.files) for block in parallel]
+        pieces = [opener.pieces(comm, block.files) for block in parallel]
+        # Last: a reader that could not be made is not one that awaits its pipeline.
+        self._set_up(comm, blocks, schedule, opener, counters, pieces, types)
 
     def _set_up(
         self,

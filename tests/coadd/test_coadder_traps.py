@@ -62,6 +62,18 @@ def test_a_halted_map_maker_is_noticed_though_its_frames_are_new(folder):
     reset.Run()
 
 
+def test_a_reader_that_could_not_be_made_does_not_halt_the_next_pipeline(folder):
+    with pytest.raises(InputError, match="No such file") as held:
+        MPIFileReader(None, [[str(folder / "missing.g3")]])
+    coadder = MPIMapCoadder()
+    pipe = core.G3Pipeline()
+    pipe.Add(lambda frame: [])  # another reader, that has nothing for this rank
+    pipe.Add(coadder)
+    pipe.Run()
+    assert len(coadder.result) == 0
+    assert held.tb is not None  # as in a script that keeps the error: the reader is still there
+
+
 def test_copies_of_a_result_are_not_summed_again(folder):
     files = skies.write_files(folder, 2, "flat sparse", "polarized")
 
