@@ -80,7 +80,7 @@ def check_file(file: str) -> None:
     if not file.endswith(SUFFIXES):
         raise InputError(
             f"{file}: the name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
-            "which is how spt3g knows its files."
+            "by which spt3g recognizes its files."
         )
     try:
         file.encode()

@@ -1,12 +1,12 @@
-"""Frames on their way from readers to workers: who sends what, when, and to whom.
+"""Messages by which readers send frames to workers, in an order that keeps metadata in place.
 
 A worker that wants data sends a ticket to a reader, and the reader answers with one frame, as
 serialized bytes. So frames go to the worker that is free, and no more of them than there are
 tickets are under way.
 
-All else goes to every worker, and each reader sends it only when its data so far have gone. Where
-the first reader has a metadata frame in its stream to a worker, the others have a mark, and a
-worker goes on when it has come to that place in all streams. So every data frame comes between
+All other frames are metadata, which go to every worker. A reader sends them only when its earlier
+data have gone. The first reader sends the frame itself, the others a mark in its place, and a
+worker goes on when it has reached that point in all streams. So every data frame comes between
 the same metadata as in the input. Messages between a pair of ranks keep their order::
 
     from the first reader   DATA DATA METADATA DATA ... METADATA END
@@ -32,15 +32,16 @@ if TYPE_CHECKING:
 
 DATA, METADATA, MARK, END = "data", "metadata", "mark", "end"
 
-# Tags: what readers send, and what workers send (a ticket, or that they have come to the end).
+# Tags of the messages of readers, and of those of workers.
 _STREAM, _REQUEST = 1, 2
-_TICKET, _FAREWELL = 1, 2
+# Messages of workers: a request for one data frame, and that they have received the end.
+_TICKET, _AT_END = 1, 2
 
 # Frames up to this size travel inside their header, in one message.
 _SMALL = 32 * 2**10
 
 # How long a worker without a frame waits for the readers it has asked before it asks another.
-_IMPATIENCE_S = 2e-3
+_ASK_ANOTHER_S = 2e-3
 
 
 @dataclass(frozen=True)
@@ -54,11 +55,11 @@ class Parcel:
     unit : object
         Of a frame: its unit.
     content : bytes or bytearray
-        Of a frame: what it is when serialized.
+        Of a frame: its serialized bytes.
     name : str
-        Of metadata and their marks: by which readers agree that they stand at the same place.
+        Of metadata and their marks: the name of the frame, which must be the same from all readers.
     count : int
-        Of an end: the data frames that the reader has sent to this worker.
+        Of an end: how many data frames the reader has sent to this worker.
     """
 
     what: str
@@ -70,7 +71,7 @@ class Parcel:
 
 @dataclass(frozen=True)
 class _UnderWay:
-    """A parcel that MPI may not have delivered yet, and what must stay in memory until then."""
+    """A parcel that MPI may not have delivered yet, and the buffers that must live until then."""
 
     worker: int
     what: str
@@ -79,7 +80,7 @@ class _UnderWay:
 
 
 class Sender:
-    """The reader's side.
+    """Sends the frames of one reader to the workers.
 
     Parameters
     ----------
@@ -88,9 +89,9 @@ class Sender:
     n_readers : int
         How many of its ranks are readers.
     read_ahead : int
-        Frames that wait here, at most, for workers to ask for them.
+        The most data frames that wait here until workers ask for them.
     metadata_ahead : int
-        Metadata frames on their way to one worker, at most.
+        The most metadata frames that are on their way to one worker.
     """
 
     def __init__(
@@ -100,20 +101,20 @@ class Sender:
         self._workers = list(range(n_readers, comm.size))
         self._read_ahead = read_ahead
         self._metadata_ahead = metadata_ahead
-        self._shelf: deque[Parcel] = deque()
+        self._queue: deque[Parcel] = deque()
         self._tickets: deque[int] = deque()
         self._under_way: list[_UnderWay] = []
         self._at_end: set[int] = set()
         self.sent = dict.fromkeys(self._workers, 0)
 
     def data(self, content: bytes, unit: Any) -> None:
-        """Give a data frame to one worker, when it asks. Waits while too many do not."""
-        self._shelf.append(Parcel(DATA, unit, content))
-        self._serve_until(lambda: len(self._shelf) <= self._read_ahead, "workers to ask for frames")
+        """Send a data frame to the next worker that asks. Waits while too many are queued."""
+        self._queue.append(Parcel(DATA, unit, content))
+        self._serve_until(lambda: len(self._queue) <= self._read_ahead, "workers to ask for frames")
 
     def flush(self) -> None:
         """Wait until workers have asked for all data so far."""
-        self._serve_until(lambda: not self._shelf, "workers to ask for the last frames")
+        self._serve_until(lambda: not self._queue, "workers to ask for the last frames")
 
     def metadata(self, content: bytes | None, unit: Any, name: str) -> None:
         """Send a metadata frame to all workers, behind all data so far.
@@ -147,12 +148,12 @@ class Sender:
         waiting.wait(served, what)
 
     def _serve(self) -> None:
-        """Do what can be done at once."""
+        """Send what workers have asked for, without waiting, and forget what was delivered."""
         self._take_requests()
-        while self._shelf and self._tickets:
+        while self._queue and self._tickets:
             worker = self._tickets.popleft()
             self.sent[worker] += 1
-            self._send(worker, self._shelf.popleft())
+            self._send(worker, self._queue.popleft())
         self._under_way = [
             parcel for parcel in self._under_way if not all(r.Test() for r in parcel.requests)
         ]
@@ -192,7 +193,7 @@ class Sender:
 
 
 class Receiver:
-    """The worker's side.
+    """Receives the frames of all readers on one worker.
 
     Parameters
     ----------
@@ -201,7 +202,7 @@ class Receiver:
     n_readers : int
         How many of its ranks are readers.
     ahead : int
-        Data frames that are asked for before the one at hand is done.
+        Data frames that are asked for while the worker works on another.
     """
 
     def __init__(self, comm: MPI.Intracomm, n_readers: int, ahead: int = 1):
@@ -210,8 +211,9 @@ class Receiver:
         self._ahead = ahead
         self._ready: deque[Parcel] = deque()
         self._asked = dict.fromkeys(self._readers, False)
-        # Readers whose data are not to be taken before the others stand at the same place.
-        self._standing: dict[int, Parcel] = {}
+        # By reader: the metadata, mark or end up to which its stream was received. Nothing more is
+        # received from it until the others have reached the same point.
+        self._reached: dict[int, Parcel] = {}
         self._turn = comm.rank  # so that workers do not all begin with the same reader
         self.received = dict.fromkeys(self._readers, 0)
 
@@ -232,7 +234,7 @@ class Receiver:
                 if len(self._ready) + sum(self._asked.values()) < self._ahead:
                     self._ask()
                 return parcel
-            if len(self._standing) == len(self._readers):
+            if len(self._reached) == len(self._readers):
                 return self._go_on()
             self._wait_for_parcel()
 
@@ -241,22 +243,22 @@ class Receiver:
             self._ask()
         asked_at = time.monotonic()
 
-        def something() -> bool:
+        def take_or_ask() -> bool:
             nonlocal asked_at
             if self._take_any():
                 return True
-            if time.monotonic() - asked_at > _IMPATIENCE_S:
+            if time.monotonic() - asked_at > _ASK_ANOTHER_S:
                 asked_at = time.monotonic()
                 self._ask()
             return False
 
-        waiting.wait(something, "frames from readers")
+        waiting.wait(take_or_ask, "frames from readers")
 
     def _running(self) -> list[int]:
-        return [reader for reader in self._readers if reader not in self._standing]
+        return [reader for reader in self._readers if reader not in self._reached]
 
     def _take_any(self) -> bool:
-        """Take one message of a reader from which one may come."""
+        """Receive one message, if any, from a reader that has not reached the next point."""
         for reader in self._running():
             if self._comm.Iprobe(reader, _STREAM):
                 parcel = self._receive(reader)
@@ -265,33 +267,33 @@ class Receiver:
                     self.received[reader] += 1
                     self._ready.append(parcel)
                 else:
-                    self._standing[reader] = parcel
+                    self._reached[reader] = parcel
                 return True
         return False
 
     def _go_on(self) -> Parcel | None:
-        """Go on behind the place at which all readers stand; return the metadata there."""
-        standing = dict(self._standing)
-        self._standing.clear()
-        first = standing[self._readers[0]]
-        for reader, parcel in standing.items():
+        """Go on behind the point that all readers have reached; return the metadata there."""
+        reached = dict(self._reached)
+        self._reached.clear()
+        first = reached[self._readers[0]]
+        for reader, parcel in reached.items():
             if parcel.name != first.name:
                 raise MismatchError(
                     f"Readers do not see the same metadata: where rank {self._readers[0]} has "
                     f"{first.name or 'its end'}, rank {reader} has {parcel.name or 'its end'}. "
-                    "Give all readers the same files, and let no module on a reader make or take "
-                    "out metadata frames that it does not on the others."
+                    "Give all readers the same files, and let modules on readers add or remove the "
+                    "same metadata frames on all of them."
                 )
         if first.what != END:
             return first
-        for reader, parcel in standing.items():
+        for reader, parcel in reached.items():
             if parcel.count != self.received[reader]:
                 raise G3ReduceError(
                     f"Rank {reader} sent {parcel.count} data frames to rank {self._comm.rank}, "
                     f"which received {self.received[reader]}. Frames were lost on the way; please "
                     "report this."
                 )
-            self._comm.Send(bytes([_FAREWELL]), reader, _REQUEST)
+            self._comm.Send(bytes([_AT_END]), reader, _REQUEST)
         return None
 
     def _receive(self, reader: int) -> Parcel:
@@ -313,7 +315,7 @@ class Receiver:
         for _ in self._readers:
             reader = self._readers[self._turn % len(self._readers)]
             self._turn += 1
-            if reader not in self._standing and not self._asked[reader]:
+            if reader not in self._reached and not self._asked[reader]:
                 self._asked[reader] = True
                 self._comm.Send(bytes([_TICKET]), reader, _REQUEST)
                 return

@@ -1,4 +1,4 @@
-"""To which observation a frame belongs, by the names that spt3g gives to observations."""
+"""Names of the observations to which frames belong, from keys of frames."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ..errors import InputError, UsageError
 from ..spt3gtypes import Frame
 from .ledger import Unit, unit_of
 
-# The keys by which pipelines of spt3g know an observation.
+# The keys that name an observation in pipelines of spt3g.
 KEYS = ("SourceName", "ObservationID")
 
-# What the Observation frames have that TOAST exports, in place of these.
+# The key that TOAST's exports have in Observation frames, in place of these.
 _OF_TOAST = "observation_name"
 
 
@@ -42,16 +42,16 @@ def keys_of_observations(keys: str | Sequence[str] | None) -> tuple[str, ...]:
 
 
 def name_of_observation(values: Sequence[Any]) -> str:
-    """How an observation is called whose keys have these values."""
+    """The name of an observation, from the values of its keys."""
     return "-".join(map(str, values))
 
 
 class ObservationNames:
-    """Names the observations of frames as they come: ``"SourceName-ObservationID"``.
+    """Finds the names of the observations of frames as they come: ``"SourceName-ObservationID"``.
 
-    Both are keys of the frame itself, or else of the last Observation frame before it. One from a
-    file that was read on this rank only counts for that file: which others the rank reads, and
-    when, is chance.
+    Both are keys of the frame itself, or else of the last Observation frame before it. If only
+    this rank has read the file of that frame, it counts for that file alone, because which other
+    files the rank reads, and when, is chance.
 
     Parameters
     ----------
@@ -79,17 +79,17 @@ class ObservationNames:
         Raises
         ------
         InputError
-            If neither the frame nor one before it says.
+            If neither the frame nor an Observation frame before it has the keys.
         """
         return name_of_observation(self.values_of(frame, where))
 
     def values_of(self, frame: Frame, where: str) -> tuple[Any, ...]:
-        """What the frame, or one before it, has under the keys.
+        """The values of the keys, of the frame or else of the Observation frame before it.
 
         Raises
         ------
         InputError
-            If neither says.
+            If neither has all of them.
         """
         values = self.known_of(frame, where)
         if any(value is None for value in values):
@@ -97,12 +97,12 @@ class ObservationNames:
         return values
 
     def known_of(self, frame: Frame, where: str) -> tuple[Any, ...]:
-        """The same, with None for what neither says.
+        """As `values_of`, with None for a key that neither has.
 
         Raises
         ------
         InputError
-            If a value is none that names an observation.
+            If a value is neither a string nor a number.
         """
         before = self._latest if self._counts_for(unit_of(frame)) else {}
         values = tuple(frame[key] if key in frame else before.get(key) for key in self.keys)
@@ -110,7 +110,7 @@ class ObservationNames:
         return values
 
     def check_values(self, values: Sequence[Any], where: str) -> None:
-        """Refuse what names no observation. None is what is not known.
+        """Refuse values that cannot name an observation. None stands for one that is not known.
 
         Raises
         ------
@@ -124,15 +124,15 @@ class ObservationNames:
                 )
 
     def latest_of(self, file: str) -> dict[str, Any]:
-        """What the last Observation frame of a file that this rank reads has under the keys."""
+        """The values of the keys in the last Observation frame of a file that this rank reads."""
         return self._latest if self._unit is not None and self._unit.file == file else {}
 
     def unknown(self, values: Sequence[Any], where: str) -> InputError:
-        """The error about a frame of which not all keys are known."""
+        """The error for a frame of which not all keys are known."""
         missing = self.keys[list(values).index(None)]
         return InputError(
-            f"{where} has no {missing}, nor had an Observation frame before it, in its file, so "
-            "that it is not known to which observation it belongs. Add the key to the frames, or "
+            f"{where} has no {missing}, and no Observation frame before it in its file has one, so "
+            "its observation is not known. Add the key to the frames, or "
             f"name others (observation_keys).{self._hint} If the Observation frame of an earlier "
             "file counts, files may be stitched with metadata_lasts=True; an extractfunc of "
             "MPIAccumulator may name groups in any way."

@@ -1,4 +1,4 @@
-"""Results become files: whole or not at all, never over an input, and all ranks know which."""
+"""Outputs: checked before the work begins, and under their name only when they are complete."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ logger = logging.getLogger(__name__)
 
 
 class Output(Protocol):
-    """What `publish` works on."""
+    """A file or folder that gets its name when it is complete."""
 
     def complete(self) -> None:
-        """See to it that everything is on the disk."""
+        """Make sure that everything is on the disk."""
 
     def publish(self) -> None:
         """Give it its name."""
 
 
 def check_output(file: str, inputs: Sequence[str] = ()) -> None:
-    """Find out before the work begins whether its result can be written.
+    """Check that an output can be written, before the work begins.
 
-    What earlier jobs left behind under way to the same output is told in the log.
+    Temporary files of other jobs with the same output are logged as warnings.
 
     Raises
     ------
@@ -48,12 +48,12 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
         raise OutputError("The name of the output is empty.")
     if "\0" in file:
         raise OutputError(
-            f"{file!r}: the name of the output has a NUL byte, which no file can have."
+            f"{file!r}: the name of the output has a NUL byte, which no name can have."
         )
     if (kind := _kind(file)) is not None:
         raise OutputError(
             f"{file}: this is {kind}; expected the name of a file, which is replaced when the new "
-            "one is whole."
+            "one is complete."
         )
     if not file.endswith(SUFFIXES):
         raise OutputError(
@@ -78,22 +78,22 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
         raise OutputError(
             f"{file}: this file is another user's, who alone may replace it in the folder {folder}."
         )
-    try:  # a server may refuse what the modes allow
+    try:  # a file server may refuse what the permissions allow
         TemporaryFile(target).discard()
     except OSError as error:
         raise OutputError(
             f"{file}: the folder {folder} cannot be written to ({error.strerror})."
         ) from error
-    tell_of_others(file, target)
+    warn_of_others(file, target)
 
 
-def tell_of_others(name: str, target: str) -> None:
+def warn_of_others(name: str, target: str) -> None:
     """Warn of temporary files of other jobs that have, or had, the same output."""
     for path, in_use in others(target):
         if in_use:
             logger.warning(
-                "%s: another job is about to write the same output (%s); that of the job which "
-                "ends last will stay.",
+                "%s: another job is about to write the same output (%s); the one that ends last "
+                "replaces the other's.",
                 *(name, path),
             )
         else:
@@ -109,20 +109,20 @@ def write_frames(
     comm: communicators.Comm | None = None,
     root: int = 0,
 ) -> None:
-    """Write frames beside the file, then rename, so that nobody ever sees half of it.
+    """Write frames to a temporary file, and rename it when it is complete. Collective over `comm`.
 
-    An existing file is replaced only then. Collective over `comm`.
+    An existing file is replaced only then.
 
     Parameters
     ----------
     file : str
     frames : iterable
-        Of ``spt3g.core.G3Frame``, or of what can write itself: it has ``write(file)``, which takes
-        a file object. Looked at on `root` only.
+        Of ``spt3g.core.G3Frame``, or of objects with a method ``write(file)`` that takes a file
+        object. They are taken on `root` only.
     comm : communicator, optional
-        All of its ranks raise if one cannot. Default: this process alone.
+        All of its ranks raise if one fails. Default: this process alone.
     root : int
-        Which of them writes.
+        The rank that writes.
 
     Raises
     ------
@@ -147,7 +147,7 @@ def write_output(
     comm: communicators.Comm | None = None,
     root: int = 0,
 ) -> None:
-    """Write any file as `write_frames` does; `put` brings the content on `root`.
+    """Write any file as `write_frames` does; on `root`, `put` writes the content.
 
     Raises
     ------
@@ -176,9 +176,8 @@ def write_output(
 def publish(comm: communicators.Comm, output: Output | None) -> None:
     """Give an output its name when it is complete. Collective over `comm`.
 
-    Signals that come meanwhile have their effect before the name is given, on all ranks, or after
-    it: no rank can fail between the two, so that its exit code would tell of an output that is not
-    there while it is.
+    A signal that comes meanwhile takes effect either on all ranks, before the output has its name,
+    or after all of it is done. So no exit code says that there is no output when there is one.
 
     Parameters
     ----------
@@ -189,7 +188,7 @@ def publish(comm: communicators.Comm, output: Output | None) -> None:
     Raises
     ------
     OutputError, InterruptedByUser
-        On all ranks, of these and `RemoteError`; and then it does not get its name.
+        On the ranks that failed; `RemoteError` on the others. The output does not get its name.
     """
     interrupts = Interrupts()
 
@@ -214,12 +213,12 @@ def publish(comm: communicators.Comm, output: Output | None) -> None:
 
 
 def _kind(file: str) -> str | None:
-    """What stands under a name, if it is not a regular file; None if nothing does."""
+    """The kind of what has this name, if that is no regular file; else None."""
     try:
         mode = os.stat(file).st_mode
     except FileNotFoundError:
         return None
-    except OSError:  # of this something else tells
+    except OSError:  # reported by the checks that follow
         return None
     kinds = {
         stat.S_IFDIR: "a folder",
@@ -232,12 +231,12 @@ def _kind(file: str) -> str | None:
 
 
 def _is_held(folder: str, target: str) -> bool:
-    """Whether a sticky folder, such as /tmp, keeps a file from being replaced by this user."""
+    """Whether this user may not replace a file, because of the sticky bit of a folder like /tmp."""
     if not os.path.exists(target):
         return False
-    there = os.stat(folder)
-    may = (0, there.st_uid, os.stat(target).st_uid)
-    return bool(there.st_mode & stat.S_ISVTX) and os.geteuid() not in may
+    status = os.stat(folder)
+    allowed = (0, status.st_uid, os.stat(target).st_uid)
+    return bool(status.st_mode & stat.S_ISVTX) and os.geteuid() not in allowed
 
 
 def _target(file: str) -> str:
@@ -246,7 +245,7 @@ def _target(file: str) -> str:
     except OSError as error:  # the working folder was removed
         raise OutputError(
             f"{file}: the working folder cannot be found ({error.strerror}). Name the output by "
-            "its whole path."
+            "its absolute path."
         ) from error
     if os.path.islink(target):
         raise OutputError(f"{file}: this is a link that leads to itself.")

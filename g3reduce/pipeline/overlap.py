@@ -1,14 +1,15 @@
-"""Which results of one input hold the same observation: the rule, and an index to find them.
+"""Overlaps: counted frames that hold the same observation. The rule, and an index to find them.
 
-What is summed are single maps, frames of files, and coadds, which say of themselves which Ids
-(``InputMapIds``) and files (``InputFiles``) are in them. Two of them overlap
+A frame is a single map, or a coadd, which lists the Ids (``InputMapIds``) and the files
+(``InputFiles``) that are in it. Two frames overlap
 
 * if they are the same frame of the same file;
-* if one of them is a coadd, both know their files, have one in common, and an Id, too;
-* if one of them is a coadd, one of them does not know its files, or what these names mean, and
-  they have an Id in common that names an observation (``SourceName/ObservationID/Id``).
+* if one of them is a coadd, the files of both are known, and they have a file and an Id in common;
+* if one of them is a coadd, the files of one are not known, because it lists none or its names
+  can no longer be found, and they have an Id in common that names an observation
+  (``SourceName/ObservationID/Id``).
 
-Of two coadds that list the same Ids without observations and no files, nothing can be known.
+Two coadds that list no files, and Ids that name no observations, cannot be compared.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ from .units import Entry
 
 
 class Overlap(NamedTuple):
-    """An entry that was there before, and what it has in common with another one.
+    """An entry that was counted before, and what it has in common with another one.
 
     Attributes
     ----------
     entry : Entry
     rank : int
-        Who counted it.
+        The rank that counted it.
     common : str
         What they have in common; empty if they are the same frame.
     """
@@ -42,18 +43,18 @@ class _Counted(NamedTuple):
 
 
 class Index:
-    """Entries that were counted, to be asked whether another one overlaps with them."""
+    """An index of counted entries, which finds the one that overlaps with another entry."""
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, int], _Counted] = {}
-        # By the key of a file: its maps by their Ids, and the coadds that have it among theirs.
+        # By the key of a file: the single maps from it, by Id, and the coadds that list it.
         self._maps: dict[str, dict[str, _Counted]] = {}
         self._coadds: dict[str, list[_Counted]] = {}
-        # By Ids that name observations: the coadds, and of maps one for each file.
+        # By Ids that name observations: all coadds, and one single map from each file.
         self._observed: dict[str, dict[object, _Counted]] = {}
 
     def add(self, entry: Entry, rank: int = 0) -> None:
-        """Take an entry in."""
+        """Add an entry."""
         counted = _Counted(entry, rank)
         for frame in entry.frames:
             self._frames.setdefault(frame, counted)
@@ -70,7 +71,7 @@ class Index:
             self._observed.setdefault(name, {}).setdefault(kind, counted)
 
     def find(self, entry: Entry) -> Overlap | None:
-        """The first entry here that overlaps with this one."""
+        """The first counted entry that overlaps with this one."""
         for frame in entry.frames:
             if frame in self._frames:
                 return Overlap(*self._frames[frame])
@@ -102,7 +103,7 @@ class Index:
 
 
 def _may_share(one: Entry, other: Entry) -> bool:
-    """Whether what is known of their files, which are not known to be the same, leaves it open."""
+    """Whether two entries, of which no common file is known, may have one all the same."""
     if not (one.names_files and other.names_files):
         return True
     if all(file.keys for entry in (one, other) for file in entry.originals):
@@ -113,12 +114,12 @@ def _may_share(one: Entry, other: Entry) -> bool:
 
 
 def doubtful(entries: Sequence[Entry]) -> tuple[str, Entry, Entry] | None:
-    """The first two of these that may have a file in common, where this cannot be known.
+    """The first two entries that may have a file in common, though this cannot be known.
 
     Returns
     -------
     (str, Entry, Entry) or None
-        With the name of the file.
+        The name of the file, and the two.
     """
     unknown: dict[str, list[int]] = {}
     for number, entry in enumerate(entries):
@@ -138,10 +139,10 @@ def doubtful(entries: Sequence[Entry]) -> tuple[str, Entry, Entry] | None:
 
 
 def common_id(some: Iterable[str], others: Iterable[str]) -> str | None:
-    """An Id, as it is among the first, that is among the others, too.
+    """The first of `some` Ids that is also among the `others`; None if there is none.
 
-    Ids with an observation in front are the same as those of which it was not recorded. Where one
-    side has no Ids, all may be in common: then it is the empty string.
+    An Id with an observation in front is the same as that without one. If one side has no Ids, any
+    may be in common, and the empty string is returned.
     """
     some, others = list(some), list(others)
     if not some or not others or "" in some or "" in others:
@@ -155,7 +156,7 @@ def common_id(some: Iterable[str], others: Iterable[str]) -> str | None:
 
 
 def _ends(name: str) -> Iterator[str]:
-    """An Id, and what is left of it without what may have been put in front."""
+    """An Id, and the same without its observation, if it begins with one."""
     yield name
     if _names_observation(name):
         yield name.split("/", 2)[2]

@@ -17,7 +17,7 @@ from ..g3files.outputfile import OutputFolder
 from ..mpi import communicators, foreign
 from ..mpi.agreement import collectively, from_rank
 from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
-from ..pipeline.output import publish, tell_of_others
+from ..pipeline.output import publish, warn_of_others
 from ..stitching.scanfiles import read_files
 from ..stitching.summary import StitchedSummary
 from ..stitching.timeline import Timeline
@@ -108,7 +108,7 @@ def _check_volume(folder: str) -> None:
     if not os.path.isdir(parent):
         raise OutputError(f"{folder}: there is no folder {parent}; make it first.")
     OutputFolder(folder).discard()  # raises now, not after the work, if it cannot be made
-    tell_of_others(folder, folder)
+    warn_of_others(folder, folder)
 
 
 def _save(comm: communicators.Comm, data: Any, folder: str) -> None:

@@ -88,7 +88,7 @@ def test_other_types_of_frames_are_kept_if_so_wished():
 
 
 def test_a_frame_that_belongs_to_no_observation_is_refused():
-    with pytest.raises(g3reduce.InputError, match="has no SourceName, nor had an Observation fr"):
+    with pytest.raises(g3reduce.InputError, match="has no SourceName, and no Observation fr"):
         run([a_scan(0)])
     with pytest.raises(g3reduce.InputError, match=r"has no ObservationID.*an extractfunc"):
         run([a_scan(0, SourceName="a")])

@@ -76,7 +76,7 @@ def test_no_more_frames_are_under_way_than_were_asked_for(duplicate):
         sender = Sender(duplicate, 1, read_ahead=2)
         for i in range(20):
             sender.data(bytes(2**16), i)
-            assert len(sender._shelf) <= 2
+            assert len(sender._queue) <= 2
             assert len(sender._under_way) <= 2 * (duplicate.size - 1)
         sender.end()
     else:
