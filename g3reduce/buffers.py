@@ -15,9 +15,10 @@ import threading
 import numpy as np
 from numpy.typing import NDArray
 
-from .limits import LIMITS
-
 _BEGIN = mmap.PAGESIZE
+
+# The size of most: larger ones are rare, and kept in few sizes.
+_USUAL = 2**19
 
 
 class _Pages(threading.local):
@@ -30,7 +31,7 @@ class _Pages(threading.local):
 _pages = _Pages()
 
 
-def buffer(use: str, size: int | None = None) -> NDArray[np.uint8]:
+def buffer(use: str, size: int) -> NDArray[np.uint8]:
     """The first `size` bytes of this thread's buffer for this use. Its last content is lost.
 
     Parameters
@@ -38,12 +39,10 @@ def buffer(use: str, size: int | None = None) -> NDArray[np.uint8]:
     use : str
         Buffers of different use are different; that for one use is shared by all in the thread
         who ask for it.
-    size : int, optional
-        Default: as much as is read in one go.
+    size : int
+        In bytes.
     """
-    size = LIMITS.step if size is None else size
-    # Larger ones are rare, and kept in few sizes.
-    key = use, max(LIMITS.step, 1 << (size - 1).bit_length())
+    key = use, max(_USUAL, 1 << (size - 1).bit_length())
     if key not in _pages.held:
         _pages.held[key] = _at_a_page(key[1])
     return _pages.held[key][:size]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from .choices import choices_of
+from typing import Any, get_args
 
 __all__ = [
     "DuplicateError",
@@ -89,7 +87,7 @@ def require_choice(name: str, value: object, kind: Any) -> None:
     UsageError
         With the list of what can be chosen.
     """
-    choices = choices_of(kind)
+    choices = get_args(kind)
     if not (isinstance(value, str) and value in choices):
         raise UsageError(f"{name} is {value!r}; expected one of {', '.join(choices)}.")
 

@@ -25,8 +25,7 @@ ROWS = (
     {"coadd", "reductions", "stitching"},
     {"strategies", "maps", "pipeline"},
     {"mpi", "arrays", "g3files"},
-    {"errors.py", "buffers.py", "temporary.py"},
-    {"choices.py", "limits.py", "spt3gtypes.py"},
+    {"errors.py", "buffers.py", "temporary.py", "choices.py", "limits.py", "spt3gtypes.py"},
 )
 
 # The only way from inside to the package root.

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from ..buffers import buffer
 from ..errors import InputError
+from ..limits import LIMITS
 from .frames import CRC, CRC_START, Blob, RawFrame
 
 
@@ -92,7 +93,7 @@ class Checksum:
             start, end = max(blob.offset, self._position), _covered_end(blob)
             stop = min(end, offset)
             while start < stop:
-                part = buffer("checksum")[: stop - start]
+                part = buffer("checksum", min(LIMITS.step, stop - start))
                 self._frame.source.read_into(start, part.data)
                 self._state = google_crc32c.extend(self._state, part)
                 start += len(part)

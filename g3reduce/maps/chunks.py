@@ -101,7 +101,8 @@ class Stored:
     def _dense(self) -> Iterator[Chunk]:
         extent = self.extent
         for start in dense_starts(extent.count):
-            raw = self._read(extent.begin + 8 * start, buffer("raw")[: 8 * (extent.count - start)])
+            size = min(LIMITS.step, 8 * (extent.count - start))
+            raw = self._read(extent.begin + 8 * start, buffer("raw", size))
             self._show(extent.begin + 8 * start, raw)
             yield DenseChunk(start, raw.view(np.float64))
 
@@ -110,7 +111,8 @@ class Stored:
         once = _EachOnce()
         for start in range(0, extent.count, LIMITS.step // PAIR.itemsize):
             offset = extent.begin + PAIR.itemsize * start
-            raw = self._read(offset, buffer("raw")[: PAIR.itemsize * (extent.count - start)])
+            size = min(LIMITS.step, PAIR.itemsize * (extent.count - start))
+            raw = self._read(offset, buffer("raw", size))
             self._show(offset, raw)
             pairs = raw.view(PAIR)
             highest = pairs["pixel"].max()

@@ -16,6 +16,7 @@ from g3reduce.buffers import buffer
 from g3reduce.g3files import checksum
 from g3reduce.g3files.readonce import ReadOnce
 from g3reduce.g3files.source import FileBytes, MemoryBytes
+from g3reduce.limits import LIMITS
 from g3reduce.maps.mapfile import frames_of
 
 KINDS = ("flat sparse", "flat dense", "healpix ring", "healpix indexed")
@@ -120,7 +121,7 @@ def test_others_cannot_write_to_what_was_checked(survey, monkeypatch, limits, ki
 
     def spoil():
         for use in ("raw", "values", "checksum"):
-            buffer(use)[:] = 0xFF
+            buffer(use, LIMITS.step)[:] = 0xFF
 
     class Disturbed:
         calls = 0
