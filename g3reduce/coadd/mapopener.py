@@ -41,7 +41,7 @@ class MapOpener(WholeFiles):
 
     def __init__(self) -> None:
         self._walk: Walk | None = None
-        self._walked: tuple[str, int] | None = None  # the file, and its number: it may come twice
+        self._walked = "", 0, 0  # the file, its number, and the latest piece of it
         self._outlines: Outlines = {}
 
     def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
@@ -63,8 +63,11 @@ class MapOpener(WholeFiles):
     def _frames_of_piece(
         self, file: str, piece: Piece, stamp: Stamp
     ) -> Iterator[tuple[int, Frame]]:
-        if self._walk is None or self._walked != (file, piece.file):
-            self._walk, self._walked, self._outlines = Walk(file, stamp), (file, piece.file), {}
+        # A file may come twice, in one parallel block or in two; a walk does not go back.
+        *before, part = self._walked
+        if self._walk is None or before != [file, piece.file] or piece.part <= part:
+            self._walk, self._outlines = Walk(file, stamp), {}
+        self._walked = file, piece.file, piece.part
         for index, met, inside in self._walk.to_the_end_of(piece):
             if not inside:
                 yield index, _observation_in(met)

@@ -209,6 +209,17 @@ def test_a_file_that_was_replaced_meanwhile_is_refused(comm, shared_folder, on_f
 
 
 @pytest.mark.ranks(2)
+def test_a_file_in_two_parallel_blocks_is_read_twice(comm, shared_folder, on_first, small_pieces):
+    (file,) = on_first(lambda: write_files(shared_folder, [14]))
+    opener = MapOpener()
+    reader = MPIFileReader(comm, [[file], [file]], opener=opener)
+    assert len(reader._pieces[0]) > 2
+    of_maps = [frame.unit for frame in reader if frame.type == core.G3FrameType.Map]
+    positions = sorted(unit.position for units in comm.allgather(of_maps) for unit in units)
+    assert positions == [0] * 14 + [1] * 14
+
+
+@pytest.mark.ranks(2)
 def test_files_that_are_many_compressed_or_small_stay_whole(
     comm, shared_folder, on_first, monkeypatch, limits
 ):
