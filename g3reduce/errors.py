@@ -19,7 +19,7 @@ __all__ = [
 
 
 def text_of(error: BaseException) -> str:
-    """What an error says, also where its class cannot say it."""
+    """The text of an error, also where its own ``__str__`` fails."""
     try:
         return str(error)
     except Exception as failure:  # of somebody else's __str__

@@ -110,7 +110,7 @@ class TemporaryFile:
             self.fd = kept
 
     def publish(self) -> None:
-        """Give it its name. What had that name is replaced.
+        """Give it its name; a file of that name is replaced.
 
         Raises
         ------

@@ -1,4 +1,4 @@
-"""Numbered rows of numpy arrays: all that strategies know of what they join.
+"""Numbered rows of numpy arrays, which strategies join.
 
 A long 1-D array, such as a map, is cut into equal rows, and only rows that were touched are
 held. The rows of a full map are all there; those of a small patch are few; either way each plane

@@ -38,7 +38,7 @@ def _keep(value: Any) -> Any:
 
 @dataclass(frozen=True)
 class Reduction:
-    """A way of combining many values into one. It knows nothing of ranks.
+    """A way of combining many values into one, whichever ranks hold them.
 
     Attributes
     ----------

@@ -164,7 +164,7 @@ def run(options: argparse.Namespace) -> None:
 
 
 def _left_out(frames: Sequence[Frame], nonfinite: str) -> list[str]:
-    """The line about pixels that were left out, if the command was told to."""
+    """The line about pixels that were left out, with ``--nonfinite skip``."""
     if nonfinite != "skip":
         return []
     skipped = sum(frame.get("SkippedPixels", 0) for frame in frames)

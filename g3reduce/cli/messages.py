@@ -1,4 +1,4 @@
-"""What the command line says: counts, times, and messages of the library with flags in them."""
+"""Messages of the command line: counts, times, and errors of the library with flags in them."""
 
 from __future__ import annotations
 

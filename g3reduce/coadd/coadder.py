@@ -346,6 +346,6 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
             )
 
     def _is_of_this_rank(self, frame: Frame) -> bool:
-        """Whether a frame is here because of the schedule, and nobody behind may want it."""
+        """Whether a frame is here because of the schedule, and no module behind may need it."""
         unit = unit_of(frame)
         return unit is not None and not unit.shared and self._watch.claim_last()

@@ -70,13 +70,13 @@ def coadd_files(
     files : name, path or list of these
         Input files, all of them on all ranks. Shell patterns are expanded, on `root`.
     output_file : name or path, optional
-        Where `root` writes the coadds. It is written beside and renamed when it is whole. Other
-        ranks may give None.
+        Where `root` writes the coadds: to a temporary file, which is renamed when it is complete.
+        Other ranks may give None.
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
 strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite, metadata_lasts
-        As in `MPIMapCoadder`. Of an Id in `map_ids` there must be a map.
+        As in `MPIMapCoadder`. There must be a map of each Id in `map_ids`.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
     keep_maps : bool
@@ -179,7 +179,7 @@ def _check_arguments(
 
 
 class _Found(NamedTuple):
-    """What one rank finds out for all: the names of files, their pieces, and where to write."""
+    """The names of files, their pieces, and the output, which `root` sends to all ranks."""
 
     names: list[str]
     pieces: list[Piece]
@@ -192,7 +192,7 @@ def _look(
     once: bool,
     n_ranks: int,
 ) -> _Found:
-    """Expand patterns, and see that what is named can be read once and written."""
+    """Expand patterns, and check that no input is named twice and the output can be written."""
     names = expand(inputs)
     if once:
         refuse_repeated_inputs(names)
@@ -217,7 +217,7 @@ class _Reader(MPIFileReader):
 
 
 def _at_once(n_files: int, n_ranks: int) -> int:
-    """How many frames are added together: as many as pay, but no rank should wait for them."""
+    """How many frames are added together: few where ranks would wait for each other."""
     return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
 
 
@@ -225,7 +225,7 @@ def _most(frame: Pending, at_once: int) -> int:
     """How many frames like this one are added together."""
     if frame.small:
         return _SMALL_AT_ONCE
-    # What is not in its file any more would be held several times.
+    # Pixels that are in memory already would be held several times.
     return at_once if frame.in_file else 1
 
 
@@ -239,7 +239,7 @@ def _feed(
     n_read : Counter
         How many Map frames of each Id this rank has read.
     failure : Exception or None
-        What went wrong. Then no rank begins another file, and all are to hear of it.
+        The error of this rank. Then no rank begins another file, and all raise at the join.
     """
     failure: Exception | None = None
     n_read: Counter[str] = Counter()
@@ -256,7 +256,7 @@ def _feed(
                 coadder.add_taken(pending)
                 pending.clear()
         coadder.add_taken(pending)
-    except Exception as error:  # whatever it is, the other ranks must hear of it
+    except Exception as error:  # of any kind: all ranks raise when they join
         failure = error
         reader.stop()
     return n_read, failure

@@ -183,7 +183,7 @@ class Intake:
             )
 
     def describe(self, frame: Frame, entry: Entry | None = None) -> str:
-        """How messages name a frame."""
+        """The name of a frame in messages."""
         unit = entry.unit if entry else unit_of(frame)
         where = str(unit) if unit else "a frame made in the pipeline"
         return f"{where} (Id {frame.get('Id', None)!r}){self._rank}"
@@ -254,7 +254,7 @@ def add_pixels(frames: Sequence[Pending]) -> None:
 
 
 def _make_room(frames: Sequence[Pending]) -> None:
-    """Let the sums know which runs will come, if there are no dense maps, which need all pixels."""
+    """Make room for all runs at once, if there are no dense maps, which need all pixels."""
     planes = [plane for pending in frames for plane in pending.maps.planes.values()]
     if any(plane.storage == DENSE for plane in planes):
         return
@@ -271,7 +271,7 @@ def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
     signs = [(total, maps.subtracts(name, sign)) for total, sign in targets]
     try:
         chunks = maps.planes[name].chunks()
-    except InputError as error:  # of a map that spt3g has read: it knows of no file
+    except InputError as error:  # of a map in memory: it does not name a file
         raise InputError(f"{maps.where}: {name} is not a valid map ({error}).") from error
     for chunk in chunks:
         for total, subtract in signs:

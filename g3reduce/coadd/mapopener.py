@@ -1,4 +1,4 @@
-"""How files of maps are opened where maps are only to be added."""
+"""Opening of files of maps whose maps are only to be added."""
 
 from __future__ import annotations
 

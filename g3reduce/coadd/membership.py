@@ -1,4 +1,4 @@
-"""Which coadds a map frame belongs to."""
+"""The rule that says to which coadds a map frame belongs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,9 @@ class Membership:
         UsageError
         """
         if self.several:
-            raise UsageError(f"There may be several coadds: use .{instead}, a dictionary by Id.")
+            raise UsageError(
+                f"There may be several coadds: use .{instead}, which has each by its Id."
+            )
 
     def signs_of(
         self, frame: Frame, get_map_id: Callable[[Frame], Any], describe: Callable[[Frame], str]
@@ -141,7 +143,7 @@ class Membership:
 
 
 def _checked(signs: Any, frame: Frame, describe: Callable[[Frame], str]) -> Signs:
-    """What `assign` returned for a frame, if it can be used."""
+    """Check what `assign` returned for a frame, and return it."""
     if signs is None:
         return None
     if not isinstance(signs, Mapping) or any(

@@ -55,7 +55,7 @@ class Provenance:
             self._latest = unit_of(frame)
 
     def entry_of(self, frame: Frame) -> Entry:
-        """What a ledger has to say of a map frame. To be asked once for each frame."""
+        """The entry of a map frame in a ledger. Call this once for each frame."""
         unit = self._unit_of(frame)
         if "InputMapIds" in frame:  # a coadd itself
             map_ids = _strings(frame, "InputMapIds")

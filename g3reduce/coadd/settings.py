@@ -19,7 +19,7 @@ from .membership import Assign, Membership, as_list_of_ids
 
 
 class Settings(NamedTuple):
-    """What a coadder sums, how, and where the result goes.
+    """The settings of a coadder: which frames it sums, how, and where the result goes.
 
     Attributes
     ----------

@@ -1,6 +1,7 @@
-"""What a subclass of the coadder may see, set and override, as with spt3g's ``CoaddMaps``.
+"""The interface for subclasses of the coadder: all that those of spt3g's ``CoaddMaps`` may use.
 
-What cannot mean the same on many ranks is refused: when the class is made, or when it is set.
+A subclass that cannot work on many ranks is refused when it is made, and so is setting an
+attribute on which the ranks have agreed.
 """
 
 from __future__ import annotations

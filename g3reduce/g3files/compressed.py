@@ -30,7 +30,7 @@ _MOST_FOR_XZ = 2**30
 
 
 class _Stream(Protocol):
-    """What decompresses one stream, as bz2 and lzma have it."""
+    """The interface of decompressors of one stream, such as those of bz2 and lzma."""
 
     @property
     def eof(self) -> bool: ...
@@ -172,7 +172,7 @@ class CompressedBytes:
         self._file.require_unchanged()
 
     def _next_piece(self) -> bytes:
-        """What comes next; nothing at the end."""
+        """The next bytes of the content; none at the end."""
         while True:
             data = self._to_decompress() if self._stream.needs_input else b""
             if not data and self._stream.needs_input:
@@ -191,7 +191,7 @@ class CompressedBytes:
                 return piece
 
     def _to_decompress(self) -> bytes:
-        """What comes next in the file; nothing at its end."""
+        """The next bytes of the compressed file; none at its end."""
         data, self._ahead = self._ahead, b""
         while True:
             # Zeros may stand between streams, and behind the last one.

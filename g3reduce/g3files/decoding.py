@@ -71,7 +71,7 @@ def frames_of(file: str) -> Iterator[Frame]:
 
 
 def walked(source: Bytes, make: Callable[[RawFrame], Any]) -> Iterator[Any]:
-    """What `make` returns for each frame, after its type and keys were checked.
+    """Walk through frames: check type and keys of each, and yield what `make` makes of it.
 
     Parameters
     ----------
@@ -203,7 +203,7 @@ def maps_in(raw: RawFrame) -> list[str]:
 
 
 def _rest_of(source: Bytes, start: int, index: int, reason: Unrecognised) -> Iterator[FileFrame]:
-    """What is left of a file, read by spt3g alone."""
+    """The frames in the rest of a file, read by spt3g alone."""
     if not isinstance(source, FileBytes):
         raise InputError(
             f"{source.name}, frame {index}, byte {start} of its content: {reason} is not known "

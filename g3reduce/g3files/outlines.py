@@ -21,7 +21,7 @@ def hollow(source: Bytes, begin: int, end: int, found: Mapping[str, MapExtent]) 
 
 
 class Outline(NamedTuple):
-    """What a blob of maps is like, but for their pixels: most small ones are like the one before.
+    """A blob of maps without their pixels: most small ones are equal but for these.
 
     Attributes
     ----------

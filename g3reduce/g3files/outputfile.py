@@ -17,13 +17,13 @@ _PIECE = 1 << 20
 
 
 class Compressor(Protocol):
-    """What Python's compressors have in common."""
+    """The interface of Python's compressors."""
 
     def compress(self, data: Any, /) -> bytes:
-        """Take data, and give of the result what is ready."""
+        """Compress data; return as much of the result as is ready."""
 
     def flush(self) -> bytes:
-        """Give the rest, with the end of the stream."""
+        """Return the rest, with the end of the stream."""
 
 
 # One member each, without a name and a time: the same frames make the same bytes.
@@ -56,7 +56,7 @@ class _Output(Generic[Held]):
             raise failure(self._name, error) from error
 
     def publish(self) -> None:
-        """Give it its name, once it is complete. What had that name is replaced.
+        """Give the output its name, once it is complete; a file of that name is replaced.
 
         Raises
         ------

@@ -64,7 +64,7 @@ class ReadOnce:
             buffer[begin - offset : begin - offset + len(part)] = part
 
     def _within(self, begin: int, end: int) -> Iterator[tuple[int, bytes]]:
-        """What is kept of a stretch: where each part of it begins, and the part."""
+        """The kept parts of a stretch, and where each begins."""
         first = max(0, bisect(self._kept, (begin,)) - 1)
         for at, data in self._kept[first:]:
             if at >= end:

@@ -111,7 +111,7 @@ class TimestreamMapBytes:
 
 
 def blob_of(value: Any) -> bytes:
-    """What an object is in the bytes of a frame."""
+    """The bytes of an object in a frame."""
     frame = core.G3Frame()
     frame["value"] = value
     raw = frame_in(frame.__getstate__()[1])

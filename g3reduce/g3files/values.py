@@ -70,7 +70,7 @@ def _strings(data: bytes, count: int) -> list[str] | None:
 
 
 def problem_of(head: bytes, size: int) -> str:
-    """What cannot be in an archive of this size; empty if nothing is known against it.
+    """The reason why an archive of this size cannot begin like this; empty if it can.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""What must agree between the maps of a frame, and between frames that are summed.
+"""The rules by which maps of a frame, and frames that are summed, must agree.
 
 Maps come by plane, as stubs: see `g3reduce.maps.mapframe`.
 """
@@ -228,7 +228,7 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
 
 
 def _different_geometry(a: Any, b: Any) -> str:
-    """What of the geometry differs, with both values; empty where `a` and `b` are compatible."""
+    """The difference in geometry, with both values; empty if `a` and `b` are compatible."""
     if type(a) is not type(b):
         return f"the kind of map, {type(a).__name__} and {type(b).__name__}"
     same_proj = not pixels.is_flat(a) or a.proj == b.proj  # spt3g lets ProjNone pass for any other

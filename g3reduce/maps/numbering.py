@@ -45,7 +45,7 @@ class Numbering(Protocol):
 
     @property
     def key(self) -> Key:
-        """What names this numbering."""
+        """A hashable name of this numbering, equal for equal ones."""
         ...
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
@@ -96,7 +96,7 @@ class ByRuns:
 
     @property
     def key(self) -> Key:
-        """What names this numbering."""
+        """A hashable name of this numbering, equal for equal ones."""
         return _RUNS, self.layout.digest
 
     def has(self, layout: RunLayout) -> bool:

@@ -184,7 +184,7 @@ def split(comm: Comm, color: int) -> Any:
 
 
 class CommCache:
-    """Whatever belongs to a communicator, and is made once for it and freed with it.
+    """Objects that are made once for a communicator and freed with it.
 
     Attributes
     ----------

@@ -31,7 +31,7 @@ class Progress(NamedTuple):
 
     @classmethod
     def all_read(cls, n_files: int, doing: str) -> Progress:
-        """What comes after the last file."""
+        """The progress after the last file."""
         return cls(n_files, n_files, f"files were read, and {doing}")
 
 

@@ -1,11 +1,11 @@
-"""What launchers tell a process in its environment: its rank, and one of how many it is.
+"""The rank and number of ranks that launchers write into the environment of a process.
 
 MPI is not touched here, because it must not start everywhere.
 
 Launchers stand inside of each other, and a process sees the variables of all: mpirun in the shell
 of an interactive ``srun``, or mpirun that starts its daemons by ``srun``, one on each node. Nothing
-in them says which is the innermost. So any that says "several" is reason enough to ask MPI, which
-knows; and what it says must be what one of them has said.
+in them says which is the innermost. So if any says "several", MPI is asked, and its answer must be
+that of one of them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 from ..errors import UsageError
 
-# The user's word, which counts more than that of launchers.
+# The choice of the user, which overrides launchers.
 CHOICE = "G3REDUCE_MPI"
 
 # Names of rank and number of ranks. Of two that say "several" the first is taken for the inner one.
@@ -40,7 +40,7 @@ _PART_OF_MORE = ("SLURM_HET_SIZE", "SLURM_PACK_SIZE")
 
 
 class Placement(NamedTuple):
-    """What a launcher says.
+    """Rank and number of ranks from a launcher.
 
     Attributes
     ----------
@@ -57,7 +57,7 @@ class Placement(NamedTuple):
 
 
 def choice(environment: Mapping[str, str] = os.environ) -> str:
-    """What the user has chosen: "0" for this process alone, "1" for MPI's world, or "".
+    """The choice of the user: "0" for this process alone, "1" for MPI's world, or "".
 
     Raises
     ------
@@ -74,7 +74,7 @@ def choice(environment: Mapping[str, str] = os.environ) -> str:
 
 
 def launched(environment: Mapping[str, str] = os.environ) -> Placement | None:
-    """What the innermost launcher says, as far as that can be seen from the environment.
+    """The placement by the innermost launcher, as far as the environment shows it.
 
     Returns
     -------
@@ -165,7 +165,7 @@ def size_of_running_mpi() -> int:
 
 
 def _read(environment: Mapping[str, str]) -> tuple[list[Placement], str]:
-    """What launchers say, those that tell their size first; and something that makes no sense."""
+    """Placements by all launchers, those with a size first; and a variable that makes no sense."""
     placements, senseless = [], ""
     for names in _LAUNCHERS:
         texts = [environment.get(name, "").strip() for name in names]

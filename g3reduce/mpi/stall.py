@@ -37,7 +37,7 @@ class StallWatch:
         self.arm()
 
     def moved(self) -> None:
-        """Something moved here."""
+        """Take note that something moved here."""
         self._last = now = time.monotonic()
         if now - self._told_at > self.limit / 4:
             self._told_at = now
@@ -45,7 +45,7 @@ class StallWatch:
         self.arm()
 
     def heard(self) -> None:
-        """Something moved elsewhere."""
+        """Take note that something moved elsewhere."""
         self._last = time.monotonic()
 
     def stalled(self) -> bool:

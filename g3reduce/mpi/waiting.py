@@ -22,7 +22,7 @@ _SHORTEST_S, _LONGEST_S = 2e-5, 1e-3
 
 
 class _Here(threading.local):
-    """What is open in one thread.
+    """The guards and sources that are open in one thread.
 
     Attributes
     ----------

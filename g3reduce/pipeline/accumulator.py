@@ -1,4 +1,4 @@
-"""The accumulator: an end-of-pipeline module that keeps frames, and tells all ranks of them."""
+"""The accumulator: an end-of-pipeline module that keeps frames, and lists them on all ranks."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Item: TypeAlias = "tuple[Any, int, Any]"
 
 _SCANS = (core.G3FrameType.Scan, core.G3FrameType.Timepoint)
 
-# Of these a frame belongs to one rank; others are metadata, which all ranks get.
+# Frames of these types belong to one rank; others are metadata, which all ranks get.
 _DATA = (*_SCANS, core.G3FrameType.Map)
 
 
 class _KeptFrame(NamedTuple):
-    """What is kept of a frame on this rank."""
+    """Metadata and data that this rank keeps of a frame."""
 
     metadata: Any
     data: Any
@@ -47,16 +47,16 @@ class _KeptFrame(NamedTuple):
 
 
 class _Reported(NamedTuple):
-    """What is sent to the other ranks about a frame.
+    """The report about a kept frame to the other ranks.
 
     Attributes
     ----------
     metadata : object
     key : object
-        What the sorter says of it.
+        The key that the sorter returned.
     entry : Entry
     once : bool
-        Whether no other rank may have the same frame: it is no metadata, which all have.
+        Whether no other rank may have the same frame, because it is no metadata.
     """
 
     metadata: Any
@@ -66,7 +66,7 @@ class _Reported(NamedTuple):
 
 
 class MPIAccumulator(EndModule):
-    """Keep what frames hold, and tell all ranks of it; an end-of-pipeline G3 module.
+    """Keep frames, or parts of them, and list them on all ranks; an end-of-pipeline G3 module.
 
     Data stay on the rank whose pipeline brought the frame. At the end of processing the ranks
     exchange the metadata: afterwards `result` has the same groups, in the same order and with the
@@ -153,11 +153,11 @@ class MPIAccumulator(EndModule):
 
     @property
     def result(self) -> dict[Hashable, list[Item]]:
-        """What all ranks hold, after the end of processing.
+        """The kept frames of all ranks, by group, after the end of processing.
 
-        By group, in the order of the input: a list of ``(metadata, rank, data)``, where the data
-        are None on all ranks but the one that is named. All ranks have the same groups, orders and
-        metadata.
+        Groups are in the order of the input. Each is a list of ``(metadata, rank, data)``, where
+        the data are None on all ranks but the one that is named. All ranks have the same groups,
+        orders and metadata.
 
         Raises
         ------
@@ -173,7 +173,7 @@ class MPIAccumulator(EndModule):
 
     @property
     def fullobs(self) -> dict[Hashable, list[Item]]:
-        """What all ranks hold, after the end of processing: spt3g's name for `result`."""
+        """The kept frames of all ranks: spt3g's name for `result`."""
         return self.result
 
     def drop(self, group: Hashable) -> None:
@@ -247,7 +247,7 @@ class MPIAccumulator(EndModule):
         return bool(self._groups)
 
     def _report(self) -> dict[Hashable, list[_Reported]]:
-        """What is sent to the other ranks: all but the data, with the keys of the sorter."""
+        """The report to the other ranks: all but the data, with the keys of the sorter."""
         rank = self._comm.rank
         return {
             group: [

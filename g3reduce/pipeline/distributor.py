@@ -35,7 +35,7 @@ _RANKS_PER_READER = 8
 
 @dataclass
 class Progress:
-    """What has happened on this rank so far.
+    """Counts of the frames that this rank has read, sent, received and done so far.
 
     Attributes
     ----------

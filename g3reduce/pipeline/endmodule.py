@@ -1,4 +1,4 @@
-"""End modules watch their pipelines: was the input whole, and whose results come along."""
+"""Modules at the end of a pipeline: their frames, other modules in it, and a common end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from .units import source_of
 
 T = TypeVar("T")
 
-# Of these each pipeline has some, so that they say nothing.
+# Every pipeline has these frames, whatever its input.
 _NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
 
 
@@ -111,7 +111,7 @@ class PipelineWatch:
         return last
 
     def require_whole_input(self) -> None:
-        """Refuse to end before the readers have.
+        """Refuse to end while a reader has not come to its end.
 
         Ctrl-C makes a pipeline run to its end as if all were well.
 
@@ -127,7 +127,7 @@ class PipelineWatch:
         if halted:
             raise InputError(
                 "The pipeline was halted before all files were read (by Ctrl-C?), so the result "
-                "would be a part taken for the whole."
+                "would be incomplete."
             )
 
     def end_together(
@@ -142,7 +142,7 @@ class PipelineWatch:
         ----------
         comm : communicator
         check : callable
-            Raises what the module has against its end on this rank.
+            Raises an error if the module cannot end on this rank.
         failure : Exception, optional
             What has failed on this rank before its end, so that there is nothing to check.
 
@@ -159,9 +159,9 @@ class PipelineWatch:
             try:
                 self.require_whole_input()
                 check()
-            except Exception as error:  # whatever it is, the others must hear of it
+            except Exception as error:  # of any kind: all ranks raise together
                 if waiting.open_guards():
-                    # The guard tells the others at once, and not only when they come to their end.
+                    # The guard reports it to the others at once, not only at their end.
                     raise
                 failure = error
         agree(comm, failure, "the end of processing")
@@ -201,7 +201,7 @@ class EndModule:
 
     @property
     def unfinished(self) -> bool:
-        """Whether there is something here that was not joined with that of the other ranks."""
+        """Whether this rank has frames that were not joined with those of the other ranks."""
         return (self._watch.begun or self._has_frames()) and not self._ended
 
     def __call__(self, frame: Frame) -> Any:
@@ -231,7 +231,7 @@ class EndModule:
 
 
 def at_the_end(ended: bool, outcome: T, what: str) -> T:
-    """What a module has in the end, which messages call `what`.
+    """The outcome of a module that has ended; messages call it `what`.
 
     Raises
     ------
@@ -250,10 +250,10 @@ def _is_copy(frame: Frame, result: Any) -> bool:
     """Whether a frame is a result, or a copy that a module in between has made of it."""
     if frame is result:
         return True
-    told = ("Id", "InputMapIds", "InputFiles")
+    compared = ("Id", "InputMapIds", "InputFiles")
     return frame.type == result.type and all(
         (key in frame) == (key in result) and (key not in frame or _same(frame[key], result[key]))
-        for key in told
+        for key in compared
     )
 
 
@@ -281,7 +281,7 @@ class _Open:
 
 
 class _Here(threading.local):
-    """What passes in one thread, in which a pipeline works.
+    """The frame and the open watches of one thread, in which a pipeline works.
 
     Attributes
     ----------

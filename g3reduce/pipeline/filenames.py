@@ -1,4 +1,4 @@
-"""Names of files that all ranks work on: one rank looks, and the others take its word."""
+"""Names of files that all ranks work on: one rank looks, and sends them to the others."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def check_files_of_rank(names: Sequence[str], comm: communicators.Comm) -> None:
 def name_of_output(
     comm: communicators.Comm, output_file: PathLike | None, names: Sequence[str], root: int = 0
 ) -> str | None:
-    """Where to write. The word of `root` counts, since it is the one that does.
+    """The name of the output, which is that on `root`, because it writes.
 
     Collective over `comm`.
 

@@ -31,7 +31,7 @@ _WAY_OUT = 'on_duplicate="sum" if this is what you want'
 
 @dataclass
 class Ledger:
-    """What went into one result, in the order in which it came on this rank."""
+    """The entries of all frames that went into one result, in the order in which they came."""
 
     entries: list[Entry] = field(default_factory=list)
     _index: Index | None = field(default=None, init=False, repr=False, compare=False)
@@ -85,12 +85,12 @@ class Ledger:
         return min((entry.input_order for entry in self.entries), default=(UNPLACED, 0))
 
     def warn_of_doubts(self) -> None:
-        """Say so if entries may have an input in common, but nobody can know."""
+        """Warn if entries may have an input in common, though this cannot be known."""
         if (doubt := doubtful(self.entries)) is not None:
             name, first, second = doubt
             logger.warning(
                 "%s and %s both have an input named %s. It is neither beside the coadd that lists "
-                "it nor here, so that it cannot be known whether both mean the same file, which "
+                "it nor here, so it is not known whether both mean the same file, which "
                 "would be summed twice.",
                 first,
                 second,

@@ -17,15 +17,15 @@ _COMPRESSED = (".gz", ".bz2", ".xz")
 
 
 class Original(NamedTuple):
-    """A file, as it is named, and what it is known by.
+    """A file: its name, and the keys by which it is recognized.
 
     Attributes
     ----------
     name : str
         As results list it.
     keys : tuple of str
-        Files that have one of them in common are the same. None if it is not known which file
-        the name means.
+        Files that have a key in common are the same. Empty if it is not known which file the name
+        means.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Original(NamedTuple):
 
     @property
     def short(self) -> str:
-        """The part of the name that is the same from wherever one looks."""
+        """The name without folders and compression, which does not depend on the current folder."""
         return os.path.basename(without_compression(self.name))
 
 
@@ -95,7 +95,7 @@ def _here(name: str) -> str:
 
 
 def _keys_of(name: str) -> tuple[str, ...]:
-    """What a file is known by, whether it is there or not."""
+    """The keys by which a file is recognized, whether it exists or not."""
     if "://" in name:
         return (name,)
     try:

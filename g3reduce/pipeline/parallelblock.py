@@ -1,4 +1,4 @@
-"""Which files are read by every rank, and which are shared out: the parallel blocks of a list."""
+"""Parallel blocks: the files of a list that are shared out, beside those that every rank reads."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def check_schedule(schedule: str) -> None:
 
 
 def blocks_of(files: Files, schedule: str = "dynamic") -> tuple[ParallelBlock, ...]:
-    """What is to be read by all ranks, and what is shared out.
+    """The files that all ranks read, and the parallel blocks that are shared out.
 
     Raises
     ------

@@ -31,7 +31,7 @@ class Opener(Protocol):
     """How a reader opens the files of a parallel block."""
 
     def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
-        """In which pieces files are handed out to ranks. Collective over `comm`."""
+        """The pieces in which files are handed out to ranks. Collective over `comm`."""
 
     def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
         """The frames of a piece with their numbers in the file; None for one that is left out."""
@@ -57,8 +57,8 @@ class MPIFileReader:
     one rank, whole and in order. So with ``["calibration.g3", ["obs1.g3", "obs2.g3"]]`` every rank
     first sees the calibration, then the frames of those observations that fall to it.
 
-    Each frame carries the name of where it came from (`g3reduce.unit_of`), by which
-    `MPIMapCoadder` knows its inputs and notices one that comes twice.
+    Each frame carries its unit, that is, its file and index (`g3reduce.unit_of`), by which
+    `MPIMapCoadder` lists its inputs and refuses one that comes twice.
 
     Collective over `mpicomm`: the constructor, and reading a file that every rank sees.
 
@@ -135,7 +135,7 @@ class MPIFileReader:
         pieces: Sequence[Sequence[Piece]],
         data_types: Sequence[Any] | None = None,
     ) -> None:
-        """What is not collective of the constructor, with arguments on which ranks have agreed."""
+        """The part of the constructor that is not collective, once ranks agree on the arguments."""
         self._comm = comm
         self._blocks = blocks
         self._schedule = schedule
@@ -262,7 +262,7 @@ class MPIFileReader:
             ) from error
 
     def _warn_of_maps(self, frame: Frame) -> None:
-        """Tell of maps in a frame of another type, once a file."""
+        """Warn of maps in a frame of another type, once for each file."""
         keys = getattr(frame, "maps_inside", ())
         if keys and frame.unit.position not in self._warned_of:
             self._warned_of.add(frame.unit.position)

@@ -47,7 +47,7 @@ class Keeper:
 
 
 class _Here(threading.local):
-    """What happened last in one thread.
+    """The latest readers and pipelines of one thread.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ _moments = itertools.count()
 
 
 def now() -> int:
-    """A moment, later than all that were asked for before."""
+    """The next moment: moments are numbers that rise with each call."""
     return next(_moments)
 
 

@@ -1,4 +1,4 @@
-"""Which frame of which file something is: units, noted on frames and in entries of ledgers.
+"""Units, that is, file and index of a frame: noted on frames and in entries of ledgers.
 
 A unit is a frame of a file. The reader notes it on the frame, with which it travels. All that is
 noted on frames, as Python attributes, is set and read here. spt3g keeps these only as long as
@@ -114,7 +114,7 @@ class Entry(NamedTuple):
     originals : tuple of Original
         The file of the map; of a coadd, those of its inputs.
     is_coadd : bool
-        Whether it says of itself that it was made of others.
+        Whether it lists the inputs of which it was made.
     names_files : bool
         Whether `originals` are all that it was made of. Else they are only where it lies.
     file : Original or None
@@ -145,7 +145,7 @@ class Entry(NamedTuple):
         inputs : tuple of str or None
             The files that a coadd lists, if it does; None for what is none.
         known : KnownFiles, optional
-            What this rank knows of files already.
+            Files that this rank has looked at before.
         """
         known = known or KnownFiles()
         file = known.given(unit.file) if unit else None
@@ -170,7 +170,7 @@ class Entry(NamedTuple):
 
     @property
     def frames(self) -> list[tuple[str, int]]:
-        """What makes two entries the same: one frame of one file. Empty for frames of no file."""
+        """The frames, as (file, index), that make two entries the same; empty without a file."""
         if self.unit is None or self.file is None:
             return []
         return [(key, self.unit.index) for key in self.file.keys]

@@ -1,4 +1,4 @@
-"""What people look at: pictures of coadds, and how near they are to spt3g's.
+"""Pictures of coadds, and their comparison with spt3g's.
 
 `plot` draws a Map frame: `patch` takes the observed part out of it, whatever its pixelization, and
 `graticule` draws meridians and parallels. `comparison` compares coadds with spt3g's serial ones.

@@ -1,4 +1,4 @@
-"""What all ranks know of scans: their headers, their places in an observation, and its gaps."""
+"""Headers of scans, their places in an observation, and its gaps: the same on all ranks."""
 
 from __future__ import annotations
 

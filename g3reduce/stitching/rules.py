@@ -1,4 +1,4 @@
-"""What to do about gaps, about missing detectors, and about samples that are in two scans."""
+"""The rules for gaps, for missing detectors, and for samples that are in two scans."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Restitching: observations whose scans are scattered over ranks become contiguous again."""
+"""Stitching of the scans in an `MPIAccumulator` to observations, and the way back to scans."""
 
 from __future__ import annotations
 

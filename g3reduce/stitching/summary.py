@@ -12,7 +12,7 @@ from .timeline import Timeline
 
 @dataclass(frozen=True)
 class StitchedSummary:
-    """What `stitch_files` and `stitch_to_toast` return about an observation.
+    """Summary of an observation, as `stitch_files` and `stitch_to_toast` return it.
 
     Attributes
     ----------

@@ -18,7 +18,7 @@ AUTO = "auto"
 
 
 class Strategy(Protocol):
-    """A way of joining blocks over ranks. It never knows what they mean.
+    """A way of joining blocks over ranks, whatever the numbers in them mean.
 
     Attributes
     ----------

@@ -52,7 +52,7 @@ def load_toast() -> Any:
 
 
 def _what(module: Any) -> str:
-    """What was found in place of TOAST 3."""
+    """Words for the package that was found in place of TOAST 3."""
     version = getattr(module, "__version__", None)
     if version:
         return f"toast {version} is installed"

@@ -162,7 +162,7 @@ class EmptyObservation:
         return Samples(signal, detector_flags=ob.detdata[names.det_flags].data)
 
     def converted(self, common: Samples) -> dict[str, Any]:
-        """What all detectors have in common, in TOAST's conventions, by its name there.
+        """Arrays that all detectors have in common, in TOAST's conventions, by their names there.
 
         Parameters
         ----------

@@ -333,7 +333,7 @@ def test_after_its_end_a_coadder_takes_no_more_frames(tmp_path):
 
 @pytest.mark.parametrize("arguments", [{"collate": True}, {"assign": halves}])
 def test_one_coadd_frame_is_not_to_be_had_where_there_are_several(arguments):
-    with pytest.raises(UsageError, match=r"use \.coadd_frames, a dictionary by Id"):
+    with pytest.raises(UsageError, match=r"use \.coadd_frames, which has each by its Id"):
         _ = MPIMapCoadder(**arguments).coadd_frame
 
 
