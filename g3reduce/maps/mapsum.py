@@ -31,7 +31,7 @@ from .planesums import PlaneSums
 from .summary import Summary, join
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Shard:
     """The pixels of a coadd that one rank owns, after ``result="sharded"``.
 
@@ -52,6 +52,10 @@ class Shard:
     planes: dict[str, NDArray[np.float64]]
     pixels: NDArray[np.int64]
     stubs: dict[str, SkyMap]
+
+    def __repr__(self) -> str:
+        n_pixels = np.count_nonzero(self.pixels >= 0)
+        return f"<Shard of {', '.join(self.planes)}: {n_pixels} pixels>"
 
 
 class MapSum:

@@ -65,8 +65,8 @@ def plot_coadd(frame: Frame, path: str | os.PathLike[str], *, title: str | None 
     if "T" not in frame:
         found = ", ".join(frame.keys()) or "nothing"
         raise UsageError(
-            f"A map frame to plot needs a T map; this {frame.type} frame has: {found}. "
-            "Give a Map frame such as a coadd."
+            f"The frame to be drawn is of type {frame.type} and has {found}; expected a Map frame "
+            "with T, such as a coadd."
         )
     patch = observed_patch(frame)
     panels = _panels(patch)

@@ -32,7 +32,7 @@ Array = NDArray[Any]
 _REASONS = (core.G3MapVectorString, core.G3MapString)
 
 
-@dataclass
+@dataclass(repr=False)
 class Scan:
     """The arrays of a scan that this rank has read.
 
@@ -55,6 +55,10 @@ class Scan:
     flags: Flags | None = None
     detector_flags: Flags | None = None
     dropped: NDArray[np.bool_] | None = None
+
+    def __repr__(self) -> str:
+        detectors, samples = self.header.shape
+        return f"<Scan {self.header.where}: {detectors} detectors, {samples} samples>"
 
     def block(self, detectors: slice, samples: slice) -> Array:
         """Some samples of some detectors; a copy unless all are in one array."""

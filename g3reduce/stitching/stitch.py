@@ -29,7 +29,7 @@ from .timeline import Timeline, Times
 Array = NDArray[Any]
 
 
-@dataclass
+@dataclass(repr=False)
 class StitchedObservation:
     """A stitched observation: its timeline, and the samples of this rank's share of it.
 
@@ -66,6 +66,13 @@ class StitchedObservation:
     flags: Flags
     detector_flags: Flags
     dropped: dict[int, NDArray[np.bool_]] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        detectors, samples = self.share.shape
+        return (
+            f"<StitchedObservation {self.group!r}: {detectors} of {len(self.timeline.detectors)} "
+            f"detectors, {samples} of {self.timeline.n_samples} samples>"
+        )
 
     @property
     def share(self) -> Share:
@@ -153,6 +160,8 @@ def stitch(
     >>> for name, observation in stitch(scans, gaps="fill").items():  # doctest: +SKIP
     ...     print(name, observation.detectors, observation.signal.shape)
     """
+    if not isinstance(accumulator, MPIAccumulator):
+        raise UsageError(f"accumulator is {accumulator!r}; expected an MPIAccumulator.")
     comm = accumulator.comm
     rules = StitchRules(gaps, missing, overlap)
 

@@ -26,7 +26,7 @@ Times = NDArray[np.int64]
 _MOST_FILLED = 10
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Timeline:
     """All about an observation but its samples: the same on all ranks.
 
@@ -67,6 +67,12 @@ class Timeline:
     units: str
     dtype: np.dtype[Any]
     step: float
+
+    def __repr__(self) -> str:
+        return (
+            f"<Timeline of {self.group!r}: {len(self.detectors)} detectors, "
+            f"{self.n_samples} samples from {self.n_scans} scans, {len(self.gaps)} gaps>"
+        )
 
     @property
     def sample_rate(self) -> float:

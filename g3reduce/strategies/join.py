@@ -199,6 +199,6 @@ def _pick(strategy: str, profile: Profile) -> tuple[str, str, float]:
     why = (
         f"the least that is predicted ({listed}), with the result on {profile.result!r}, for "
         f"{profile.union / 1e6:.3g} MB, of which a rank holds {profile.held / 1e6:.3g} MB, on "
-        f"{profile.ranks} ranks, {profile.nodes} nodes"
+        f"{profile.ranks} ranks of {profile.nodes} node{'s' if profile.nodes > 1 else ''}"
     )
     return chosen, why, seconds[chosen]

@@ -20,17 +20,21 @@ AUTO = "auto"
 class Strategy(Protocol):
     """A way of joining blocks over ranks, whatever the numbers in them mean.
 
-    Attributes
-    ----------
-    name : str
-        The name by which users choose it.
-    results : tuple of str
-        Where it can put the result: on one ``"root"``, on ``"all"`` ranks, or ``"sharded"``, that
-        is, on each rank a shard of the rows.
+    Its `name` and `results` may be plain attributes.
     """
 
-    name: str
-    results: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """The name by which users choose it."""
+        ...
+
+    @property
+    def results(self) -> tuple[str, ...]:
+        """Where it can put the result, of ``"root"``, ``"all"`` and ``"sharded"``.
+
+        That is, on one rank, on all of them, or on each rank a shard of the rows.
+        """
+        ...
 
     def cost(self, profile: Profile) -> float:
         """The seconds that `reduce` will take, approximately."""

@@ -68,6 +68,8 @@ def test_a_shard_may_be_the_only_one(files):
     assert len(one) == 0
     assert one.frame is None
     assert one.shard is one.shards["Coadd"]
+    n_pixels = sum(one.shard.pixels.ravel() >= 0)
+    assert repr(one.shard) == f"<Shard of {', '.join(one.shard.planes)}: {n_pixels} pixels>"
     with pytest.raises(UsageError, match=r"There are 2 shards, .* '90GHz', '150GHz'"):
         coadd_files(files, collate=True, result="sharded").shard  # noqa: B018
 

@@ -67,6 +67,23 @@ def test_the_way_back_gives_each_scan_its_samples_to_the_bit(frames, random, gap
             )
 
 
+def test_it_says_what_it_is_in_a_line():
+    frames = scans.an_observation(np.random.default_rng(1))
+    found, expected = stitched(frames), whole(frames)
+    detectors, samples = expected.signal.shape
+    line = f"{detectors} of {detectors} detectors, {samples} of {samples} samples>"
+    assert repr(found) == f"<StitchedObservation {found.group!r}: {line}"
+    assert repr(found.timeline).startswith(
+        f"<Timeline of {found.group!r}: {detectors} detectors, {samples} samples from "
+        f"{len(frames)} scans, "
+    )
+
+
+def test_only_an_accumulator_can_be_stitched():
+    with pytest.raises(g3reduce.UsageError, match="accumulator is 3; expected an MPIAccumulator"):
+        stitch(3)
+
+
 def test_what_comes_back_can_be_written_and_outlives_what_it_came_from(tmp_path):
     frames = scans.an_observation(np.random.default_rng(1))
     found = stitched(frames)
