@@ -1,4 +1,4 @@
-"""Sizes from which on work is cut into parts, or done in another way.
+"""Sizes from which on work is cut into parts, or done in another way, and seconds of waiting.
 
 They are in one object and looked up when they are needed, so that a test that sets a small one
 reaches every place that it counts in. Nothing else changes them.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 @dataclass(slots=True)
 class Limits:
-    """Sizes, in bytes unless something else is said.
+    """Sizes, in bytes unless something else is said. Names that end in ``_s`` are seconds.
 
     Attributes
     ----------
@@ -28,12 +28,45 @@ class Limits:
         How much is read from a compressed file, and how much content is made of it, in one go.
     smallest_piece : int
         Files are not cut into smaller pieces: these are not worth the walk to them.
+    message_piece : int
+        Arrays are sent in pieces up to this size: far below 2 GiB, far above what a message costs
+        by itself.
     swap_piece : int
         Ranks swap arrays in pieces up to this size, unless one element is larger: enough to hide
         what a message costs, few enough to stay in the cache.
+    swap_incoming, swap_outgoing : int
+        How many pieces are under way in a swap: one is unpacked while the next comes.
+    scratch_part : int
+        What the strategies ``owner`` and ``reduce_scatter`` put into one buffer in a round. With
+        its other buffers a strategy uses up to four times as much beside the planes. Fresh memory
+        is slow, so that more does not pay.
+    node_piece : int
+        A piece of a sum that stays in the cache while those of all ranks of the node are added.
+    smallest_mapped : int
+        Smaller arrays stay private: a mapping costs more than it saves, and a file descriptor.
+    most_mapped : int
+        How many arrays of a process are shared: each holds a file descriptor, and many systems
+        allow 1024 of them.
+    smallest_alone : int
+        Groups of a reducer are joined one by one from this size on, smaller ones together.
+    exact_floats : int
+        How many floats of states are summed exactly at once: of small arrays many, because each
+        takes several calls of numpy; of large ones a part that stays in the cache.
+    worth_compiling : int
+        On so many values numba saves the time that it takes to load. Small coadds end sooner
+        without it, and many ranks need not look for its files at once.
     pieces_per_rank : int
         With so many files for each rank, these are enough to keep all ranks busy to the end; and
         into so many pieces for each rank a file is cut.
+    meeting_word_s : float
+        A rank that has waited so long for the first meeting of all says so.
+    meeting_end_s : float
+        How long a rank that has left a meeting waits at its end for the others to come to theirs.
+    foreign_failed_s : float
+        How long a rank that failed in collective work of another package waits for the others to
+        come out of it.
+    script_reacts_s, guards_react_s : float
+        How long a script, or its guards, may take to end after a signal, before the job is ended.
     """
 
     step: int = 2**19
@@ -43,8 +76,23 @@ class Limits:
     compressed_read: int = 2**18
     compressed_made: int = 2**20
     smallest_piece: int = 2**20
+    message_piece: int = 16 * 2**20
     swap_piece: int = 4 * 2**20
+    swap_incoming: int = 2
+    swap_outgoing: int = 4
+    scratch_part: int = 16 * 2**20
+    node_piece: int = 2**19
+    smallest_mapped: int = 2**20
+    most_mapped: int = 256
+    smallest_alone: int = 2**20
+    exact_floats: int = 2**15
+    worth_compiling: int = 200_000_000
     pieces_per_rank: int = 8
+    meeting_word_s: float = 30.0
+    meeting_end_s: float = 5.0
+    foreign_failed_s: float = 5.0
+    script_reacts_s: float = 2.0
+    guards_react_s: float = 5.0
 
 
 LIMITS = Limits()

@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..limits import LIMITS
 from . import exact
 from .blocks import Blocks
 from .exact import Values
@@ -24,10 +25,6 @@ logger = logging.getLogger(__name__)
 
 Array: TypeAlias = NDArray[Any]
 Term: TypeAlias = "tuple[Array, Array]"
-
-# Floats that are summed exactly at once: of small arrays many, because each takes several calls of
-# numpy; of large ones a stretch that stays in the cache, also as float64.
-_AT_ONCE = 2**15
 
 
 class Arithmetic(Protocol):
@@ -263,15 +260,15 @@ class Exact:
 
     def _cut(self, arrays: Sequence[Array]) -> Iterator[tuple[int, Values]]:
         """The floats of all arrays as float64, in stretches, and where each begins."""
-        start, size, waiting = 0, 0, []
+        at_once, start, size, waiting = LIMITS.exact_floats, 0, 0, []
         for number, array in enumerate(arrays, 1):
             waiting.append(np.ascontiguousarray(array, self._dtype).reshape(-1))
             size += array.size * self.width
-            if size >= _AT_ONCE or number == len(arrays):
+            if size >= at_once or number == len(arrays):
                 values = waiting[0] if len(waiting) == 1 else np.concatenate(waiting)
                 values = values.view(self._float)
-                for begin in range(0, size, _AT_ONCE):
-                    stretch = values[begin : begin + _AT_ONCE]
+                for begin in range(0, size, at_once):
+                    stretch = values[begin : begin + at_once]
                     yield start + begin, stretch.astype(np.float64, copy=False)
                 start, size, waiting = start + size, 0, []
 

@@ -40,14 +40,12 @@ WIDTH = 42
 LOWEST = -924
 
 # Values that can be summed: the slices of one more might not fit into the limbs, or the counters.
+# It is no limit that may be set: sums of more values could be wrong.
 MOST_ADDENDS = 2**21 - 1
 
 # From this top on, the constants that cut a value would be infinite.
 _HIGHEST = 1008
 _DOWN = 2 * WIDTH
-
-# Values that are cut in one go, so that what is left of them stays in the cache: a chunk of a map.
-_BLOCK = LIMITS.step // 8
 
 # Each of these counts up to `MOST_ADDENDS`, in 21 bits of one integer.
 _NAN, _PLUS, _MINUS = 1, 1 << 21, 1 << 42
@@ -111,8 +109,9 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
         add(*limbs, np.ascontiguousarray(values), -scale if subtract else scale, lifts)
         return
     combine = np.subtract if subtract else np.add
-    for start in range(0, len(values), _BLOCK):
-        place = slice(start, start + _BLOCK)
+    block = LIMITS.step // 8
+    for start in range(0, len(values), block):
+        place = slice(start, start + block)
         for limb, part in zip(limbs, _cut(values[place], top, len(limbs)), strict=True):
             stretch = limb[place]
             combine(stretch, part, stretch)
@@ -153,8 +152,9 @@ def to_floats(
         The kind of the floats, which is that of the values that were summed.
     """
     values: NDArray[Any] = limbs[0].view(dtype)[: len(limbs[0])]
-    for start in range(0, len(values), _BLOCK):
-        place = slice(start, start + _BLOCK)
+    block = LIMITS.step // 8
+    for start in range(0, len(values), block):
+        place = slice(start, start + block)
         values[place] = nearest([limb[place] for limb in limbs], top, dtype)
         if special is not None:
             _put_specials(values[place], special[place])
@@ -205,7 +205,7 @@ def _cut(values: Values, top: int, n_limbs: int) -> NDArray[np.int64]:
 
 
 def _scratch(n_limbs: int, n: int) -> tuple[NDArray[np.float64], Values]:
-    raw = buffer("exact", 8 * _BLOCK * (n_limbs + 1))[: 8 * n * (n_limbs + 1)]
+    raw = buffer("exact", LIMITS.step * (n_limbs + 1))[: 8 * n * (n_limbs + 1)]
     rows = raw.view(np.float64).reshape(n_limbs + 1, n)
     return rows[:-1], rows[-1]
 

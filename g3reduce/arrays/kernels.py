@@ -8,15 +8,12 @@ import os
 from typing import Any
 
 from ..errors import UsageError
+from ..limits import LIMITS
 
 logger = logging.getLogger(__name__)
 
 # The variable of the environment: the kernels that it names are used from the first value on.
 KERNELS, NUMBA, NUMPY = "G3REDUCE_KERNELS", "numba", "numpy"
-
-# To load numba takes as long as it saves on so many values. Small coadds end sooner without it, and
-# many ranks need not look for its files at once.
-_WORTHWHILE = 200_000_000
 
 _added = 0
 
@@ -50,7 +47,7 @@ def compiled(n_values: int = 0) -> Any:
     global _added
     _added += n_values
     asked = os.environ.get(KERNELS)
-    if asked == NUMPY or (not asked and _added < _WORTHWHILE):
+    if asked == NUMPY or (not asked and _added < LIMITS.worth_compiling):
         return None
     return _load()[0]
 

@@ -20,11 +20,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-# Smaller arrays stay private: a mapping costs more than it saves, and a file descriptor.
-SMALLEST = 2**20
-
-# Each mapping holds a file descriptor, and many systems allow 1024 of them.
-MOST_STRETCHES = 256
+from ..limits import LIMITS
 
 _NAME = "g3reduce"
 
@@ -48,7 +44,7 @@ class PrivateMemory:
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
         """See `Memory.zeros`."""
         nbytes = prod(shape) * np.dtype(dtype).itemsize
-        if nbytes < SMALLEST:
+        if nbytes < LIMITS.smallest_mapped:
             return np.zeros(shape, dtype)
         begin = next(_OFFSETS)
         return np.zeros(begin + nbytes, np.uint8)[begin:].view(dtype).reshape(shape)
@@ -85,7 +81,7 @@ class SharedMemory:
     def zeros(self, shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
         """See `Memory.zeros`."""
         nbytes = prod(shape) * np.dtype(dtype).itemsize
-        if nbytes < SMALLEST or len(self._stretches) >= MOST_STRETCHES:
+        if nbytes < LIMITS.smallest_mapped or len(self._stretches) >= LIMITS.most_mapped:
             return np.zeros(shape, dtype)
         if os.getpid() != self._pid:
             return PRIVATE.zeros(shape, dtype)

@@ -13,13 +13,11 @@ from collections.abc import Callable
 from traceback import format_exception
 from typing import Any, TypeVar
 
+from ..limits import LIMITS
 from . import communicators, jobend, waiting
 from .agreement import agree
 
 T = TypeVar("T")
-
-# How long a rank that failed waits for the others to come out of the same work.
-PATIENCE_S = 5.0
 
 
 def together(
@@ -73,7 +71,7 @@ def _wait_for_others(
     while not request.Test():
         # A rank that is in the barrier stays there: others may count on it.
         waiting.report_failures(f"other ranks after {what}")
-        if failure is not None and time.monotonic() - begin > PATIENCE_S:
+        if failure is not None and time.monotonic() - begin > LIMITS.foreign_failed_s:
             _end_job(comm, what, failure, clear_up)
         pause()
 

@@ -20,16 +20,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..errors import UsageError
+from ..limits import LIMITS
 from . import jobend, ownership, waiting
 
 # What a rank says at the end of its script, where others say their place.
 _THE_END = 0
-
-# How long a rank that has left a meeting waits at its end for the others to come to theirs.
-_PATIENCE_S = 5.0
-
-# After so long a rank that waits for the first meeting of all says so.
-_WORD_AFTER_S = 30.0
 
 
 class Answers(NamedTuple):
@@ -122,7 +117,7 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
 @contextlib.contextmanager
 def first_meeting(comm: Any) -> Iterator[None]:
     """Print a message if collective work in which no rank can be woken takes long."""
-    timer = threading.Timer(_WORD_AFTER_S, _say_that_nobody_comes, (comm.rank, comm.size))
+    timer = threading.Timer(LIMITS.meeting_word_s, _say_that_nobody_comes, (comm.rank, comm.size))
     timer.daemon = True
     timer.start()
     try:
@@ -133,8 +128,8 @@ def first_meeting(comm: Any) -> Iterator[None]:
 
 def _say_that_nobody_comes(rank: int, size: int) -> None:
     sys.stderr.write(
-        f"g3reduce: rank {rank} of {size} has waited {_WORD_AFTER_S:g} s for the others to make "
-        "their first module or guard on this communicator. Does each rank do so?\n"
+        f"g3reduce: rank {rank} of {size} has waited {LIMITS.meeting_word_s:g} s for the "
+        "others to make their first module or guard on this communicator. Does each rank do so?\n"
     )
     sys.stderr.flush()
 
@@ -204,7 +199,7 @@ def _answer() -> None:
     _left.clear()
     for exchange in exchanges:
         _wait(exchange)
-    end = time.monotonic() + _PATIENCE_S
+    end = time.monotonic() + LIMITS.meeting_end_s
     for exchange, why in doubtful:
         pause = waiting.pauses()
         while not exchange.request.Test():

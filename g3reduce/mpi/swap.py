@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-# Pieces under way: one is unpacked while the next comes.
-_COMING, _GOING = 2, 4
-
 
 def swap(
     comm: Any,
@@ -80,7 +77,7 @@ class _Round:
             self._send(outgoing, turn)
 
     def _post(self, incoming: Iterator[Array]) -> None:
-        while len(self._coming) < _COMING:
+        while len(self._coming) < LIMITS.swap_incoming:
             place = next(incoming, None)
             if place is None:
                 return
@@ -95,7 +92,7 @@ class _Round:
                 break
             self._going.popleft()
             self._gone += 1
-        while len(self._going) < _GOING:
+        while len(self._going) < LIMITS.swap_outgoing:
             piece = next(outgoing, None)
             if piece is None:
                 return
@@ -103,6 +100,6 @@ class _Round:
             self._going.append((self._comm.Isend(piece, self._to), piece))
 
     def _scratch(self, place: Array) -> Array:
-        self._number = (self._number + 1) % _COMING
+        self._number = (self._number + 1) % LIMITS.swap_incoming
         raw = buffer(f"swap {self._number}", max(LIMITS.swap_piece, place.nbytes))
         return raw[: place.nbytes].view(place.dtype)

@@ -12,19 +12,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ..limits import LIMITS
+
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-# One piece of a message, in bytes: far below 2 GiB, far above what a message costs by itself.
-PIECE = 16 * 2**20
-
 
 def pieces(array: NDArray[np.generic], nbytes: int = 0) -> Iterator[NDArray[np.generic]]:
-    """Cut a contiguous array into flat views of at most `nbytes` bytes (`PIECE` if 0), in order."""
+    """Cut a contiguous array into flat views of at most `nbytes` bytes, in order.
+
+    With 0 these are `LIMITS.message_piece`.
+    """
     flat = array.reshape(-1)
     if flat.size and not np.shares_memory(flat[:1], array):
         raise ValueError("only a contiguous array can be cut into pieces without copying it")
-    step = max(1, (nbytes or PIECE) // flat.itemsize)
+    step = max(1, (nbytes or LIMITS.message_piece) // flat.itemsize)
     for start in range(0, flat.size, step):
         yield flat[start : start + step]
 

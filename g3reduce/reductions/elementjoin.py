@@ -14,8 +14,8 @@ import numpy as np
 from .. import strategies
 from ..arrays.blocks import Blocks
 from ..arrays.exactness import join_grids
-from ..arrays.memory import SMALLEST
 from ..choices import Result
+from ..limits import LIMITS
 from ..mpi.communicators import Comm
 from .elements import ArrayShard, Elements, GroupSummary
 from .held import DType, ElementwiseRules, Held, row_length
@@ -45,7 +45,7 @@ def _batches(common: Mapping[Hashable, GroupSummary]) -> Iterator[_Batch]:
     small: dict[DType, _Batch] = {}
     for key, summary in common.items():
         for dtype, size in sizes_of(summary.structure).items():
-            if size * dtype.itemsize >= SMALLEST:
+            if size * dtype.itemsize >= LIMITS.smallest_alone:
                 yield _Batch([key], dtype, [size])
             elif size:
                 batch = small.setdefault(dtype, _Batch([], dtype, []))

@@ -17,6 +17,7 @@ from spt3g import core
 from ..errors import MismatchError
 from ..g3files.frames import Piece, Sink, write_frame
 from ..g3files.timestreams import TimestreamMapBytes, blob_of
+from ..limits import LIMITS
 from ..mpi import transfer
 from ..mpi.agreement import collectively
 from .headers import Gap
@@ -193,7 +194,7 @@ def _batches(
     part: StitchedObservation, wanted: NDArray[np.intp], itemsize: int
 ) -> Iterator[tuple[int, NDArray[np.intp]]]:
     """Rows that fit into one message: the rank that has them, and their indices in its share."""
-    n_rows = max(1, transfer.PIECE // max(1, part.timeline.n_samples * itemsize))
+    n_rows = max(1, LIMITS.message_piece // max(1, part.timeline.n_samples * itemsize))
     for rank, share in enumerate(part.shares):
         begin, end = share.detectors.start, share.detectors.stop
         theirs = wanted[(wanted >= begin) & (wanted < end)] - begin

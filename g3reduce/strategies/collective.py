@@ -8,10 +8,9 @@ import numpy as np
 
 from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
-from ..mpi import transfer
+from ..limits import LIMITS
 from .costs import Profile
 from .rows import (
-    SCRATCH,
     Scratch,
     adjacent,
     bring_shards,
@@ -22,10 +21,6 @@ from .rows import (
     union_of_rows,
 )
 from .traffic import Traffic
-
-# What is handed to the library in a round of `ReduceScatter`. Fresh memory is slow, so that more
-# does not pay.
-_ROUND = SCRATCH // 4
 
 
 class Allreduce:
@@ -41,7 +36,7 @@ class Allreduce:
         """See `g3reduce.strategies.Strategy.cost`."""
         # As good as known algorithms for long messages: scatter the sum, then collect it.
         others = (profile.ranks - 1) / profile.ranks
-        calls = max(1.0, profile.union / transfer.PIECE)
+        calls = max(1.0, profile.union / LIMITS.message_piece)
         # Copied into messages where rows are missing, and on one root out of them.
         copied = (profile.held < profile.union) + (profile.result == "root")
         return (
@@ -65,7 +60,7 @@ class Allreduce:
             if result == "all":
                 traffic.allreduce(plane, operation)
                 continue
-            for rows, columns in cuts(len(union), plane, transfer.PIECE):
+            for rows, columns in cuts(len(union), plane, LIMITS.message_piece):
                 shape = (rows.stop - rows.start, columns.stop - columns.start)
                 run = adjacent(positions[rows])
                 if run is not None:
@@ -93,7 +88,7 @@ class ReduceScatter:
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
         others = (profile.ranks - 1) / profile.ranks
-        rounds = max(1.0, profile.union / _ROUND)
+        rounds = max(1.0, profile.union / LIMITS.scratch_part)
         return (
             log2(max(profile.ranks, 2)) * profile.latency * rounds
             + others * profile.union / profile.bandwidth_of_all
@@ -114,7 +109,7 @@ class ReduceScatter:
         positions, scratch = blocks.locate(union), Scratch()
         for name in sorted(blocks.planes):
             plane, mine = blocks.planes[name], shard.planes[name]
-            for rows, columns in cuts(longest, plane, _ROUND // traffic.size):
+            for rows, columns in cuts(longest, plane, LIMITS.scratch_part // traffic.size):
                 shape = (rows.stop - rows.start, columns.stop - columns.start)
                 parts = scratch.array("parts", (traffic.size, *shape), plane.dtype)
                 for part, begin, end in zip(parts, bounds, bounds[1:], strict=False):

@@ -15,6 +15,7 @@ from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
 from ..choices import ReadyStrategy, Result
 from ..errors import UsageError
+from ..limits import LIMITS
 from ..mpi import communicators, waiting
 from ..mpi.communicators import Comm, OneProcess
 from .costs import WORTH_MEASURING, Machine, Profile
@@ -151,7 +152,7 @@ def _survey(
     union = len(union_of_rows(traffic, blocks)) * blocks.row_nbytes
     held = len(blocks.rows) * blocks.row_nbytes
     on_node, of_node = None, 0
-    if nodes.shared and union >= memory.SMALLEST:
+    if nodes.shared and union >= LIMITS.smallest_mapped:
         on_node = OnNode(nodes, blocks, nodes.first_rank(root))
         of_node = len(on_node.union) * blocks.row_nbytes
     everywhere = np.array(traffic.comm.allgather((held, of_node)))

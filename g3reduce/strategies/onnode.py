@@ -14,6 +14,7 @@ from ..arrays.blocks import Blocks, Rows, distinct
 from ..arrays.memory import Stretch
 from ..arrays.reduction import Reduction
 from ..errors import G3ReduceError
+from ..limits import LIMITS
 from ..mpi.agreement import collectively
 from .nodes import SHARED_MEMORY, Nodes
 from .rows import Scratch, combine_into, cuts, rows_on_each, shard_bounds
@@ -25,9 +26,6 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 Array = NDArray[np.generic]
-
-# A piece of a sum that stays in the cache while those of all ranks are added to it.
-_PIECE = 512 * 2**10
 
 
 class OnNode:
@@ -202,7 +200,7 @@ class OnNode:
     def _add(self, parts: list[Array], out: Array, reduction: Reduction, start: int = 0) -> None:
         """Combine the parts of all ranks from `start` on into `out`, piece by piece."""
         scratch = Scratch()
-        for rows, columns in cuts(len(out), out, _PIECE):
+        for rows, columns in cuts(len(out), out, LIMITS.node_piece):
             total = out[rows, columns]
             if start == 0:
                 # Not in `out` itself: it may be what one of the later ranks holds.

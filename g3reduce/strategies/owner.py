@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import Reduction
+from ..limits import LIMITS
 from .costs import Profile
 from .rows import (
-    SCRATCH,
     Scratch,
     bring_shards,
     combine_into,
@@ -22,9 +22,6 @@ from .rows import (
     union_of_rows,
 )
 from .traffic import Traffic
-
-# What is sent and what is received in a round, each; the rest of the scratch is for combining.
-_ROUND = SCRATCH // 4
 
 
 class Owner:
@@ -40,7 +37,7 @@ class Owner:
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
         others = profile.ranks - 1
-        rounds = max(1.0, profile.largest / _ROUND)
+        rounds = max(1.0, profile.largest / LIMITS.scratch_part)
         return (
             others * profile.latency * rounds
             + others / profile.ranks * profile.largest / profile.bandwidth_of_all
@@ -106,7 +103,7 @@ class _Plan(NamedTuple):
         step = min(traffic.comm.allgather(step))
         width = max(1, length)
         if step == 0:  # not even one row of each rank
-            step, width = 1, max(1, _ROUND // plane.itemsize // traffic.size)
+            step, width = 1, max(1, LIMITS.scratch_part // plane.itemsize // traffic.size)
         for begin in range(0, self.longest, step):
             for column in range(0, length, width):
                 columns = slice(column, min(column + width, length))
@@ -121,7 +118,7 @@ class _Plan(NamedTuple):
         step = self.longest
         while step:
             at_once = np.add.reduceat(most, np.arange(0, self.longest, step), axis=1).max()
-            if at_once * nbytes <= _ROUND:
+            if at_once * nbytes <= LIMITS.scratch_part:
                 break
             step //= 2
         return step

@@ -6,7 +6,7 @@ import numpy as np
 
 from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
-from ..mpi import transfer
+from ..limits import LIMITS
 from .costs import Profile
 from .rows import Scratch, combine_into, cuts
 from .traffic import Traffic
@@ -97,7 +97,7 @@ def send(traffic: Traffic, blocks: Blocks, dest: int) -> None:
     traffic.send(blocks.rows, dest)
     for name in sorted(blocks.planes):
         plane = blocks.planes[name]
-        for rows, columns in cuts(len(blocks.rows), plane, transfer.PIECE):
+        for rows, columns in cuts(len(blocks.rows), plane, LIMITS.message_piece):
             traffic.send(plane[rows, columns], dest)
 
 
@@ -110,7 +110,7 @@ def receive_into(traffic: Traffic, blocks: Blocks, source: int, reduction: Reduc
     scratch = Scratch()
     for name in sorted(blocks.planes):
         plane = blocks.planes[name]
-        for rows, columns in cuts(len(positions), plane, transfer.PIECE):
+        for rows, columns in cuts(len(positions), plane, LIMITS.message_piece):
             shape = (rows.stop - rows.start, columns.stop - columns.start)
             theirs = scratch.array("theirs", shape, plane.dtype)
             traffic.receive(theirs, source)

@@ -17,9 +17,6 @@ from .traffic import Traffic
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-# What a strategy may use of memory besides the planes, in bytes, all its buffers together.
-SCRATCH = 64 * 2**20
-
 # Which rows ranks hold is exchanged as bits, unless there could be more rows than this.
 _MOST_BITS = 2**24
 

@@ -18,14 +18,12 @@ from types import FrameType
 from typing import Any
 
 from .. import temporary
+from ..limits import LIMITS
 from ..mpi import interrupts
 from ..mpi.agreement import world_rank
 
 # Those for which pshmem, TOAST's shared memory, installs a handler.
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGQUIT, signal.SIGHUP)
-
-# Seconds that the main thread has to react to a signal.
-_MAIN_THREAD_S, _IN_GUARDS_S = 2.0, 5.0
 
 
 def take_over() -> None:
@@ -85,13 +83,13 @@ def _watch(pipe: int) -> None:
 def _is_handled(number: int) -> bool:
     """Whether the main thread reacts to a signal, or another handler than ours is responsible."""
     if signal.getsignal(number) in (_end, _handler_of_toast()):
-        time.sleep(_MAIN_THREAD_S)  # it ends earlier if it reacts
+        time.sleep(LIMITS.script_reacts_s)  # it ends earlier if it reacts
         return False
     # Guards that catch it now; they may be closed after the wait.
     by = [one for one in interrupts.catching() if one.catches(number)]
     if number == signal.SIGINT or not by:
         return True
-    time.sleep(_IN_GUARDS_S)
+    time.sleep(LIMITS.guards_react_s)
     return any(one.number is not None for one in by)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from skies import bits
 
 from g3reduce.arrays import exact
+from g3reduce.limits import LIMITS
 
 pytestmark = pytest.mark.usefixtures("each_kernels")
 
@@ -178,7 +179,7 @@ def test_parts_are_what_is_deposited_and_are_subtracted_again(values, n_limbs, l
 
 
 def test_arrays_longer_than_a_block_are_summed_as_their_elements():
-    rng, n = np.random.default_rng(3), 2 * exact._BLOCK + 5
+    rng, n = np.random.default_rng(3), 2 * LIMITS.step // 8 + 5
     values = rng.normal(size=n) * 10.0 ** rng.integers(-3, 3, n)
     top = exact.top_for(exact.largest(values))
     limbs = [np.zeros(len(values), np.int64) for _ in range(3)]

@@ -141,20 +141,20 @@ def messages(caplog):
 
 
 @needs_numba
-def test_numba_is_loaded_when_many_values_were_added(fresh, monkeypatch):
+def test_numba_is_loaded_when_many_values_were_added(fresh, limits):
     by_numpy = coadded()
     assert not messages(fresh)
-    monkeypatch.setattr(kernels, "_WORTHWHILE", 2 * kernels._added)
+    limits(worth_compiling=2 * kernels._added)
     assert coadded() == by_numpy
     assert messages(fresh) == ["Exact sums are added by loops that numba compiled."]
 
 
-def test_numpy_is_used_where_there_is_no_numba(fresh, monkeypatch):
+def test_numpy_is_used_where_there_is_no_numba(fresh, monkeypatch, limits):
     expected = coadded()
     monkeypatch.delitem(sys.modules, "g3reduce.arrays.compiled", raising=False)
     monkeypatch.delattr(g3reduce.arrays, "compiled", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
-    monkeypatch.setattr(kernels, "_WORTHWHILE", 0)
+    limits(worth_compiling=0)
     assert coadded() == expected
     (message,) = messages(fresh)
     assert message.startswith("Exact sums are added by numpy; numba cannot be used: ModuleNotFound")
@@ -173,9 +173,10 @@ def test_kernels_that_there_are_not_are_refused(monkeypatch):
 PROGRAM = """
 import logging, numpy
 logging.basicConfig(level=logging.INFO)
-from g3reduce.arrays import exact, kernels
+from g3reduce.arrays import exact
+from g3reduce.limits import LIMITS
 limbs = [numpy.zeros(9, numpy.int64) for _ in range(3)]
-kernels._WORTHWHILE = 0
+LIMITS.worth_compiling = 0
 exact.deposit(limbs, numpy.linspace(-1, 1, 9) / 3, 42)
 print(int(numpy.array(limbs).sum()))
 """

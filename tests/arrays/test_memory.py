@@ -15,8 +15,9 @@ import pytest
 
 from g3reduce.arrays import memory
 from g3reduce.arrays.blocks import Blocks
+from g3reduce.limits import LIMITS
 
-LARGE = (memory.SMALLEST // 8, 1)
+LARGE = (LIMITS.smallest_mapped // 8, 1)
 
 
 def descriptors():
@@ -30,7 +31,7 @@ def resident():
     return int(status.split("RssShmem:")[1].split()[0])
 
 
-@pytest.mark.parametrize("shape", [(3, 4), (memory.SMALLEST, 1)])
+@pytest.mark.parametrize("shape", [(3, 4), (LIMITS.smallest_mapped, 1)])
 def test_private_memory_holds_zeros(shape):
     array = memory.PRIVATE.zeros(shape, "i4")
     assert (array.shape, array.dtype) == (shape, np.int32)
@@ -49,7 +50,7 @@ def test_large_arrays_do_not_begin_alike(make):
 
 def test_shared_arrays_hold_zeros_and_know_where_they_lie():
     shared = memory.SharedMemory()
-    first, second = shared.zeros(LARGE, "f8"), shared.zeros((memory.SMALLEST, 3), "i4")
+    first, second = shared.zeros(LARGE, "f8"), shared.zeros((LIMITS.smallest_mapped, 3), "i4")
     assert not first.any()
     assert not second.any()
     assert second.dtype == np.int32
@@ -121,8 +122,8 @@ def test_the_file_is_closed_with_the_memory():
     assert descriptors() == before
 
 
-def test_too_many_arrays_are_private_again(monkeypatch):
-    monkeypatch.setattr(memory, "MOST_STRETCHES", 2)
+def test_too_many_arrays_are_private_again(limits):
+    limits(most_mapped=2)
     shared = memory.SharedMemory()
     arrays = [shared.zeros(LARGE, "f8") for _ in range(3)]
     assert [shared.stretch_of(array) is not None for array in arrays] == [True, True, False]
@@ -152,7 +153,7 @@ def test_a_forked_process_leaves_its_parents_arrays_alone():
 
 def test_blocks_grow_in_the_memory_that_they_are_given():
     shared = memory.SharedMemory()
-    blocks = Blocks(100, memory.SMALLEST // 8, {"T": "f8"}, fill=3, memory=shared)
+    blocks = Blocks(100, LIMITS.smallest_mapped // 8, {"T": "f8"}, fill=3, memory=shared)
     before = descriptors()
     blocks.insert(np.array([5]))
     blocks.planes["T"][:] = 1

@@ -23,7 +23,8 @@ SCRIPT = """
 import os, signal, sys, time
 from mpi4py import MPI
 from spt3g import core
-import g3reduce, g3reduce.mpi.meetings
+import g3reduce
+from g3reduce.limits import LIMITS
 from g3reduce.mpi.agreement import agree
 from g3reduce.mpi.communicators import private
 
@@ -36,7 +37,7 @@ class Mute(Exception):
         raise KeyError("no text")
 
 if case == "late":
-    g3reduce.mpi.meetings._WORD_AFTER_S = 0.3
+    LIMITS.meeting_word_s = 0.3
     time.sleep(1.5 if chosen else 0)
 if chosen and case == "an error before the first module":
     raise ValueError("the user's own error")
@@ -46,7 +47,7 @@ if case.startswith("interrupted"):
     ours = private(comm)
     if chosen:
         if "in a transfer" in case:
-            g3reduce.mpi.meetings._PATIENCE_S = 0.5
+            LIMITS.meeting_end_s = 0.5
         signal.signal(signal.SIGALRM, signal.default_int_handler)
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.2)

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 
 from g3reduce.limits import LIMITS
-from g3reduce.mpi import swap as module
 from g3reduce.mpi.swap import swap
 
 DTYPES = ("f8", "f4", "i8", "i4", "u1")
@@ -140,9 +139,8 @@ def test_no_rank_relies_on_messages_that_are_kept_for_the_receiver(comm, kind, a
 
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize(("coming", "going"), [(1, 1), (1, 4), (2, 1), (5, 2)])
-def test_any_number_of_pieces_may_be_under_way(comm, monkeypatch, coming, going):
-    monkeypatch.setattr(module, "_COMING", coming)
-    monkeypatch.setattr(module, "_GOING", going)
+def test_any_number_of_pieces_may_be_under_way(comm, limits, coming, going):
+    limits(swap_incoming=coming, swap_outgoing=going)
     for amount in (any_amount, from_one):
         Traffic(coming + going, amount).run(Strict(comm))
 

@@ -6,7 +6,6 @@ import pytest
 from spt3g import core
 
 import g3reduce
-from g3reduce.mpi import transfer
 from g3reduce.pipeline.ledger import unit_of
 
 
@@ -99,8 +98,8 @@ def test_static_deals_files_out_in_order(comm, shared_folder, on_first):
 
 
 @pytest.mark.ranks(3)
-def test_large_frames_are_cut_into_pieces(comm, shared_folder, on_first, monkeypatch):
-    monkeypatch.setattr(transfer, "PIECE", 1000)
+def test_large_frames_are_cut_into_pieces(comm, shared_folder, on_first, limits):
+    limits(message_piece=1000)
 
     def make():
         path = str(shared_folder / "large.g3")

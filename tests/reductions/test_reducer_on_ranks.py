@@ -18,7 +18,7 @@ import g3reduce
 from g3reduce import Reduction, reductions
 from g3reduce.mpi import waiting
 from g3reduce.mpi.communicators import OneProcess
-from g3reduce.reductions import elementjoin, elements, wholes
+from g3reduce.reductions import elements, wholes
 
 N_FRAMES = 11
 
@@ -74,8 +74,8 @@ STATES = {
 
 @pytest.mark.ranks(1, 2, 3, 5)
 @pytest.mark.parametrize("how", ["private", "shared", "two per node"])
-def test_all_kinds_of_states_by_every_strategy(monkeypatch, ways_of_memory, how):
-    monkeypatch.setattr(elementjoin, "SMALLEST", 300)  # some alone, some together
+def test_all_kinds_of_states_by_every_strategy(limits, ways_of_memory, how):
+    limits(smallest_alone=300)  # some alone, some together
     comm = ways_of_memory(how)
     root = comm.size - 1
     everything = itertools.product(WAYS, ("array", "mixed"))

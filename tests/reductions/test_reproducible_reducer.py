@@ -20,7 +20,7 @@ from states import same
 
 import g3reduce
 from g3reduce import Reduction, reductions
-from g3reduce.arrays import SUM, arithmetic
+from g3reduce.arrays import SUM
 from g3reduce.arrays.exactness import Exactness
 from g3reduce.reductions import elements, held
 from g3reduce.reductions.states import array_leaves, put_together
@@ -187,8 +187,8 @@ def test_all_layouts_of_arrays_are_summed_as_they_are(result):
     assert result_of(empty, numbers(2), reproducible=True).shape == (0, 2)
 
 
-def test_many_small_arrays_are_each_in_their_place(monkeypatch):
-    monkeypatch.setattr(arithmetic, "_AT_ONCE", 7)
+def test_many_small_arrays_are_each_in_their_place(limits):
+    limits(exact_floats=7)
     state = {i: np.arange(float(i)) + 1j * i for i in range(9)}
     reduction = Reduction("x", operation="SUM", extract=lambda frame: state)
     found = result_of(reduction, numbers(3), reproducible=True)

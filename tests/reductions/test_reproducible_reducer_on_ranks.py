@@ -18,7 +18,6 @@ import g3reduce
 from g3reduce import Reduction, reductions
 from g3reduce.choices import Result, choices_of
 from g3reduce.mpi.communicators import OneProcess
-from g3reduce.reductions import elementjoin
 
 N_FRAMES = 12
 
@@ -77,8 +76,8 @@ def check(comm, found, expected, result, root=0):
 @pytest.mark.parametrize(
     ("how", "absmax"), [("private", None), ("shared", 2.0**30), ("two per node", 1.0)]
 )
-def test_sums_are_the_same_to_the_bit(monkeypatch, ways_of_memory, how, absmax):
-    monkeypatch.setattr(elementjoin, "SMALLEST", 300)  # some alone, some together
+def test_sums_are_the_same_to_the_bit(limits, ways_of_memory, how, absmax):
+    limits(smallest_alone=300)  # some alone, some together
     comm = ways_of_memory(how)
     root = comm.size - 1
     one = {
@@ -99,8 +98,8 @@ def test_sums_are_the_same_to_the_bit(monkeypatch, ways_of_memory, how, absmax):
 @pytest.mark.ranks(1, 2, 3, 5)
 @pytest.mark.parametrize("result", choices_of(Result))
 @pytest.mark.parametrize("kind", ["array", "mixed"])
-def test_groups_are_the_same_to_the_bit_also_where_ranks_lack_some(comm, monkeypatch, kind, result):
-    monkeypatch.setattr(elementjoin, "SMALLEST", 300)
+def test_groups_are_the_same_to_the_bit_also_where_ranks_lack_some(comm, limits, kind, result):
+    limits(smallest_alone=300)
     expected = reduce(OneProcess(), STATES[kind], range(N_FRAMES), by="Wafer")
     by_wafer = [i for i in range(N_FRAMES) if i % 3 % comm.size == comm.rank]
     for frames in (by_wafer, dealt(comm, N_FRAMES, 5)):

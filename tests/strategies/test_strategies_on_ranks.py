@@ -19,8 +19,8 @@ from g3reduce.arrays import SUM, memory
 from g3reduce.arrays.blocks import Blocks
 from g3reduce.choices import Result, choices_of
 from g3reduce.errors import G3ReduceError, UsageError
-from g3reduce.mpi import communicators, transfer
-from g3reduce.strategies import collective, nodes, onnode, owner, registry
+from g3reduce.mpi import communicators
+from g3reduce.strategies import nodes, registry
 from g3reduce.strategies.measure import measure
 
 N_ROWS, LENGTH = 23, 5
@@ -76,12 +76,10 @@ def expected_of(size, footprint, seed=0):
 
 
 @pytest.fixture
-def small_pieces(monkeypatch):
+def small_pieces(limits):
     """Pieces so small that there are many of them."""
-    monkeypatch.setattr(transfer, "PIECE", 5 * LENGTH * 8)
-    monkeypatch.setattr(owner, "_ROUND", 9 * LENGTH * 8)
-    monkeypatch.setattr(collective, "_ROUND", 10 * LENGTH * 8)
-    monkeypatch.setattr(onnode, "_PIECE", 3 * LENGTH * 8)
+    row = LENGTH * 8
+    limits(message_piece=5 * row, scratch_part=9 * row, node_piece=3 * row)
 
 
 def check(comm, outcome, footprint, result, root, seed=0):
@@ -119,11 +117,8 @@ def test_every_way_is_the_plain_sum(comm, ways_of_memory, small_pieces, strategy
 @pytest.mark.ranks(3)
 @pytest.mark.parametrize("how", MEMORY)
 @pytest.mark.parametrize(("strategy", "result"), WAYS)
-def test_rows_longer_than_a_piece(comm, ways_of_memory, monkeypatch, strategy, result, how):
-    monkeypatch.setattr(transfer, "PIECE", 16)
-    monkeypatch.setattr(owner, "_ROUND", 32)
-    monkeypatch.setattr(collective, "_ROUND", 32)
-    monkeypatch.setattr(onnode, "_PIECE", 16)
+def test_rows_longer_than_a_piece(comm, ways_of_memory, limits, strategy, result, how):
+    limits(message_piece=16, scratch_part=32, node_piece=16)
     mine = ways_of_memory(how)
     where = nodes.memory_for(communicators.private(mine))
     blocks = blocks_of(comm.rank, comm.size, "random", where)
@@ -243,7 +238,7 @@ def test_a_number_of_ranks_that_is_none_is_refused_on_all(comm, ways_of_memory, 
     mine = ways_of_memory("shared")
     if comm.rank == 0:
         monkeypatch.setenv(nodes.RANKS_PER_NODE, "many")
-    with pytest.raises(Exception, match="G3REDUCE_RANKS_PER_NODE=many"):
+    with pytest.raises(UsageError, match="G3REDUCE_RANKS_PER_NODE=many"):
         nodes.nodes_of(communicators.private(mine))
 
 

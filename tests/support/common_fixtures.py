@@ -4,7 +4,7 @@ import pytest
 import skies
 
 from g3reduce import UsageError
-from g3reduce.arrays import kernels, memory
+from g3reduce.arrays import kernels
 from g3reduce.limits import LIMITS
 from g3reduce.strategies import nodes
 
@@ -24,14 +24,14 @@ def survey(request):
 
 
 @pytest.fixture
-def ways_of_memory(comm, monkeypatch):
+def ways_of_memory(comm, monkeypatch, limits):
     """Make a communicator whose ranks see each other in one of the ways of `ways.MEMORY`."""
     made = []
 
     def make(how):
         monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
         monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-        monkeypatch.setattr(memory, "SMALLEST", 1)
+        limits(smallest_mapped=1)
         made.append(comm.Dup())
         return made[-1]
 
@@ -55,10 +55,10 @@ def each_kernels(request):
 
 @pytest.fixture
 def limits(monkeypatch):
-    """Set limits of sizes for one test, as in ``limits(step=16)``."""
+    """Set limits for one test, as in ``limits(step=16)``."""
 
-    def set_limits(**sizes):
-        for name, size in sizes.items():
-            monkeypatch.setattr(LIMITS, name, size)
+    def set_limits(**values):
+        for name, value in values.items():
+            monkeypatch.setattr(LIMITS, name, value)
 
     return set_limits

@@ -28,6 +28,7 @@ from mpi4py import MPI
 import g3reduce
 from g3reduce.mpi import foreign
 from g3reduce.mpi.communicators import private
+from g3reduce.limits import LIMITS
 from g3reduce.toast3 import signals
 
 comm = MPI.COMM_WORLD
@@ -83,7 +84,7 @@ def fail():
         raise OSError(28, "No space left on device")
     comm.Barrier()
 
-foreign.PATIENCE_S = 0.5
+LIMITS.foreign_failed_s = 0.5
 clear_up = lambda: sys.stdout.write("cleared up")
 foreign.together(private(comm), "a test", fail, clear_up=clear_up)
 sys.stdout.write("went on")
@@ -92,7 +93,7 @@ sys.stdout.write("went on")
 WAITS = """
 import pshmem
 
-signals._MAIN_THREAD_S = signals._IN_GUARDS_S = 0.5
+LIMITS.script_reacts_s = LIMITS.guards_react_s = 0.5
 
 def wait():
     if comm.rank == 0:
@@ -110,9 +111,10 @@ HEARD = """
 import os, signal, sys, time
 import g3reduce, pshmem
 from g3reduce.mpi import waiting
+from g3reduce.limits import LIMITS
 from g3reduce.toast3 import signals
 
-signals._MAIN_THREAD_S = signals._IN_GUARDS_S = 0.2
+LIMITS.script_reacts_s = LIMITS.guards_react_s = 0.2
 signals.take_over()
 signal.signal(signal.SIGUSR1, lambda number, frame: sys.stdout.write("the script's own; "))
 try:
