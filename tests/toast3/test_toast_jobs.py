@@ -26,9 +26,9 @@ HEAD = """
 import os, sys, time
 from mpi4py import MPI
 import g3reduce
+from g3reduce.limits import LIMITS
 from g3reduce.mpi import foreign
 from g3reduce.mpi.communicators import private
-from g3reduce.limits import LIMITS
 from g3reduce.toast3 import signals
 
 comm = MPI.COMM_WORLD
@@ -110,8 +110,8 @@ with g3reduce.guard(comm) if guarded else open(os.devnull):
 HEARD = """
 import os, signal, sys, time
 import g3reduce, pshmem
-from g3reduce.mpi import waiting
 from g3reduce.limits import LIMITS
+from g3reduce.mpi import waiting
 from g3reduce.toast3 import signals
 
 LIMITS.script_reacts_s = LIMITS.guards_react_s = 0.2
