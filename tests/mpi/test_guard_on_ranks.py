@@ -1,22 +1,16 @@
 """Inside a guard an error on one rank reaches all, and the communicator works afterwards."""
 
 import os
-import time
 from pathlib import Path
 
 import pytest
 import skies
 from choices import ALL
+from guarded import FILES_PER_RANK, Failed, all_fail_together
 from spt3g import core, maps
 
 import g3reduce
 from g3reduce.mpi import ownership, waiting
-
-FILES_PER_RANK = 2
-
-
-class Failed(Exception):
-    """The user's own error."""
 
 
 @pytest.fixture
@@ -48,22 +42,6 @@ def run(comm, files, module=None, before=None, after=None, at_end=None, **option
         if after:
             after()
     return coadder
-
-
-def all_fail_together(comm, work, failing, kind, *texts):
-    """Every rank raises: the failing one its own error, the others say which and how."""
-    with pytest.raises(BaseException) as caught:  # noqa: PT011
-        work()
-    error = caught.value
-    stories = comm.allgather((type(error).__name__, str(error)))
-    if comm.rank == failing:
-        assert isinstance(error, kind), stories
-        assert error.__traceback__ is not None
-    else:
-        assert isinstance(error, g3reduce.RemoteError), stories
-        assert list(error.failures) == [failing], stories
-        assert all(text in str(error) for text in (f"rank {failing}: ", *texts)), stories
-    assert not waiting.open_guards()
 
 
 def all_is_well(comm, files):
@@ -362,75 +340,6 @@ def test_an_error_outside_reaches_those_in_an_inner_guard(comm, failing):
 
     all_fail_together(comm, work, failing, Failed, "outside")
     part.Free()
-
-
-def distribute(comm, files, module=None, n_io=1, nested=True):
-    """Readers and workers in a guard."""
-    seen = []
-    with g3reduce.guard(comm):
-        coadder = g3reduce.MPIMapCoadder(comm, collate=True)
-        pipe = core.G3Pipeline()
-        pipe.Add(
-            g3reduce.MPIIODistributor,
-            mpicomm=comm,
-            n_io=n_io,
-            files=[files] if nested else files,
-            dataframetype=[core.G3FrameType.Map, core.G3FrameType.Observation],
-        )
-        pipe.Add(lambda frame: seen.append(frame.type))
-        if module:
-            pipe.Add(module)
-        pipe.Add(coadder)
-        pipe.Run()
-    return coadder, seen
-
-
-def distribution_is_well(comm, files, n_io):
-    coadder, _ = distribute(comm, files, n_io=n_io)
-    found = comm.bcast({k: len(v["InputFiles"]) for k, v in coadder.coadd_frames.items()})
-    assert found == {"90GHz": len(files), "150GHz": len(files)}
-
-
-@pytest.mark.ranks(2, 3, 4)
-@pytest.mark.parametrize("which", ["first", "later", "EndProcessing"])
-def test_an_exception_on_a_worker_reaches_readers_and_workers(comm, files, which):
-    failing, seen = comm.size - 1, []
-
-    def module(frame):
-        if comm.rank == failing and frame.type != core.G3FrameType.PipelineInfo:
-            seen.append(frame)
-            ends = frame.type == core.G3FrameType.EndProcessing
-            if {"first": True, "later": len(seen) == 3, "EndProcessing": ends}[which]:
-                raise Failed(which)
-        time.sleep(0.01)
-
-    n_io = 2 if comm.size == 4 else 1
-    work = lambda: distribute(comm, files, module, n_io)  # noqa: E731
-    all_fail_together(comm, work, failing, Failed, f"Failed: {which}", "obs_")
-    distribution_is_well(comm, files, n_io)
-
-
-@pytest.mark.ranks(2, 3, 4)
-@pytest.mark.parametrize("nested", [True, False])
-def test_a_broken_file_of_a_reader_reaches_workers(comm, files, nested):
-    path = Path(files[-1])
-    whole = path.read_bytes()
-    comm.Barrier()
-    if comm.rank == 0:
-        os.truncate(path, len(whole) - 1000)
-    comm.Barrier()
-    n_io = 2 if comm.size == 4 else 1
-    with pytest.raises(
-        g3reduce.G3ReduceError, match=r"frame 2, byte \d+: this frame cannot be read"
-    ) as caught:
-        distribute(comm, files, None, n_io, nested)
-    kinds = comm.allgather(type(caught.value))
-    assert g3reduce.InputError in kinds[:n_io]
-    assert set(kinds[n_io:]) == {g3reduce.RemoteError}
-    if comm.rank == 0:
-        path.write_bytes(whole)
-    comm.Barrier()
-    distribution_is_well(comm, files, n_io)
 
 
 @pytest.mark.ranks(*((2, 3) if ALL else (3,)))

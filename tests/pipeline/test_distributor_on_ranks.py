@@ -3,87 +3,16 @@
 Files of letters and digits: letters are metadata, digits are data.
 """
 
-import contextlib
 import random
 import time
 
 import numpy as np
 import pytest
 from choices import some_of
+from letterfiles import distribute, is_data, write, write_all
 from spt3g import core
 
 import g3reduce
-from g3reduce.pipeline.ledger import unit_of
-
-KINDS = (
-    core.G3FrameType.Calibration,
-    core.G3FrameType.Observation,
-    core.G3FrameType.Wiring,
-    core.G3FrameType.GcpSlow,
-)
-KIND_OF = {"M": 0, "N": 0, "P": 0, "Q": 0, "A": 0, "B": 1, "C": 2, "D": 3}
-
-
-def write(folder, name, whats):
-    """A file of frames. Each is named by what is in it: a digit at the beginning makes it data,
-    a letter metadata of the type of that letter."""
-    path = str(folder / f"{name}.g3")
-    with core.G3Writer(path) as writer:
-        for what in whats:
-            data = what[0].isdigit()
-            kind = core.G3FrameType.Scan if data else KINDS[KIND_OF[what[0]]]
-            frame = core.G3Frame(kind)
-            frame["What"] = what
-            writer(frame)
-    return path
-
-
-def write_all(folder, structure):
-    """Files of a structure: an entry that is a list of names makes a shared file, a list of such
-    lists a parallel block."""
-    files, number = [], 0
-    for entry in structure:
-        if entry and isinstance(entry[0], list):
-            files.append([write(folder, f"{number}-{i}", w) for i, w in enumerate(entry)])
-        else:
-            files.append(write(folder, str(number), entry) if entry else [])
-        number += bool(entry)
-    return files
-
-
-def distribute(comm, files, n_io=1, module=None, *, guarded=False, **options):
-    """What this rank sees: names and units, and the progress that it told of."""
-    seen, units, told = [], [], []
-    on_progress = options.pop("on_progress", lambda progress: None)
-
-    def tell(progress):
-        told.append((progress.read, progress.sent, progress.received, progress.done))
-        on_progress(progress)
-
-    def look(frame):
-        if "What" in frame:
-            seen.append(frame["What"])
-            units.append(unit_of(frame))
-            if module:
-                module(frame)
-
-    pipe = core.G3Pipeline()
-    pipe.Add(
-        g3reduce.MPIIODistributor,
-        mpicomm=comm,
-        n_io=n_io,
-        files=files,
-        on_progress=tell,
-        **options,
-    )
-    pipe.Add(look)
-    with g3reduce.guard(comm) if guarded else contextlib.nullcontext():
-        pipe.Run()
-    return seen, units, told
-
-
-def is_data(what):
-    return what[0].isdigit()
 
 
 def model(structure):
@@ -341,101 +270,6 @@ def test_maps_as_data_are_summed_once(comm, survey):
         assert list(frame["InputMapIds"]) == list(expected[name]["InputMapIds"])
         for key in ("T", "Q", "U"):
             np.testing.assert_allclose(np.asarray(frame[key]), np.asarray(expected[name][key]))
-
-
-def assert_fails_everywhere(comm, files, pattern, n_io=1, **options):
-    with pytest.raises(g3reduce.G3ReduceError, match=pattern):
-        distribute(comm, files, n_io, guarded=True, **options)
-
-
-@pytest.mark.ranks(1, 2, 5)
-def test_leaders_that_contradict_each_other_are_an_error(comm, shared_folder, on_first):
-    structure = [[["A", "1"], ["B", "A", "2"], ["M", "3"]]]
-    files = on_first(lambda: write_all(shared_folder, structure))
-    text = (
-        r"0-0\.g3, frame 0 and .*0-2\.g3, frame 0: each is Calibration frame number 1 of its file, "
-        r"but they differ \(not the same in both: 'What'\).* one after another.* dataframetype"
-    )
-    assert_fails_everywhere(comm, files, text, n_io=min(2, comm.size - 1) or 1)
-    # The ways out.
-    seen, *_ = distribute(comm, files[0])
-    workers = [whats for whats in comm.allgather(seen) if whats]
-    assert all([w for w in whats if not is_data(w)] == list("ABAM") for whats in workers)
-    types = [core.G3FrameType.Scan, core.G3FrameType.Calibration]
-    seen, *_ = distribute(comm, files, dataframetype=types)
-    assert sorted(w for whats in comm.allgather(seen) for w in whats if w != "B") == list("123AAM")
-
-
-@pytest.mark.ranks(1, 2, 5)
-def test_metadata_after_data_in_a_block_are_an_error(comm, shared_folder, on_first):
-    structure = [[["A", "1"], ["A", "2", "3", "C", "4"]]]
-    files = on_first(lambda: write_all(shared_folder, structure))
-    text = (
-        r"0-1\.g3, frame 3: a Wiring frame, which is metadata, comes after data in a file of a "
-        r"parallel block.* by itself.* dataframetype"
-    )
-    assert_fails_everywhere(comm, files, text, n_io=min(2, comm.size - 1) or 1)
-
-
-def leave_halted():
-    def fail(frame):
-        if frame.type == core.G3FrameType.EndProcessing:
-            raise ZeroDivisionError
-        core.G3Pipeline.halt_processing()
-
-    pipe = core.G3Pipeline()
-    pipe.Add(lambda frame: core.G3Frame(core.G3FrameType.Scan))
-    pipe.Add(fail)
-    pipe.Run()
-
-
-def run_nothing():
-    """After an exception at its end, a pipeline leaves it to the next one to be halted."""
-    pipe = core.G3Pipeline()
-    pipe.Add(lambda frame: [])
-    pipe.Run()
-
-
-@pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("where", ["a reader", "a worker", "a reader, before its first frame"])
-def test_a_pipeline_that_is_halted_is_an_error_on_all_ranks(comm, shared_folder, on_first, where):
-    """Ctrl-C lets a pipeline end as if all were well."""
-    path = on_first(lambda: write(shared_folder, "file", [f"0.{i:03}" for i in range(60)]))
-    halted = comm.size - 1 if where == "a worker" else 0
-    halts = []
-
-    def halt(progress):
-        enough = max(progress.read, progress.received) >= 3
-        if comm.rank == halted and enough and not halts:
-            halts.append(progress)
-            core.G3Pipeline.halt_processing()
-
-    def work(frame):
-        if comm.rank != halted:  # which so gets some frames, too
-            time.sleep(0.005)
-
-    if comm.rank == halted and "before" in where:
-        with pytest.raises(ZeroDivisionError):
-            leave_halted()
-
-    text = "was halted before all" if comm.rank == halted else f"rank {halted}: .*was halted before"
-    with pytest.raises(g3reduce.G3ReduceError, match=text):
-        distribute(comm, [path], module=work, guarded=True, on_progress=halt)
-    run_nothing()
-
-
-@pytest.mark.ranks(2, 3)
-def test_a_file_that_is_not_there_is_told_on_all_ranks(comm, shared_folder):
-    with pytest.raises(g3reduce.G3ReduceError, match=r"nowhere\.g3"):
-        distribute(comm, [str(shared_folder / "nowhere.g3")])
-
-
-@pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("n_io", [0, -1, "all", "size", 1.5])
-def test_a_number_of_readers_that_cannot_be(comm, n_io):
-    n_io = comm.size if n_io == "size" else n_io
-    with pytest.raises(g3reduce.UsageError, match=r"n_io is .*; expected how many of the \d ranks"):
-        distribute(comm, [], n_io)
 
 
 @pytest.mark.ranks(1, 2, 5)
