@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from merging import VALUES, frames, merged, same, serial, whole
+from merging import VALUES, frames, merged, periodogram, same, serial, whole
 from spt3g import core
 
 import g3reduce
@@ -26,17 +26,6 @@ def timestreams(data, hertz=100.0):
         timestream.stop = core.G3Time(round((len(row) - 1) / hertz * core.G3Units.s))
         found[f"det{i}"] = timestream
     return found
-
-
-def periodogram(segment, hertz):
-    """By the definition of the transform, without any FFT."""
-    n = len(segment)
-    window = np.sin(np.pi * np.arange(n) / n) ** 2
-    x = (segment - segment.mean()) * window
-    k = np.arange(n // 2 + 1)
-    transform = np.exp(-2j * np.pi * np.outer(k, np.arange(n)) / n) @ x
-    one_sided = np.where((k == 0) | (2 * k == n), 1, 2)
-    return one_sided * np.abs(transform) ** 2 / (hertz * np.sum(window**2))
 
 
 @pytest.mark.parametrize("n", [16, 15, 2])

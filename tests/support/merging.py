@@ -1,4 +1,4 @@
-"""States of reductions, merged in any order."""
+"""States of reductions, merged in any order, and what they should come to."""
 
 import copy
 import functools
@@ -60,3 +60,14 @@ def whole(found, key="x"):
     """All values, or nothing."""
     values = [frame[key] for frame in found if key in frame]
     return np.array(values) if values else None
+
+
+def periodogram(segment, hertz):
+    """By the definition of the transform, without any FFT."""
+    n = len(segment)
+    window = np.sin(np.pi * np.arange(n) / n) ** 2
+    x = (segment - segment.mean()) * window
+    k = np.arange(n // 2 + 1)
+    transform = np.exp(-2j * np.pi * np.outer(k, np.arange(n)) / n) @ x
+    one_sided = np.where((k == 0) | (2 * k == n), 1, 2)
+    return one_sided * np.abs(transform) ** 2 / (hertz * np.sum(window**2))
