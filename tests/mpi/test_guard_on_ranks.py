@@ -243,7 +243,7 @@ def test_an_exception_of_a_cxx_module_reaches_all(comm, files, failing):
             pipe.Add(g3reduce.MPIMapCoadder(comm))
             pipe.Run()
 
-    all_fail_together(comm, work, failing, TypeError, f"obs_{failing:03d}.g3, frame 1")
+    all_fail_together(comm, work, failing, AttributeError, f"obs_{failing:03d}.g3, frame 1")
     all_is_well(comm, files)
 
 
