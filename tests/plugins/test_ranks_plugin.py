@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from choices import among_all
 
 SUITE = """
 import pytest, time
@@ -47,6 +48,7 @@ def test_takes_long_and_may(comm):
 """
 
 
+@among_all
 @pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks of its own")
 def test_failures_show_their_rank_and_hangs_end(tmp_path):
     (tmp_path / "test_suite.py").write_text(SUITE)
