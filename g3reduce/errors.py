@@ -93,7 +93,7 @@ def require_choice(name: str, value: object, kind: Any) -> None:
 
 
 class RemoteError(G3ReduceError):
-    """Another rank failed; raised on the ranks that were well.
+    """Another rank failed; raised on the ranks without an error of their own.
 
     Parameters
     ----------

@@ -29,7 +29,7 @@ _TRIES = 100
 # Within so many seconds what is made is locked, too.
 _LOCKED_AFTER_S = 0.05
 
-# Those which end a process that does not ask to be told; KeyboardInterrupt is Python's own way.
+# Those that end a process without a handler; for SIGINT Python raises KeyboardInterrupt.
 _SIGNALS = (signal.SIGTERM, signal.SIGHUP)
 
 
@@ -91,7 +91,7 @@ class TemporaryFile:
     def complete(self) -> None:
         """See to it that everything is on the disk.
 
-        Systems that write later, or elsewhere, tell of what failed only here.
+        Systems that write later, or elsewhere, report errors only here.
 
         Raises
         ------
@@ -102,7 +102,7 @@ class TemporaryFile:
             raise OSError(errno.EIO, f"{size} of {self.written} bytes have arrived")
         self._set_rights()
         os.fsync(self.fd)
-        # Systems may tell of what failed when a file is closed; the lock stays with the other one.
+        # Systems may report errors when a file is closed; the lock stays with the other one.
         kept = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
         try:
             self._close()
@@ -206,7 +206,7 @@ class Other(NamedTuple):
     ----------
     path : str
     in_use : bool or None
-        Whether the job is alive; None where the file system cannot tell.
+        Whether the job is alive; None if the file system cannot say.
     """
 
     path: str
@@ -319,7 +319,7 @@ _previous: dict[int, Any] = {}
 
 
 def _catch_signals() -> None:
-    """Be told of signals that would end this process at once, if nobody else is.
+    """Handle signals that would end this process at once, if there is no other handler.
 
     Only as long as there is something to remove: a rank that waits in MPI hears of a signal when
     it has waited to the end.

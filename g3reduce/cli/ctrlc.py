@@ -17,7 +17,7 @@ from ..mpi.interrupts import Progress
 from ..mpi.jobend import FORWARDING_S, INTERRUPTED, abort
 from ..mpi.launchers import launched
 
-# Seconds within which all ranks hear of a Ctrl-C that a launcher passes on to all of them.
+# Seconds within which all ranks receive a Ctrl-C that a launcher passes on to all of them.
 _TOGETHER_S = 1.0
 
 # The mpirun of Open MPI turns Ctrl-C into SIGTERM, kills the ranks a quarter of a second later, and

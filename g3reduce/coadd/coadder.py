@@ -48,7 +48,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
     called once for each Map frame, before anything else is done with it.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
-    the first of a pipeline, because spt3g does not tell that one of the end.
+    the first of a pipeline, which spt3g does not call at the end.
 
     Parameters
     ----------

@@ -93,7 +93,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     ------
     InputError
         On all ranks, if a file is missing, broken or no .g3 file, if maps do not agree, or if
-        there is no map to coadd. The ranks that were well raise `RemoteError`. Nothing is written.
+        there is no map to coadd. Ranks without an error raise `RemoteError`. Nothing is written.
     UsageError
         As `MPIMapCoadder`, or if there is an output file for a sharded result.
     OutputError

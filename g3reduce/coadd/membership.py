@@ -38,7 +38,7 @@ class Membership:
     assign : callable or None
         Says of each frame which coadds it goes to, with which sign, in place of the others.
     mixed : set of str
-        The Ids that went into one coadd though nobody asked for these, or for all.
+        The Ids that went into one coadd though neither these nor all were asked for.
     """
 
     map_ids: list[str] | None

@@ -71,7 +71,7 @@ def _completed(stubs: Mapping[str, SkyMap], where: str) -> dict[str, SkyMap]:
 def _with_components(stubs: Mapping[str, SkyMap]) -> dict[str, SkyMap]:
     """Set the component of weights that lack it (of older files, or made from a map T).
 
-    Their convention is that of U then. As in spt3g, the map TT tells whether they lack it.
+    Their convention is that of U then. As in spt3g, the map TT says whether they lack it.
     """
     known = dict(stubs)
     for name, stub in stubs.items():

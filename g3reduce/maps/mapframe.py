@@ -143,7 +143,7 @@ def maps_of(frame: Frame, where: str) -> dict[str, SkyMap]:
         if isinstance(value, maps.G3SkyMap):
             planes[key] = value
         else:
-            # Only `polarized` tells which components are there: the others are null pointers.
+            # Only `polarized` says which components there are: the others are null pointers.
             for component in value.keys():  # noqa: SIM118 (not a dictionary)
                 planes[f"{key}.{component}"] = _component(value, component, key, where)
     return planes

@@ -2,7 +2,7 @@
 
 In reading order:
 
-* `launchers`: what launchers tell a process; `communicators`: which communicator that means, and
+* `launchers`: the environment that launchers make; `communicators`: which communicator to use, and
   what is made once for it; `ownership`: communicators of one module, freed also after errors.
 * `waiting`: waits that a guard can end; `meetings`: one exchange tells where each rank is and
   whether it failed; `agreement`: errors reach all ranks, and arguments are compared, by meetings;

@@ -23,7 +23,7 @@ _compared_later: dict[int, dict[str, str]] = {}
 def agree(comm: Comm, error: BaseException | None = None, what: str = "an agreement") -> None:
     """Raise on all ranks if there is an error on any. Collective over `comm`.
 
-    It is one small exchange; what went wrong is told in a second one, only where something did.
+    It is one small exchange; texts of errors are exchanged in a second one, if there are any.
     This precedes the collective work in which ranks would wait for one that never comes.
 
     Parameters
@@ -67,13 +67,13 @@ def _raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
 def collectively(comm: Comm, work: Callable[[], T]) -> T:
     """Do `work` on each rank and raise on all if it failed on any. Collective over `comm`.
 
-    The work must be local: a rank that fails in it does not hear of others that wait for it inside.
+    The work must be local: ranks that wait for each other in it would wait for ever if one failed.
     Collective work of other libraries is for `foreign.together`.
     """
     result, failure = None, None
     try:
         result = work()
-    except Exception as error:  # whatever it is, the others must hear of it
+    except Exception as error:  # of any kind: all ranks raise together
         failure = error
     agree(comm, failure)
     return result  # type: ignore[return-value]
@@ -167,7 +167,7 @@ def arguments_together(comm: Comm, what: str) -> Iterator[dict[str, str]]:
         _compared_later[handle] = values
     try:
         yield values
-    except Exception as error:  # whatever it is, the others must hear of it
+    except Exception as error:  # of any kind: all ranks raise together
         failure = error
     finally:
         _compared_later.pop(handle, None)

@@ -75,8 +75,8 @@ class Guard:
             self._ours = {rank: i for i, rank in enumerate(self._comm.world_ranks)}
             self._mailbox = Mailbox(self._comm)
         if self._limit is not None:
-            tell = self._mailbox.beat if self._mailbox else lambda: None
-            self._watch = StallWatch(self._limit, self._comm.size, tell)
+            beat = self._mailbox.beat if self._mailbox else lambda: None
+            self._watch = StallWatch(self._limit, self._comm.size, beat)
             if self._mailbox:
                 self._mailbox.on_beat = self._watch.heard
         self._earlier.update(waiting.begun_sources())
@@ -185,7 +185,7 @@ class Guard:
         if failure is not None and self._mailbox:
             if not isinstance(failure, RemoteError):
                 self._mailbox.report_failure(self._describe(failure))
-            self._lose_patience(str(failure))
+            self._end_job_after_patience(str(failure))
 
     def _notice(self, waiting_for: str = "") -> G3ReduceError | None:
         """Check all that may end the work, and remember it: the error may be caught."""
@@ -196,10 +196,10 @@ class Guard:
         self._interrupts.stay_open()
         doing = f"waiting for {waiting_for}" if waiting_for else "in a module"
         if self._mailbox and self._mailbox.reported:
-            told = {rank: failure.text for rank, failure in self._mailbox.reported.items()}
-            if self._watch and any(_STALLED in text for text in told.values()):
+            texts = {rank: failure.text for rank, failure in self._mailbox.reported.items()}
+            if self._watch and any(_STALLED in text for text in texts.values()):
                 print_stack(f"rank {self._rank} was {doing}:")
-            self._failure = RemoteError(told)
+            self._failure = RemoteError(texts)
         elif self._interrupts.number is not None:
             self._failure = InterruptedByUser(
                 f"{self._interrupts.name()} came{describe_rank(self._comm)}; "
@@ -245,7 +245,7 @@ class Guard:
                 mailbox.report_failure(mine)
             if mine or mailbox.reported:
                 mailbox.call_off()
-                self._lose_patience(mine.text if mine else str(noticed))
+                self._end_job_after_patience(mine.text if mine else str(noticed))
             if self._rank == 0 and len(mailbox.at_end) == self._comm.size:
                 mailbox.announce_outcome()
             pause()
@@ -291,9 +291,9 @@ class Guard:
         world = {ours: rank for rank, ours in self._ours.items()}
         if isinstance(error, RemoteError):
             # Python prints nothing for sys.exit, so that somebody else must.
-            told = [rank for rank, text in failures.items() if not text.startswith("SystemExit")]
+            failed = [rank for rank, text in failures.items() if not text.startswith("SystemExit")]
             well = [rank for rank in world if rank not in failures]
-            error.reporter = world[min(told or well)]
+            error.reporter = world[min(failed or well)]
             return
         mine = failures.get(self._rank)
         with contextlib.suppress(Exception):  # there are exceptions with slots, and worse
@@ -307,8 +307,8 @@ class Guard:
             rank = f" on rank {self._rank}" if self._mailbox else ""
             error.add_note(f"g3reduce: the latest frame{rank} was {self._at}.")
 
-    def _lose_patience(self, why: str) -> None:
-        """End the job if others have had time enough to hear of an error."""
+    def _end_job_after_patience(self, why: str) -> None:
+        """End the job if an error was reported to others long enough ago."""
         mailbox: Any = self._mailbox
         if self._failed_at is None:
             self._failed_at = time.monotonic()
@@ -372,7 +372,7 @@ def guard(
     Raises
     ------
     RemoteError
-        On the ranks that were well.
+        On the ranks without an error of their own.
     InterruptedByUser, StallError
         On the ranks that noticed.
     UsageError

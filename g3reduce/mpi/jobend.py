@@ -26,14 +26,14 @@ INTERRUPTED = 130
 
 
 def end_job_on_exception() -> None:
-    """Let an exception that nobody catches end the whole MPI job, with its traceback.
+    """Let an uncaught exception end the whole MPI job, with its traceback.
 
     Without it, the other ranks wait for the lost one until the queue's time is up. Ranks whose
-    error was already told by another one leave the printing to that one. A rank that just ends,
+    error was already reported by another one leave the printing to that one. A rank that just ends,
     by ``sys.exit`` for example, while a module has not (see `must_end`), ends the job, too.
     Installing it twice does nothing. It does not touch MPI, and does nothing without: it may be
     installed before MPI has started. Exceptions in threads do not pass here, and those in processes
-    that are forked off concern nobody else.
+    that are forked off concern these alone.
     """
     if getattr(sys.excepthook, "ends_job", False):
         return

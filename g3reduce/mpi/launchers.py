@@ -185,7 +185,7 @@ def _read(environment: Mapping[str, str]) -> tuple[list[Placement], str]:
 
 
 def _ranks_alone(environment: Mapping[str, str], sizes: set[str]) -> Iterator[Placement]:
-    """Launchers that tell a rank, where no other variable that is here tells its size."""
+    """Launchers that set a rank, where no other variable that is set has the size."""
     for name, belonging in _RANKS_ALONE.items():
         text = environment.get(name, "").strip()
         if not (text.isascii() and text.isdecimal()):

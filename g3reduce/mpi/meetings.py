@@ -117,7 +117,9 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
 @contextlib.contextmanager
 def first_meeting(comm: Any) -> Iterator[None]:
     """Print a message if collective work in which no rank can be woken takes long."""
-    timer = threading.Timer(LIMITS.meeting_word_s, _say_that_nobody_comes, (comm.rank, comm.size))
+    timer = threading.Timer(
+        LIMITS.meeting_word_s, _print_that_ranks_are_missing, (comm.rank, comm.size)
+    )
     timer.daemon = True
     timer.start()
     try:
@@ -126,7 +128,7 @@ def first_meeting(comm: Any) -> Iterator[None]:
         timer.cancel()
 
 
-def _say_that_nobody_comes(rank: int, size: int) -> None:
+def _print_that_ranks_are_missing(rank: int, size: int) -> None:
     sys.stderr.write(
         f"g3reduce: rank {rank} of {size} has waited {LIMITS.meeting_word_s:g} s for the "
         "others to make their first module or guard on this communicator. Does each rank do so?\n"
@@ -168,9 +170,9 @@ def _refuse(comm: Any, what: str, places: list[int]) -> None:
         )
         _give_up(comm, text)
     else:
-        told = comm.allgather(what)
+        places = comm.allgather(what)
         others = next(rank for rank, place in enumerate(places) if place != places[0])
-        text = f"Rank 0 is at {told[0]}, but rank {others} is at {told[others]}. {all_alike}"
+        text = f"Rank 0 is at {places[0]}, but rank {others} is at {places[others]}. {all_alike}"
     error = UsageError(text)
     error.reporter = ownership.world_ranks(comm)[min(here)]
     raise error
@@ -203,7 +205,7 @@ def _answer() -> None:
     for exchange, why in doubtful:
         pause = waiting.pauses()
         while not exchange.request.Test():
-            # They may be at work in which they cannot hear of it, and wait for this rank.
+            # They may be in work in which they cannot receive this, and wait for this rank.
             if time.monotonic() > end:
                 jobend.end_job(f"g3reduce: {why} It has come to its end, and ends the job.")
             pause()

@@ -92,7 +92,7 @@ def free(comm: Any) -> None:
 def drain(comm: Any, ended: set[int] | None = None) -> None:
     """Receive and forget all messages that are under way. Collective over `comm`.
 
-    Messages between two ranks keep their order, so what each sends last tells that no more come.
+    Messages between two ranks keep their order, so after the last message of each no more come.
     """
     from mpi4py import MPI
 

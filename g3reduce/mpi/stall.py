@@ -11,8 +11,8 @@ from collections.abc import Callable
 class StallWatch:
     """Watch over when something last moved, on this rank or on others.
 
-    A rank that moves tells the others, a few times within the limit. A rank that waits and hears
-    nothing for longer than that knows that all stand still. For a rank that does not even come to
+    A rank that moves sends a message to the others, a few times within the limit. If a rank that
+    waits receives none for longer than that, nothing moves any more. For a rank that does not even
     wait, because it is in one frame for ever, a thread of C prints its stack and ends the process.
 
     Parameters

@@ -52,7 +52,7 @@ class _Round:
 
     All ranks wait in the same order: for the first piece that comes, the first that goes, the
     second that comes, and so on, while the next ones are under way. So the one that is furthest
-    behind can always go on, whatever MPI keeps of messages that nobody receives yet.
+    behind can always go on, whether or not MPI buffers messages that are not received yet.
     """
 
     def __init__(self, comm: MPI.Intracomm, to: int, source: int):

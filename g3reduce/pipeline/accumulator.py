@@ -77,7 +77,7 @@ class MPIAccumulator(EndModule):
     the frame. But the objects are the same, so that what is changed in place is changed in both.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be the
-    first of a pipeline, because spt3g does not tell that one of the end.
+    first of a pipeline, which spt3g does not call at the end.
 
     Parameters
     ----------

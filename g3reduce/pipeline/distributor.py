@@ -254,7 +254,7 @@ class MPIFrameParallelizer:
 
 
 class _Alone:
-    """Behind the reader of a rank that reads and works: tells of progress."""
+    """The module behind the reader of a rank that reads and works: it counts progress."""
 
     def __init__(self, types: Sequence[Any], on_progress: OnProgress):
         self._types = tuple(types)
@@ -338,7 +338,7 @@ def MPIIODistributor(
         parallelizer = MPIFrameParallelizer(
             readers if reads else None, comm, n_readers, dataframetype, on_progress=on_progress
         )
-        # Workers, too, hear of files that cannot be read.
+        # Workers, too, raise if a file cannot be read.
         reader = foreign.together(
             comm,
             "the making of the readers",

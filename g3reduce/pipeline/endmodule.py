@@ -44,7 +44,7 @@ class PipelineWatch:
         _here.open.add(self)
 
     def see(self, frame: Frame, module: object) -> bool:
-        """Take note of a frame, and tell whether it is a result of a module upstream.
+        """Take note of a frame, and return whether it is a result of a module upstream.
 
         Raises
         ------
@@ -97,7 +97,7 @@ class PipelineWatch:
             module.add(frame)
 
     def claim_last(self) -> bool:
-        """Tell whether no other end module stands behind this one, as far as can be known.
+        """Return whether no other end module stands behind this one, as far as can be known.
 
         Another one that has not seen a frame yet may, unless it is of an earlier pipeline, which
         has failed or was never run. If one turns up all the same, it refuses to work: see `see`.

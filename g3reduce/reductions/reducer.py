@@ -46,7 +46,7 @@ class MPIReducer(EndModule):
     pickling, also those in dictionaries, lists, tuples and dataclasses.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
-    the first of a pipeline, because spt3g does not tell that one of the end.
+    the first of a pipeline, which spt3g does not call at the end.
 
     Parameters
     ----------
