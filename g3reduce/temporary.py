@@ -132,7 +132,7 @@ class TemporaryFile:
             _let_go_of_signals()
 
     def _create(self) -> int:
-        # What replaces a private file must not be read by others while it is written.
+        # A file that replaces a private one must not be readable by others while it is written.
         mode = 0o666 if self._replaced is None else 0o600
         for path in _new_paths(self.target):
             self.path = path

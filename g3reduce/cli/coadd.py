@@ -83,8 +83,8 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--metadata-lasts",
         action="store_true",
-        help="with --record-obs-id, the observation of a file counts for those after it, too, that "
-        "name none, in the order of the names",
+        help="with --record-obs-id, the observation of a file counts for later files that name "
+        "none, too, in the order in which the files are named",
     )
     parser.add_argument(
         "--pol-conv",

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import G3ReduceError, InterruptedByUser, OutputError, UsageError
-from ..mpi.interrupts import Progress, progress_told
+from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..mpi.launchers import several
 from .ctrlc import expect_several_outputs
 from .options import add_verbose, count, seed
@@ -85,7 +85,9 @@ def run(options: argparse.Namespace) -> None:
         _show_progress(done, total)
 
     expect_several_outputs("demo")
-    with progress_told(lambda: Progress(made, options.observations, "observations were made")):
+    with progress_in_interrupt(
+        lambda: Progress(made, options.observations, "observations were made")
+    ):
         try:
             simulation = simulate_observations(
                 folder, options.observations, survey=survey, progress=show

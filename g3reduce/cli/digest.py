@@ -8,15 +8,15 @@ from typing import Any
 from ..errors import InputError
 from ..mpi.agreement import world_rank
 from ..mpi.communicators import OneProcess
-from ..mpi.interrupts import Progress, progress_told
+from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.ledger import unit_of
 from .streams import result
 
 DESCRIPTION = """\
-Print a hash for each map of each Map frame, and one for each file. It is one of
-all pixels and of the geometry, not of how the map is stored: two coadds are the
-same to the bit if, and only if, their lines are. That of a file does not depend on
-the order of its frames.
+Print a hash for each map of each Map frame, and one for each file. The hash of a
+map covers all pixels and the geometry, but not how the map is stored: two coadds
+are the same to the bit if, and only if, their lines are the same. The hash of a
+file does not depend on the order of its frames.
 """
 
 EXAMPLE = """\
@@ -45,7 +45,7 @@ def run(options: argparse.Namespace) -> None:
 
     for place, file in enumerate(options.files):
         done = Progress(place, len(options.files), "files were done")
-        with progress_told(lambda done=done: done):  # type: ignore[misc]
+        with progress_in_interrupt(lambda done=done: done):  # type: ignore[misc]
             found = _digests(file)
         if not options.total:
             for number, (map_id, planes) in enumerate(found):

@@ -82,7 +82,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--valid",
         metavar="KEY",
-        help="the same from a mask: true for each sample that came",
+        help="key of a mask in place of --times: true for each sample that came",
     )
     parser.add_argument(
         "--gaps",
@@ -118,7 +118,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--metadata-lasts",
         action="store_true",
-        help="metadata count for the files after theirs, too, in the order of the names",
+        help="metadata of a file count for later files, too, in the order in which they are named",
     )
     parser.add_argument(
         "--nets",

@@ -34,7 +34,7 @@ class Coadds(Mapping[str, Frame]):
     Parameters
     ----------
     frames : mapping of str to G3Frame
-        What the mapping holds. The other parameters are attributes, too.
+        The frames, by Id. The other parameters are attributes, too.
     here : bool
         Whether this rank holds the result: all of it, or with ``result="sharded"`` its shards.
     shards : dict of str to Shard

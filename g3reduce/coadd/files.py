@@ -17,7 +17,7 @@ from ..g3files.pieces import Piece
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..mpi.counter import SharedCounter
-from ..mpi.interrupts import Progress, progress_told
+from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.output import check_output, write_frames
@@ -143,15 +143,19 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
         collectively(comm, functools.partial(check_files_of_rank, names, comm))
     try:
         reader = _Reader(comm, names, pieces, counter, schedule)
-        with progress_told(reader.progress):
+        with progress_in_interrupt(reader.progress):
             n_read, failure = _feed(coadder, reader, _at_once(len(names), comm.size))
         require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
-        with progress_told(lambda: Progress.all_read(len(names), "their sums were being joined")):
+        with progress_in_interrupt(
+            lambda: Progress.all_read(len(names), "their sums were being joined")
+        ):
             joined = coadder.join(failure, n_read, require_maps)
     finally:
         coadder.discard()
     if output is not None:
-        with progress_told(lambda: Progress.all_read(len(names), "the coadd was being written")):
+        with progress_in_interrupt(
+            lambda: Progress.all_read(len(names), "the coadd was being written")
+        ):
             write_frames(output, joined.values(), comm, root)
     return coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}

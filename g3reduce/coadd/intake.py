@@ -144,7 +144,7 @@ class Intake:
             If it cannot be added. Then it is in no coadd.
         """
         self._require_whole_frames()
-        # What does not agree with a frame that is broken must not be blamed for it.
+        # A mismatch may come from a broken frame before: then this is what is reported.
         with verified_on_error(*(pending.frame for pending in self._not_added), frame):
             pending = self._prepared(frame, get_map_id)
         if not pending:

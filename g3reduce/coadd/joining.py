@@ -107,7 +107,7 @@ class Joined(NamedTuple):
     notes: list[Any]
 
 
-# What a rank reports of its coadds to the others: by name, the summary and the entries of each.
+# The report of a rank on its coadds: by name, the summary and the entries of each.
 _Report: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
 
 

@@ -81,7 +81,7 @@ class Provenance:
         """
         if not self._lasts or self._observation is None:
             return
-        # Of a file that is read in pieces, each rank knows the end of its own last one.
+        # If a file is read in pieces, each rank knows the observation at the end of its last one.
         at_end: dict[int, tuple[int, str]] = {}
         for ends in comm.allgather(self._observation.at_end):
             for position, end in ends.items():

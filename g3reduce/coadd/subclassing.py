@@ -19,7 +19,7 @@ from .intake import Intake
 from .membership import Membership, as_list_of_ids
 from .settings import Settings
 
-# What a subclass may override, besides names of Python's own such as ``__call__``.
+# Names that a subclass may override, besides Python's own such as ``__call__``.
 _TO_OVERRIDE = ("get_map_id", "reset")
 
 _JOINED_AT_THE_END = (

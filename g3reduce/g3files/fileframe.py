@@ -10,7 +10,7 @@ from spt3g import core
 
 from ..errors import InputError
 
-# What spt3g raises for bytes that are not valid; KeyError, too.
+# Errors that spt3g raises for bytes that are not valid; KeyError, too.
 SPT3G_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError, KeyError)
 
 
@@ -39,7 +39,7 @@ class FileFrame(core.G3Frame):  # type: ignore[misc]
 
     span: Any = None
     unit: Any = None
-    # Of a frame that is no Map frame: the keys under which maps are expected, and that hold maps.
+    # In a frame that is no Map frame: keys of maps, under which there are maps.
     maps_inside: Sequence[str] = ()
     # Keys whose values must not be decoded, and why.
     broken: Mapping[str, str] = MappingProxyType({})

@@ -15,7 +15,7 @@ from ..g3files.lines import Index, Values
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .pixels import Plane, lines_of
 
-# What may be done about pixels that are not finite.
+# Choices for pixels that are not finite.
 KEEP, ERROR, SKIP = choices_of(Nonfinite)
 
 # How many pixels a message lists.

@@ -21,7 +21,7 @@ Key: TypeAlias = "tuple[str, bytes]"
 
 _RUNS = "runs"
 
-# Of a map of more pixels only a small part can be held, in submaps that must not be large.
+# If a map has more pixels, only a small part can be held, in submaps that must not be large.
 _NEVER_HELD = 2**36
 _SHORTEST = 64
 

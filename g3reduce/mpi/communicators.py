@@ -151,7 +151,7 @@ def private(mpicomm: Comm | None) -> Comm:
             cache = CommCache(comm.Dup())
         meetings.begin(cache.comm)
         comm.Set_attr(_keyval(), cache)
-        # What works on the private communicator finds itself.
+        # The duplicate of a private communicator is that communicator itself.
         cache.comm.Set_attr(_keyval(), cache)
     own: MPI.Intracomm = cache.comm
     return own

@@ -36,8 +36,8 @@ class Progress(NamedTuple):
 
 
 @contextlib.contextmanager
-def progress_told(progress: Callable[[], Progress]) -> Iterator[None]:
-    """Let a KeyboardInterrupt that passes say how far the work was: its text is the `Progress`."""
+def progress_in_interrupt(progress: Callable[[], Progress]) -> Iterator[None]:
+    """Put how far the work was into a KeyboardInterrupt that passes, as its argument."""
     try:
         yield
     except KeyboardInterrupt as interrupt:

@@ -23,7 +23,7 @@ from ..errors import UsageError
 from ..limits import LIMITS
 from . import jobend, ownership, waiting
 
-# What a rank says at the end of its script, where others say their place.
+# The place of a rank that has come to the end of its script.
 _THE_END = 0
 
 

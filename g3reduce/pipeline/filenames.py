@@ -20,7 +20,7 @@ PathLike: TypeAlias = "str | os.PathLike[str]"
 # Most file systems take 255 bytes; this leaves room for suffixes.
 _MOST_BYTES = 200
 
-# What ends the name of a file for the system or for libraries, which know "file.h5:/group".
+# Characters that end the name of a file, for the system or for libraries ("file.h5:/group").
 _NOT_IN_NAMES = "/\\:"
 
 

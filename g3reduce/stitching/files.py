@@ -13,7 +13,7 @@ from ..errors import InputError, MismatchError, UsageError
 from ..g3files.outputfile import OutputFile
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively
-from ..mpi.interrupts import Progress, progress_told
+from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
 from ..pipeline.output import publish
@@ -160,7 +160,9 @@ def stitch_files(
         ]
 
     whole = collectively(comm, arrange)
-    with progress_told(lambda: Progress.all_read(len(names), "the output was being written")):
+    with progress_in_interrupt(
+        lambda: Progress.all_read(len(names), "the output was being written")
+    ):
         return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
 
 

@@ -11,7 +11,7 @@ from spt3g import core
 from ..choices import Schedule
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree, collectively
-from ..mpi.interrupts import progress_told
+from ..mpi.interrupts import progress_in_interrupt
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import Unit, set_unit, unit_of, where_of
 from ..pipeline.observations import ObservationNames
@@ -47,7 +47,7 @@ def read_files(
     reader = MPIFileReader(comm, [names], schedule=schedule)
     failure: Exception | None = None
     try:
-        with progress_told(reader.progress):
+        with progress_in_interrupt(reader.progress):
             for frame in reader:
                 take(frame)
     except Exception as error:  # of any kind: the other ranks must fail, too

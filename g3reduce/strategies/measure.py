@@ -72,7 +72,7 @@ def _sharing(nodes: Nodes) -> tuple[float, float]:
     for _ in range(_REPEAT):
         node.Barrier()
         filled, mine = _timed(_fresh)
-        # Whatever is refused on one rank, all come here.
+        # All ranks come here, also if memory was refused on one.
         stretches = node.allgather(memory.shared().stretch_of(mine) if mine is not None else None)
         mapped, _ = _timed(_add_from, stretches[neighbour], total)
         times.append((mapped, filled))

@@ -25,7 +25,7 @@ Floats = NDArray[np.float64]
 logger = logging.getLogger(__name__)
 _U = core.G3Units
 
-# Of `core.G3TimestreamUnits`: astropy's name of the SI unit, and how large it is in G3Units.
+# By `core.G3TimestreamUnits`: astropy's name of the SI unit, and its size in G3Units.
 _UNITS = {
     "None": ("", 1.0),
     "Counts": ("", 1.0),
