@@ -37,8 +37,9 @@ def planes_of(frame: Frame, where: str) -> dict[str, Plane]:
 
 
 def frames_of(file: str) -> Iterator[Frame]:
-    """The frames of a .g3 file, also of a compressed one: Map frames as `StoredFrame`, others, and
-    all that are not recognised, as spt3g has them.
+    """The frames of a .g3 file, also of a compressed one, with Map frames as `StoredFrame`.
+
+    Frames of other types, and all that are not recognised, are as spt3g has them.
 
     Raises
     ------

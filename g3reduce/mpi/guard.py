@@ -335,7 +335,7 @@ def _halted(begun: list[Any]) -> InputError | None:
         return None
     return InputError(
         "A pipeline was halted before all its frames had come (by Ctrl-C?), so its result "
-        "would be a part taken for the whole."
+        "would be incomplete."
     )
 
 

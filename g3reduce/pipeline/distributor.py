@@ -222,7 +222,7 @@ class MPIFrameParallelizer:
         if not all(source.exhausted for source in self._sources):
             raise InputError(
                 f"The pipeline on rank {self._comm.rank}, a reader, was halted before all files "
-                "were read (by Ctrl-C?), so what the workers have is a part of the whole."
+                "were read (by Ctrl-C?), so the workers have not got all frames."
             )
         self._as_reader("end").end()
         self.exhausted = True

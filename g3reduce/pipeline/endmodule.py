@@ -27,10 +27,10 @@ _NO_INPUT = (core.G3FrameType.PipelineInfo, core.G3FrameType.EndProcessing)
 class PipelineWatch:
     """Watches a pipeline for an end module: which others stand before it, and who reads.
 
-    At the end of processing a module hands its results down the pipeline. Those behind it have
-    the parts of these results already, and must know them to pass them by. Two modules stand in
-    one pipeline if they see the same frames: a frame passes through all modules before the next
-    one is read.
+    At the end of processing a module hands its results down the pipeline. Modules
+    behind it have seen the frames that went into these results, so they must recognize the results
+    and let them pass. Two modules stand in one pipeline if they see the same frames: a frame passes
+    through all modules before the next one is read.
     """
 
     def __init__(self) -> None:
@@ -49,8 +49,8 @@ class PipelineWatch:
         Raises
         ------
         UsageError
-            If there is none, because `module` is the first of its pipeline, or if it is none; or
-            if a module upstream did not know of this one when it dropped frames.
+            If there is no frame, because `module` is the first of its pipeline; if it is no
+            G3Frame; or if a module upstream has dropped frames before it could know of this one.
         """
         if frame is None:
             raise UsageError(
@@ -88,8 +88,10 @@ class PipelineWatch:
         return any(_is_copy(frame, result) for result in self._results_of_others)
 
     def deliver(self, frame: Frame, module: Any) -> None:
-        """Hand a frame of the pipeline to a module that hands nothing down: it has ``add(frame)``,
-        and ``finish()`` for the end of processing."""
+        """Hand a frame to a module that hands nothing down.
+
+        It has ``add(frame)``, and ``finish()`` for the end of processing.
+        """
         known = self.see(frame, module)
         if frame.type == core.G3FrameType.EndProcessing:
             module.finish()

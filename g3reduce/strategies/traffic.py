@@ -183,7 +183,7 @@ class Statistics:
     def __str__(self) -> str:
         memory = "shared" if self.shared else "private"
         return (
-            f"{self.strategy} on {self.ranks} ranks, {self.nodes} nodes, {memory} memory: "
+            f"{self.strategy} (ranks: {self.ranks}, nodes: {self.nodes}, {memory} memory): "
             f"{self.seconds:.3g} s ({self.predicted:.3g} s predicted), "
             f"{_size(self.bytes_sent)} sent, {_size(self.bytes_received)} received in "
             f"{self.messages} messages, {_size(self.bytes_mapped)} mapped"
