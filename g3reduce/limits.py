@@ -58,7 +58,7 @@ class Limits:
     pieces_per_rank : int
         With so many files for each rank, these are enough to keep all ranks busy to the end; and
         into so many pieces for each rank a file is cut.
-    meeting_word_s : float
+    first_meeting_message_s : float
         A rank that has waited so long for the first meeting of all says so.
     meeting_end_s : float
         How long a rank that has left a meeting waits at its end for the others to come to theirs.
@@ -88,7 +88,7 @@ class Limits:
     exact_floats: int = 2**15
     worth_compiling: int = 200_000_000
     pieces_per_rank: int = 8
-    meeting_word_s: float = 30.0
+    first_meeting_message_s: float = 30.0
     meeting_end_s: float = 5.0
     foreign_failed_s: float = 5.0
     script_reacts_s: float = 2.0

@@ -118,7 +118,7 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
 def first_meeting(comm: Any) -> Iterator[None]:
     """Print a message if collective work in which no rank can be woken takes long."""
     timer = threading.Timer(
-        LIMITS.meeting_word_s, _print_that_ranks_are_missing, (comm.rank, comm.size)
+        LIMITS.first_meeting_message_s, _print_that_ranks_are_missing, (comm.rank, comm.size)
     )
     timer.daemon = True
     timer.start()
@@ -130,7 +130,7 @@ def first_meeting(comm: Any) -> Iterator[None]:
 
 def _print_that_ranks_are_missing(rank: int, size: int) -> None:
     sys.stderr.write(
-        f"g3reduce: rank {rank} of {size} has waited {LIMITS.meeting_word_s:g} s for the "
+        f"g3reduce: rank {rank} of {size} has waited {LIMITS.first_meeting_message_s:g} s for the "
         "others to make their first module or guard on this communicator. Does each rank do so?\n"
     )
     sys.stderr.flush()

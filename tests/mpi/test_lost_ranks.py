@@ -37,7 +37,7 @@ class Mute(Exception):
         raise KeyError("no text")
 
 if case == "late":
-    LIMITS.meeting_word_s = 0.3
+    LIMITS.first_meeting_message_s = 0.3
     time.sleep(1.5 if chosen else 0)
 if chosen and case == "an error before the first module":
     raise ValueError("the user's own error")
