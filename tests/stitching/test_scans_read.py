@@ -306,7 +306,7 @@ def test_the_extractor_gives_the_name_the_start_and_the_samples_of_scans():
     extract = ScanExtractor()
     frame = a_frame()
     del frame["SourceName"], frame["ObservationID"]
-    with pytest.raises(g3reduce.InputError, match="made in the pipeline has no SourceName, nor"):
+    with pytest.raises(g3reduce.InputError, match="made in the pipeline has no SourceName, and"):
         extract(frame)
     assert extract(scans.observation_frame(7, "other")) is None
     unit = Unit("obs.g3", 4)

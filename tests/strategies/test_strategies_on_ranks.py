@@ -18,7 +18,7 @@ from g3reduce import Reduction, strategies
 from g3reduce.arrays import SUM, memory
 from g3reduce.arrays.blocks import Blocks
 from g3reduce.choices import Result, choices_of
-from g3reduce.errors import G3ReduceError, UsageError
+from g3reduce.errors import G3ReduceError, RemoteError, UsageError
 from g3reduce.mpi import communicators
 from g3reduce.strategies import nodes, registry
 from g3reduce.strategies.measure import measure
@@ -238,7 +238,8 @@ def test_a_number_of_ranks_that_is_none_is_refused_on_all(comm, ways_of_memory, 
     mine = ways_of_memory("shared")
     if comm.rank == 0:
         monkeypatch.setenv(nodes.RANKS_PER_NODE, "many")
-    with pytest.raises(UsageError, match="G3REDUCE_RANKS_PER_NODE=many"):
+    kind = UsageError if comm.rank == 0 else RemoteError
+    with pytest.raises(kind, match="G3REDUCE_RANKS_PER_NODE=many"):
         nodes.nodes_of(communicators.private(mine))
 
 
