@@ -152,7 +152,7 @@ def test_an_error_at_the_end_outside_of_guards_reaches_all(comm, strategy, how):
     text = {
         "raises": "combine of the reduction 'mine' failed: Failed: so it is (at the joining of",
         "returns None": "combine of the reduction 'mine' returned None",
-        "cannot be sent": "ickle",
+        "cannot be sent": "local object",
         "cannot be made": "not here",
     }[how]
     unsendable = (AttributeError, pickle.PicklingError)  # as pickle has it, by version of Python
