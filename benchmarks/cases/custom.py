@@ -57,7 +57,9 @@ def _ours(comm: Any, operation: str, size: int) -> Run:
         reducer = g3reduce.MPIReducer(reduction, comm)
         reducer.add(core.G3Frame(core.G3FrameType.Scan))
         # The release of memory is not timed: the bare library keeps its own.
-        return reducer, list(reducer._groups.states.values())
+        states = reducer._groups.states.values()
+        planes = [dict(held.blocks.planes) for state in states for held in state.held.values()]
+        return reducer, planes
 
     def check(result: Any) -> None:
         if (result is None) != (comm.rank > 0) or not _right(comm, operation, result):
