@@ -41,6 +41,31 @@ class Late(Strict):
         self.Isend = lambda *arguments: LateRequest(comm.Issend(*arguments))
 
 
+class Apart(Strict):
+    """One that refuses memory into which another message is still to come."""
+
+    def __init__(self, comm):
+        from mpi4py import MPI
+
+        super().__init__(comm)
+        pending = {}
+
+        class Arriving(MPI.Request):
+            def Wait(self, *arguments):
+                del pending[self]
+                return super().Wait(*arguments)
+
+            __hash__ = object.__hash__
+
+        def receive(array, source):
+            assert not any(np.may_share_memory(array, other) for other in pending.values())
+            request = Arriving(comm.Irecv(array, source))
+            pending[request] = array
+            return request
+
+        self.Irecv = receive
+
+
 def strided(rng, values):
     """The same values in a part of a larger array, in any order of memory; and that array."""
     rows, columns = values.shape
@@ -131,7 +156,7 @@ def test_all_that_is_sent_arrives_in_its_place(comm, limits):
 
 
 @pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("kind", [Strict, Late])
+@pytest.mark.parametrize("kind", [Strict, Late, Apart])
 @pytest.mark.parametrize("amount", [any_amount, from_one, to_one, large])
 def test_no_rank_relies_on_messages_that_are_kept_for_the_receiver(comm, kind, amount):
     Traffic(1, amount).run(kind(comm))
