@@ -25,6 +25,7 @@ ROWS = (
     {"coadd", "reductions", "stitching"},
     {"strategies", "maps", "pipeline"},
     {"mpi", "arrays", "g3files"},
+    {"kernels"},
     {"errors.py", "buffers.py", "temporary.py", "choices.py", "limits.py", "spt3gtypes.py"},
 )
 

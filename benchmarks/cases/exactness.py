@@ -46,7 +46,7 @@ def measure(settings: Settings) -> list[Row]:
 def _kernels() -> list[str]:
     """Those that can be used here."""
     from g3reduce import UsageError
-    from g3reduce.arrays import kernels
+    from g3reduce.kernels import choice as kernels
 
     with _using(kernels.NUMBA):
         try:
@@ -79,7 +79,7 @@ def _adding(kernels: str, bounds: dict[str, float], values: Any) -> Run:
 
 @contextmanager
 def _using(name: str) -> Iterator[None]:
-    from g3reduce.arrays.kernels import KERNELS
+    from g3reduce.kernels.choice import KERNELS
 
     before = os.environ.get(KERNELS)
     os.environ[KERNELS] = name

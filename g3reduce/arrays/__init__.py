@@ -3,9 +3,7 @@
 In reading order: `blocks`, rows of arrays of which some are held; `memory`, where they lie
 (private, or shared on a node); `reduction`, an operation as data; `arithmetic`, how numbers are
 added to blocks, plainly or exactly; `exactness`, the wish for exact sums and their grids; `exact`,
-the sums as limbs; `kernels` and `compiled`, the loops for these.
-
-Imports only `g3reduce.errors`, `g3reduce.buffers`, `g3reduce.limits` and numpy.
+the sums as limbs.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..buffers import buffer
+from ..kernels import choice as kernels
 from ..limits import LIMITS
-from . import kernels
 
 Values: TypeAlias = NDArray[np.float64]
 Limb: TypeAlias = NDArray[np.int64]
@@ -84,8 +84,8 @@ def largest(values: Values) -> float:
     """The largest absolute value; NaN if any value is NaN."""
     if not len(values):
         return 0.0
-    if compiled := kernels.compiled():
-        return float(compiled.largest(np.ascontiguousarray(values)))
+    if loops := kernels.loops():
+        return float(loops.largest(np.ascontiguousarray(values)))
     high, low = float(values.max()), float(values.min())
     return math.nan if math.isnan(high) else max(high, -low)
 
@@ -103,9 +103,9 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
     subtract : bool
         Subtract them instead.
     """
-    if compiled := kernels.compiled(len(values)):
+    if loops := kernels.loops(len(values)):
         scale, lifts = _lifts(top, len(limbs))
-        add = compiled.deposit_two if len(limbs) == 2 else compiled.deposit_three
+        add = loops.deposit_two if len(limbs) == 2 else loops.deposit_three
         add(*limbs, np.ascontiguousarray(values), -scale if subtract else scale, lifts)
         return
     combine = np.subtract if subtract else np.add

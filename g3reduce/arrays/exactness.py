@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from ..errors import InputError, UsageError
-from . import exact, kernels
+from ..kernels import choice as kernels
+from . import exact
 
 # Limbs of the sums of a map: with a bound that the user gives, and without any.
 _BOUNDED, _UNBOUNDED = 2, 3

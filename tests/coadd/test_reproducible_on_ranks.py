@@ -15,8 +15,8 @@ from spt3g import core
 from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
-from g3reduce.arrays import kernels
 from g3reduce.coadd.mapopener import READ_WITH
+from g3reduce.kernels import choice as kernels
 
 WEIGHTINGS = ("polarized", "unweighted", "hits")
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")

@@ -11,8 +11,7 @@ from spoiled import assert_same_sums, by_spt3g, hit_pixels, series, with_values
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce import InputError, MPIMapCoadder
-from g3reduce.arrays import kernels
+from g3reduce import InputError, MPIMapCoadder, kernels
 from g3reduce.cli import main
 
 

@@ -5,7 +5,7 @@ from skies import maps_by_plane, write_frames
 from spoiled import assert_same_sums, by_spt3g, series
 
 import g3reduce
-from g3reduce.arrays import kernels
+from g3reduce.kernels import choice as kernels
 
 
 @pytest.mark.ranks(1, 2, 3)

@@ -4,7 +4,7 @@ import pytest
 import skies
 
 from g3reduce import UsageError
-from g3reduce.arrays import kernels
+from g3reduce.kernels import choice as kernels
 from g3reduce.limits import LIMITS
 from g3reduce.strategies import nodes
 

@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import g3reduce
-import g3reduce.arrays
-from g3reduce.arrays import exact, kernels
+import g3reduce.kernels
+from g3reduce.arrays import exact
+from g3reduce.kernels import choice as kernels
 
 needs_numba = pytest.mark.skipif(
     kernels._load()[0] is None, reason=f"numba cannot be used: {kernels._load()[1]}"
@@ -130,13 +131,13 @@ def fresh(monkeypatch, caplog):
     monkeypatch.delenv(kernels.KERNELS, raising=False)
     monkeypatch.setattr(kernels, "_added", 0)
     monkeypatch.setattr(kernels, "_load", functools.cache(kernels._load.__wrapped__))
-    caplog.set_level(logging.INFO, "g3reduce.arrays.kernels")
+    caplog.set_level(logging.INFO, "g3reduce.kernels.choice")
     return caplog
 
 
 def messages(caplog):
     return [
-        record.getMessage() for record in caplog.records if record.name == "g3reduce.arrays.kernels"
+        record.getMessage() for record in caplog.records if record.name == "g3reduce.kernels.choice"
     ]
 
 
@@ -151,8 +152,8 @@ def test_numba_is_loaded_when_many_values_were_added(fresh, limits):
 
 def test_numpy_is_used_where_there_is_no_numba(fresh, monkeypatch, limits):
     expected = coadded()
-    monkeypatch.delitem(sys.modules, "g3reduce.arrays.compiled", raising=False)
-    monkeypatch.delattr(g3reduce.arrays, "compiled", raising=False)
+    monkeypatch.delitem(sys.modules, "g3reduce.kernels.compiled", raising=False)
+    monkeypatch.delattr(g3reduce.kernels, "compiled", raising=False)
     monkeypatch.setitem(sys.modules, "numba", None)
     limits(worth_compiling=0)
     assert coadded() == expected

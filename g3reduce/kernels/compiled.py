@@ -1,6 +1,6 @@
-"""The inner loops of exact sums, compiled by numba. To import this file compiles them.
+"""Inner loops, compiled by numba. To import this file compiles them.
 
-They give the bits of those in `exact`, which says what they do, and so must not be compiled with
+They give the bits of what numpy does in `g3reduce.arrays.exact`, and so must not be compiled with
 ``fastmath``. What is compiled is kept beside this file, or where ``NUMBA_CACHE_DIR`` says.
 """
 

@@ -36,8 +36,8 @@ def check() -> None:
         )
 
 
-def compiled(n_values: int = 0) -> Any:
-    """The module `g3reduce.arrays.compiled`, or None where numpy is to be used.
+def loops(n_values: int = 0) -> Any:
+    """The module `g3reduce.kernels.compiled`, or None where numpy is to be used.
 
     Parameters
     ----------

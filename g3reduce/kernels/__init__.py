@@ -1,0 +1,11 @@
+"""Inner loops that numba compiles, and the choice between these and numpy.
+
+`choice` says which are to be used; `compiled` has the loops, on plain arrays, and knows nothing of
+maps or files. Whatever they do, numpy does with the same bits.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

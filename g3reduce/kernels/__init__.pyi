@@ -1,0 +1,2 @@
+from .choice import check as check
+from .choice import loops as loops
