@@ -11,8 +11,9 @@ from spoiled import assert_same_sums, by_spt3g, hit_pixels, series, with_values
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce import InputError, MPIMapCoadder, kernels
+from g3reduce import InputError, MPIMapCoadder
 from g3reduce.cli import main
+from g3reduce.kernels import choice as kernels
 
 
 @pytest.fixture(autouse=True)
