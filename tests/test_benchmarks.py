@@ -57,10 +57,9 @@ def test_coadding(settings):
     assert_sane(found, settings.folder)
     cases = [(row["kind"], row["layout"], row["output"]) for row in found]
     assert cases == [(*case, out) for case in mapfiles.CASES for out in ("memory", "file")]
-    assert {kind for kind, layout, _ in cases if layout == mapfiles.VARIED} == {
-        "ring-sparse HEALPix",
-        "sparse flat",
-    }
+    for layout in (mapfiles.SURVEY, mapfiles.VARIED):
+        of_it = {kind for kind, its_layout, _ in cases if its_layout == layout}
+        assert of_it == {"ring-sparse HEALPix", "sparse flat"}
     for row in found:
         for name in ("g3reduce", "spt3g", "floor"):
             assert f"{name} GB/s" in row
@@ -198,17 +197,21 @@ def test_the_kinds_of_maps_are_what_they_say(tmp_path):
 
     for number, (kind, layout) in enumerate(mapfiles.CASES):
         files = mapfiles.write_files(tmp_path / str(number), kind, layout, "tiny", 2)
-        runs = set()
+        of_files = []
         for file in files:
             (frame,) = (f for f in core.G3File(file) if f.type == core.G3FrameType.Map)
             planes = skies.maps_by_plane(frame)
             assert len(planes) == 9
+            runs = set()
             for skymap in planes.values():
                 stored = {"dense": "dense", "sparse": "sparse", "ring-sparse": "ring"}
                 assert skies.storage(skymap) == stored[kind.split()[0]]
                 assert skymap.weighted == (skymap.pol_type in core_stokes())
                 runs.add(tuple(skies.pixels(skymap).reshape(-1).nonzero()[0]))
-        assert len(runs) == (18 if layout == mapfiles.VARIED else 1)
+            of_files.append(runs)
+        assert {len(runs) for runs in of_files} == {9 if layout == mapfiles.VARIED else 1}
+        n_distinct = {mapfiles.SURVEY: 2, mapfiles.SHARED: 1, mapfiles.VARIED: 18}[layout]
+        assert len(set.union(*of_files)) == n_distinct
 
 
 def test_scans_are_what_their_place_says(tmp_path):

@@ -11,12 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 KINDS = ("dense HEALPix", "ring-sparse HEALPix", "dense flat", "sparse flat")
-SHARED, VARIED = "one for all", "never the same"
+# Which maps have the same runs of pixels: those of one frame (as observations have, whose edges
+# differ from night to night), or one of the two extremes, all maps of all files, or no two.
+SURVEY, SHARED, VARIED = "one for each file", "one for all", "never the same"
 # All pixels of a dense map are there, so there is nothing that could differ between maps.
 CASES = tuple(
     (kind, layout)
     for kind in KINDS
-    for layout in ((SHARED,) if kind.startswith("dense") else (SHARED, VARIED))
+    for layout in ((SHARED,) if kind.startswith("dense") else (SURVEY, SHARED, VARIED))
 )
 
 STOKES = ("T", "Q", "U")
@@ -30,52 +32,58 @@ class Size:
     Attributes
     ----------
     nside_dense, nside_sparse : int
-        Of HEALPix maps that are dense, or that are a disc of 13 degrees.
+        Of HEALPix maps that are dense, or that are a disc.
+    radius : float
+        Of that disc, in degrees.
     dense, sparse : (int, int)
         Pixels in y and x of flat maps. Of sparse ones 28 % are observed.
     """
 
     nside_dense: int
     nside_sparse: int
+    radius: float
     dense: tuple[int, int]
     sparse: tuple[int, int]
 
 
 SIZES = {
-    "tiny": Size(8, 32, (20, 30), (40, 60)),  # some 10 kB a file: for tests
-    "medium": Size(256, 2048, (800, 1200), (1500, 2250)),  # 45 to 70 MB a file
-    "large": Size(1024, 4096, (1500, 2250), (3000, 4500)),  # 190 to 900 MB a file
+    "tiny": Size(8, 32, 13, (20, 30), (40, 60)),  # some 10 kB a file: for tests
+    "medium": Size(256, 2048, 13, (800, 1200), (1500, 2250)),  # 45 to 70 MB a file
+    "survey": Size(512, 2048, 20.5, (960, 1440), (1940, 2910)),  # 100 MB; dense HEALPix 226
+    "large": Size(1024, 4096, 13, (1500, 2250), (3000, 4500)),  # 190 to 900 MB a file
 }
 
 
 def write_files(folder: Path, kind: str, layout: str, size: str, n_files: int) -> list[str]:
     """Write files of one map frame each, and return their names.
 
-    With the layout `VARIED` each map has runs of pixels of its own. Otherwise the files are copies
-    of the first one, because what the pixels are makes no difference to anybody's speed.
+    With the layout `SHARED` the files are copies of the first one, because what the values of
+    pixels are makes no difference to anybody's speed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     names = [str(folder / f"{number}.g3") for number in range(n_files)]
-    rng = np.random.default_rng(0)
-    for name in names:
-        if layout == VARIED or name == names[0]:
-            _write(name, kind, layout, SIZES[size], rng)
-        else:
+    for number, name in enumerate(names):
+        if layout == SHARED and number:
             shutil.copyfile(names[0], name)
+        else:
+            _write(name, number, kind, layout, SIZES[size])
     return names
 
 
-def _write(name: str, kind: str, layout: str, size: Size, rng: np.random.Generator) -> None:
+def _write(name: str, number: int, kind: str, layout: str, size: Size) -> None:
     from spt3g import core, maps
 
+    values, of_each_map = np.random.default_rng(number), np.random.default_rng([number, 1])
+    make = _healpix if "HEALPix" in kind else _flat
+
     def skymap(weighted: bool, pol_type: str) -> Any:
-        ragged = rng if layout == VARIED else np.random.default_rng(1)
         attributes = {
             "weighted": weighted,
             "pol_type": getattr(maps.MapPolType, pol_type),
             "pol_conv": maps.MapPolConv.IAU,
         }
-        return (_healpix if "HEALPix" in kind else _flat)(kind, size, rng, ragged, attributes)
+        ragged = of_each_map if layout == VARIED else np.random.default_rng([number, 2])
+        return make(kind, size, values, ragged, attributes)
 
     frame = core.G3Frame(core.G3FrameType.Map)
     frame["Id"] = "150GHz"
@@ -104,7 +112,7 @@ def _healpix(
         return dense
     empty = maps.HealpixSkyMap(size.nside_sparse, **attributes)
     degree = core.G3Units.deg
-    pixels = np.sort(np.asarray(empty.query_disc(90 * degree, -50 * degree, 13 * degree)))
+    pixels = np.sort(np.asarray(empty.query_disc(90 * degree, -50 * degree, size.radius * degree)))
     # A ring ends where the next pixel is not the neighbour.
     ends = np.flatnonzero(np.diff(pixels, append=-1) != 1) + 1
     starts = np.concatenate([[0], ends[:-1]])
