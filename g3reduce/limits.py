@@ -53,8 +53,8 @@ class Limits:
         How many floats of states are summed exactly at once: of small arrays many, because each
         takes several calls of numpy; of large ones a part that stays in the cache.
     worth_compiling : int
-        On so many values numba saves the time that it takes to load. Small coadds end sooner
-        without it, and many ranks need not look for its files at once.
+        With so many bytes to add, compiled loops save the time that numba takes to load. Small
+        coadds end sooner without it, and many ranks need not look for its files at once.
     pieces_per_rank : int
         With so many files for each rank, these are enough to keep all ranks busy to the end; and
         into so many pieces for each rank a file is cut.
@@ -86,7 +86,7 @@ class Limits:
     most_mapped: int = 256
     smallest_alone: int = 2**20
     exact_floats: int = 2**15
-    worth_compiling: int = 200_000_000
+    worth_compiling: int = 250_000_000
     pieces_per_rank: int = 8
     first_meeting_message_s: float = 30.0
     meeting_end_s: float = 5.0

@@ -14,6 +14,7 @@ from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result, Schedule
 from ..errors import InputError, UsageError
 from ..g3files.names import expand, may_be_pattern
 from ..g3files.pieces import Piece
+from ..kernels import choice as kernels
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..mpi.counter import SharedCounter
@@ -33,6 +34,7 @@ from .membership import Assign, as_list_of_ids
 # Frames that are added together at most: with more, little is gained.
 _AT_ONCE = 4
 _SMALL_AT_ONCE = 64  # of those that are in memory anyway
+_SIZES = 8  # of at least so many files are looked at, to know about how large all are
 
 
 def coadd_files(
@@ -138,7 +140,8 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
         if not patterns:
             check_files_of_rank([os.fspath(name) for name in inputs], comm)
     counter = SharedCounter(comm)
-    names, pieces, output = cast(_Found, comm.bcast(found, root))
+    names, pieces, output, n_bytes = cast(_Found, comm.bcast(found, root))
+    kernels.expect(n_bytes / comm.size)
     if patterns:
         collectively(comm, functools.partial(check_files_of_rank, names, comm))
     try:
@@ -183,11 +186,12 @@ def _check_arguments(
 
 
 class _Found(NamedTuple):
-    """The names of files, their pieces, and the output, which `root` sends to all ranks."""
+    """What `root` sends to all ranks: names of files, their pieces and size, and the output."""
 
     names: list[str]
     pieces: list[Piece]
     output: str | None
+    n_bytes: float
 
 
 def _look(
@@ -203,7 +207,16 @@ def _look(
     output = None if output_file is None else os.fspath(output_file)
     if output is not None:
         check_output(output, names)
-    return _Found(names, pieces_of(names, n_ranks), output)
+    return _Found(names, pieces_of(names, n_ranks), output, _size_of(names))
+
+
+def _size_of(names: Sequence[str]) -> float:
+    """About how many bytes there are in these files, from the sizes of a few of them."""
+    looked_at = names[:: max(1, len(names) // _SIZES)]
+    try:
+        return sum(map(os.path.getsize, looked_at)) / max(1, len(looked_at)) * len(names)
+    except OSError:  # it will be said when that file is read
+        return 0
 
 
 class _Reader(MPIFileReader):

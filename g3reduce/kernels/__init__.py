@@ -1,7 +1,7 @@
 """Inner loops that numba compiles, and the choice between these and numpy.
 
 `choice` says which are to be used; `compiled` has the loops, on plain arrays, and knows nothing of
-maps or files. Whatever they do, numpy does with the same bits.
+maps or files; `keeping` keeps what was compiled. Whatever they do, numpy does with the same bits.
 """
 
 from __future__ import annotations

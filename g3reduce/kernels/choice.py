@@ -1,4 +1,4 @@
-"""The choice of loops for exact sums: numpy or numba. Both give the same bits."""
+"""The choice of loops: numpy's or those that numba compiles. Both give the same bits."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ logger = logging.getLogger(__name__)
 # The variable of the environment: the kernels that it names are used from the first value on.
 KERNELS, NUMBA, NUMPY = "G3REDUCE_KERNELS", "numba", "numpy"
 
-_added = 0
+_expected = 0  # bytes that are about to be read
+_added = 0  # bytes
 
 
 def check() -> None:
@@ -32,8 +33,17 @@ def check() -> None:
     if asked == NUMBA and _load()[0] is None:
         raise UsageError(
             f"{KERNELS}={NUMBA} in the environment, but numba cannot be used ({_load()[1]}). "
-            "Install the extra 'fast', or leave the variable out."
+            "Mend that, or leave the variable out."
         )
+
+
+def expect(n_bytes: float) -> None:
+    """Say about how many bytes of maps this process is going to read, before it does.
+
+    Then loops are compiled from the first value on if that saves more time than it takes.
+    """
+    global _expected
+    _expected = max(_expected, int(n_bytes))
 
 
 def loops(n_values: int = 0) -> Any:
@@ -45,9 +55,9 @@ def loops(n_values: int = 0) -> Any:
         How many values are about to be added.
     """
     global _added
-    _added += n_values
+    _added += n_values * 8
     asked = os.environ.get(KERNELS)
-    if asked == NUMPY or (not asked and _added < LIMITS.worth_compiling):
+    if asked == NUMPY or (not asked and max(_expected, _added) < LIMITS.worth_compiling):
         return None
     return _load()[0]
 
@@ -59,7 +69,7 @@ def _load() -> tuple[Any, str]:
         from . import compiled as module
     except Exception as error:  # a compiler, and the files that it keeps, can fail in many ways
         why = f"{type(error).__name__}: {error}".splitlines()[0]
-        logger.info("Exact sums are added by numpy; numba cannot be used: %s", why)
+        logger.info("Numpy adds the maps, since numba cannot be used: %s", why)
         return None, why
-    logger.info("Exact sums are added by loops that numba compiled.")
+    logger.info("Loops that numba compiled add the maps.")
     return module, ""

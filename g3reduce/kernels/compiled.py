@@ -1,7 +1,7 @@
 """Inner loops, compiled by numba. To import this file compiles them.
 
 They give the bits of what numpy does in `g3reduce.arrays.exact`, and so must not be compiled with
-``fastmath``. What is compiled is kept beside this file, or where ``NUMBA_CACHE_DIR`` says.
+``fastmath``. What is compiled is kept in files.
 """
 
 from __future__ import annotations
@@ -10,6 +10,8 @@ import numpy as np
 from numba import float64, int64, njit, types, void
 from numpy.typing import NDArray
 
+from .keeping import loop
+
 # Arrays are contiguous. Values may be read-only, and begin anywhere in the bytes of a file.
 _VALUES = types.Array(float64, 1, "C", readonly=True, aligned=False)
 _LIMB = int64[::1]
@@ -17,7 +19,7 @@ _LIMB = int64[::1]
 _NO_SIGN = np.uint64(2**63 - 1)
 
 
-@njit(float64(_VALUES), cache=True)
+@loop(float64(_VALUES))
 def largest(values: NDArray[np.float64]) -> float:
     """The largest absolute value; NaN if any value is NaN.
 
@@ -32,7 +34,7 @@ def largest(values: NDArray[np.float64]) -> float:
     return absolute
 
 
-@njit(cache=True)
+@njit
 def _take(limb: NDArray[np.int64], i: int, left: float, lift: float) -> float:
     """Add what a limb takes of a value, and return the rest."""
     shifted = left + lift
@@ -40,7 +42,7 @@ def _take(limb: NDArray[np.int64], i: int, left: float, lift: float) -> float:
     return left - (shifted - lift)
 
 
-@njit(void(_LIMB, _LIMB, _VALUES, float64, float64[::1]), cache=True)
+@loop(void(_LIMB, _LIMB, _VALUES, float64, float64[::1]))
 def deposit_two(
     high: NDArray[np.int64],
     low: NDArray[np.int64],
@@ -55,7 +57,7 @@ def deposit_two(
         _take(low, i, left, second)
 
 
-@njit(void(_LIMB, _LIMB, _LIMB, _VALUES, float64, float64[::1]), cache=True)
+@loop(void(_LIMB, _LIMB, _LIMB, _VALUES, float64, float64[::1]))
 def deposit_three(
     high: NDArray[np.int64],
     middle: NDArray[np.int64],

@@ -1,0 +1,158 @@
+"""Compiled loops are kept in files, since to compile one takes up to a second.
+
+Numba's own files are not safe where nodes of several kinds share them: an index says which data
+file has the code for which processor, and if two processes write at once, one may find the code of
+the other. Here the name of a file tells all that the code depends on, and its content is checked.
+With a file that cannot be read or written, the worst is that a loop is compiled again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pickle
+import stat
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import llvmlite.binding
+import numba
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
+from numba.core.serialize import dumps
+
+logger = logging.getLogger(__name__)
+
+_DIGEST_SIZE = hashlib.sha256().digest_size
+
+
+def loop(signature: Any) -> Callable[[Callable[..., Any]], Any]:
+    """Compile a function for arguments of these types, unless a file has it.
+
+    Parameters
+    ----------
+    signature : numba signature
+
+    Raises
+    ------
+    RuntimeError
+        If numba is told not to compile.
+    """
+    if numba.config.DISABLE_JIT:
+        raise RuntimeError("NUMBA_DISABLE_JIT is set")
+
+    def compiled(function: Callable[..., Any]) -> Any:
+        dispatcher = numba.njit(function)
+        dispatcher._cache = Kept(function)
+        dispatcher.compile(signature)
+        dispatcher.disable_compile()
+        return dispatcher
+
+    return compiled
+
+
+class Kept(NullCache):  # type: ignore[misc]  # numba has no types
+    """Where numba looks for the code of a function, and keeps it.
+
+    Parameters
+    ----------
+    function : callable
+        All that its file says counts as its source.
+    """
+
+    def __init__(self, function: Callable[..., Any]):
+        self._name = function.__qualname__
+        self._source = Path(function.__code__.co_filename).read_bytes()
+
+    def load_overload(self, signature: Any, context: Any) -> Any:
+        """What is kept, or None: then numba loads all that it needs to compile, and does."""
+        rtsys.initialize(context)
+        name = self._file_name(signature, context.codegen())
+        for folder in _folders():
+            try:
+                content = (folder / name).read_bytes()
+                digest, data = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
+                if hashlib.sha256(data).digest() == digest:
+                    symbols, parts = pickle.loads(data)
+                    # LLVM ends the process if there is no such symbol.
+                    if all(map(llvmlite.binding.address_of_symbol, symbols)):
+                        return CompileResult._rebuild(context, *parts)
+                logger.debug("%s in %s cannot be used.", name, folder)
+            except FileNotFoundError:
+                continue
+            except Exception as error:  # whatever it is, the function can be compiled
+                logger.debug("%s in %s cannot be used: %r", name, folder, error)
+        return None
+
+    def save_overload(self, signature: Any, result: Any) -> None:
+        """Keep it in the first folder that takes it. Whoever reads sees a whole file or none."""
+        name = self._file_name(signature, result.codegen)
+        module = result.library._final_module
+        outside = (
+            item.name
+            for item in (*module.functions, *module.global_variables)
+            if item.is_declaration and not item.name.startswith("llvm.")
+        )
+        data = dumps((list(outside), result._reduce()))
+        for folder in _folders(make=True):
+            try:
+                _write(folder / name, hashlib.sha256(data).digest() + data)
+                return
+            except OSError as error:
+                logger.debug("%s cannot be kept in %s: %s", name, folder, error)
+
+    def _file_name(self, signature: Any, codegen: Any) -> str:
+        versions = numba.__version__, llvmlite.__version__, sys.version
+        depends_on = (self._source, self._name, signature, codegen.magic_tuple(), *versions)
+        return f"{self._name}-{hashlib.sha256(repr(depends_on).encode()).hexdigest()[:32]}"
+
+
+def _folders(make: bool = False) -> Iterator[Path]:
+    """Where code is kept: the first is where the user says, the last one is on this node.
+
+    As code is executed, these are the user's own or root's, and no others may write there.
+    """
+    for folder in _candidates():
+        try:
+            if make:
+                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = folder.lstat()
+        except OSError as error:
+            if make:
+                logger.debug("There is no folder %s for compiled code: %s", folder, error)
+            continue
+        others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+        if stat.S_ISDIR(found.st_mode) and found.st_uid in (0, os.geteuid()) and not others_write:
+            yield folder
+        else:
+            logger.debug("Others may write into %s, so it is not used for compiled code.", folder)
+
+
+def _candidates() -> Iterator[Path]:
+    home = "~/Library/Caches" if sys.platform == "darwin" else "~/.cache"
+    for parent in (
+        os.environ.get("NUMBA_CACHE_DIR", ""),
+        os.environ.get("XDG_CACHE_HOME", "") or os.path.expanduser(home),
+    ):
+        if os.path.isabs(parent):
+            yield Path(parent, "g3reduce")
+    try:
+        yield Path(tempfile.gettempdir(), f"g3reduce-{os.geteuid()}")
+    except FileNotFoundError:
+        logger.debug("There is no folder for temporary files.")
+
+
+def _write(path: Path, content: bytes) -> None:
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f"{path.name}.")
+    try:
+        with open(descriptor, "wb") as file:
+            file.write(content)
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
