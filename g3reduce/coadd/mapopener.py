@@ -42,7 +42,7 @@ class MapOpener(WholeFiles):
     def __init__(self) -> None:
         self._walk: Walk | None = None
         self._walked = "", 0, 0  # the file, its number, and the latest piece of it
-        self._outlines: Outlines = {}
+        self._outlines = Outlines()
 
     def pieces(self, comm: communicators.Comm, files: Sequence[str]) -> list[Piece]:
         """Large files in pieces, as rank 0 sees them. Collective over `comm`."""
@@ -57,7 +57,7 @@ class MapOpener(WholeFiles):
         elif _by_spt3g():
             note(file, f"by {READ_WITH}={SPT3G}, what there is")
         else:
-            return enumerate(frames_of(file))
+            return enumerate(frames_of(file, self._outlines))
         return super().frames(file, piece)
 
     def _frames_of_piece(
@@ -66,7 +66,7 @@ class MapOpener(WholeFiles):
         # A file may come twice, in one parallel block or in two; a walk does not go back.
         *before, part = self._walked
         if self._walk is None or before != [file, piece.file] or piece.part <= part:
-            self._walk, self._outlines = Walk(file, stamp), {}
+            self._walk = Walk(file, stamp)
         self._walked = file, piece.file, piece.part
         for index, met, inside in self._walk.to_the_end_of(piece):
             if not inside:

@@ -42,6 +42,7 @@ VERSIONS = {
 NEW = 0x80000000  # marks the first time that a name or an object comes
 
 U8, U32, U64 = struct.Struct("<B"), struct.Struct("<I"), struct.Struct("<Q")
+F64 = struct.Struct("<d")
 
 
 def head_of(name: str, version: int = 1) -> bytes:
@@ -132,21 +133,14 @@ class Archive:
         return begin, found
 
     def runs(self, lines: Lines, fits: Callable[[], bool]) -> tuple[int, RunLayout]:
-        """Pass over runs: where their first header stands, and their layout.
-
-        A layout that was met before is taken if the archive can go on behind it: that is, if
-        `fits` says so. The headers are compared when the values are read.
-        """
+        """Pass over runs: where their first header stands, and their layout; see `runs_at`."""
         self.version("SparseMapData")
-        at = self.position
-        for known in KNOWN:
-            if known.lines == lines and self._source.read(at, len(known.head)) == known.head:
-                begin = at + len(known.head)
-                self.position = end = begin + known.nbytes
-                if end <= self._end and fits():
-                    self.position = end
-                    return begin, KNOWN.intern(known)
-        layout, begin = learn(self._source, lines, at, self._end)
+
+        def fits_behind(stop: int) -> bool:
+            self.position = stop
+            return fits()
+
+        layout, begin = runs_at(self._source, lines, self.position, self._end, fits_behind)
         self.position = begin + layout.nbytes
         return begin, layout
 
@@ -172,3 +166,34 @@ class Archive:
             self._held = self._source.read(self.position, min(512, self._end - self.position))
         self.position += size
         return self._held[begin : begin + size]
+
+
+def runs_at(
+    source: Bytes, lines: Lines, at: int, end: int, fits: Callable[[int], bool]
+) -> tuple[RunLayout, int]:
+    """The layout of runs, and where their first header stands.
+
+    A layout that was met before is taken if the archive can go on where it ends: that is, if `fits`
+    says so. The headers are compared when the values are read.
+
+    Parameters
+    ----------
+    source : Bytes
+    lines : Columns or Rings
+    at, end : int
+        Where the range of lines stands, before the first run, and where the archive ends.
+    fits : callable
+        Called with where the runs would end.
+
+    Raises
+    ------
+    InputError
+        If these are no runs of such a map.
+    """
+    for known in KNOWN:
+        if known.lines == lines and source.read(at, len(known.head)) == known.head:
+            begin = at + len(known.head)
+            stop = begin + known.nbytes
+            if stop <= end and fits(stop):
+                return KNOWN.intern(known), begin
+    return learn(source, lines, at, end)

@@ -113,7 +113,7 @@ def walk(source: Bytes, start: int = 0, index: int = 0) -> Iterator[RawFrame]:
     Unrecognised
         At a frame that was written in a newer version.
     """
-    size = LIMITS.small_frame + 1  # of the last frame: small ones come in numbers
+    size = source.size - start  # of the next frame, at most; then of the last: most are alike
     near = source
     while source.reaches(start + 1):
         if size > LIMITS.small_frame or not isinstance(source, FileBytes):

@@ -12,7 +12,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,14 +50,15 @@ _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
 _MOST_PIXELS = 2**62
 
 
-@dataclass(frozen=True)
-class MapExtent:
+class MapExtent(NamedTuple):
     """Where one map lies in an archive.
 
     Attributes
     ----------
     storage : str
         How it is stored: `DENSE`, `SPARSE`, `RING`, `INDEXED` or `EMPTY`.
+    overflow_at : int
+        Where the overflow stands, a float64.
     code_at : int
         Where the code of the storage stands.
     begin : int
@@ -65,7 +66,7 @@ class MapExtent:
         pair of pixel and value.
     end : int
         Where they end, and the archive goes on.
-    count : int
+    n_items : int
         Values of a dense map, or pairs.
     layout : RunLayout or None
         The runs, which are to be compared when the pixels are read; None if there are none.
@@ -74,12 +75,21 @@ class MapExtent:
     """
 
     storage: str
+    overflow_at: int
     code_at: int
     begin: int
     end: int
-    count: int
+    n_items: int
     layout: RunLayout | None
     lines: Lines
+
+    @property
+    def sized_at(self) -> int:
+        """Where the part begins that depends on which pixels there are, in front of these: the
+        range of the runs, the number of pairs."""
+        if self.layout is not None:
+            return self.begin - len(self.layout.head)
+        return self.begin - U64.size if self.storage == INDEXED else self.begin
 
 
 def find_maps(source: Bytes, begin: int, end: int, kind: str | None = None) -> dict[str, MapExtent]:
@@ -223,13 +233,15 @@ def _map(archive: Archive, kind: str, fits: Callable[[], bool]) -> MapExtent:
     archive.version(kind)
     archive.version("G3FrameObject")
     archive.version("G3SkyMap")
-    archive.skip(4 + 4 + 8 + 4 + 1 + 4)  # coordinates, units, overflow, polarization, weighted
+    archive.skip(4 + 4)  # coordinates, units
+    overflow_at = archive.position
+    archive.skip(8 + 4 + 1 + 4)  # overflow, polarization, weighted
     if kind == FLAT:
-        return _flat(archive, fits)
-    return _healpix(archive, fits)
+        return _flat(archive, overflow_at, fits)
+    return _healpix(archive, overflow_at, fits)
 
 
-def _flat(archive: Archive, fits: Callable[[], bool]) -> MapExtent:
+def _flat(archive: Archive, overflow_at: int, fits: Callable[[], bool]) -> MapExtent:
     archive.version("FlatSkyProjection")
     archive.version("G3FrameObject")
     archive.skip(8 + 8 + 4 + 6 * 8)  # size, projection, centre and resolution
@@ -252,10 +264,10 @@ def _flat(archive: Archive, fits: Callable[[], bool]) -> MapExtent:
         begin, count = archive.vector(8, lines.n_x * lines.n_y)
     data_end = archive.position
     archive.skip(1)
-    return MapExtent(storage, code_at, begin, data_end, count, layout, lines)
+    return MapExtent(storage, overflow_at, code_at, begin, data_end, count, layout, lines)
 
 
-def _healpix(archive: Archive, fits: Callable[[], bool]) -> MapExtent:
+def _healpix(archive: Archive, overflow_at: int, fits: Callable[[], bool]) -> MapExtent:
     archive.version("HealpixSkyMapInfo")
     archive.version("G3FrameObject")
     nside, nested, shifted = archive.take(U64), archive.take(U8), archive.take(U8)
@@ -272,4 +284,5 @@ def _healpix(archive: Archive, fits: Callable[[], bool]) -> MapExtent:
         begin, count = archive.vector(8, 12 * nside**2)
     elif storage == INDEXED:
         begin, count = archive.vector(PAIR.itemsize)
-    return MapExtent(storage, code_at, begin, archive.position, count, layout, lines)
+    end = archive.position
+    return MapExtent(storage, overflow_at, code_at, begin, end, count, layout, lines)

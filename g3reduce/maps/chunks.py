@@ -75,6 +75,8 @@ class Stored:
         How messages name the frame.
     checksum : Checksum or None
         It is shown all bytes that are read.
+    by_spt3g : bool
+        Whether spt3g has made the archive just now, so that there is no pixel twice in it.
     """
 
     source: Bytes
@@ -82,6 +84,7 @@ class Stored:
     n_pixels: int
     where: str
     checksum: Checksum | None = None
+    by_spt3g: bool = False
 
     def chunks(self) -> Iterator[Chunk]:
         """Its pixels; reading begins when the first chunk is asked for."""
@@ -100,8 +103,8 @@ class Stored:
 
     def _dense(self) -> Iterator[Chunk]:
         extent = self.extent
-        for start in dense_starts(extent.count):
-            size = min(LIMITS.step, 8 * (extent.count - start))
+        for start in dense_starts(extent.n_items):
+            size = min(LIMITS.step, 8 * (extent.n_items - start))
             raw = self._read(extent.begin + 8 * start, buffer("raw", size))
             self._show(extent.begin + 8 * start, raw)
             yield DenseChunk(start, raw.view(np.float64))
@@ -109,9 +112,9 @@ class Stored:
     def _pairs(self) -> Iterator[Chunk]:
         extent = self.extent
         once = _EachOnce()
-        for start in range(0, extent.count, LIMITS.step // PAIR.itemsize):
+        for start in range(0, extent.n_items, LIMITS.step // PAIR.itemsize):
             offset = extent.begin + PAIR.itemsize * start
-            size = min(LIMITS.step, PAIR.itemsize * (extent.count - start))
+            size = min(LIMITS.step, PAIR.itemsize * (extent.n_items - start))
             raw = self._read(offset, buffer("raw", size))
             self._show(offset, raw)
             pairs = raw.view(PAIR)
@@ -119,7 +122,7 @@ class Stored:
             if highest >= self.n_pixels:
                 self._refuse(f"pixel {highest} of a map of {self.n_pixels} pixels")
             pixels = pairs["pixel"].astype(np.int64)
-            if self.checksum is not None:  # spt3g has done so for maps in memory
+            if not self.by_spt3g:
                 once.take(pixels)
             yield PointsChunk(pixels, pairs["value"].astype(np.float64))
         if (pixel := once.repeated()) is not None:

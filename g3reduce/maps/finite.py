@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from typing import NamedTuple, NoReturn
 
 import numpy as np
@@ -117,7 +116,7 @@ def _refuse(where: str, name: str, pixels: Index, values: Values, overflow: floa
 def _without(plane: Plane, left_out: Index) -> Plane:
     """The same plane without these pixels."""
     if not math.isfinite(plane.overflow):
-        plane = replace(plane, overflow=0.0)
+        plane = plane._replace(overflow=0.0)
     if not len(left_out):
         return plane
 
@@ -131,4 +130,4 @@ def _without(plane: Plane, left_out: Index) -> Plane:
             else:
                 yield chunk._replace(values=np.where(bad, 0.0, chunk.values))
 
-    return replace(plane, chunks=chunks)
+    return plane._replace(chunks=chunks)

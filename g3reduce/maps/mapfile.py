@@ -36,21 +36,27 @@ def planes_of(frame: Frame, where: str) -> dict[str, Plane]:
     return {name: Plane.of(skymap) for name, skymap in maps_of(frame, where).items()}
 
 
-def frames_of(file: str) -> Iterator[Frame]:
+def frames_of(file: str, outlines: Outlines | None = None) -> Iterator[Frame]:
     """The frames of a .g3 file, also of a compressed one, with Map frames as `StoredFrame`.
 
     Frames of other types, and all that are not recognised, are as spt3g has them.
+
+    Parameters
+    ----------
+    file : str
+    outlines : Outlines, optional
+        Those of frames before, which those of this file are compared with.
 
     Raises
     ------
     InputError, RuntimeError
         If the file is broken.
     """
-    return walked(open_bytes(file), functools.partial(best_of, {}))
+    return walked(open_bytes(file), functools.partial(best_of, outlines or Outlines()))
 
 
 def best_of(outlines: Outlines, raw: RawFrame) -> Frame:
-    """A frame as `frames_of` has it, after others of its file that had these outlines."""
+    """A frame as `frames_of` has it, after others that had these outlines."""
     if raw.type != _MAP:
         return PassedFrame(raw) if raw.native else decoded(raw)
     try:

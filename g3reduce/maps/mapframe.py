@@ -8,7 +8,7 @@ geometry and the attributes of a plane.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from spt3g import core, maps
@@ -200,7 +200,7 @@ def _check_completeness(planes: Mapping[str, SkyMap], where: str) -> None:
 
 
 def _with(plane: Plane, stub: SkyMap) -> Plane:
-    return plane if stub is plane.stub else replace(plane, stub=stub)
+    return plane if stub is plane.stub else plane._replace(stub=stub)
 
 
 def _converted(

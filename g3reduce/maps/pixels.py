@@ -9,14 +9,13 @@ are numbered column by column (``x * ny + y``), because that is how their runs l
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from spt3g import maps
 
-from ..g3files.archive import DENSE, EMPTY, INDEXED, RING, SPARSE
+from ..g3files.archive import DENSE, EMPTY, F64, INDEXED, RING, SPARSE
 from ..g3files.checksum import Checksum
 from ..g3files.frames import Unrecognised
 from ..g3files.lines import Columns, Index, Lines, Rings, Values
@@ -31,8 +30,7 @@ from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chu
 FULLNESS = {EMPTY: 0, INDEXED: 1, SPARSE: 2, RING: 2, DENSE: 3}
 
 
-@dataclass(frozen=True)
-class Plane:
+class Plane(NamedTuple):
     """One map, ready to be added.
 
     Attributes
@@ -81,7 +79,8 @@ class Plane:
         empty = extent.begin == extent.end or (extent.layout is not None and not extent.layout.size)
         storage = EMPTY if empty else extent.storage
         layout = None if empty else extent.layout
-        return replace(self, storage=storage, chunks=found, layout=layout, in_file=in_file)
+        (overflow,) = F64.unpack(source.read(extent.overflow_at, F64.size))
+        return Plane(self.stub, storage, overflow, found, layout, in_file)
 
 
 def is_flat(skymap: SkyMap) -> bool:
@@ -123,7 +122,8 @@ def decode(skymap: SkyMap) -> Iterator[Chunk]:
         found = find_maps(archive, 0, archive.size, type(skymap).__name__)
     except Unrecognised:  # rings that are no runs of pixels, or a newer spt3g
         return iter([_nonzero(skymap)])
-    return Stored(archive, found[""], skymap.size, "a map in memory").chunks()
+    extent = found[""]
+    return Stored(archive, extent, skymap.size, "a map in memory", by_spt3g=True).chunks()
 
 
 def encode(stub: SkyMap, storage: str, pixels: Index, values: Values) -> SkyMap:

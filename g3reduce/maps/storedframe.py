@@ -7,6 +7,7 @@ import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeAlias
 
 from spt3g import core
@@ -17,7 +18,7 @@ from ..g3files.decoding import decoded
 from ..g3files.fileframe import SPT3G_ERRORS, undecodable
 from ..g3files.frames import Blob, RawFrame, write_frame
 from ..g3files.maps import MAP_KEYS, MapExtent, find_maps
-from ..g3files.outlines import Outline, Outlines
+from ..g3files.outlines import Outlines
 from ..g3files.readonce import ReadOnce
 from ..g3files.source import MemoryBytes
 from ..g3files.values import broken_values, string_in, strings_in
@@ -37,8 +38,8 @@ class StoredFrame:
     Parameters
     ----------
     raw : RawFrame
-    outlines : dict of str to Outline, optional
-        Those of the last frame of the file, by key. They are replaced by those of this one.
+    outlines : Outlines, optional
+        Those of frames before.
 
     Raises
     ------
@@ -55,7 +56,7 @@ class StoredFrame:
             # The checksum covers what is read now, even if the file changes.
             raw = replace(raw, source=ReadOnce(raw.source))
         self._raw = raw
-        self._extents: dict[str, MapExtent] = {}
+        self._extents: dict[str, MapExtent] = {}  # in the order of the file
         self._maps: _Entries = ()
         self._texts: dict[str, Any] = {}
         self._checksum: Checksum | None = Checksum(raw)
@@ -63,7 +64,7 @@ class StoredFrame:
             self._checksum.finish()
             self._checksum = None
         self._names = [blob.name for blob in raw.blobs]
-        self._find_all({} if outlines is None else outlines)
+        self._find_all(outlines or Outlines())
 
     def __contains__(self, key: str) -> bool:
         return key in self._names
@@ -107,11 +108,12 @@ class StoredFrame:
         """Its maps, in the order of the file; see `g3reduce.maps.mapfile.planes_of`."""
         deep = any(extent.lines.deep for extent in self._extents.values())
         planes = _empty_planes(self._maps, where, keep=not deep)
+        source, checksum, name_of_frame = self._raw.source, self._checksum, str(self._raw)
         return {
             name: planes[name].stored(
-                *(self._raw.source, extent, self._checksum, str(self._raw)), in_file=self._in_file
+                source, extent, checksum, name_of_frame, in_file=self._in_file
             )
-            for name, extent in sorted(self._extents.items(), key=lambda item: item[1].begin)
+            for name, extent in self._extents.items()
         }
 
     @property
@@ -161,17 +163,13 @@ class StoredFrame:
             ) from error
 
     def _find_all(self, outlines: Outlines) -> None:
-        raw = self._raw
-        for blob in raw.blobs:
+        source = self._raw.source
+        for blob in self._raw.blobs:
             if blob.name not in MAP_KEYS:
                 continue
-            outline = outlines.get(blob.name) if raw.small else None
-            if outline is not None and outline.fits(raw.source, blob.offset, blob.size):
-                found = outline.at(blob.offset)
-            else:
-                found = self._find_maps(blob)
-                outline = Outline.of(raw.source, blob.offset, blob.end, found)
-                outlines[blob.name] = outline
+            found, outline = outlines.find_maps(
+                *(blob.name, source, blob.offset, blob.end), partial(self._find_maps, blob)
+            )
             for name, extent in found.items():
                 self._extents[f"{blob.name}.{name}" if name else blob.name] = extent
             self._maps += ((blob.name, outline.empty),)

@@ -351,7 +351,8 @@ def test_every_cut_is_refused_with_file_frame_and_byte():
         assert begin <= int(rest.split(":")[0]) <= cut
 
 
-def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
+def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path, limits):
+    limits(small_frame=0)  # a small one is read at once
     file = tmp_path / "made.g3"
     file.write_bytes(serialized(map_frame("flat sparse", "hits", 0)))
     with FileBytes(str(file)) as source:
@@ -361,7 +362,8 @@ def test_a_file_that_shrinks_while_it_is_read_is_told(tmp_path):
             Checksum(raw).finish()
 
 
-def test_a_file_that_loses_its_last_bytes_while_it_is_read_is_told(tmp_path):
+def test_a_file_that_loses_its_last_bytes_while_it_is_read_is_told(tmp_path, limits):
+    limits(small_frame=0)
     file = tmp_path / "made.g3"
     file.write_bytes(serialized(map_frame("flat sparse", "hits", 0)))
     with FileBytes(str(file)) as source:

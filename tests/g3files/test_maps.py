@@ -23,7 +23,7 @@ from g3reduce.g3files.archive import DENSE, INDEXED
 from g3reduce.g3files.checksum import Checksum
 from g3reduce.g3files.frames import Unrecognised, walk
 from g3reduce.g3files.maps import PAIR, Content, filled, find_maps
-from g3reduce.g3files.outlines import hollow
+from g3reduce.g3files.outlines import Outline
 from g3reduce.g3files.runs import learn
 from g3reduce.g3files.source import MemoryBytes
 from g3reduce.maps.chunks import RunsChunk
@@ -52,9 +52,9 @@ def content_of(source, extent):
             position += 12 + 8 * length
         return Content(extent.storage, np.concatenate(values), layout)
     if extent.storage == DENSE:
-        return Content(DENSE, np.frombuffer(source.read(extent.begin, 8 * extent.count)))
+        return Content(DENSE, np.frombuffer(source.read(extent.begin, 8 * extent.n_items)))
     if extent.storage == INDEXED:
-        pairs = np.frombuffer(source.read(extent.begin, 16 * extent.count), PAIR)
+        pairs = np.frombuffer(source.read(extent.begin, 16 * extent.n_items), PAIR)
         return Content(INDEXED, pairs)
     return Content(extent.storage, np.empty(0))
 
@@ -74,15 +74,13 @@ def assert_found(value, step):
             for name, extent in found.items():
                 if storage_of(expected[name]) != "empty":
                     assert extent.storage == storage_of(expected[name])
-            empty = hollow(source, 6, 6 + len(blob), found)
-            again = components(object_of(empty))
-            assert list(again) == list(expected)
-            for name, skymap in again.items():
-                nothing = expected[name].clone(False)
-                nothing.overflow = expected[name].overflow
-                assert_same_map(skymap, nothing, name)
+            empty = object_of(Outline.of(source, 6, 6 + len(blob), found).empty)
+            assert list(components(empty)) == list(expected)
+            for name, skymap in components(empty).items():
+                assert_same_map(skymap, expected[name].clone(False), name)
+                skymap.overflow = expected[name].overflow
             contents = {name: content_of(source, extent) for name, extent in found.items()}
-            size, pieces = filled(empty, contents)
+            size, pieces = filled(blob_of(empty), contents)
             made = b"".join(bytes(piece) for piece in pieces)
             assert made == blob
             assert size == len(blob)

@@ -245,8 +245,9 @@ def test_a_frame_with_a_wrong_checksum_is_not_blamed_on_its_neighbour(
 # Files that change, and places that are gone
 
 
-def test_a_file_that_is_cut_while_it_is_read_is_told(survey):
+def test_a_file_that_is_cut_while_it_is_read_is_told(survey, limits):
     """In the head of a frame, too, of which the system then gives but a part."""
+    limits(small_frame=0)  # a small one is read at once
     (file,) = survey(1, "flat sparse", "hits")
     source = FileBytes(file)
     frames = walk(source)

@@ -28,6 +28,7 @@ from g3reduce.coadd.mapopener import READ_WITH
 from g3reduce.g3files import archive
 from g3reduce.g3files.frames import Unrecognised, walk
 from g3reduce.g3files.source import FileBytes, MemoryBytes
+from g3reduce.limits import LIMITS
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapfile import (
     frames_of,
@@ -160,7 +161,8 @@ def test_a_map_that_is_something_else_is_no_stored_frame(tmp_path):
         stored_frame(write(tmp_path / "map.g3", frame))
 
 
-def test_what_looks_odd_in_a_broken_file_is_not_what_is_told(tmp_path):
+def test_what_looks_odd_in_a_broken_file_is_not_what_is_told(tmp_path, limits):
+    limits(small_frame=0)  # a small one is compared before it is looked at
     file = write(tmp_path / "map.g3", map_frame("flat sparse", "hits", 0))
     data = bytearray((tmp_path / "map.g3").read_bytes())
     data[-100] ^= 1
@@ -205,19 +207,21 @@ def scaled(frame, rng):
 
 
 def both_ways(files, folder, monkeypatch, **options):
-    """The same result and the same file, whoever reads."""
+    """The same result and the same file, whoever reads; and whether frames count as small."""
     results, contents = [], []
-    for reader in ("", "spt3g"):
+    for reader, small in (("", 2**17), ("", 0), ("spt3g", 2**17)):
         monkeypatch.setenv(READ_WITH, reader)
-        output = os.path.join(folder, f"coadd-{reader}.g3")
+        monkeypatch.setattr(LIMITS, "small_frame", small)
+        output = os.path.join(folder, f"coadd-{reader}-{small}.g3")
         results.append(coadd_files(files, output, collate=True, **options))
         with open(output, "rb") as file:
             contents.append(file.read())
-    mine, theirs = results
-    assert mine.keys() == theirs.keys()
-    for name in mine:
-        assert_same_coadd(mine[name], theirs[name])
-    assert contents[0] == contents[1]
+    mine, *others = results
+    for theirs, content in zip(others, contents[1:], strict=True):
+        assert mine.keys() == theirs.keys()
+        for name in mine:
+            assert_same_coadd(mine[name], theirs[name])
+        assert content == contents[0]
     return mine
 
 

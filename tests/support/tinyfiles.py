@@ -13,6 +13,7 @@ from spt3g import core, maps
 from g3reduce import G3ReduceError, coadd_files
 from g3reduce.g3files.frames import walk
 from g3reduce.g3files.source import MemoryBytes
+from g3reduce.limits import LIMITS
 
 KINDS = ("flat sparse", "flat dense", "ring", "shifted", "indexed", "dense", "nested")
 
@@ -139,11 +140,17 @@ def tell(folder):
         path = os.path.join(folder, name)
         # What is written here is seen even if the process ends at the next file.
         print(f"{name}\t", end="", flush=True)
-        try:
-            coadd_files(path)
-        except G3ReduceError as error:
-            print("named" if path in str(error) else f"not named: {error!r}", flush=True)
-        except BaseException as error:
-            print(repr(error)[:200].replace("\n", " "), flush=True)
-        else:
-            print("no error", flush=True)
+        ends = {_end_of(path, small_frame) for small_frame in (0, 2**17)}
+        print(" or ".join(sorted(ends)), flush=True)
+
+
+def _end_of(path, small_frame):
+    """What becomes of a file if frames up to this size count as small."""
+    LIMITS.small_frame = small_frame
+    try:
+        coadd_files(path)
+    except G3ReduceError as error:
+        return "named" if path in str(error) else f"not named: {error!r}"
+    except BaseException as error:
+        return repr(error)[:200].replace("\n", " ")
+    return "no error"
