@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 from ..errors import InputError, UsageError
 from ..g3files.archive import DENSE
+from ..g3files.runs import RunLayout
 from ..maps import mapframe
 from ..maps.mapfile import planes_of
 from ..maps.mapframe import MapFrame
@@ -21,6 +22,7 @@ from ..maps.storedframe import verified_on_error, verify
 from ..mpi import communicators
 from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
+from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
 from ..strategies.nodes import memory_for
 from .joining import Coadd
@@ -93,6 +95,7 @@ class Intake:
         self._members = settings.members
         self._provenance = Provenance(settings.record_obs_id, settings.metadata_lasts)
         self._once = settings.once
+        self._counted = Index()
         self._how_to_read: Any = {
             "weighted": settings.weighted,
             "pol_conv": settings.pol_conv,
@@ -205,7 +208,7 @@ class Intake:
             return signs
         entry = self._provenance.entry_of(frame)
         where = self.describe(frame, entry)
-        if self._once:
+        if self._once and self._counted.find(entry):  # in some coadd
             for name in signs:
                 if name in self.coadds:
                     self.coadds[name].ledger.refuse_duplicate(entry)
@@ -220,16 +223,18 @@ class Intake:
         except InputError:  # before anything was changed
             self._not_added.pop()
             raise
-        for name, coadd in coadds.items():
+        for coadd in coadds.values():
             coadd.ledger.record(entry)
-            self.coadds[name] = coadd
+        self.coadds |= coadds
+        if self._once:
+            self._counted.add(entry)
         return pending
 
     def _new_coadd(self, name: str, maps: MapFrame) -> Coadd:
         return Coadd(self._members.frame_id(name), MapSum.of(maps, **self._how_to_sum), Ledger())
 
     def _warn_of_missing_weights(self, maps: MapFrame) -> None:
-        if self._warns and mapframe.missing_weights(maps):
+        if self._warns and maps.kind.lacks_weights:
             self._warns = False  # once: there may be thousands of them
             logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
 
@@ -258,11 +263,13 @@ def _make_room(frames: Sequence[Pending]) -> None:
     planes = [plane for pending in frames for plane in pending.maps.planes.values()]
     if any(plane.storage == DENSE for plane in planes):
         return
-    totals = {id(total): total for pending in frames for total, _ in pending.targets}
-    for total in totals.values():
-        mine = [one for one in frames if any(total is target for target, _ in one.targets)]
-        layouts = [plane.layout for one in mine for plane in one.maps.planes.values()]
-        total.expect(layout for layout in layouts if layout is not None)
+    expected: dict[MapSum, list[RunLayout]] = {}
+    for pending in frames:
+        layouts = dict.fromkeys(plane.layout for plane in pending.maps.planes.values())
+        for total, _ in pending.targets:
+            expected.setdefault(total, []).extend(one for one in layouts if one is not None)
+    for total, coming in expected.items():
+        total.expect(coming)
 
 
 def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:

@@ -5,32 +5,17 @@ Maps come by plane, as stubs: see `g3reduce.maps.mapframe`.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
 from spt3g import maps
 
-from ..errors import MismatchError
 from ..spt3gtypes import SkyMap
 from .agreement import require_agreement_within
-from .pixels import is_flat, lines_of
+from .pixels import is_flat
 
 # By the name of the plane; to ask spt3g takes long.
 _POL_TYPES = dict(maps.MapPolType.names)
-
-
-class _Stubs(tuple[tuple[str, Any], ...]):
-    """Stubs by plane that are equal if they are the same objects, as those of most files are."""
-
-    def __hash__(self) -> int:
-        return hash(tuple((name, id(stub)) for name, stub in self))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Stubs) or len(self) != len(other):
-            return False
-        pairs = zip(self, other, strict=True)
-        return all(name == also and stub is same for (name, stub), (also, same) in pairs)
 
 
 def with_known_attributes(stubs: Mapping[str, SkyMap], where: str) -> dict[str, SkyMap]:
@@ -48,21 +33,6 @@ def with_known_attributes(stubs: Mapping[str, SkyMap], where: str) -> dict[str, 
     MismatchError
         If they do not agree.
     """
-    if lines_of(next(iter(stubs.values()))).deep:  # what was completed once would be kept
-        return _completed(stubs, where)
-    try:
-        return _completed_once(_Stubs(stubs.items()))
-    except MismatchError:
-        _completed(stubs, where)  # with the right name in the message
-        raise
-
-
-@functools.lru_cache(maxsize=16)
-def _completed_once(stubs: _Stubs) -> dict[str, SkyMap]:
-    return _completed(dict(stubs), "")
-
-
-def _completed(stubs: Mapping[str, SkyMap], where: str) -> dict[str, SkyMap]:
     known = _with_components(stubs)
     require_agreement_within(known, where)
     return _with_polarization_of_u(known)

@@ -7,24 +7,25 @@ geometry and the attributes of a plane.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from spt3g import core, maps
 
-from ..errors import InputError, MismatchError, UsageError
+from ..errors import InputError, UsageError
 from ..g3files.fileframe import SPT3G_ERRORS, first_line
 from ..g3files.maps import MAP_KEYS, STOKES
 from ..spt3gtypes import Frame, SkyMap
 from . import weighting
-from .agreement import is_odd_in_u, weights_key
-from .attributes import with_attributes, with_known_attributes
+from .agreement import weights_key
 from .finite import KEEP, finite
+from .framekind import FrameKind, kind_of
 from .pixels import Plane
 
 
-@dataclass
+@dataclass(frozen=True)
 class MapFrame:
     """A map frame that was checked and is ready to be added.
 
@@ -32,8 +33,8 @@ class MapFrame:
     ----------
     planes : dict of str to Plane
         The maps, by name. Their stubs have the attributes that a coadd of this frame has.
-    flipped : set of str
-        Planes to be subtracted, because their polarization convention is converted.
+    kind : FrameKind
+        What it has in common with others.
     where : str
         How messages name the frame.
     skipped : int
@@ -41,21 +42,26 @@ class MapFrame:
     """
 
     planes: dict[str, Plane]
-    flipped: set[str]
+    kind: FrameKind
     where: str
     skipped: int = 0
 
-    @property
-    def stubs(self) -> dict[str, SkyMap]:
-        """An empty map for each plane."""
-        return {name: plane.stub for name, plane in self.planes.items()}
+    @functools.cached_property
+    def storages(self) -> tuple[str, ...]:
+        """How each of the planes is stored."""
+        return tuple([plane.storage for plane in self.planes.values()])
+
+    @functools.cached_property
+    def overflows(self) -> dict[str, float]:
+        """The overflows that are not 0."""
+        return {name: plane.overflow for name, plane in self.planes.items() if plane.overflow}
 
     def subtracts(self, name: str, sign: int) -> bool:
         """Whether a plane is subtracted when the frame is added with this sign.
 
         Weights and hits are never subtracted because of the sign.
         """
-        return (sign < 0 and name in STOKES) != (name in self.flipped)
+        return (sign < 0 and name in STOKES) != (name in self.kind.flipped)
 
 
 def as_pol_conv(pol_conv: Any) -> Any:
@@ -104,17 +110,13 @@ def read(
         If a map is missing, or does not agree with the others of the frame, or if it must be
         finite and is not.
     """
-    _check_completeness(planes, where)
-    stubs = with_known_attributes({name: plane.stub for name, plane in planes.items()}, where)
-    planes = {name: _with(plane, stubs[name]) for name, plane in planes.items()}
-    key = weights_key(stubs)
-    if weighted and key and "T" in stubs and not stubs["T"].weighted:
-        planes = planes | weighting.apply(planes, key)
-    flipped: set[str] = set()
-    if pol_conv is not None and "U" in planes:
-        planes, flipped = _converted(planes, where, pol_conv)
+    stubs = {name: plane.stub for name, plane in planes.items()}
+    kind = kind_of(stubs, where, weighted=weighted, pol_conv=pol_conv)
+    if kind.apply_weights:
+        planes = planes | weighting.apply(planes, kind.apply_weights)
+    planes = {name: _with(plane, kind.stubs[name]) for name, plane in planes.items()}
     planes, skipped = finite(planes, where, nonfinite)
-    return MapFrame(planes, flipped, where, skipped)
+    return MapFrame(planes, kind, where, skipped)
 
 
 def maps_of(frame: Frame, where: str) -> dict[str, SkyMap]:
@@ -156,13 +158,6 @@ def _component(weights: SkyMap, component: str, key: str, where: str) -> SkyMap:
     return skymap
 
 
-def missing_weights(frame: MapFrame) -> bool:
-    """Whether the maps are weighted, but come without the weights."""
-    return any(
-        frame.stubs[name].weighted for name in STOKES if name in frame.stubs
-    ) and not weights_key(frame.stubs)
-
-
 def to_frame(frame_id: str, planes: Mapping[str, SkyMap]) -> Frame:
     """A new Map frame with these maps."""
     frame = core.G3Frame(core.G3FrameType.Map)
@@ -180,42 +175,5 @@ def to_frame(frame_id: str, planes: Mapping[str, SkyMap]) -> Frame:
     return frame
 
 
-def _check_completeness(planes: Mapping[str, SkyMap], where: str) -> None:
-    """Check what spt3g's ValidateMaps checks."""
-    if "T" not in planes and set(planes) != {"H"}:
-        have = ", ".join(planes) or "no map at all"
-        raise InputError(f"{where}: no T map (there is {have}).")
-    if ("Q" in planes) != ("U" in planes):
-        have, lacks = ("Q", "U") if "Q" in planes else ("U", "Q")
-        raise InputError(f"{where}: a {have} map, but no {lacks} map.")
-    if "Wpol.TT" in planes and "Wunpol.TT" in planes:
-        raise InputError(f"{where}: both polarized and unpolarized weights (Wpol and Wunpol).")
-    polarized_weights = "Wpol.QQ" in planes
-    if polarized_weights and "Q" not in planes:
-        raise InputError(f"{where}: polarized weights (Wpol), but no Q and U maps.")
-    if "Q" in planes and weights_key(planes) and not polarized_weights:
-        raise InputError(
-            f"{where}: Q and U maps, but unpolarized weights ({weights_key(planes)} with TT only)."
-        )
-
-
 def _with(plane: Plane, stub: SkyMap) -> Plane:
     return plane if stub is plane.stub else plane._replace(stub=stub)
-
-
-def _converted(
-    planes: dict[str, Plane], where: str, pol_conv: Any
-) -> tuple[dict[str, Plane], set[str]]:
-    """Planes in this polarization convention, and those whose sign must change for it."""
-    given = planes["U"].stub.pol_conv
-    if given not in (maps.MapPolConv.IAU, maps.MapPolConv.COSMO):
-        raise MismatchError(
-            f"{where}: the polarization convention is not set (pol_conv is {given}), so it cannot "
-            f"be converted to {pol_conv}. Set it where the maps are made, or with "
-            "spt3g.maps.SetPolConv in front of the coadder."
-        )
-    converted = dict(planes)
-    for name, plane in planes.items():
-        if plane.stub.polarized:
-            converted[name] = _with(plane, with_attributes(plane.stub, pol_conv=pol_conv))
-    return converted, {*filter(is_odd_in_u, planes)} if given != pol_conv else set()

@@ -17,14 +17,9 @@ from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
 from ..g3files.runs import RunLayout
 from ..spt3gtypes import SkyMap
-from .agreement import (
-    Parts,
-    copy_attributes,
-    require_agreement,
-    require_same_parts,
-    unset_differences,
-)
+from .agreement import copy_attributes, require_agreement, require_same_parts, unset_differences
 from .chunks import Chunk
+from .framekind import FrameKind
 from .mapframe import MapFrame
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .planesums import PlaneSums
@@ -99,18 +94,20 @@ class MapSum:
         self.sums = PlaneSums(
             summary.stubs, self._arithmetic, memory, in_maps=in_maps and exactness is None
         )
-        self._noted: dict[str, Any] = {}
+        self._noted_kind: FrameKind | None = None  # of the last frame
+        self._noted_storages: tuple[str, ...] = ()
         self._require_weights = require_weights
 
     @classmethod
     def of(cls, frame: MapFrame, **options: Any) -> MapSum:
         """An empty sum for frames like this one."""
+        kind = frame.kind
         empty = Summary(
-            stubs={name: stub.clone(False) for name, stub in frame.stubs.items()},
-            storage=dict.fromkeys(frame.stubs, EMPTY),
-            overflow=dict.fromkeys(frame.stubs, 0.0),
+            stubs={name: stub.clone(False) for name, stub in kind.stubs.items()},
+            storage=dict.fromkeys(kind.stubs, EMPTY),
+            overflow=dict.fromkeys(kind.stubs, 0.0),
             numbering=None,
-            parts=Parts.of(frame.planes),
+            parts=kind.parts,
             where=frame.where,
         )
         return cls(empty, **options)
@@ -138,35 +135,48 @@ class MapSum:
         for name, grid in mine.grids.items():
             if name in frame.planes:
                 refuse_more(f"maps {name}", grid.addends + 1, frame.where)
-        stubs = frame.stubs
-        # Those of most files are the same objects: what agreed agrees.
-        if any(self._noted.get(name) is not stub for name, stub in stubs.items()):
-            require_agreement(stubs, mine.stubs, frame.where, there)
-        require_same_parts(
-            Parts.of(frame.planes), mine.parts, frame.where, there, weights=self._require_weights
-        )
+        kind = frame.kind
+        if kind is not self._noted_kind:  # what agreed agrees
+            require_agreement(kind.stubs, mine.stubs, frame.where, there)
+            require_same_parts(
+                kind.parts, mine.parts, frame.where, there, weights=self._require_weights
+            )
 
     def note(self, frame: MapFrame, sign: int = 1) -> None:
         """Take over what a frame says beside its pixels."""
         mine = self.summary
-        mine.parts |= Parts.of(frame.planes)
         mine.skipped += frame.skipped
-        for name, plane in frame.planes.items():
+        if frame.kind is not self._noted_kind:
+            self._note_kind(frame.kind)
+            self._noted_storages = ()
+        if frame.storages != self._noted_storages:
+            self._note_storages(frame)
+        for name, overflow in frame.overflows.items():
+            signed = -overflow if frame.subtracts(name, sign) else overflow
+            if mine.grids:
+                mine.beyond.setdefault(name, []).append(signed)
+            else:
+                mine.overflow[name] += signed
+        if mine.grids:
+            for name in frame.planes:
+                mine.grids[name].addends += 1
+
+    def _note_kind(self, kind: FrameKind) -> None:
+        mine = self.summary
+        mine.parts |= kind.parts
+        for name, stub in kind.stubs.items():
             if name not in mine.stubs:  # weights or hits, which the first frame had not
-                self._add_plane(name, plane.stub)
-            if self._noted.get(name) is not plane.stub:
-                unset_differences(mine.stubs[name], plane.stub)
-                self._noted[name] = plane.stub
+                self._add_plane(name, stub)
+            unset_differences(mine.stubs[name], stub)
+        self._noted_kind = kind
+
+    def _note_storages(self, frame: MapFrame) -> None:
+        mine = self.summary
+        for name, plane in frame.planes.items():
             mine.storage[name] = fuller(mine.storage[name], plane.storage)
             if plane.storage != EMPTY and not is_flat(plane.stub) and plane.stub.shift_ra:
                 mine.stubs[name].shift_ra = True
-            overflow = -plane.overflow if frame.subtracts(name, sign) else plane.overflow
-            if not mine.grids:
-                mine.overflow[name] += overflow
-                continue
-            mine.grids[name].addends += 1
-            if overflow:
-                mine.beyond.setdefault(name, []).append(overflow)
+        self._noted_storages = frame.storages
 
     def expect(self, layouts: Iterable[RunLayout]) -> None:
         """Make room for all these runs at once; see `PlaneSums`."""

@@ -36,7 +36,7 @@ def apply(planes: Mapping[str, Plane], weights: str) -> dict[str, Plane]:
     Returns
     -------
     dict of str to Plane
-        The Stokes planes only. They are stored as before.
+        The Stokes planes only, with the same stubs. They are stored as before.
     """
     stokes = [name for name in STOKES if name in planes]
     matrix = {
@@ -89,9 +89,7 @@ def _at(pixels: NDArray[np.int64], points: PointsChunk) -> FloatArray:
 
 
 def _weighted(plane: Plane, chunks: Callable[[], Iterator[Chunk]], fullest: str) -> Plane:
-    stub = plane.stub.clone(False)
-    stub.weighted = True
     storage = fullest if plane.storage == EMPTY else plane.storage
     if storage == DENSE:  # though the weights, or other maps, are sparse
-        chunks = partial(dense_chunks, whole(chunks(), stub))
-    return Plane(stub, storage, plane.overflow, chunks)
+        chunks = partial(dense_chunks, whole(chunks(), plane.stub))
+    return Plane(plane.stub, storage, plane.overflow, chunks)

@@ -135,8 +135,8 @@ def refuse_repeated_inputs(names: Sequence[str]) -> None:
     ------
     DuplicateError
     """
-    ledger = Ledger()
+    ledger, known = Ledger(), KnownFiles()
     for name in names:
-        entry = Entry.of(Unit(name, 0))
+        entry = Entry.of(Unit(name, 0), known=known)
         ledger.refuse_duplicate(entry)
         ledger.record(entry)

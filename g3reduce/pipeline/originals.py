@@ -11,6 +11,7 @@ be known which file it was.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 _COMPRESSED = (".gz", ".bz2", ".xz")
@@ -58,6 +59,7 @@ class KnownFiles:
     """Files that were looked at; each is, once, as long as this object is used."""
 
     def __init__(self) -> None:
+        self._folders: dict[tuple[str, str], str] = {}
         self._given: dict[tuple[str, str], Original] = {}
         self._listed: dict[tuple[str, str, str], Original] = {}
 
@@ -65,8 +67,14 @@ class KnownFiles:
         """A file that was named here."""
         place = _here(name), name
         if place not in self._given:
-            self._given[place] = Original(name, _keys_of(name))
+            self._given[place] = Original(name, _keys_of(name, self._real_folder))
         return self._given[place]
+
+    def _real_folder(self, folder: str) -> str:
+        place = _here(folder), folder
+        if place not in self._folders:
+            self._folders[place] = os.path.realpath(folder)
+        return self._folders[place]
 
     def listed(self, name: str, coadd: str | None) -> Original:
         """A file that a coadd lists among its inputs.
@@ -94,12 +102,15 @@ def _here(name: str) -> str:
         return ""
 
 
-def _keys_of(name: str) -> tuple[str, ...]:
+def _keys_of(name: str, real_folder: Callable[[str], str] = os.path.realpath) -> tuple[str, ...]:
     """The keys by which a file is recognized, whether it exists or not."""
     if "://" in name:
         return (name,)
+    folder, last = os.path.split(name)
     try:
-        path = os.path.realpath(name)
+        path = os.path.join(real_folder(folder), last)
+        if last in ("", ".", "..") or os.path.islink(path):
+            path = os.path.realpath(name)
     except OSError:  # the folder that we are in was deleted
         path = name
     keys: tuple[str, ...] = (without_compression(path),)

@@ -7,11 +7,17 @@ import re
 
 import pytest
 from pipelines import maps_from
-from skies import assert_same_coadd, map_frame, planes, write_files
+from skies import assert_same_coadd, map_frame, planes, write_files, write_frames
 from spt3g import core, maps
 from spt3gcoadds import END, by_spt3g, halves
 
-from g3reduce import DuplicateError, MismatchError, MPIMapCoadder, UsageError
+from g3reduce import (
+    DuplicateError,
+    MismatchError,
+    MPIMapCoadder,
+    UsageError,
+    coadd_files,
+)
 
 # Duplicates
 
@@ -33,7 +39,41 @@ def test_a_file_that_comes_twice_is_summed_twice_where_that_is_wanted(survey):
     assert list(mine.coadd_frame["InputFiles"]) == files
 
 
+def test_a_frame_may_come_again_for_another_coadd_but_not_for_the_same(survey):
+    (file,) = survey(1, "flat sparse", "hits", map_ids=("90GHz",))
+    targets = [{"one": 1}, {"two": 1}, {"three": 1, "one": -1}]
+
+    def coadder():
+        coming = iter(targets)
+        return MPIMapCoadder(assign=lambda frame: next(coming))
+
+    mine = coadder()
+    maps_from([file] * 2, mine)
+    assert list(mine.result) == ["one", "two"]
+    with pytest.raises(DuplicateError, match="came twice"):
+        maps_from([file] * 3, coadder())
+
+
 # What is refused
+
+
+@pytest.mark.parametrize("small_frame", [0, 2**17])
+def test_a_frame_that_agrees_with_one_coadd_may_not_agree_with_another(
+    tmp_path, limits, small_frame
+):
+    """What was compared once for all frames alike was so for one coadd."""
+    limits(small_frame=small_frame)
+    frames = [map_frame("flat sparse", "hits", number, map_id=str(number)) for number in range(4)]
+    skymap = frames[1].pop("T")
+    skymap.units = core.G3TimestreamUnits.Power
+    frames[1]["T"] = skymap
+    files = write_frames(tmp_path, frames)
+    targets = {"0": {"one": 1}, "1": {"two": 1}, "2": {"one": 1}, "3": {"one": 1, "two": 1}}
+    with pytest.raises(MismatchError, match=r"obs3\.g3, frame 0 .*obs1\.g3, frame 0 .*units"):
+        coadd_files(files, assign=lambda frame: targets[frame["Id"]])
+    coadds = coadd_files(files[:3], assign=lambda frame: targets[frame["Id"]])
+    expected = maps.coadd_map_files([files[0], files[2]])
+    assert planes(coadds["one"])["T"].tolist() == planes(expected)["T"].tolist()
 
 
 def test_maps_that_do_not_agree_end_the_pipeline_with_both_frames(tmp_path, survey):

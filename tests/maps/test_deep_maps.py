@@ -21,7 +21,7 @@ from g3reduce.arrays import SUM
 from g3reduce.arrays.blocks import Blocks, distinct
 from g3reduce.choices import Result, choices_of
 from g3reduce.g3files.lines import Rings
-from g3reduce.maps.attributes import with_known_attributes
+from g3reduce.maps.framekind import kind_of
 from g3reduce.mpi.communicators import private
 from g3reduce.strategies import reduce, registry
 from g3reduce.strategies.nodes import SHARED_MEMORY
@@ -84,7 +84,9 @@ def test_what_maps_of_a_deep_sky_say_is_not_kept(nside):
     """Empty maps of it are large, and those of a pipeline never come again."""
     skymap = sky(nside, "indexed")
     before = sys.getrefcount(skymap)
-    assert with_known_attributes({"T": skymap}, "a frame")["T"] is skymap
+    kind = kind_of({"T": skymap}, "a frame", weighted=True, pol_conv=None)
+    assert kind.stubs["T"] is skymap
+    del kind
     assert (sys.getrefcount(skymap) > before) == (nside == 2**4)
 
 

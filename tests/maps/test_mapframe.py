@@ -20,7 +20,7 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError
-from g3reduce.maps import mapfile, mapframe
+from g3reduce.maps import mapfile
 
 # What is in a frame
 
@@ -123,12 +123,12 @@ def test_the_maps_of_a_frame_must_agree_with_each_other(key, attributes, text):
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_missing_weights_are_noticed(weighting):
     read = read_frame(map_frame("healpix ring", weighting, 0), WHERE)
-    assert mapframe.missing_weights(read) == (weighting == "no weights")
+    assert read.kind.lacks_weights == (weighting == "no weights")
     if weighting == "no weights":
         unweighted = map_frame("healpix ring", weighting, 0)
         for key in "TQU":
             changed(unweighted, key, setting(weighted=False))
-        assert not mapframe.missing_weights(read_frame(unweighted, WHERE))
+        assert not read_frame(unweighted, WHERE).kind.lacks_weights
 
 
 # What must agree before frames are added

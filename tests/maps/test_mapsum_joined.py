@@ -78,7 +78,7 @@ def test_sums_to_which_weights_came_late_do_not_change_each_other():
     add_maps(both, shifted)
     assert both.to_maps()["Wpol.TT"].shift_ra
     assert not alone.to_maps()["Wpol.TT"].shift_ra
-    assert not plain.stubs["Wpol.TT"].shift_ra
+    assert not plain.kind.stubs["Wpol.TT"].shift_ra
 
 
 def with_same_runs(frame, number):
