@@ -14,12 +14,14 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from ..kernels import choice as kernels
 from ..limits import LIMITS
 from . import exact
 from .blocks import Blocks
 from .exact import Values
 from .exactness import Exactness, Grid
 from .reduction import SUM, Reduction
+from .scattered import Scattered
 
 logger = logging.getLogger(__name__)
 
@@ -84,6 +86,12 @@ class Arithmetic(Protocol):
         """
         ...
 
+    def add_runs(
+        self, blocks: Blocks, name: str, runs: Scattered, *, subtract: bool, where: str
+    ) -> None:
+        """Add values that belong to several places of a plane."""
+        ...
+
     def add_all(
         self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
     ) -> None:
@@ -143,6 +151,16 @@ class Plain:
         """In place."""
         stretch = _flat(blocks, name)[start : start + len(values)]
         (np.subtract if subtract else self._combine)(stretch, values, out=stretch)
+
+    def add_runs(
+        self, blocks: Blocks, name: str, runs: Scattered, *, subtract: bool, where: str
+    ) -> None:
+        """In place."""
+        flat = _flat(blocks, name)
+        if loops := kernels.loops(runs.size):
+            loops.add_runs(flat, *runs.where, runs.step, subtract)
+        else:
+            runs.combine(flat, np.subtract if subtract else np.add)
 
     def add_all(
         self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
@@ -222,6 +240,22 @@ class Exact:
         if codes is not None:
             _flat(blocks, _special(name))[part] += codes
 
+    def add_runs(
+        self, blocks: Blocks, name: str, runs: Scattered, *, subtract: bool, where: str
+    ) -> None:
+        """Straight from the bytes where loops are compiled and all values are finite."""
+        if loops := kernels.loops(runs.size):
+            bound = loops.largest_of_runs(*runs.where)
+            if math.isfinite(bound):
+                grid = self._grid_for(blocks, name, bound, where)
+                limbs = [_flat(blocks, limb) for limb in _limbs(name, grid)]
+                scale, lifts = exact.lifts(grid.top, len(limbs), subtract=subtract)
+                loops.deposit_runs(*limbs[:2], limbs[-1], *runs.where, runs.step, scale, lifts)
+                return
+        terms = self.terms(blocks, name, runs.in_a_row(), subtract=subtract, where=where)
+        for flat, values in terms:
+            runs.combine(flat, np.subtract if subtract else np.add, values)
+
     def add_all(
         self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
     ) -> None:
@@ -282,6 +316,11 @@ class Exact:
             values = np.where(codes == 0, values, 0.0)
             bound = exact.largest(values)
             self._count_specials(blocks, name)
+        self._grid_for(blocks, name, bound, where)
+        return values, codes
+
+    def _grid_for(self, blocks: Blocks, name: str, bound: float, where: str) -> Grid:
+        """The grid of a name, raised so far that values up to a bound fit."""
         expected = self._exactness.bound_of(name)
         if expected is not None and bound > expected and not self._exactness.warned:
             self._exactness.warned.add(where)
@@ -292,7 +331,7 @@ class Exact:
             )
         if not exact.fits(bound, self.grids[name].top):
             self._raise(blocks, name, exact.top_for(bound, self.grids[name].top))
-        return values, codes
+        return self.grids[name]
 
     def _raise(self, blocks: Blocks, name: str, top: int) -> None:
         grid = self.grids[name]

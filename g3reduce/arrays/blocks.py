@@ -25,6 +25,11 @@ def _table_pays(n: int) -> int:
     return max(2**16, 16 * n)
 
 
+def _with_reserve(n: int) -> int:
+    """How many rows to take memory for where so many are needed: it is not touched before use."""
+    return n + n // 2
+
+
 def distinct(numbers: Rows, end: int) -> Rows:
     """The distinct numbers among some, in rising order.
 
@@ -60,9 +65,12 @@ class Blocks:
     Attributes
     ----------
     rows : int64 array, shape (n_held,)
-        Numbers of the rows that are held, in rising order.
+        Numbers of the rows that are held: in rising order, but for those that `append` has put
+        behind the others; see `sort`.
     planes : dict of str to array, shape (n_held, row_length)
         The elements of those rows. Contiguous.
+    moves : int
+        How often rows that were held may have come to other positions.
 
     Examples
     --------
@@ -89,7 +97,12 @@ class Blocks:
         self.planes: dict[str, NDArray[np.generic]] = {
             name: np.empty((0, row_length), dtype) for name, dtype in dtypes.items()
         }
+        self.moves = 0
+        self._sorted = True
         self._positions: Rows | None = None
+        self._order: Rows | None = None
+        # Of each plane that was appended to, and the memory of which it is the beginning.
+        self._room: dict[str, tuple[NDArray[np.generic], NDArray[np.generic]]] = {}
 
     @property
     def nbytes(self) -> int:
@@ -117,16 +130,22 @@ class Blocks:
 
     def replace(self, rows: Rows, planes: dict[str, NDArray[np.generic]]) -> None:
         """Replace all rows, which are given in rising order, and planes."""
-        self.rows, self.planes, self._positions = rows, planes, None
+        self._hold(rows, in_order=True)
+        self.planes = planes
+        self.moves += 1
 
     def locate(self, rows: Rows) -> Rows:
         """The positions of rows in the planes; -1 for those that are not held."""
-        if self.complete:
+        if self.complete and self._sorted:
             return rows
         if self.n_rows > _table_pays(len(self.rows)):
             if not len(self.rows):
                 return np.full(len(rows), -1)
-            positions = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+            if self._order is None and not self._sorted:
+                self._order = np.argsort(self.rows)
+            found = np.searchsorted(self.rows, rows, sorter=self._order)
+            found = np.minimum(found, len(self.rows) - 1)
+            positions = found if self._order is None else self._order[found]
             return np.where(self.rows[positions] == rows, positions, -1)
         if self._positions is None:
             self._positions = np.full(self.n_rows, -1, np.int64)
@@ -134,23 +153,68 @@ class Blocks:
         return self._positions[rows]
 
     def insert(self, rows: Rows) -> None:
-        """Hold more rows, of which the new ones are filled with `fill`.
+        """Hold more rows, in rising order with the others; new ones are filled with `fill`.
 
         Views of planes that were taken before are not views of the new planes.
         """
-        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
-            raise IndexError(f"rows {rows.min()} to {rows.max()}, but there are {self.n_rows}")
-        if self.complete or not np.any(self.locate(rows) < 0):
+        new = self._not_held(rows)
+        if not len(new):
             return
-        union = distinct(np.concatenate([self.rows, rows]), self.n_rows)
+        self.sort()
+        union = distinct(np.concatenate([self.rows, new]), self.n_rows)
         kept = np.searchsorted(union, self.rows)
         for name, old in self.planes.items():
-            new = self._new_plane(len(union), old.dtype)
+            plane = self._new_plane(len(union), old.dtype)
             if len(old):
-                new[kept] = old
-            self.planes[name] = new
-        self.rows = union
-        self._positions = None
+                plane[kept] = old
+            self.planes[name] = plane
+        self._hold(union, in_order=True)
+        self.moves += 1
+
+    def append(self, rows: Rows) -> None:
+        """Hold more rows, behind those that are held: their positions stay as they are.
+
+        A sum grows by this with every map that reaches past those before, so that elements are
+        not moved, and new memory is taken for many rows at once.
+        """
+        new = self._not_held(rows)
+        if not len(new):
+            return
+        new = distinct(new, self.n_rows)
+        union = np.concatenate([self.rows, new])
+        for name, old in self.planes.items():
+            room, plane = self._room.get(name, (old, None))
+            if plane is not old or len(room) < len(union):
+                room = self._new_plane(min(self.n_rows, _with_reserve(len(union))), old.dtype)
+                room[: len(old)] = old
+            self.planes[name] = room[: len(union)]
+            self._room[name] = room, self.planes[name]
+        in_order = self._sorted and (not len(self.rows) or bool(new[0] > self.rows[-1]))
+        self._hold(union, in_order=in_order)
+
+    def sort(self) -> None:
+        """Bring the rows into rising order. Views of planes are not views of the new ones."""
+        if self._sorted:
+            return
+        order = np.argsort(self.rows)
+        spare: dict[np.dtype[np.generic], NDArray[np.generic]] = {}
+        for name, old in self.planes.items():
+            plane = spare.pop(old.dtype, None)
+            if plane is None:
+                plane = self.memory.zeros(old.shape, old.dtype)
+            self.planes[name] = np.take(old, order, axis=0, out=plane, mode="clip")
+            spare[old.dtype] = old  # memory that was touched is fast
+        self._hold(self.rows[order], in_order=True)
+        self.moves += 1
+
+    def _not_held(self, rows: Rows) -> Rows:
+        if len(rows) and not 0 <= rows.min() <= rows.max() < self.n_rows:
+            raise IndexError(f"rows {rows.min()} to {rows.max()}, but there are {self.n_rows}")
+        return rows[:0] if self.complete else rows[self.locate(rows) < 0]
+
+    def _hold(self, rows: Rows, *, in_order: bool) -> None:
+        self.rows, self._sorted = rows, in_order
+        self._positions = self._order = None
 
     def _new_plane(self, n_held: int, dtype: DTypeLike) -> NDArray[np.generic]:
         plane = self.memory.zeros((n_held, self.row_length), dtype)

@@ -104,9 +104,8 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
         Subtract them instead.
     """
     if loops := kernels.loops(len(values)):
-        scale, lifts = _lifts(top, len(limbs))
         add = loops.deposit_two if len(limbs) == 2 else loops.deposit_three
-        add(*limbs, np.ascontiguousarray(values), -scale if subtract else scale, lifts)
+        add(*limbs, np.ascontiguousarray(values), *lifts(top, len(limbs), subtract=subtract))
         return
     combine = np.subtract if subtract else np.add
     block = LIMITS.step // 8
@@ -115,6 +114,12 @@ def deposit(limbs: Sequence[Limb], values: Values, top: int, *, subtract: bool =
         for limb, part in zip(limbs, _cut(values[place], top, len(limbs)), strict=True):
             stretch = limb[place]
             combine(stretch, part, stretch)
+
+
+def lifts(top: int, n_limbs: int, *, subtract: bool) -> tuple[float, NDArray[np.float64]]:
+    """What compiled loops multiply values with, and then lift them with to each limb."""
+    scale, constants = _lifts(top, n_limbs)
+    return -scale if subtract else scale, constants
 
 
 def split(values: Values, top: int, n_limbs: int) -> list[Limb]:

@@ -11,7 +11,7 @@ import functools
 import hashlib
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -122,18 +122,31 @@ class RunLayout:
     @functools.cached_property
     def groups(self) -> list[RunGroup]:
         """The runs in groups of about `LIMITS.step` bytes."""
-        return list(self.groups_from(0))
+        ends, last, lasts = self._archive_ends, 0, []
+        while last < len(self):
+            begin = int(ends[last - 1]) if last else 0
+            last = max(int(np.searchsorted(ends, begin + LIMITS.step, side="right")), last + 1)
+            lasts.append(last)
+        return list(self._groups(0, lasts))
 
-    def groups_from(self, first: int) -> Iterator[RunGroup]:
-        """Groups of the runs from this one on."""
-        ends = HEADERS.itemsize * np.arange(1, len(self) + 1) + 8 * self.ends
+    def groups_like(self, others: Sequence[RunGroup]) -> list[RunGroup]:
+        """Groups on the same lines as those of another layout, which has as many runs."""
+        return list(self._groups(others[0].first, [group.last for group in others]))
+
+    @functools.cached_property
+    def _archive_ends(self) -> Index:
+        """Where the runs end in an archive, counted from the first header."""
+        return HEADERS.itemsize * np.arange(1, len(self) + 1) + 8 * self.ends
+
+    def _groups(self, first: int, lasts: Sequence[int]) -> Iterator[RunGroup]:
+        """Groups from a run on that end before these."""
+        ends = self._archive_ends
         begin = int(ends[first - 1]) if first else 0
         start = int(self.ends[first - 1]) if first else 0
-        while first < len(self):
-            last = max(int(np.searchsorted(ends, begin + LIMITS.step, side="right")), first + 1)
-            stop = int(self.ends[last - 1])
-            yield RunGroup(begin, int(ends[last - 1]) - begin, start, stop, first, last)
-            begin, start, first = int(ends[last - 1]), stop, last
+        for last in lasts:
+            end, stop = int(ends[last - 1]), int(self.ends[last - 1])
+            yield RunGroup(begin, end - begin, start, stop, first, last)
+            begin, start, first = end, stop, last
 
     def packed(self, values: Values) -> Iterator[memoryview]:
         """The archive of these runs, in pieces; each is overwritten by the next.
@@ -145,29 +158,24 @@ class RunLayout:
         for group in self.groups:
             copier = self._copier(group)
             copier.headers_to_raw()
-            copier.values[:] = values[group.start : group.stop]
-            copier.to_raw()
+            self.pack(group, values[group.start : group.stop])
             yield copier.raw.data
 
-    def unpack(self, group: RunGroup, raw: NDArray[np.uint8]) -> Values | None:
-        """The values in a group of an archive; None if the runs there are others.
+    def is_in_buffer(self, group: RunGroup) -> bool:
+        """Whether what was put into `raw_buffer` are these runs."""
+        return self._copier(group).has_these_runs()
 
-        Parameters
-        ----------
-        group : RunGroup
-        raw : uint8 array
-            What `raw_buffer` gave, filled.
-
-        Returns
-        -------
-        float64 array or None
-            It is overwritten by the next.
-        """
+    def unpack(self, group: RunGroup) -> Values:
+        """The values of the runs in `raw_buffer`, in a row; they are overwritten by the next."""
         copier = self._copier(group)
-        if not copier.has_these_runs():
-            return None
         copier.to_values()
         return copier.values
+
+    def pack(self, group: RunGroup, values: Values) -> None:
+        """Put values into the runs in `raw_buffer`."""
+        copier = self._copier(group)
+        copier.values[:] = values
+        copier.to_raw()
 
     def raw_buffer(self, group: RunGroup) -> NDArray[np.uint8]:
         """Where a group of an archive is to be put, to be unpacked."""

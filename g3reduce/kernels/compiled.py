@@ -7,7 +7,7 @@ They give the bits of what numpy does in `g3reduce.arrays.exact`, and so must no
 from __future__ import annotations
 
 import numpy as np
-from numba import float64, int64, njit, types, void
+from numba import boolean, float64, int64, njit, types, uint8, void
 from numpy.typing import NDArray
 
 from .keeping import loop
@@ -72,3 +72,89 @@ def deposit_three(
         left = _take(high, i, values[i] * scale, first)
         left = _take(middle, i, left, second)
         _take(low, i, left, third)
+
+
+# Runs of values in bytes: the bytes, where each run begins in them, where it belongs in a plane,
+# how many values it has; which of the runs are to be taken, and the offset of the first byte.
+_RUNS = (types.Array(uint8, 1, "C", readonly=True, aligned=False), *[int64[::1]] * 3, *[int64] * 3)
+
+
+@njit(void(float64[::1], *_RUNS, int64, boolean), cache=True)
+def add_runs(
+    plane: NDArray[np.float64],
+    raw: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    first: int,
+    last: int,
+    base: int,
+    step: int,
+    subtract: bool,
+) -> None:
+    """Add values to a plane, or subtract them: a value to each `step`-th number."""
+    for run in range(first, last):
+        n, begin, position = lengths[run], offsets[run] - base, positions[run]
+        values = raw[begin : begin + 8 * n].view(np.float64)
+        if step != 1:
+            for i in range(n):
+                value = values[i]
+                plane[position + i * step] += -value if subtract else value
+        elif subtract:
+            for i in range(n):
+                plane[position + i] -= values[i]
+        else:
+            for i in range(n):
+                plane[position + i] += values[i]
+
+
+@njit(float64(*_RUNS), cache=True)
+def largest_of_runs(
+    raw: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    first: int,
+    last: int,
+    base: int,
+) -> float:
+    """As `largest`, of the values of runs."""
+    highest = np.uint64(0)
+    for run in range(first, last):
+        begin = offsets[run] - base
+        bits = raw[begin : begin + 8 * lengths[run]].view(np.uint64)
+        for i in range(bits.size):
+            highest = max(highest, bits[i] & _NO_SIGN)
+    absolute: float = np.uint64(highest).view(np.float64)
+    return absolute
+
+
+@njit(void(_LIMB, _LIMB, _LIMB, *_RUNS, int64, float64, float64[::1]), cache=True)
+def deposit_runs(
+    high: NDArray[np.int64],
+    middle: NDArray[np.int64],
+    low: NDArray[np.int64],
+    raw: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    first: int,
+    last: int,
+    base: int,
+    step: int,
+    scale: float,
+    lifts: NDArray[np.float64],
+) -> None:
+    """Add the values of runs, times `scale`, to as many limbs as there are lifts, two or three."""
+    for run in range(first, last):
+        begin, position = offsets[run] - base, positions[run]
+        values = raw[begin : begin + 8 * lengths[run]].view(np.float64)
+        if lifts.size == 2:
+            for i in range(values.size):
+                left = _take(high, position + i * step, values[i] * scale, lifts[0])
+                _take(middle, position + i * step, left, lifts[1])
+        else:
+            for i in range(values.size):
+                left = _take(high, position + i * step, values[i] * scale, lifts[0])
+                left = _take(middle, position + i * step, left, lifts[1])
+                _take(low, position + i * step, left, lifts[2])

@@ -27,12 +27,33 @@ class DenseChunk(NamedTuple):
     values: Values
 
 
-class RunsChunk(NamedTuple):
-    """Some runs of a sparse map: the layout, which group of them, and the values."""
+@dataclass(frozen=True)
+class RunsChunk:
+    """Some runs of a sparse map.
+
+    Attributes
+    ----------
+    layout : RunLayout
+        All runs of the map.
+    group : RunGroup
+        Which of them these are.
+    raw : uint8 array
+        Their archive: the header of each, and its values.
+    """
 
     layout: RunLayout
     group: RunGroup
-    values: Values
+    raw: NDArray[np.uint8]
+
+    @property
+    def values(self) -> Values:
+        """The values of all these runs in a row; they are overwritten by those of the next."""
+        return self.layout.unpack(self.group)
+
+    def with_values(self, values: Values) -> RunsChunk:
+        """The same runs with other values, which take the place of those in `raw`."""
+        self.layout.pack(self.group, values)
+        return self
 
 
 class PointsChunk(NamedTuple):
@@ -134,20 +155,18 @@ class Stored:
         groups = iter(layout.groups)
         for group in groups:
             raw = self._read(begin + group.begin, layout.raw_buffer(group))
-            values = layout.unpack(group, raw)
-            if values is None:
+            if not layout.is_in_buffer(group):
                 layout = self._true_layout(layout)
-                groups = layout.groups_from(group.first)
+                groups = iter(layout.groups_like([group, *groups]))
                 break
             self._show(begin + group.begin, raw)
-            yield RunsChunk(layout, group, values)
+            yield RunsChunk(layout, group, raw)
         for group in groups:
             raw = self._read(begin + group.begin, layout.raw_buffer(group))
-            values = layout.unpack(group, raw)
-            if values is None:
+            if not layout.is_in_buffer(group):
                 self._refuse("the file was changed while it was read")
             self._show(begin + group.begin, raw)
-            yield RunsChunk(layout, group, values)
+            yield RunsChunk(layout, group, raw)
 
     def _true_layout(self, expected: RunLayout) -> RunLayout:
         """The true layout, where another was expected because of the length."""
@@ -158,6 +177,8 @@ class Stored:
             )
         except InputError as error:
             self._refuse(str(error))
+        if layout.head != expected.head:
+            self._refuse("the file was changed while it was read")
         if begin + layout.nbytes != extent.end:
             self._refuse("its runs end at the wrong place")
         return layout

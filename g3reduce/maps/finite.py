@@ -127,6 +127,8 @@ def _without(plane: Plane, left_out: Index) -> Plane:
                 yield chunk
             elif isinstance(chunk, PointsChunk):
                 yield PointsChunk(chunk.pixels[~bad], chunk.values[~bad])
+            elif isinstance(chunk, RunsChunk):
+                yield chunk.with_values(np.where(bad, 0.0, chunk.values))
             else:
                 yield chunk._replace(values=np.where(bad, 0.0, chunk.values))
 

@@ -7,15 +7,17 @@ flat-sky maps, by columns.
 from __future__ import annotations
 
 import math
-from typing import ClassVar, Protocol, TypeAlias
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
-from ..arrays.blocks import Blocks, distinct
+from ..arrays.blocks import Blocks
 from ..g3files.lines import Index, Values
 from ..g3files.runs import RunLayout
 from ..spt3gtypes import SkyMap
 from .pixels import lines_of
+from .positions import RunPositions
 
 Key: TypeAlias = "tuple[str, bytes]"
 
@@ -52,6 +54,10 @@ class Numbering(Protocol):
         """Numbers and values of the pixels of a plane that are not 0, in rising order."""
         ...
 
+    def positions_of(self, blocks: Blocks, layout: RunLayout) -> RunPositions:
+        """Where runs stand in a plane. The rows that they need are made."""
+        ...
+
     def pixels(self, rows: Index) -> Index:
         """The pixels in rows, as the map itself numbers them, shape (rows, `row_length`).
 
@@ -61,26 +67,10 @@ class Numbering(Protocol):
 
 
 class MapNumbering(Numbering, Protocol):
-    """A numbering in which every pixel of the map has its position: any map can be added.
-
-    Attributes
-    ----------
-    step : int
-        From the position of a pixel to that of the next on its line.
-    """
-
-    step: int
-
-    def rows_of(self, pixels: Index) -> Index:
-        """The rows in which pixels are and that may not be held yet, each once."""
-        ...
-
-    def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
-        """The same for stretches of pixels."""
-        ...
+    """A numbering in which every pixel of the map has its position: any map can be added."""
 
     def positions(self, blocks: Blocks, pixels: Index) -> Index:
-        """Where pixels stand in a plane. Their rows must be held."""
+        """Where pixels stand in a plane. The rows that they need are made."""
         ...
 
 
@@ -103,6 +93,12 @@ class ByRuns:
         """Whether this layout is the one that is numbered here."""
         return layout is self.layout or layout.key == self.layout.key
 
+    def positions_of(self, blocks: Blocks, layout: RunLayout) -> RunPositions:
+        """The positions of the runs, in their order."""
+        held = np.flatnonzero(layout.lengths)
+        lengths = layout.lengths[held]
+        return RunPositions.of(layout, layout.ends[held] - lengths, lengths, held, 1)
+
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order."""
         held = np.flatnonzero(plane[: self.layout.size])
@@ -122,7 +118,6 @@ class ByPixel:
 
     key: ClassVar[Key] = ("pixels", b"")
     complete = False
-    step = 1
 
     def __init__(self, stub: SkyMap):
         self._lines = lines_of(stub)
@@ -130,29 +125,31 @@ class ByPixel:
         self.row_length = submap_length(self._size)
         self.n_rows = -(-self._size // self.row_length)
 
-    def rows_of(self, pixels: Index) -> Index:
-        """The rows in which pixels are, each once."""
-        return distinct(pixels // self.row_length, self.n_rows)
-
-    def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
-        """The rows in which stretches of pixels are, each once."""
-        held = lengths > 0
-        first, lengths = first[held], lengths[held]
-        begin = first // self.row_length
-        counts = (first + lengths - 1) // self.row_length + 1 - begin
-        # The rows of one stretch after those of another: one more than in the row before, and where
-        # a stretch begins, its first.
-        before = np.cumsum(counts) - counts
-        rows = np.repeat(begin - before, counts) + np.arange(counts.sum())
-        return distinct(rows, self.n_rows)
+    def hold(self, blocks: Blocks, layouts: Sequence[RunLayout]) -> None:
+        """Make the rows that runs of several layouts need."""
+        rows = [_cut(*layout.stretches[:2], self.row_length).rows for layout in layouts]
+        blocks.append(np.concatenate(rows))
 
     def positions(self, blocks: Blocks, pixels: Index) -> Index:
-        """Where pixels stand in a plane. Their rows must be held."""
-        rows = blocks.locate(pixels // self.row_length)
-        return rows * self.row_length + pixels % self.row_length
+        """Where pixels stand in a plane. The rows that they need are made."""
+        rows = pixels // self.row_length
+        blocks.append(rows)
+        return blocks.locate(rows) * self.row_length + pixels % self.row_length
+
+    def positions_of(self, blocks: Blocks, layout: RunLayout) -> RunPositions:
+        """Where runs stand in a plane, cut where rows end. The rows that they need are made."""
+        first, lengths, of_run = layout.stretches
+        cut = _cut(first, lengths, self.row_length)
+        blocks.append(cut.rows)
+        positions = blocks.locate(cut.rows) * self.row_length + cut.first % self.row_length
+        run = np.repeat(np.arange(len(layout)), np.diff(of_run))[cut.number]
+        return RunPositions.of(layout, positions, cut.lengths, run, 1)
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
-        """Numbers and values of the pixels of a plane that are not 0, in rising order."""
+        """Numbers and values of the pixels of a plane that are not 0, in rising order.
+
+        Its rows must be in rising order, too.
+        """
         held = np.flatnonzero(plane)
         # How far the pixels of each row are from where they stand; rows are powers of two long.
         shift = (blocks.rows - np.arange(len(blocks.rows))) * self.row_length
@@ -175,15 +172,7 @@ class Whole:
         # Rows that fill the map to its last pixel: then a plane is the array of a map.
         self.row_length = stub.shape[1] if self._shape else 4 * stub.nside
         self.n_rows = stub.size // self.row_length
-        self.step = stub.shape[1] if self._shape else 1
-
-    def rows_of(self, pixels: Index) -> Index:
-        """None: all rows are held."""
-        return np.empty(0, np.int64)
-
-    def rows_of_stretches(self, first: Index, lengths: Index) -> Index:
-        """None: all rows are held."""
-        return np.empty(0, np.int64)
+        self._step = stub.shape[1] if self._shape else 1
 
     def positions(self, blocks: Blocks, pixels: Index) -> Index:
         """Where pixels stand in a plane."""
@@ -192,6 +181,14 @@ class Whole:
         n_y, n_x = self._shape
         positions: Index = pixels % n_y * n_x + pixels // n_y
         return positions
+
+    def positions_of(self, blocks: Blocks, layout: RunLayout) -> RunPositions:
+        """Where runs stand in a plane: columns of a flat-sky map across its rows."""
+        first, lengths, of_run = layout.stretches
+        held = np.flatnonzero(lengths)
+        run = np.repeat(np.arange(len(layout)), np.diff(of_run))[held]
+        positions = self.positions(blocks, first[held])
+        return RunPositions.of(layout, positions, lengths[held], run, self._step)
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers (by columns in a flat map) and values of the pixels that are not 0."""
@@ -204,6 +201,38 @@ class Whole:
         """The pixels in rows, as the map itself numbers them."""
         pixels: Index = rows[:, None] * self.row_length + np.arange(self.row_length)
         return pixels
+
+
+class _Cut(NamedTuple):
+    """Stretches of pixels, cut so that each lies in one row.
+
+    Attributes
+    ----------
+    first, lengths : int64 array
+        The first pixel of each, and how many it has.
+    rows : int64 array
+        The row of each.
+    number : int64 array
+        Of which stretch it is a part.
+    """
+
+    first: Index
+    lengths: Index
+    rows: Index
+    number: Index
+
+
+def _cut(first: Index, lengths: Index, row_length: int) -> _Cut:
+    """Cut stretches, some of which may be empty, at the ends of rows."""
+    held = np.flatnonzero(lengths)
+    first, ends = first[held], first[held] + lengths[held]
+    begin = first // row_length
+    counts = (ends - 1) // row_length + 1 - begin
+    number = np.repeat(np.arange(len(held)), counts)
+    rows = begin[number] + np.arange(len(number)) - (np.cumsum(counts) - counts)[number]
+    starts = np.maximum(first[number], rows * row_length)
+    stops = np.minimum(ends[number], (rows + 1) * row_length)
+    return _Cut(starts, stops - starts, rows, held[number])
 
 
 def numbers_runs(key: Key) -> bool:

@@ -83,6 +83,7 @@ class PlaneSums:
         """The pixels that are held, as the map itself numbers them; -1 past its end."""
         if self._numbering is None:
             return np.empty((0, 1), np.int64)
+        self.blocks.sort()
         return self._numbering.pixels(self.blocks.rows)
 
     def begin(self, name: str) -> None:
@@ -97,12 +98,14 @@ class PlaneSums:
         """Numbers and values of the pixels that are not 0 (by columns in a flat map)."""
         if self._numbering is None:
             return np.empty(0, np.int64), np.empty(0)
+        self.blocks.sort()
         return self._numbering.nonzero(self.blocks, self.flat(name))
 
     def digest(self) -> bytes:
         """A short name of the sums: equal for equal pixels, empty if all are 0."""
         if not any(np.any(plane) for plane in self.blocks.planes.values()):
             return b""
+        self.blocks.sort()
         digest = hashlib.blake2b(self.blocks.rows.tobytes(), digest_size=16)
         digest.update(repr(self.key).encode())
         for name in sorted(self.blocks.planes):
@@ -119,10 +122,7 @@ class PlaneSums:
         ):
             mine = self._renumber(ByPixel(self._stub))
         if isinstance(mine, ByPixel) and coming:
-            stretches = [layout.stretches for layout in coming]
-            first = np.concatenate([stretch.pixels for stretch in stretches])
-            lengths = np.concatenate([stretch.lengths for stretch in stretches])
-            self.blocks.insert(mine.rows_of_stretches(first, lengths))
+            mine.hold(self.blocks, coming)
 
     def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool, where: str) -> None:
         """Add pixels of a frame that messages name `where` to a plane."""
@@ -132,10 +132,12 @@ class PlaneSums:
                 if not isinstance(self._numbering, Whole):
                     self._renumber(Whole(self._stub))
                 self._arithmetic.add(self.blocks, name, chunk.start, chunk.values, **how)
-            elif isinstance(chunk, RunsChunk) and self._has_runs_of(chunk):
-                self._arithmetic.add(self.blocks, name, chunk.group.start, chunk.values, **how)
+            elif isinstance(chunk, RunsChunk):
+                numbering = self._for_runs(chunk.layout)
+                found = self._finder.find(chunk.layout, numbering, self.blocks)
+                self._arithmetic.add_runs(self.blocks, name, found.within(chunk), **how)
             else:
-                self._add_scattered(name, chunk, **how)
+                self._add_points(name, chunk, **how)
 
     def number_as(self, key: Key, layout: RunLayout | None) -> None:
         """Number pixels as other sums do.
@@ -165,36 +167,26 @@ class PlaneSums:
     def _stub(self) -> SkyMap:
         return next(iter(self._stubs.values()))
 
-    def _has_runs_of(self, chunk: RunsChunk) -> bool:
-        """Whether pixels are numbered by the runs of a chunk, as they are if it is the first."""
-        if self._numbering is None:
-            self._renumber(ByRuns(chunk.layout))
-        return isinstance(self._numbering, ByRuns) and self._numbering.has(chunk.layout)
+    def _for_runs(self, layout: RunLayout) -> Numbering:
+        """A numbering in which these runs have positions: theirs, if they are the first."""
+        mine = self._numbering
+        if mine is None:
+            return self._renumber(ByRuns(layout))
+        if isinstance(mine, ByRuns) and not mine.has(layout):
+            return self._renumber(ByPixel(self._stub))
+        return mine
 
-    def _add_scattered(
-        self, name: str, chunk: RunsChunk | PointsChunk, subtract: bool, where: str
-    ) -> None:
-        """Add runs or single pixels, each at its position."""
+    def _add_points(self, name: str, chunk: PointsChunk, subtract: bool, where: str) -> None:
+        """Add single pixels, each at its position."""
         numbering = self._numbering
         if not isinstance(numbering, ByPixel | Whole):
             numbering = self._renumber(ByPixel(self._stub))
         add = np.subtract if subtract else np.add
-        if isinstance(chunk, RunsChunk):
-            first, lengths, positions = self._finder.find(chunk, numbering, self.blocks)
-        else:
-            self.blocks.insert(numbering.rows_of(chunk.pixels))
-            positions = numbering.positions(self.blocks, chunk.pixels)
+        positions = numbering.positions(self.blocks, chunk.pixels)
         for flat, values in self._arithmetic.terms(
             self.blocks, name, chunk.values, subtract=subtract, where=where
         ):
-            if positions is not None:
-                flat[positions] = add(flat[positions], values)
-                continue
-            start = 0
-            for position, length in zip(first.tolist(), lengths.tolist(), strict=True):
-                stretch = flat[position : position + numbering.step * length : numbering.step]
-                add(stretch, values[start : start + length], out=stretch)
-                start += length
+            flat[positions] = add(flat[positions], values)
 
     def _renumber(self, numbering: AnyNumbering, *, hold_all: bool | None = None) -> AnyNumbering:
         """Go over to another numbering, with all rows held or only those that are needed."""
@@ -212,7 +204,6 @@ class PlaneSums:
         if len(self.blocks.rows) and isinstance(numbering, ByPixel | Whole):
             for name in self.blocks.planes:
                 pixels, values = self.nonzero(name)
-                blocks.insert(numbering.rows_of(pixels))
                 positions = numbering.positions(blocks, pixels)
                 blocks.planes[name].reshape(-1)[positions] = values
         self.blocks, self._numbering = blocks, numbering

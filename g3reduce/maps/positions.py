@@ -1,78 +1,93 @@
-"""Positions of runs of pixels in a sum whose pixels are numbered in another way."""
+"""Positions of runs of pixels in a sum, whatever way its pixels are numbered."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from ..arrays.blocks import Blocks, Rows
+from ..arrays.blocks import Blocks
+from ..arrays.scattered import Scattered
 from ..g3files.lines import Index
+from ..g3files.runcopier import HEADERS
 from ..g3files.runs import RunLayout
 from .chunks import RunsChunk
-from .numbering import MapNumbering
 
-# Runs that are shorter than this on average are added faster pixel by pixel.
-_SHORT = 100
-
-# How many chunks are remembered, of fewer pixels than this each.
-_MOST, _FEW_PIXELS = 128, 2**13
+# How many layouts are remembered: those of the frames that are added together, and some more.
+_MOST = 16
 
 
 class RunPositions(NamedTuple):
-    """Where the runs of a chunk stand in a plane.
+    """Where the runs of a layout stand in a plane, cut into stretches of neighbouring positions.
 
     Attributes
     ----------
-    first, lengths : int64 array
-        Where each stretch of consecutive pixels begins, and how many pixels it has.
-    pixels : int64 array or None
-        The positions of all pixels, where the stretches are short.
+    offsets : int64 array
+        Where the values of each stretch begin in the archive, from the first header on.
+    positions, lengths : int64 array
+        Where each stretch begins in a plane, and how many pixels it has.
+    of_run : int64 array
+        How many stretches the runs before each run have; one more than there are runs.
+    step : int
+        From one position to the next in a stretch.
     """
 
-    first: Index
+    offsets: Index
+    positions: Index
     lengths: Index
-    pixels: Index | None
+    of_run: Index
+    step: int
+
+    @classmethod
+    def of(
+        cls, layout: RunLayout, positions: Index, lengths: Index, run: Index, step: int
+    ) -> RunPositions:
+        """Of stretches in the order of the archive, each of which is a part of some run."""
+        before = np.cumsum(lengths) - lengths
+        of_run = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=len(layout)))])
+        offsets = HEADERS.itemsize * (run + 1) + 8 * before
+        return cls(offsets, positions, lengths, of_run, step)
+
+    def within(self, chunk: RunsChunk) -> Scattered:
+        """The values of a chunk, and where they belong."""
+        group = chunk.group
+        return Scattered(
+            chunk.raw,
+            lambda: chunk.values,
+            self.offsets,
+            self.positions,
+            self.lengths,
+            int(self.of_run[group.first]),
+            int(self.of_run[group.last]),
+            group.begin,
+            self.step,
+        )
+
+
+class RunNumbering(Protocol):
+    """A numbering in which runs have positions."""
+
+    def positions_of(self, blocks: Blocks, layout: RunLayout) -> RunPositions:
+        """The positions of all runs of a layout. The rows that they need are made."""
+        ...
 
 
 class PositionFinder:
     """Finds the positions of runs, and remembers them: the maps of a frame mostly have the same."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], tuple[RunPositions, RunLayout]] = {}
-        self._rows: Rows | None = None
-        self._numbering: MapNumbering | None = None
+        self._known: dict[int, tuple[RunPositions, RunLayout]] = {}
+        self._blocks: Blocks | None = None
+        self._moves = 0
 
-    def find(self, chunk: RunsChunk, numbering: MapNumbering, blocks: Blocks) -> RunPositions:
-        """The positions of the runs of a chunk. The rows that they need are made."""
-        self._forget_moved(numbering, blocks)
-        key = id(chunk.layout), chunk.group.first
-        if key in self._known:
-            return self._known[key][0]
-        found = _find(chunk, numbering, blocks)
-        self._forget_moved(numbering, blocks)  # new rows may stand before the others
-        if chunk.values.size < _FEW_PIXELS:
-            if len(self._known) == _MOST:
-                self._known.clear()
-            self._known[key] = found, chunk.layout  # held, so that no other layout has this id
-        return found
-
-    def _forget_moved(self, numbering: MapNumbering, blocks: Blocks) -> None:
-        """Forget all positions if the rows have moved."""
-        if self._rows is not blocks.rows or self._numbering is not numbering:
+    def find(self, layout: RunLayout, numbering: RunNumbering, blocks: Blocks) -> RunPositions:
+        """The positions of the runs of a layout in blocks."""
+        if self._blocks is not blocks or self._moves != blocks.moves:
             self._known.clear()
-            self._rows, self._numbering = blocks.rows, numbering
-
-
-def _find(chunk: RunsChunk, numbering: MapNumbering, blocks: Blocks) -> RunPositions:
-    group, (first, lengths, of_run) = chunk.group, chunk.layout.stretches
-    begin, end = of_run[group.first], of_run[group.last]
-    first, lengths = first[begin:end], lengths[begin:end]
-    held = lengths > 0
-    first, lengths = first[held], lengths[held]
-    blocks.insert(numbering.rows_of_stretches(first, lengths))
-    positions, pixels = numbering.positions(blocks, first), None
-    if len(lengths) and lengths.mean() < _SHORT:
-        ahead = np.arange(lengths.sum()) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-        pixels = np.repeat(positions, lengths) + numbering.step * ahead
-    return RunPositions(positions, lengths, pixels)
+            self._blocks, self._moves = blocks, blocks.moves
+        if id(layout) not in self._known:
+            if len(self._known) == _MOST:
+                del self._known[next(iter(self._known))]
+            # The layout is held, so that no other has this id.
+            self._known[id(layout)] = numbering.positions_of(blocks, layout), layout
+        return self._known[id(layout)][0]

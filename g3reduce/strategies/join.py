@@ -87,6 +87,7 @@ def reduce(
     comm = communicators.private(comm)
     if isinstance(comm, OneProcess):
         return Reduced(blocks, Statistics())
+    blocks.sort()
     nodes = nodes_of(comm)
     waiting.meet(comm, "the reduction")
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be

@@ -130,6 +130,10 @@ def test_points_are_the_pixels_one_by_one_in_rising_order(skymap, overwritten):
 def scribbling(chunks):
     """The same chunks, whose values are spoilt when the next is asked for."""
     for chunk in chunks:
+        if isinstance(chunk, RunsChunk):
+            yield chunk
+            chunk.with_values(np.full(len(chunk.values), np.nan))
+            continue
         chunk = chunk._replace(values=chunk.values.copy())
         yield chunk
         chunk.values[:] = 1e9
