@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
@@ -242,7 +243,7 @@ class Intake:
 def add_pixels(frames: Sequence[Pending]) -> None:
     """Add the pixels of frames to the sums that are ready for them; each is read once.
 
-    Dense maps are added in turn, chunk by chunk, so that a chunk of the sum stays in the cache.
+    Frames are added side by side, chunk by chunk, so that a part of the sum stays in the cache.
     Each pixel gets the frames in their order.
     """
     alike = len({tuple(pending.maps.planes) for pending in frames}) == 1
@@ -250,12 +251,38 @@ def add_pixels(frames: Sequence[Pending]) -> None:
         _make_room(group)
         for name in group[0].maps.planes:
             adding = [_add_by_chunks(pending, name) for pending in group]
-            # The chunks of all dense maps begin at the same pixels.
-            if all(pending.maps.planes[name].storage == DENSE for pending in group):
-                while adding:
-                    adding = [one for one in adding if next(one, None)]
-            for one in adding:
-                collections.deque(one, maxlen=0)
+            planes = [pending.maps.planes[name] for pending in group]
+            if len({plane.storage for plane in planes}) == 1 and planes[0].chunk_ends:
+                side_by_side(adding, [plane.chunk_ends or () for plane in planes])
+            else:
+                for one in adding:
+                    collections.deque(one, maxlen=0)
+
+
+def side_by_side(adding: Sequence[Iterator[Any]], ends: Sequence[Sequence[int]]) -> None:
+    """Exhaust iterators in turn, none of which may get ahead of those before it.
+
+    Parameters
+    ----------
+    adding : sequence of iterator
+    ends : sequence of sequence of int
+        Where the items of each end, in rising order. An item is taken once all iterators before
+        have come to its end.
+    """
+    reached = [0] * len(adding)
+    taken = [0] * len(adding)
+    while taken[-1] < len(ends[-1]):
+        limit = ends[0][taken[0]] if taken[0] < len(ends[0]) else math.inf
+        for number, one in enumerate(adding):
+            mine = ends[number]
+            while taken[number] < len(mine) and mine[taken[number]] <= limit:
+                next(one, None)
+                reached[number] = mine[taken[number]]
+                taken[number] += 1
+            if taken[number] < len(mine):
+                limit = min(limit, reached[number])
+    for one in adding:
+        collections.deque(one, maxlen=0)
 
 
 def _make_room(frames: Sequence[Pending]) -> None:

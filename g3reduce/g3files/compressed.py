@@ -146,6 +146,8 @@ class CompressedBytes:
         offset -= self._begin
         return bytes(memoryview(self._held)[offset : offset + size])
 
+    peek = read
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
         self.reaches(offset + len(buffer))

@@ -36,7 +36,7 @@ from .archive import (
 )
 from .frames import Unrecognised
 from .lines import Columns, Lines, Rings
-from .runs import RunLayout
+from .runs import RunGroup, RunLayout
 from .source import Bytes, MemoryBytes
 
 # The names that a map frame gives to its maps.
@@ -145,11 +145,24 @@ class Content:
         and value, of dtype `PAIR`.
     layout : RunLayout or None
         The runs.
+    fill : callable or None
+        Puts the archive of a group of runs into bytes; then `values` are empty.
     """
 
     storage: str
     values: NDArray[Any]
     layout: RunLayout | None = None
+    fill: Callable[[RunGroup, NDArray[np.uint8]], None] | None = None
+
+    def values_of_runs(self) -> NDArray[np.float64]:
+        """The values of all runs."""
+        if self.layout is None or self.fill is None:
+            return self.values
+        values = np.empty(self.layout.size)
+        for group in self.layout.groups:
+            self.fill(group, self.layout.raw_buffer(group))
+            values[group.start : group.stop] = self.layout.unpack(group)
+        return values
 
 
 def filled(
@@ -199,7 +212,9 @@ def _packed(
     head = U32.pack(code)
     if content.layout is not None:
         head += _version_once("SparseMapData", versions) + content.layout.head
-        return head, content.layout.nbytes, content.layout.packed(content.values)
+        layout, fill = content.layout, content.fill
+        pieces = layout.packed_by(fill) if fill else layout.packed(content.values)
+        return head, layout.nbytes, pieces
     if content.storage == EMPTY:
         return head, 0, []
     if content.storage == DENSE and isinstance(extent.lines, Columns):

@@ -46,6 +46,10 @@ class ReadOnce:
                 insort(self._kept, (begin, data[begin - offset : stop - offset]))
         return data
 
+    def peek(self, offset: int, size: int) -> bytes:
+        """These bytes as they are now."""
+        return self._source.peek(offset, size)
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
         self._source.read_into(offset, buffer)

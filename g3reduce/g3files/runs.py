@@ -11,12 +11,13 @@ import functools
 import hashlib
 import struct
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..buffers import buffer
 from ..errors import InputError
 from ..limits import LIMITS
 from .lines import Index, Lines, Stretches, Values
@@ -161,6 +162,15 @@ class RunLayout:
             self.pack(group, values[group.start : group.stop])
             yield copier.raw.data
 
+    def packed_by(
+        self, fill: Callable[[RunGroup, NDArray[np.uint8]], None]
+    ) -> Iterator[memoryview]:
+        """The same, put there by a function that is called with each group and its place."""
+        for group in self.groups:
+            raw = buffer("raw", group.nbytes)
+            fill(group, raw)
+            yield raw.data
+
     def is_in_buffer(self, group: RunGroup) -> bool:
         """Whether what was put into `raw_buffer` are these runs."""
         return self._copier(group).has_these_runs()
@@ -253,17 +263,15 @@ def learn(source: Bytes, lines: Lines, offset: int, end: int) -> tuple[RunLayout
 
 
 def _headers(source: Bytes, position: int, end: int, count: int) -> Iterator[tuple[int, int]]:
-    unpack, size = _HEADER.unpack_from, _HEADER.size
-    near = LIMITS.near_header
-    held, start, ahead = bytearray(), position, near
+    unpack, size, near = _HEADER.unpack_from, _HEADER.size, LIMITS.near_header
+    peek = source.peek  # not kept: headers are compared when the values are read
+    held, start, ahead = b"", position, near
     for _ in range(count):
         begin = position - start
         if begin + size > len(held):
             if end - position < size:
                 raise InputError("runs that are cut off")
-            # By `read_into`, so that a `ReadOnce` does not keep it: headers are compared later.
-            held, start, begin = bytearray(min(ahead, end - position)), position, 0
-            source.read_into(position, memoryview(held))
+            held, start, begin = peek(position, min(ahead, end - position)), position, 0
         header = unpack(held, begin)
         nbytes = 8 * header[1]
         position += size + nbytes

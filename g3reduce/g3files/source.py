@@ -49,6 +49,10 @@ class Bytes(Protocol):
         """These bytes, or as many of them as there are."""
         ...
 
+    def peek(self, offset: int, size: int) -> bytes:
+        """As `read`, of bytes that will be read again and compared: they need not be kept."""
+        ...
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
         ...
@@ -116,6 +120,14 @@ class FileBytes:
         whole = bytearray(size)
         self.read_into(offset, memoryview(whole))
         return bytes(whole)
+
+    def peek(self, offset: int, size: int) -> bytes:
+        """As `read`."""
+        try:
+            data = os.pread(self._file, size, offset)
+        except OSError as error:
+            raise self._failed(offset, error) from error
+        return data if len(data) == size else self.read(offset, size)
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
@@ -203,6 +215,8 @@ class Ahead:
             return self.data[offset - self.begin : offset - self.begin + size]
         return self._file.read(offset, size)
 
+    peek = read
+
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""
         if self.begin <= offset and offset + len(buffer) <= self.end:
@@ -244,6 +258,8 @@ class MemoryBytes:
         """These bytes, or as many of them as there are."""
         offset -= self._begin
         return bytes(self._data[offset : offset + size])
+
+    peek = read
 
     def read_into(self, offset: int, buffer: memoryview) -> None:
         """Fill a buffer of bytes from there on."""

@@ -158,3 +158,113 @@ def deposit_runs(
                 left = _take(high, position + i * step, values[i] * scale, lifts[0])
                 left = _take(middle, position + i * step, left, lifts[1])
                 _take(low, position + i * step, left, lifts[2])
+
+
+# Parts of lines: how many the lines before each have; where each begins on its line, how many
+# values it has, and where they begin in a plane.
+_PARTS = (int64[::1],) * 4
+
+
+@njit(cache=True)
+def _zeros_before(plane: NDArray[np.float64], begin: int, end: int) -> int:
+    """How many numbers from `begin` on are 0, up to `end`: eight at a time, then one by one."""
+    i = begin
+    while i + 8 <= end:
+        bits = np.uint64(0)
+        for j in range(8):
+            bits |= np.float64(plane[i + j]).view(np.uint64) & _NO_SIGN
+        if bits:
+            break
+        i += 8
+    while i < end and plane[i] == 0:
+        i += 1
+    return i - begin
+
+
+@njit(cache=True)
+def _zeros_behind(plane: NDArray[np.float64], begin: int, end: int) -> int:
+    """How many numbers up to `end` are 0, counted backwards."""
+    i = end
+    while i - 8 >= begin:
+        bits = np.uint64(0)
+        for j in range(8):
+            bits |= np.float64(plane[i - 8 + j]).view(np.uint64) & _NO_SIGN
+        if bits:
+            break
+        i -= 8
+    while i > begin and plane[i - 1] == 0:
+        i -= 1
+    return end - i
+
+
+@njit(void(_VALUES, *_PARTS, int64[::1], int64[::1]), cache=True)
+def trim(
+    plane: NDArray[np.float64],
+    of_line: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    begins: NDArray[np.int64],
+    starts: NDArray[np.int64],
+    stops: NDArray[np.int64],
+) -> None:
+    """Find on each line where what is not 0 starts and stops; both stay 0 if there is nothing."""
+    for line in range(of_line.size - 1):
+        first, last = of_line[line], of_line[line + 1]
+        for part in range(first, last):
+            zeros = _zeros_before(plane, begins[part], begins[part] + lengths[part])
+            if zeros < lengths[part]:
+                starts[line] = positions[part] + zeros
+                break
+        for part in range(last - 1, first - 1, -1):
+            zeros = _zeros_behind(plane, begins[part], begins[part] + lengths[part])
+            if zeros < lengths[part]:
+                stops[line] = positions[part] + lengths[part] - zeros
+                break
+
+
+@njit(
+    void(
+        types.Array(uint8, 1, "C", aligned=False),
+        types.Array(uint8, 2, "C", readonly=True),
+        *[int64[::1]] * 2,
+        *[int64] * 3,
+        _VALUES,
+        *_PARTS,
+    ),
+    cache=True,
+)
+def pack_runs(
+    raw: NDArray[np.uint8],
+    headers: NDArray[np.uint8],
+    starts: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    first: int,
+    last: int,
+    shift: int,
+    plane: NDArray[np.float64],
+    of_line: NDArray[np.int64],
+    positions: NDArray[np.int64],
+    lengths: NDArray[np.int64],
+    begins: NDArray[np.int64],
+) -> None:
+    """Put runs into bytes, each behind its header; what the plane does not hold is 0.
+
+    Run i starts at ``starts[i]`` on line ``i + shift``, and has ``counts[i]`` values.
+    """
+    at = 0
+    for run in range(first, last):
+        raw[at : at + headers.shape[1]] = headers[run]
+        at += headers.shape[1]
+        values = raw[at : at + 8 * counts[run]].view(np.float64)
+        at += 8 * counts[run]
+        done = 0
+        for part in range(of_line[run + shift], of_line[run + shift + 1]):
+            ahead = positions[part] - starts[run]
+            begin, end = max(ahead, 0), min(ahead + lengths[part], counts[run])
+            if begin >= end:
+                continue
+            values[done:begin] = 0.0
+            for i in range(begin, end):
+                values[i] = plane[begins[part] - ahead + i]
+            done = end
+        values[done:] = 0.0

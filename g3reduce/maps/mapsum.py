@@ -264,6 +264,8 @@ class MapSum:
         stub, storage = self.summary.stubs[name], self.summary.storage[name]
         if storage == DENSE:
             return Content(storage, self.sums.flat(name)[: stub.size])
+        if storage in (SPARSE, RING) and (runs := self.sums.runs(name, lines_of(stub))):
+            return Content(storage, np.empty(0), *runs)
         layout = self.sums.layout
         # Runs on rings may be counted from another meridian, because of maps without pixels.
         if layout is not None and storage in (SPARSE, RING) and layout.lines == lines_of(stub):

@@ -13,9 +13,10 @@ from typing import ClassVar, NamedTuple, Protocol, TypeAlias
 import numpy as np
 
 from ..arrays.blocks import Blocks
-from ..g3files.lines import Index, Values
+from ..g3files.lines import Index, Lines, Values
 from ..g3files.runs import RunLayout
 from ..spt3gtypes import SkyMap
+from .packing import LineParts
 from .pixels import lines_of
 from .positions import RunPositions
 
@@ -99,6 +100,10 @@ class ByRuns:
         lengths = layout.lengths[held]
         return RunPositions.of(layout, layout.ends[held] - lengths, lengths, held, 1)
 
+    def parts(self, blocks: Blocks, lines: Lines) -> LineParts:
+        """The runs themselves."""
+        return LineParts.of_layout(self.layout)
+
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order."""
         held = np.flatnonzero(plane[: self.layout.size])
@@ -144,6 +149,13 @@ class ByPixel:
         positions = blocks.locate(cut.rows) * self.row_length + cut.first % self.row_length
         run = np.repeat(np.arange(len(layout)), np.diff(of_run))[cut.number]
         return RunPositions.of(layout, positions, cut.lengths, run, 1)
+
+    def parts(self, blocks: Blocks, lines: Lines) -> LineParts:
+        """The pixels that are held, as parts of lines."""
+        first = blocks.rows * self.row_length
+        lengths = np.minimum(self._size - first, self.row_length)
+        begins = np.arange(len(first)) * self.row_length
+        return LineParts.of_stretches(lines, first, lengths, begins)
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order.
@@ -249,4 +261,4 @@ def submap_length(npix: int) -> int:
     """
     if npix > _NEVER_HELD:
         return _SHORTEST
-    return int(2 ** min(10, max(6, round(math.log2(npix / 4096)))))
+    return int(2 ** min(8, max(6, round(math.log2(npix / 4096)))))

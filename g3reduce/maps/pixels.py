@@ -8,7 +8,7 @@ are numbered column by column (``x * ny + y``), because that is how their runs l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -23,7 +23,7 @@ from ..g3files.maps import PAIR, Content, MapExtent, filled, find_maps
 from ..g3files.runs import RunLayout, layout_of
 from ..g3files.source import Bytes, MemoryBytes
 from ..spt3gtypes import SkyMap
-from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks
+from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks, dense_starts
 
 # Storages in the order of how many pixels they spell out: the sum of maps in several storages is
 # stored like the fullest of them.
@@ -57,6 +57,16 @@ class Plane(NamedTuple):
     chunks: Callable[[], Iterator[Chunk]]
     layout: RunLayout | None = None
     in_file: bool = False
+
+    @property
+    def chunk_ends(self) -> Sequence[int] | None:
+        """Where chunks end, if that is known before: pixels of dense maps, lines of sparse ones."""
+        if self.storage == DENSE:
+            starts = dense_starts(self.stub.size)
+            return range(starts.step, starts.stop + starts.step, starts.step)
+        if self.layout is not None:
+            return [self.layout.offset + group.last for group in self.layout.groups]
+        return None
 
     @classmethod
     def of(cls, skymap: SkyMap) -> Plane:
@@ -188,7 +198,8 @@ def _set_one_by_one(stub: SkyMap, content: Content) -> SkyMap:
     empty = stub.clone(False)
     empty.overflow = stub.overflow
     if content.layout is not None:
-        numbers, values = lines_of(empty).as_mapped(content.layout.pixels()), content.values
+        numbers = lines_of(empty).as_mapped(content.layout.pixels())
+        values = content.values_of_runs()
     else:
         numbers, values = content.values["pixel"], content.values["value"]
     if content.storage in (SPARSE, RING):

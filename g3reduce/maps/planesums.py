@@ -9,14 +9,16 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..arrays.arithmetic import Arithmetic
-from ..arrays.blocks import Blocks
+from ..arrays.blocks import Blocks, Rows
 from ..arrays.memory import Memory
 from ..arrays.reduction import SUM
-from ..g3files.lines import Index, Values
+from ..g3files.lines import Index, Lines, Values
 from ..g3files.runs import RunLayout
+from ..kernels import choice as kernels
 from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
+from .packing import Fill, LineParts, packer, trimmed
 from .positions import PositionFinder
 
 AnyNumbering = TypeVar("AnyNumbering", bound=Numbering)
@@ -65,6 +67,8 @@ class PlaneSums:
         self._in_maps = in_maps
         self._numbering: Numbering | None = None
         self._finder = PositionFinder()
+        # The parts of lines that are held, and of which rows and lines: alike for all planes.
+        self._parts: tuple[Rows, Lines, LineParts] | None = None
         for name in stubs:
             self.begin(name)
 
@@ -100,6 +104,28 @@ class PlaneSums:
             return np.empty(0, np.int64), np.empty(0)
         self.blocks.sort()
         return self._numbering.nonzero(self.blocks, self.flat(name))
+
+    def runs(self, name: str, lines: Lines) -> tuple[RunLayout, Fill] | None:
+        """The runs that a plane is to be stored in, and what puts them into bytes.
+
+        None where compiled loops are not used, or all pixels are held.
+        """
+        loops, numbering = kernels.loops(), self._numbering
+        if loops is None or not isinstance(numbering, ByRuns | ByPixel):
+            return None
+        if isinstance(numbering, ByRuns) and numbering.layout.lines != lines:
+            return None  # counted from another meridian, because of maps without pixels
+        rows, plane = self.blocks.rows, self.flat(name)
+        if not len(rows):
+            return None
+        if self._parts is None or self._parts[0] is not rows or self._parts[1] != lines:
+            self._parts = rows, lines, numbering.parts(self.blocks, lines)
+        parts = self._parts[2]
+        if isinstance(numbering, ByRuns):
+            layout = numbering.layout
+        else:
+            layout = trimmed(loops, lines, plane, parts)
+        return layout, packer(loops, plane, parts, layout)
 
     def digest(self) -> bytes:
         """A short name of the sums: equal for equal pixels, empty if all are 0."""

@@ -1,0 +1,111 @@
+"""Runs of a sum, trimmed to what is not 0, as an archive has them, by compiled loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..g3files.lines import Index, Lines, Values
+from ..g3files.runcopier import HEADERS
+from ..g3files.runs import RunGroup, RunLayout
+
+Fill = Callable[[RunGroup, NDArray[np.uint8]], None]
+
+
+class LineParts(NamedTuple):
+    """The pixels that a sum holds: parts of lines, in the order of the lines and along them.
+
+    Attributes
+    ----------
+    offset : int
+        The first line.
+    of_line : int64 array
+        How many parts the lines before each line have; one more than there are lines.
+    positions, lengths : int64 array
+        Where each part begins on its line, and how many pixels it has.
+    begins : int64 array
+        Where each begins in a plane.
+    """
+
+    offset: int
+    of_line: Index
+    positions: Index
+    lengths: Index
+    begins: Index
+
+    @classmethod
+    def of_layout(cls, layout: RunLayout) -> LineParts:
+        """Of planes that hold the values of these runs in a row."""
+        return cls(
+            layout.offset,
+            np.arange(len(layout) + 1),
+            layout.starts,
+            layout.lengths,
+            layout.ends - layout.lengths,
+        )
+
+    @classmethod
+    def of_stretches(cls, lines: Lines, pixels: Index, lengths: Index, begins: Index) -> LineParts:
+        """Of stretches of neighbouring pixels, each of which begins somewhere in a plane.
+
+        Parameters
+        ----------
+        lines : Columns or Rings
+        pixels, lengths, begins : int64 array
+            The first pixel of each stretch, how many it has (not 0), and where it is in a plane.
+        """
+        (first_line, _), (last_line, _) = lines.locate(pixels), lines.locate(pixels + lengths - 1)
+        counts = last_line - first_line + 1
+        stretch = np.repeat(np.arange(len(pixels)), counts)
+        line = first_line[stretch] + np.arange(len(stretch)) - (np.cumsum(counts) - counts)[stretch]
+        lowest = int(first_line.min())
+        edges = lines.begins(lowest, int(last_line.max()) + 2)
+        start = np.maximum(pixels[stretch], edges[line - lowest])
+        stop = np.minimum((pixels + lengths)[stretch], edges[line - lowest + 1])
+        begin = begins[stretch] + start - pixels[stretch]
+        if lines.shifted:  # a part in which positions begin anew is cut there
+            half = edges[line - lowest] + np.diff(edges)[line - lowest] // 2
+            middle = np.clip(half, start, stop)
+            start, begin, stop, line = (
+                np.concatenate(pair)
+                for pair in (
+                    (start, middle),
+                    (begin, begin + middle - start),
+                    (middle, stop),
+                    (line, line),
+                )
+            )
+            held = np.flatnonzero(stop > start)
+            start, begin, stop, line = start[held], begin[held], stop[held], line[held]
+        _, position = lines.locate(start)
+        order = np.lexsort((position, line))
+        of_line = np.searchsorted(line[order], np.arange(lowest, int(line.max()) + 2))
+        return cls(lowest, of_line, position[order], (stop - start)[order], begin[order])
+
+
+def trimmed(loops: Any, lines: Lines, plane: Values, parts: LineParts) -> RunLayout:
+    """The runs that reach on each line from the first pixel that is not 0 to the last."""
+    headers = np.zeros(len(parts.of_line) - 1, HEADERS)
+    starts, stops = np.zeros((2, len(headers)), np.int64)
+    loops.trim(plane, *parts[1:], starts, stops)
+    hit = np.flatnonzero(stops)
+    if not len(hit):
+        return RunLayout(lines, 0, headers[:0])
+    headers["start"], headers["length"] = starts, stops - starts
+    lowest, highest = hit[[0, -1]].tolist()
+    return RunLayout(lines, parts.offset + lowest, headers[lowest : highest + 1])
+
+
+def packer(loops: Any, plane: Values, parts: LineParts, layout: RunLayout) -> Fill:
+    """A function that puts the archive of a group of runs of a plane into bytes."""
+    headers = layout.headers.view(np.uint8).reshape(-1, HEADERS.itemsize)
+    shift = layout.offset - parts.offset
+
+    def fill(group: RunGroup, raw: NDArray[np.uint8]) -> None:
+        runs = headers, layout.starts, layout.lengths, group.first, group.last
+        loops.pack_runs(raw, *runs, shift, plane, *parts[1:])
+
+    return fill
