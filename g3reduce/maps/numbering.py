@@ -256,7 +256,7 @@ def submap_length(npix: int) -> int:
     """Pixels in a submap of a map of `npix` pixels.
 
     Short enough that the submaps of a patch are mostly full, long enough that they are few: a
-    power of two from 64 to 1024, about 4096 of them where that allows. Where there are more pixels
+    power of two from 64 to 256, about 4096 of them where that allows. Where there are more pixels
     than can ever be held, those that are held may lie far apart.
     """
     if npix > _NEVER_HELD:

@@ -114,3 +114,54 @@ def test_rows_that_cannot_be_are_refused(row):
     with pytest.raises(IndexError):
         blocks.insert(np.array([row]))
     assert len(blocks.rows) == 0
+
+
+@relaxed
+@given(
+    st.lists(st.tuples(st.sampled_from(["append", "insert", "sort"]), some_rows), max_size=8),
+    st.sampled_from([N_ROWS, 2**40]),
+)
+def test_rows_that_are_appended_stand_behind_the_others_until_they_are_sorted(steps, n_rows):
+    """Against a plain list of rows, and numbers that tell them apart."""
+    blocks = Blocks(n_rows, LENGTH, {"T": "f8", "hits": "i4"})
+    order = []
+    for step, rows in steps:
+        if step == "sort":
+            blocks.sort()
+        else:
+            getattr(blocks, step)(rows)
+        new = sorted({*rows.tolist()} - {*order}) if step != "sort" else []
+        order = order + new
+        if step == "sort" or (new and step == "insert"):
+            order.sort()
+        assert blocks.rows.tolist() == order
+        places = blocks.locate(np.arange(N_ROWS))
+        assert places.tolist() == [order.index(r) if r in order else -1 for r in range(N_ROWS)]
+        for row in new:
+            assert not blocks.planes["T"][places[row]].any()
+            blocks.planes["T"][places[row]] = row + 0.5
+            blocks.planes["hits"][places[row]] = row
+        assert blocks.planes["T"].tolist() == [[row + 0.5] * LENGTH for row in order]
+        assert blocks.planes["hits"].tolist() == [[row] * LENGTH for row in order]
+        assert all(plane.flags.c_contiguous for plane in blocks.planes.values())
+
+
+def test_rows_keep_their_positions_as_long_as_others_are_only_appended():
+    blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"})
+    blocks.append(np.array([7]))
+    moves = blocks.moves
+    blocks.append(np.array([3, 9]))
+    assert (blocks.moves, blocks.rows.tolist()) == (moves, [7, 3, 9])
+    blocks.sort()
+    assert blocks.moves > moves
+
+
+def test_planes_that_others_put_there_are_not_appended_to_in_their_memory():
+    """What lies behind a part of a larger array is not free."""
+    blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"})
+    blocks.append(np.arange(4))
+    whole = np.ones((N_ROWS, LENGTH))
+    blocks.planes["T"] = whole[:4]
+    blocks.append(np.array([5]))
+    assert blocks.planes["T"].tolist() == [[1] * LENGTH] * 4 + [[0] * LENGTH]
+    assert whole.all()

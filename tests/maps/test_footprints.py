@@ -12,6 +12,8 @@ from spt3g import core, maps
 import g3reduce
 from g3reduce import MPIMapCoadder
 
+pytestmark = pytest.mark.usefixtures("each_kernels")
+
 SIDE, NSIDE, LONG = 300, 64, 250
 
 orders = st.lists(st.tuples(st.integers(0, 5), st.sampled_from([1, -1])), min_size=1, max_size=12)

@@ -39,6 +39,8 @@ from g3reduce.maps.mapframe import to_frame
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.storedframe import StoredFrame, verified_on_error, verify
 
+pytestmark = pytest.mark.usefixtures("each_kernels")
+
 
 def write(file, *frames):
     with core.G3Writer(str(file)) as writer:

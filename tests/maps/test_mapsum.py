@@ -30,6 +30,8 @@ from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.numbering import submap_length
 
+pytestmark = pytest.mark.usefixtures("each_kernels")
+
 
 def scaled(frame, rng):
     """The maps of a frame with any numbers, not only integers, in the same storage."""
@@ -144,9 +146,9 @@ def test_a_sparse_map_stays_sparse():
 
 
 @given(st.integers(1, 12 * 8192**2))
-def test_submaps_are_a_power_of_two_between_64_and_1024(npix):
+def test_submaps_are_a_power_of_two_between_64_and_256(npix):
     length = submap_length(npix)
-    assert 64 <= length <= 1024
+    assert 64 <= length <= 256
     assert length & (length - 1) == 0
 
 
