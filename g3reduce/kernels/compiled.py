@@ -79,7 +79,7 @@ def deposit_three(
 _RUNS = (types.Array(uint8, 1, "C", readonly=True, aligned=False), *[int64[::1]] * 3, *[int64] * 3)
 
 
-@njit(void(float64[::1], *_RUNS, int64, boolean), cache=True)
+@loop(void(float64[::1], *_RUNS, int64, boolean))
 def add_runs(
     plane: NDArray[np.float64],
     raw: NDArray[np.uint8],
@@ -108,7 +108,7 @@ def add_runs(
                 plane[position + i] += values[i]
 
 
-@njit(float64(*_RUNS), cache=True)
+@loop(float64(*_RUNS))
 def largest_of_runs(
     raw: NDArray[np.uint8],
     offsets: NDArray[np.int64],
@@ -129,7 +129,7 @@ def largest_of_runs(
     return absolute
 
 
-@njit(void(_LIMB, _LIMB, _LIMB, *_RUNS, int64, float64, float64[::1]), cache=True)
+@loop(void(_LIMB, _LIMB, _LIMB, *_RUNS, int64, float64, float64[::1]))
 def deposit_runs(
     high: NDArray[np.int64],
     middle: NDArray[np.int64],
@@ -165,7 +165,7 @@ def deposit_runs(
 _PARTS = (int64[::1],) * 4
 
 
-@njit(cache=True)
+@njit
 def _zeros_before(plane: NDArray[np.float64], begin: int, end: int) -> int:
     """How many numbers from `begin` on are 0, up to `end`: eight at a time, then one by one."""
     i = begin
@@ -181,7 +181,7 @@ def _zeros_before(plane: NDArray[np.float64], begin: int, end: int) -> int:
     return i - begin
 
 
-@njit(cache=True)
+@njit
 def _zeros_behind(plane: NDArray[np.float64], begin: int, end: int) -> int:
     """How many numbers up to `end` are 0, counted backwards."""
     i = end
@@ -197,7 +197,7 @@ def _zeros_behind(plane: NDArray[np.float64], begin: int, end: int) -> int:
     return end - i
 
 
-@njit(void(_VALUES, *_PARTS, int64[::1], int64[::1]), cache=True)
+@loop(void(_VALUES, *_PARTS, int64[::1], int64[::1]))
 def trim(
     plane: NDArray[np.float64],
     of_line: NDArray[np.int64],
@@ -222,7 +222,7 @@ def trim(
                 break
 
 
-@njit(
+@loop(
     void(
         types.Array(uint8, 1, "C", aligned=False),
         types.Array(uint8, 2, "C", readonly=True),
@@ -230,8 +230,7 @@ def trim(
         *[int64] * 3,
         _VALUES,
         *_PARTS,
-    ),
-    cache=True,
+    )
 )
 def pack_runs(
     raw: NDArray[np.uint8],
