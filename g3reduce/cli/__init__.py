@@ -61,9 +61,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
     subparsers = parser.add_subparsers(metavar="command")
-    for name in COMMANDS:
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    named = [name for name in COMMANDS if words[:1] == [name]]
+    for name in named or COMMANDS:  # if none is named, help or an error is to list all
         importlib.import_module(f".{name}", __name__).add_parser(subparsers)
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(words)
     if not hasattr(options, "run"):
         parser.print_help()
         return DONE
