@@ -251,6 +251,7 @@ class MapSum:
 
     def shard(self) -> Shard:
         """The part of the sums that is held here. Each stub has the overflow of the whole."""
+        self.blocks.sort()
         planes: dict[str, Any] = dict(self.blocks.planes)
         return Shard(planes, self.sums.pixels, self.outlines())
 

@@ -87,7 +87,6 @@ class PlaneSums:
         """The pixels that are held, as the map itself numbers them; -1 past its end."""
         if self._numbering is None:
             return np.empty((0, 1), np.int64)
-        self.blocks.sort()
         return self._numbering.pixels(self.blocks.rows)
 
     def begin(self, name: str) -> None:
