@@ -42,11 +42,8 @@ class Limits:
         is slow, so that more does not pay.
     node_piece : int
         A piece of a sum that stays in the cache while those of all ranks of the node are added.
-    smallest_mapped : int
-        Smaller arrays stay private: a mapping costs more than it saves, and a file descriptor.
-    most_mapped : int
-        How many arrays of a process are shared: each holds a file descriptor, and many systems
-        allow 1024 of them.
+    smallest_direct : int
+        Smaller sums are joined by messages, which need fewer preparations.
     smallest_alone : int
         Groups of a reducer are joined one by one from this size on, smaller ones together.
     exact_floats : int
@@ -82,8 +79,7 @@ class Limits:
     swap_outgoing: int = 4
     scratch_part: int = 16 * 2**20
     node_piece: int = 2**19
-    smallest_mapped: int = 2**20
-    most_mapped: int = 256
+    smallest_direct: int = 2**20
     smallest_alone: int = 2**20
     exact_floats: int = 2**15
     worth_compiling: int = 250_000_000

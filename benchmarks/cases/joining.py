@@ -9,28 +9,29 @@ from typing import Any
 
 from ..harness.rows import Row
 
-AUTO_IN_PRIVATE = "auto, private"
+BY_MESSAGES = "auto, messages"
 
 
 @contextlib.contextmanager
-def _private_memory() -> Iterator[None]:
+def _messages_only() -> Iterator[None]:
     from g3reduce.strategies import nodes
 
-    before = os.environ.get(nodes.SHARED_MEMORY)
-    os.environ[nodes.SHARED_MEMORY] = "0"
+    before = os.environ.get(nodes.DIRECT_MEMORY)
+    os.environ[nodes.DIRECT_MEMORY] = "0"
     try:
         yield
     finally:
-        del os.environ[nodes.SHARED_MEMORY]
+        del os.environ[nodes.DIRECT_MEMORY]
         if before is not None:
-            os.environ[nodes.SHARED_MEMORY] = before
+            os.environ[nodes.DIRECT_MEMORY] = before
 
 
 class Joining:
     """Ways of joining what the ranks of a communicator hold.
 
-    Strategies move what one rank of each node has. To measure them on one machine, where shared
-    memory would leave them nothing to do, they get a communicator on which all memory is private.
+    Strategies move what one rank of each node has. To measure them on one machine, where ranks that
+    use each other's memory would leave them nothing to do, they get a communicator on which these
+    exchange messages only.
 
     Parameters
     ----------
@@ -42,39 +43,37 @@ class Joining:
         from g3reduce.strategies import nodes
         from g3reduce.strategies.measure import measure
 
-        self._shared, self._private = comm.Dup(), comm.Dup()
+        self._direct, self._messages = comm.Dup(), comm.Dup()
         self._machine = None
         if comm.size > 1:
-            with _private_memory():
-                nodes.memory_for(communicators.private(self._private))  # this is found out once
-            shared: Any = communicators.private(self._shared)
-            self._machine = measure(nodes.nodes_of(shared))
+            direct: Any = communicators.private(self._direct)
+            messages: Any = communicators.private(self._messages)
+            with _messages_only():
+                nodes.nodes_of(messages)  # this is found out once
+            self._machine = measure(nodes.nodes_of(direct))
 
     def free(self) -> None:
         """Free the communicators. Collective."""
-        self._shared.Free()
-        self._private.Free()
+        self._direct.Free()
+        self._messages.Free()
 
     def ways(self, result: str) -> list[str]:
         """All strategies that can put the result there, and the library's own choice."""
         from g3reduce import strategies
 
-        return ["auto", AUTO_IN_PRIVATE, *strategies.names(result)]
+        return ["auto", BY_MESSAGES, *strategies.names(result)]
 
-    def hold(self, way: str, n_rows: int, row_length: int, planes: tuple[str, ...]) -> Any:
-        """Empty blocks, in the memory in which that way wants them. Collective."""
+    def hold(self, n_rows: int, row_length: int, planes: tuple[str, ...]) -> Any:
+        """Empty blocks."""
         from g3reduce.arrays.blocks import Blocks
-        from g3reduce.mpi import communicators
-        from g3reduce.strategies import nodes
 
-        memory = nodes.memory_for(communicators.private(self._comm_of(way)))
-        return Blocks(n_rows, row_length, dict.fromkeys(planes, "f8"), memory=memory)
+        return Blocks(n_rows, row_length, dict.fromkeys(planes, "f8"))
 
     def join(self, way: str, blocks: Any, result: Any) -> Any:
         """Join them; what it returns is for `blocks_of` and `account_of`. Collective."""
         from g3reduce import arrays, strategies
 
-        strategy = "auto" if way == AUTO_IN_PRIVATE else way
+        strategy = "auto" if way == BY_MESSAGES else way
         return strategies.reduce(
             self._comm_of(way),
             blocks,
@@ -93,11 +92,11 @@ class Joining:
         told = joined.statistics
         return {
             "taken": told.strategy,
-            "MB moved": comm.allreduce(told.bytes_sent + told.bytes_mapped) / 1e6,
+            "MB moved": comm.allreduce(told.bytes_sent + told.bytes_direct) / 1e6,
             "messages": comm.allreduce(told.messages),
             "predicted ms": told.predicted * 1e3,
         }
 
     def _comm_of(self, way: str) -> Any:
 
-        return self._shared if way == "auto" else self._private
+        return self._direct if way == "auto" else self._messages

@@ -112,7 +112,7 @@ def _run_of_ours(
 ) -> Run:
     def prepare() -> tuple[Any, ...]:
         """Maps with the number of the rank plus one in each pixel."""
-        blocks = joining.hold(way, n_rows, SUBMAP, PLANES)
+        blocks = joining.hold(n_rows, SUBMAP, PLANES)
         blocks.insert(held[comm.rank])
         for plane in blocks.planes.values():
             plane[:] = comm.rank + 1

@@ -1,6 +1,6 @@
 """The numpy arrays under all sums, without MPI and without maps.
 
-In reading order: `blocks`, rows of arrays of which some are held; `memory`, where they lie
+In reading order: `blocks`, rows of arrays of which some are held; `memory`, fresh arrays for them
 (private, or shared on a node); `reduction`, an operation as data; `arithmetic`, how numbers are
 added to blocks, plainly or exactly; `exactness`, the wish for exact sums and their grids; `exact`,
 the sums as limbs.

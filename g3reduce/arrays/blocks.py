@@ -12,7 +12,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from .memory import PRIVATE, Memory
+from . import memory
 
 Rows = NDArray[np.int64]
 
@@ -59,8 +59,6 @@ class Blocks:
         The planes: name and kind of number of each. All planes hold the same rows.
     fill : number
         What a row holds when it is new: the identity of the operation that will be done on it.
-    memory : Memory, optional
-        Where the planes lie. Default: memory of this process alone.
 
     Attributes
     ----------
@@ -87,12 +85,10 @@ class Blocks:
         row_length: int,
         dtypes: Mapping[str, DTypeLike],
         fill: float = 0,
-        memory: Memory = PRIVATE,
     ):
         self.n_rows = n_rows
         self.row_length = row_length
         self.fill = fill
-        self.memory = memory
         self.rows: Rows = np.empty(0, np.int64)
         self.planes: dict[str, NDArray[np.generic]] = {
             name: np.empty((0, row_length), dtype) for name, dtype in dtypes.items()
@@ -119,10 +115,10 @@ class Blocks:
         """Whether all rows are held, so that each plane is the whole array."""
         return len(self.rows) == self.n_rows
 
-    def like(self, memory: Memory | None = None) -> Blocks:
-        """New blocks for the same planes, without any row; by default in the same memory."""
+    def like(self) -> Blocks:
+        """New blocks for the same planes, without any row."""
         dtypes = {name: plane.dtype for name, plane in self.planes.items()}
-        return Blocks(self.n_rows, self.row_length, dtypes, self.fill, memory or self.memory)
+        return Blocks(self.n_rows, self.row_length, dtypes, self.fill)
 
     def add_plane(self, name: str, dtype: DTypeLike) -> None:
         """Add a plane, in which all rows that are held are filled with `fill`."""
@@ -201,7 +197,7 @@ class Blocks:
         for name, old in self.planes.items():
             plane = spare.pop(old.dtype, None)
             if plane is None:
-                plane = self.memory.zeros(old.shape, old.dtype)
+                plane = memory.zeros(old.shape, old.dtype)
             self.planes[name] = np.take(old, order, axis=0, out=plane, mode="clip")
             spare[old.dtype] = old  # memory that was touched is fast
         self._hold(self.rows[order], in_order=True)
@@ -217,7 +213,7 @@ class Blocks:
         self._positions = self._order = None
 
     def _new_plane(self, n_held: int, dtype: DTypeLike) -> NDArray[np.generic]:
-        plane = self.memory.zeros((n_held, self.row_length), dtype)
+        plane = memory.zeros((n_held, self.row_length), dtype)
         if self.fill:  # zeros need not be written, and memory is not touched before it is used
             plane[:] = self.fill
         return plane

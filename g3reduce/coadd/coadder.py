@@ -184,7 +184,8 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         self._members = self._settings.members
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
-        self._intake = Intake(comm, self._settings, in_maps=comm.size == 1 and keep_outputs)
+        makes_maps = self._settings.result == "all" or comm.rank == self._settings.root
+        self._intake = Intake(comm, self._settings, in_maps=makes_maps and keep_outputs)
         self._coadds = Coadds(here=False)
         self._skipped: dict[str, int] = {}
         super().__init__(comm)

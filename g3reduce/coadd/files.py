@@ -24,7 +24,6 @@ from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.output import check_output, write_frames
 from ..pipeline.parallelblock import blocks_of, check_schedule
 from ..pipeline.reader import MPIFileReader
-from ..strategies.nodes import memory_for
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .intake import Pending
@@ -109,7 +108,6 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
-    memory_for(comm)  # it is found once for a communicator, by all ranks together
     check = functools.partial(_check_arguments, files, output_file, result, schedule, keep_maps)
     with arguments_together(comm, "The arguments of coadd_files"):
         inputs = agreed_arguments(comm, "The arguments of coadd_files", check)

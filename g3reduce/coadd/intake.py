@@ -25,7 +25,6 @@ from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
-from ..strategies.nodes import memory_for
 from .joining import Coadd
 from .provenance import Provenance
 from .settings import Settings
@@ -104,7 +103,6 @@ class Intake:
         }
         self._how_to_sum: Any = {
             "require_weights": not settings.ignore_missing_weights,
-            "memory": memory_for(comm),
             "in_maps": in_maps,
             "exactness": settings.exactness,
         }

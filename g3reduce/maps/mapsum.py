@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from ..arrays.arithmetic import Arithmetic, Exact, Plain
 from ..arrays.blocks import Blocks
 from ..arrays.exactness import Exactness, refuse_more
-from ..arrays.memory import PRIVATE, Memory
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
 from ..g3files.runs import RunLayout
@@ -62,8 +61,6 @@ class MapSum:
         Of which maps this is to be a sum.
     require_weights : bool
         Refuse to add frames with weights to frames without.
-    memory : Memory, optional
-        Where the sums lie. Default: memory of this process alone.
     in_maps : bool
         Whether dense sums are to lie in the memory of the maps that `to_maps` gives, which then
         need not be filled: fresh memory costs more than adding. Plain sums only.
@@ -83,7 +80,6 @@ class MapSum:
         summary: Summary,
         *,
         require_weights: bool = True,
-        memory: Memory = PRIVATE,
         in_maps: bool = False,
         exactness: Exactness | None = None,
     ):
@@ -92,7 +88,7 @@ class MapSum:
         if exactness is not None or summary.grids:
             self._arithmetic = Exact(exactness or Exactness(), summary.grids)
         self.sums = PlaneSums(
-            summary.stubs, self._arithmetic, memory, in_maps=in_maps and exactness is None
+            summary.stubs, self._arithmetic, in_maps=in_maps and exactness is None
         )
         self._noted_kind: FrameKind | None = None  # of the last frame
         self._noted_storages: tuple[str, ...] = ()

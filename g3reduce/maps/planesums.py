@@ -10,7 +10,6 @@ import numpy as np
 
 from ..arrays.arithmetic import Arithmetic
 from ..arrays.blocks import Blocks, Rows
-from ..arrays.memory import Memory
 from ..arrays.reduction import SUM
 from ..g3files.lines import Index, Lines, Values
 from ..g3files.runs import RunLayout
@@ -39,8 +38,6 @@ class PlaneSums:
         An empty map for each plane. Planes that come later are found in it.
     arithmetic : Arithmetic
         How numbers are added.
-    memory : Memory
-        Where the sums lie.
     in_maps : bool
         Whether dense sums lie in the memory of maps.
 
@@ -56,11 +53,10 @@ class PlaneSums:
         self,
         stubs: Mapping[str, SkyMap],
         arithmetic: Arithmetic,
-        memory: Memory,
         *,
         in_maps: bool = False,
     ):
-        self.blocks = Blocks(0, 1, {}, fill=SUM.identity, memory=memory)
+        self.blocks = Blocks(0, 1, {}, fill=SUM.identity)
         self.maps: dict[str, Any] = {}
         self._stubs = stubs
         self._arithmetic = arithmetic
@@ -216,9 +212,7 @@ class PlaneSums:
     def _renumber(self, numbering: AnyNumbering, *, hold_all: bool | None = None) -> AnyNumbering:
         """Go over to another numbering, with all rows held or only those that are needed."""
         dtypes = {name: plane.dtype for name, plane in self.blocks.planes.items()}
-        blocks = Blocks(
-            numbering.n_rows, numbering.row_length, dtypes, SUM.identity, self.blocks.memory
-        )
+        blocks = Blocks(numbering.n_rows, numbering.row_length, dtypes, SUM.identity)
         if numbering.complete if hold_all is None else hold_all:
             blocks.insert(np.arange(numbering.n_rows))
         if self._in_maps and isinstance(numbering, Whole):

@@ -134,7 +134,6 @@ def _blocks_of(
         batch.length * arithmetic.width,
         {},
         fill=arithmetic.identity,
-        memory=rules.memory,
     )
     arithmetic.begin(blocks, rules.name)
     held: list[tuple[Held, slice, int]] = []

@@ -1,8 +1,7 @@
 """States that are combined element by element, such as sums of arrays, on one rank.
 
 From its first frame on a group (a key of ``by=``) has a few arrays for each kind of number, cut
-into rows as strategies want them and in memory that the ranks of a node can share, so that nothing
-large is copied before it is joined.
+into rows as strategies want them, so that nothing large is copied before it is joined.
 """
 
 from __future__ import annotations

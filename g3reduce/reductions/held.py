@@ -17,7 +17,6 @@ import numpy as np
 from ..arrays.arithmetic import Arithmetic, Exact, Plain
 from ..arrays.blocks import Blocks
 from ..arrays.exactness import Exactness, Grid, refuse_more
-from ..arrays.memory import PRIVATE, Memory
 from ..arrays.reduction import Reduction
 from ..errors import InputError, UsageError
 from .states import Array, ArrayLeaf
@@ -37,15 +36,12 @@ class ElementwiseRules:
     ----------
     reduction : Reduction
         An elementwise one.
-    memory : Memory
-        Where the planes lie.
     exactness : Exactness or None
         The wish that the result does not depend on the order, and what is known of floats that are
         summed.
     """
 
     reduction: Reduction
-    memory: Memory = PRIVATE
     exactness: Exactness | None = None
 
     @property
@@ -155,7 +151,7 @@ class Held:
         size = sum(prod(leaf.shape) for leaf in leaves)
         length = row_length((size,))
         n_rows = -(-size // length)
-        self.blocks = Blocks(n_rows, length * width, {}, memory=rules.memory)
+        self.blocks = Blocks(n_rows, length * width, {})
         self.blocks.replace(np.arange(n_rows), {})
         self._arithmetic.begin(self.blocks, self._name)
         for plane in self.blocks.planes.values():

@@ -25,7 +25,6 @@ from ..pipeline.ledger import (
 from ..pipeline.originals import KnownFiles
 from ..pipeline.userfunctions import Grouping, UserFunctions, check_by
 from ..spt3gtypes import Frame
-from ..strategies.nodes import memory_for
 from ..strategies.registry import check_strategy
 from ..strategies.traffic import Statistics
 from .groups import Groups
@@ -41,8 +40,8 @@ class MPIReducer(EndModule):
     go down the pipeline as they came.
 
     A reduction that names an MPI operation is done element by element, by any of the strategies of
-    `MPIMapCoadder`, and in memory that the ranks of a node share. Any other is combined whole, in
-    the order of the frames on each rank and then of the ranks. Arrays travel as buffers, without
+    `MPIMapCoadder`, on a node by ranks that read each other's memory. Any other is combined whole,
+    in the order of the frames on each rank and then of the ranks. Arrays travel as buffers, without
     pickling, also those in dictionaries, lists, tuples and dataclasses.
 
     Collective over `mpicomm`: the constructor, and the end of processing. The module cannot be
@@ -144,7 +143,6 @@ class MPIReducer(EndModule):
             }
 
         rank, exactness = agreed_arguments(comm, "The arguments of MPIReducer", check)
-        memory = memory_for(comm)
         super().__init__(comm)
         self._reduction = reduction
         self._how: Any = {"strategy": strategy, "result": result, "root": rank}
@@ -152,7 +150,7 @@ class MPIReducer(EndModule):
         self._once = on_duplicate == "error"
         self._functions = UserFunctions(f"the reduction {reduction.name!r}", describe_rank(comm))
         self._grouping = Grouping(by, self._functions)
-        rules = ElementwiseRules(reduction, memory, exactness)
+        rules = ElementwiseRules(reduction, exactness)
         self._groups = Groups(comm, rules, self._functions)
         self._ledger = Ledger()
         self._known = KnownFiles()

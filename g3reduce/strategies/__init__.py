@@ -3,7 +3,8 @@
 In reading order: `join`, one reduction from the choice of a strategy to its statistics;
 `registry`, the strategies by name; `pairwise`, `collective` and `owner`, the strategies; `rows`,
 what they do with rows; `traffic`, the communicator that counts; `costs` and `measure`, by which
-``"auto"`` chooses; `nodes` and `onnode`, the ranks of a node and the sum in their shared memory.
+``"auto"`` chooses; `nodes`, `peers`, `slices` and `onnode`, the ranks of a node, which use each
+other's memory.
 
 Imports from `g3reduce.arrays` and `g3reduce.mpi`.
 """

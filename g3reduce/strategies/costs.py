@@ -27,10 +27,8 @@ class Machine:
         others send, too.
     adding : float
         Bytes per second that each rank adds to others, while all ranks do.
-    mapping : float
-        Bytes per second at which a rank maps memory of another one and adds it, while all do.
-    fresh : float
-        Bytes per second at which a rank fills shared memory that was never used, while all do.
+    direct : float
+        Bytes per second at which a rank reads memory of another one and adds it, while all do.
     """
 
     latency_between: float = 5e-6
@@ -38,8 +36,7 @@ class Machine:
     bandwidth_between: float = 8e9
     bandwidth_within: float = 4e9
     adding: float = 4e9
-    mapping: float = 2e9
-    fresh: float = 1e9
+    direct: float = 4e9
 
 
 @dataclass(frozen=True)
@@ -56,10 +53,8 @@ class Profile:
         Bytes of the rows that any rank holds.
     result : str
         Where the result goes: ``"root"``, ``"all"`` or ``"sharded"``.
-    shared : bool
-        Whether the ranks of a node join their sums in shared memory first.
-    same_rows : bool
-        Whether the rank of the node that takes the sum holds all rows that others hold.
+    direct : bool
+        Whether the ranks of a node join their sums in each other's memory first.
     node_union : float or None
         Bytes of the rows that any rank of a node holds, at most. None: as `union_of` estimates.
     machine : Machine
@@ -72,8 +67,7 @@ class Profile:
     largest: float
     union: float
     result: str = "root"
-    shared: bool = False
-    same_rows: bool = True
+    direct: bool = False
     node_union: float | None = None
     machine: Machine = Machine()
 
@@ -131,14 +125,11 @@ class Profile:
         )
 
     def cost_on_node(self) -> float:
-        """Seconds in which the ranks of each node join their sums in shared memory."""
-        per_rank = self.held / self.machine.mapping
-        if self.result == "sharded" or not self.same_rows:
-            per_rank += self.union / self.ranks_per_node / self.machine.fresh
-        if self.result == "all":
-            per_rank += self.union / self.machine.mapping
-            per_rank += 0.0 if self.same_rows else self.union / self.machine.fresh
-        return per_rank + 2 * self.ranks_per_node * self.machine.latency_within
+        """Seconds in which the ranks of each node join their sums in each other's memory."""
+        union = self.union if self.node_union is None else self.node_union
+        # Each reads its slice from all, and writes it to one or all.
+        moved = self.held + union * (1.0 if self.result == "all" else 1 / self.ranks_per_node)
+        return moved / self.machine.direct + 2 * self.ranks_per_node * self.machine.latency_within
 
     def of_first_ranks(self) -> Profile:
         """The profile of the first ranks of all nodes, which hold the sums of their nodes."""
@@ -151,6 +142,6 @@ class Profile:
             ranks_per_node=1,
             held=held,
             largest=held,
-            shared=False,
+            direct=False,
             node_union=None,
         )

@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..arrays import memory
 from ..arrays.blocks import Blocks
 from ..arrays.reduction import Reduction
 from ..choices import ReadyStrategy, Result
@@ -48,8 +47,8 @@ def reduce(
 ) -> Reduced:
     """Join the blocks of all ranks by a strategy. Collective over `comm`.
 
-    Ranks of a node join what they hold in shared memory first, if that is worth it and possible.
-    Then one rank of each node goes on by the strategy.
+    Ranks of a node join what they hold in each other's memory first, if that is worth it and
+    possible. Then one rank of each node goes on by the strategy.
 
     Parameters
     ----------
@@ -87,7 +86,6 @@ def reduce(
     comm = communicators.private(comm)
     if isinstance(comm, OneProcess):
         return Reduced(blocks, Statistics())
-    blocks.sort()
     nodes = nodes_of(comm)
     waiting.meet(comm, "the reduction")
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
@@ -111,22 +109,20 @@ def _reduce(
         logger.info("strategy %s: %s", chosen, why)
     start = time.perf_counter()
     mine: Blocks | None = blocks
-    if on_node is not None and chosen != ON_NODE and nodes.count == 1:
-        on_node = None  # messages are faster here
-        blocks.memory = memory.PRIVATE
     if on_node is None:
+        blocks.sort()
         mine = strategy_of(chosen).reduce(traffic, blocks, reduction, result=result, root=root)
-    elif chosen == ON_NODE and result == "sharded":
-        mine = on_node.own_slice(reduction)
+    elif chosen == ON_NODE:
+        mine = on_node.sum_up(reduction, result=result)
     else:
-        mine = on_node.sum_up(reduction, keep=result == "all")
-        if chosen != ON_NODE:
-            first_ranks = nodes.first_ranks(root)
-            if first_ranks is not None and mine is not None:
-                traffic = Traffic(first_ranks)
-                mine = strategy_of(chosen).reduce(
-                    traffic, mine, reduction, result=result, root=nodes.numbers[root]
-                )
+        mine = on_node.sum_up(reduction, result="root")
+        first_ranks = nodes.first_ranks(root)
+        if first_ranks is not None and mine is not None:
+            mine.sort()
+            traffic = Traffic(first_ranks)
+            mine = strategy_of(chosen).reduce(
+                traffic, mine, reduction, result=result, root=nodes.numbers[root]
+            )
         if result != "root":
             mine = on_node.spread(mine, result=result)
     statistics = Statistics(
@@ -134,11 +130,11 @@ def _reduce(
         why=why,
         ranks=nodes.comm.size,
         nodes=nodes.count,
-        shared=on_node is not None,
+        direct=on_node is not None,
         bytes_sent=traffic.bytes_sent,
         bytes_received=traffic.bytes_received,
         messages=traffic.messages,
-        bytes_mapped=0 if on_node is None else on_node.bytes_mapped,
+        bytes_direct=0 if on_node is None else on_node.bytes_direct,
         seconds=time.perf_counter() - start,
         predicted=predicted,
     )
@@ -153,7 +149,7 @@ def _survey(
     union = len(union_of_rows(traffic, blocks)) * blocks.row_nbytes
     held = len(blocks.rows) * blocks.row_nbytes
     on_node, of_node = None, 0
-    if nodes.shared and union >= LIMITS.smallest_mapped:
+    if nodes.direct and union >= LIMITS.smallest_direct:
         on_node = OnNode(nodes, blocks, nodes.first_rank(root))
         of_node = len(on_node.union) * blocks.row_nbytes
     everywhere = np.array(traffic.comm.allgather((held, of_node)))
@@ -165,8 +161,7 @@ def _survey(
         largest=largest,
         union=union,
         result=result,
-        shared=on_node is not None,
-        same_rows=on_node is None or on_node.first_has_all,
+        direct=on_node is not None,
         node_union=node_union if on_node is not None else None,
     )
     return profile, on_node
@@ -187,13 +182,10 @@ def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | Non
 
 def _pick(strategy: str, profile: Profile) -> tuple[str, str, float]:
     """The strategy to use, why, and its predicted seconds. The same on all ranks."""
-    alone = profile.shared and profile.nodes == 1
-    on_node = {ON_NODE: profile.cost_on_node()} if alone else {}
-    if alone and strategy != AUTO:
-        why = f"all ranks are on one node and share memory, so there is no work for {strategy}"
-        return ON_NODE, why, on_node[ON_NODE]
-    seconds = predict(replace(profile, shared=False) if alone else profile) | on_node
-    seconds = dict(sorted(seconds.items(), key=lambda item: item[1]))
+    if profile.direct and profile.nodes == 1:
+        why = "all ranks are on one node and use each other's memory, so there is no more to do"
+        return ON_NODE, why, profile.cost_on_node()
+    seconds = predict(profile)
     if strategy != AUTO:
         return strategy, "named by the user", seconds[strategy]
     chosen = next(iter(seconds))

@@ -1,4 +1,4 @@
-"""The nodes of a communicator: which ranks share one, and whether they can share memory."""
+"""The nodes of a communicator: which ranks share one, and whether these use each other's memory."""
 
 from __future__ import annotations
 
@@ -8,21 +8,20 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from ..arrays import memory
 from ..errors import UsageError
 from ..mpi import waiting
 from ..mpi.agreement import collectively
-from ..mpi.communicators import Comm, OneProcess, cache_of
+from ..mpi.communicators import cache_of
+from .peers import Peers, find_peers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
 logger = logging.getLogger(__name__)
 
-# Variables of the environment: 0 keeps all memory private; n > 0 means at most n ranks on a node.
-SHARED_MEMORY = "G3REDUCE_SHARED_MEMORY"
+# Variables of the environment: with 0, messages are all that ranks use; n > 0 means at most n ranks
+# on a node.
+DIRECT_MEMORY = "G3REDUCE_DIRECT_MEMORY"
 RANKS_PER_NODE = "G3REDUCE_RANKS_PER_NODE"
 
 
@@ -38,17 +37,16 @@ class Nodes:
         The ranks of this node, in their order.
     numbers : tuple of int
         The number of its node, for each rank of `comm`.
-    memory : Memory
-        Where sums have to lie so that the ranks of a node can join them: shared on all ranks, or
-        private on all.
+    peers : Peers
+        The processes of the ranks of this node.
     why : str
-        Why it is not shared; empty if it is.
+        Why ranks of a node do not use each other's memory; empty if they do. The same on all ranks.
     """
 
     comm: MPI.Intracomm
     node: MPI.Intracomm
     numbers: tuple[int, ...]
-    memory: memory.Memory
+    peers: Peers
     why: str
     _first_ranks: dict[int, MPI.Intracomm | None] = field(default_factory=dict)
 
@@ -58,8 +56,8 @@ class Nodes:
         return max(self.numbers) + 1
 
     @property
-    def shared(self) -> bool:
-        """Whether ranks of a node share memory."""
+    def direct(self) -> bool:
+        """Whether ranks of a node read and write each other's memory."""
         return not self.why
 
     def first_rank(self, root: int) -> int:
@@ -101,11 +99,6 @@ def nodes_of(comm: MPI.Intracomm) -> Nodes:
     return nodes
 
 
-def memory_for(comm: Comm) -> memory.Memory:
-    """The memory for sums that ranks of this communicator will join. Collective over `comm`."""
-    return memory.PRIVATE if isinstance(comm, OneProcess) else nodes_of(comm).memory
-
-
 def _ranks_per_node() -> int:
     text = os.environ.get(RANKS_PER_NODE, "0")
     if not text.isdecimal():
@@ -126,43 +119,21 @@ def _find(comm: MPI.Intracomm, limit: int) -> Nodes:
     first_ranks = comm.allgather(node.bcast(comm.rank))
     order = {first: number for number, first in enumerate(sorted(set(first_ranks)))}
     numbers = tuple(order[first] for first in first_ranks)
-    shared, why = _shared_memory(comm, node, max(Counter(numbers).values()))
-    nodes = Nodes(comm, node, numbers, shared, why)
+    most = max(Counter(numbers).values())
+    peers, why = find_peers(node)
+    why = _why_not(comm, most, why)
+    nodes = Nodes(comm, node, numbers, peers, why)
     if comm.rank == 0:
-        how = f"private memory ({why})" if why else "shared memory on each"
+        how = f"messages only ({why})" if why else "ranks of a node use each other's memory"
         logger.info("%d ranks on %d nodes: %s", comm.size, nodes.count, how)
     return nodes
 
 
-def _shared_memory(
-    comm: MPI.Intracomm, node: MPI.Intracomm, most: int
-) -> tuple[memory.Memory, str]:
-    """Shared memory if all ranks can have it; else private memory, and why."""
+def _why_not(comm: MPI.Intracomm, most: int, refused: str) -> str:
+    """Why ranks of a node are not to use each other's memory, on any. Collective over `comm`."""
+    why = f"rank {comm.rank}: {refused}" if refused else ""
+    if os.environ.get(DIRECT_MEMORY) == "0":
+        why = f"{DIRECT_MEMORY}=0"
     if most == 1:
-        return memory.PRIVATE, "one rank on each node"
-    why, mine = "", None
-    token: Any = np.empty(0)
-    if os.environ.get(SHARED_MEMORY) == "0":
-        why = f"{SHARED_MEMORY}=0"
-    else:
-        try:
-            mine = memory.shared()
-            token = mine.require((1,), np.float64)
-            token[0] = np.random.default_rng().random()
-        except OSError as error:
-            why = f"rank {comm.rank}: {error}"
-    tokens = node.allgather((mine.stretch_of(token), float(token[0])) if mine and not why else None)
-    for theirs in tokens:
-        if theirs is None or why:
-            continue
-        stretch, number = theirs
-        try:
-            seen = float(memory.attach(stretch, 0, 8).view(np.float64)[0])
-        except OSError as error:
-            why = f"rank {comm.rank}: {error}"
-        else:  # the same number may name another process, in another container
-            why = "" if seen == number else f"rank {comm.rank} cannot see ranks of its node"
-    reasons = [reason for reason in comm.allgather(why) if reason]  # all have read
-    if reasons or mine is None:
-        return memory.PRIVATE, reasons[0]
-    return mine, ""
+        why = "one rank on each node"
+    return next((reason for reason in comm.allgather(why) if reason), "")

@@ -148,8 +148,8 @@ def check_strategy(strategy: str, result: str) -> None:
 
 def predict(profile: Profile) -> dict[str, float]:
     """Predicted seconds of each strategy that can put the result there, the fastest first."""
-    first = profile.cost_on_node() if profile.shared else 0.0
-    profile = profile.of_first_ranks() if profile.shared else profile
+    first = profile.cost_on_node() if profile.direct else 0.0
+    profile = profile.of_first_ranks() if profile.direct else profile
     seconds = {
         name: first + (strategy_of(name).cost(profile) if profile.ranks > 1 else 0.0)
         for name in names(profile.result)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import pairwise
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
@@ -13,9 +13,6 @@ from numpy.typing import DTypeLike, NDArray
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import Reduction
 from .traffic import Traffic
-
-if TYPE_CHECKING:
-    from mpi4py import MPI
 
 # Which rows ranks hold is exchanged as bits, unless there could be more rows than this.
 _MOST_BITS = 2**24
@@ -120,16 +117,13 @@ def _union_by_pairs(traffic: Traffic, rows: Rows) -> Rows:
     return union
 
 
-def rows_on_each(node: MPI.Intracomm, blocks: Blocks) -> list[Rows]:
-    """The rows that each rank of a node holds. Collective over `node`."""
-    if blocks.n_rows > _MOST_BITS:
-        return node.allgather(blocks.rows)
-    held = np.zeros(blocks.n_rows, bool)
-    held[blocks.rows] = True
-    mine = np.packbits(held)
-    bits = np.empty((node.size, len(mine)), np.uint8)
-    node.Allgather(mine, bits)
-    return [np.flatnonzero(np.unpackbits(theirs, count=blocks.n_rows)) for theirs in bits]
+def positions_of(held: Rows, rows: Rows) -> Rows:
+    """Where rows are among those that are held, in whatever order; -1 for those that are not."""
+    if not len(held):
+        return np.full(len(rows), -1)
+    order = np.argsort(held, kind="stable")
+    at = order[np.minimum(np.searchsorted(held, rows, sorter=order), len(held) - 1)]
+    return np.where(held[at] == rows, at, -1)
 
 
 def shard_bounds(n_rows: int, size: int) -> Rows:

@@ -135,17 +135,17 @@ class Statistics:
     Attributes
     ----------
     strategy : str
-        How sums were joined: the name of the strategy, ``"on-node"`` if shared memory was all that
-        it took, ``"none"`` if there was one rank.
+        How sums were joined: the name of the strategy, ``"on-node"`` if the ranks of one node have
+        joined them in their memory, ``"none"`` if there was one rank.
     why : str
         Why this one.
     ranks, nodes : int
         How many there were.
-    shared : bool
-        Whether ranks of a node have joined their sums in shared memory.
+    direct : bool
+        Whether ranks of a node have joined their sums in each other's memory.
     bytes_sent, bytes_received, messages : int
         By this rank, see `g3reduce.strategies.Traffic`.
-    bytes_mapped : int
+    bytes_direct : int
         Bytes of other ranks' memory that this rank has read or written.
     seconds : float
         Of the joining itself, from the choice of the strategy on.
@@ -157,11 +157,11 @@ class Statistics:
     why: str = "there is one rank"
     ranks: int = 1
     nodes: int = 1
-    shared: bool = False
+    direct: bool = False
     bytes_sent: int = 0
     bytes_received: int = 0
     messages: int = 0
-    bytes_mapped: int = 0
+    bytes_direct: int = 0
     seconds: float = 0.0
     predicted: float = 0.0
 
@@ -171,22 +171,22 @@ class Statistics:
             why=_both(self.why, other.why, "; "),
             ranks=max(self.ranks, other.ranks),
             nodes=max(self.nodes, other.nodes),
-            shared=self.shared or other.shared,
+            direct=self.direct or other.direct,
             bytes_sent=self.bytes_sent + other.bytes_sent,
             bytes_received=self.bytes_received + other.bytes_received,
             messages=self.messages + other.messages,
-            bytes_mapped=self.bytes_mapped + other.bytes_mapped,
+            bytes_direct=self.bytes_direct + other.bytes_direct,
             seconds=self.seconds + other.seconds,
             predicted=self.predicted + other.predicted,
         )
 
     def __str__(self) -> str:
-        memory = "shared" if self.shared else "private"
+        how = "in the memory of nodes" if self.direct else "by messages"
         return (
-            f"{self.strategy} (ranks: {self.ranks}, nodes: {self.nodes}, {memory} memory): "
+            f"{self.strategy} (ranks: {self.ranks}, nodes: {self.nodes}, {how}): "
             f"{self.seconds:.3g} s ({self.predicted:.3g} s predicted), "
             f"{_size(self.bytes_sent)} sent, {_size(self.bytes_received)} received in "
-            f"{self.messages} messages, {_size(self.bytes_mapped)} mapped"
+            f"{self.messages} messages, {_size(self.bytes_direct)} directly"
         )
 
 

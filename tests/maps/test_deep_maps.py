@@ -24,7 +24,7 @@ from g3reduce.g3files.lines import Rings
 from g3reduce.maps.framekind import kind_of
 from g3reduce.mpi.communicators import private
 from g3reduce.strategies import reduce, registry
-from g3reduce.strategies.nodes import SHARED_MEMORY
+from g3reduce.strategies.nodes import DIRECT_MEMORY
 
 SKIES = [("indexed", 2**17, 1.5)]
 if ALL:
@@ -108,10 +108,10 @@ def test_blocks_know_few_rows_of_many(n_rows):
 
 
 @pytest.mark.ranks(3)
-@pytest.mark.parametrize("shared", ["0", "1"])
-def test_ranks_join_few_rows_of_many(comm, monkeypatch, shared):
+@pytest.mark.parametrize("direct", ["0", "1"])
+def test_ranks_join_few_rows_of_many(comm, monkeypatch, direct):
     """By each strategy, to each place, as they join rows of which each could have a bit."""
-    monkeypatch.setenv(SHARED_MEMORY, shared)
+    monkeypatch.setenv(DIRECT_MEMORY, direct)
     whole = comm.Dup()  # it finds its nodes by itself
     mine = private(whole)
     for result in choices_of(Result):

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from spt3g import maps
 
 from g3reduce.arrays.arithmetic import Plain
-from g3reduce.arrays.memory import PRIVATE
 from g3reduce.g3files.lines import Columns, Rings
 from g3reduce.g3files.maps import Content
 from g3reduce.g3files.runs import layout_of
@@ -47,7 +46,7 @@ def sums(draw):
         | st.builds(Rings, st.sampled_from([1, 2, 8, 16]), st.booleans())
     )
     stub = blank(lines)
-    total = PlaneSums({"T": stub}, Plain(), PRIVATE)
+    total = PlaneSums({"T": stub}, Plain())
     parts = draw(
         st.lists(
             st.tuples(st.integers(0, stub.size - 1), st.integers(1, 300), st.booleans()),

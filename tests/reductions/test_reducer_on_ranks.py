@@ -58,13 +58,13 @@ STATES = {
 
 
 @pytest.mark.ranks(1, 2, 3, 5)
-@pytest.mark.parametrize("how", ["private", "shared", "two per node"])
+@pytest.mark.parametrize("how", ["messages", "direct", "two per node"])
 def test_all_kinds_of_states_by_every_strategy(limits, ways_of_memory, how):
     limits(smallest_alone=300)  # some alone, some together
     comm = ways_of_memory(how)
     root = comm.size - 1
     everything = itertools.product(WAYS, ("array", "mixed"))
-    kinds = itertools.product([("auto", "all")], STATES if how == "private" else ("int",))
+    kinds = itertools.product([("auto", "all")], STATES if how == "messages" else ("int",))
     for (strategy, result), kind in (*everything, *kinds):
         make = STATES[kind]
         reduction = Reduction(

@@ -74,7 +74,7 @@ def check(comm, found, expected, result, root=0):
 
 @pytest.mark.ranks(1, 2, 3, 5)
 @pytest.mark.parametrize(
-    ("how", "absmax"), [("private", None), ("shared", 2.0**30), ("two per node", 1.0)]
+    ("how", "absmax"), [("messages", None), ("direct", 2.0**30), ("two per node", 1.0)]
 )
 def test_sums_are_the_same_to_the_bit(limits, ways_of_memory, how, absmax):
     limits(smallest_alone=300)  # some alone, some together
@@ -85,7 +85,7 @@ def test_sums_are_the_same_to_the_bit(limits, ways_of_memory, how, absmax):
         for kind, make in STATES.items()
     }
     for seed, (strategy, result) in enumerate(WAYS):
-        if how == "shared" and strategy != "auto":
+        if how == "direct" and strategy != "auto":
             continue  # one node has no work for a strategy
         for kind in STATES if result == "all" and strategy == "auto" else ["mixed"]:
             frames = dealt(comm, N_FRAMES, seed)

@@ -87,14 +87,14 @@ def test_the_union_of_some_ranks_is_right_for_one_and_for_all():
 def test_a_node_shares_its_link_unless_it_has_summed_up_before():
     together = dense(64, per_node=16)
     assert predict(together)["owner"] > predict(dense(64))["owner"]
-    assert predict(replace(together, shared=True))["owner"] < predict(together)["owner"]
-    first_ranks = replace(together, shared=True).of_first_ranks()
+    assert predict(replace(together, direct=True))["owner"] < predict(together)["owner"]
+    first_ranks = replace(together, direct=True).of_first_ranks()
     assert (first_ranks.ranks, first_ranks.ranks_per_node, first_ranks.held) == (4, 1, 100 * MB)
     assert sparse(64, per_node=16, node_union=700.0).of_first_ranks().held == 700
 
 
-def test_on_one_node_with_shared_memory_all_strategies_are_the_same():
-    seconds = predict(dense(8, per_node=8, shared=True))
+def test_on_one_node_whose_ranks_use_each_others_memory_all_strategies_are_the_same():
+    seconds = predict(dense(8, per_node=8, direct=True))
     assert len(set(seconds.values())) == 1
 
 
@@ -127,7 +127,7 @@ def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
     from g3reduce.mpi import communicators
     from g3reduce.strategies import nodes as places
 
-    monkeypatch.setenv(places.SHARED_MEMORY, "0")
+    monkeypatch.setenv(places.DIRECT_MEMORY, "0")
     mine = comm.Dup()
     cache = communicators.cache_of(communicators.private(mine))
 

@@ -6,8 +6,8 @@ The planes hold small integers, so that sums are exact in any order.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
-import os
+import ctypes
+import errno
 
 import numpy as np
 import pytest
@@ -15,13 +15,14 @@ from ways import MEMORY, WAYS
 
 import g3reduce
 from g3reduce import Reduction, strategies
-from g3reduce.arrays import SUM, memory
+from g3reduce.arrays import SUM
 from g3reduce.arrays.blocks import Blocks
 from g3reduce.choices import Result, choices_of
 from g3reduce.errors import G3ReduceError, RemoteError, UsageError
 from g3reduce.mpi import communicators
-from g3reduce.strategies import nodes, registry
+from g3reduce.strategies import nodes, onnode, peers, registry
 from g3reduce.strategies.measure import measure
+from g3reduce.strategies.onnode import OnNode
 
 N_ROWS, LENGTH = 23, 5
 DTYPES = {"T": "f8", "hits": "i4"}
@@ -42,13 +43,13 @@ FOOTPRINTS = {
 }
 
 
-def blocks_of(rank, size, footprint, where, seed=0):
+def blocks_of(rank, size, footprint, seed=0):
     """What a rank holds. Any rank can make what any other has."""
     rng = np.random.default_rng([seed, rank])
     rows = FOOTPRINTS[footprint](rng, rank)
     if footprint == "only the last rank" and rank == size - 1:
         rows = np.array([2, 3, 9])
-    blocks = Blocks(N_ROWS, LENGTH, DTYPES, memory=where)
+    blocks = Blocks(N_ROWS, LENGTH, DTYPES)
     blocks.insert(rows.astype(np.int64))
     for plane in blocks.planes.values():
         plane[:] = rng.integers(-1000, 1000, plane.shape)
@@ -67,7 +68,7 @@ def whole(blocks):
 
 
 def expected_of(size, footprint, seed=0):
-    parts = [whole(blocks_of(rank, size, footprint, memory.PRIVATE, seed)) for rank in range(size)]
+    parts = [whole(blocks_of(rank, size, footprint, seed)) for rank in range(size)]
     held, planes = parts[0]
     for other_held, other_planes in parts[1:]:
         held = held | other_held
@@ -106,10 +107,9 @@ def check(comm, outcome, footprint, result, root, seed=0):
 @pytest.mark.parametrize(("strategy", "result"), WAYS)
 def test_every_way_is_the_plain_sum(comm, ways_of_memory, small_pieces, strategy, result, how):
     mine = ways_of_memory(how)
-    where = nodes.memory_for(communicators.private(mine))
     for seed, footprint in enumerate(FOOTPRINTS):
         root = seed % comm.size
-        blocks = blocks_of(comm.rank, comm.size, footprint, where, seed)
+        blocks = blocks_of(comm.rank, comm.size, footprint, seed)
         outcome = strategies.reduce(mine, blocks, SUM, strategy, result=result, root=root)
         check(comm, outcome, footprint, result, root, seed)
 
@@ -120,8 +120,7 @@ def test_every_way_is_the_plain_sum(comm, ways_of_memory, small_pieces, strategy
 def test_rows_longer_than_a_piece(comm, ways_of_memory, limits, strategy, result, how):
     limits(message_piece=16, scratch_part=32, node_piece=16)
     mine = ways_of_memory(how)
-    where = nodes.memory_for(communicators.private(mine))
-    blocks = blocks_of(comm.rank, comm.size, "random", where)
+    blocks = blocks_of(comm.rank, comm.size, "random")
     outcome = strategies.reduce(mine, blocks, SUM, strategy, result=result)
     check(comm, outcome, "random", result, 0)
 
@@ -134,8 +133,7 @@ def test_other_operations_than_sums(comm, ways_of_memory, strategy, result, how)
     least = np.iinfo(np.int32).min
     maximum = Reduction("max", np.maximum, identity=least, operation="MAX")
     mine = ways_of_memory(how)
-    where = nodes.memory_for(communicators.private(mine))
-    blocks = Blocks(N_ROWS, LENGTH, {"T": "i4"}, fill=least, memory=where)
+    blocks = Blocks(N_ROWS, LENGTH, {"T": "i4"}, fill=least)
     blocks.insert(np.arange(comm.rank, comm.rank + 4))
     blocks.planes["T"][:] = -10 - comm.rank
     outcome = strategies.reduce(mine, blocks, maximum, strategy, result=result)
@@ -149,10 +147,9 @@ def test_other_operations_than_sums(comm, ways_of_memory, strategy, result, how)
 @pytest.mark.parametrize("strategy", ["gather", "tree", "owner"])
 def test_the_same_ranks_make_the_same_bits(comm, ways_of_memory, strategy, how):
     mine = ways_of_memory(how)
-    where = nodes.memory_for(communicators.private(mine))
     sums = []
     for _ in range(3):
-        blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"}, memory=where)
+        blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"})
         blocks.insert(np.arange(comm.rank, 15))
         rng = np.random.default_rng(comm.rank)
         blocks.planes["T"][:] = rng.normal(size=(len(blocks.rows), LENGTH)) * 10.0 ** rng.integers(
@@ -166,12 +163,12 @@ def test_the_same_ranks_make_the_same_bits(comm, ways_of_memory, strategy, how):
 
 @pytest.mark.ranks(2, 3, 5)
 def test_statistics_tell_what_was_done(comm, ways_of_memory):
-    mine = ways_of_memory("private")
+    mine = ways_of_memory("messages")
     row = LENGTH * (8 + 4)
     for strategy, result in WAYS:
-        blocks = blocks_of(comm.rank, comm.size, "identical", memory.PRIVATE)
+        blocks = blocks_of(comm.rank, comm.size, "identical")
         told = strategies.reduce(mine, blocks, SUM, strategy, result=result).statistics
-        assert (told.ranks, told.nodes, told.shared) == (comm.size, 1, False)
+        assert (told.ranks, told.nodes, told.direct) == (comm.size, 1, False)
         assert told.strategy == strategy or strategy == "auto"
         assert told.why
         assert told.seconds > 0
@@ -188,7 +185,7 @@ def test_statistics_tell_what_was_done(comm, ways_of_memory):
 
 @pytest.mark.ranks(5)
 def test_owner_moves_the_sum_of_the_footprints_not_the_union(comm, ways_of_memory):
-    mine = ways_of_memory("private")
+    mine = ways_of_memory("messages")
     sent = {}
     for strategy in ("owner", "reduce_scatter"):
         blocks = Blocks(5000, 64, {"T": "f8"})
@@ -201,32 +198,64 @@ def test_owner_moves_the_sum_of_the_footprints_not_the_union(comm, ways_of_memor
 
 
 @pytest.mark.ranks(2, 3, 5)
-def test_shared_memory_is_told_of(comm, ways_of_memory):
-    for how, n_nodes in (("private", 1), ("shared", 1), ("two per node", -(-comm.size // 2))):
+def test_statistics_say_whose_memory_was_used(comm, ways_of_memory):
+    for how, n_nodes in (("messages", 1), ("direct", 1), ("two per node", -(-comm.size // 2))):
         mine = ways_of_memory(how)
-        where = nodes.memory_for(communicators.private(mine))
-        blocks = blocks_of(comm.rank, comm.size, "identical", where)
+        blocks = blocks_of(comm.rank, comm.size, "identical")
         told = strategies.reduce(mine, blocks, SUM, "tree").statistics
         assert told.nodes == n_nodes
-        assert told.shared == (how != "private")
-        assert told.strategy == ("on-node" if told.shared and n_nodes == 1 else "tree")
+        assert told.direct == (how != "messages")
+        assert told.strategy == ("on-node" if told.direct and n_nodes == 1 else "tree")
         alone = how == "two per node" and comm.size % 2 == 1 and comm.rank == comm.size - 1
-        assert (told.bytes_mapped > 0) == (told.shared and not alone)
-
-
-@pytest.mark.ranks(2)
-def test_a_switch_on_one_rank_keeps_all_private(comm, ways_of_memory, monkeypatch):
-    mine = ways_of_memory("shared")
-    if comm.rank == 1:
-        monkeypatch.setenv(nodes.SHARED_MEMORY, "0")
-    found = nodes.nodes_of(communicators.private(mine))
-    assert not found.shared
-    assert found.why == "G3REDUCE_SHARED_MEMORY=0"
+        assert (told.bytes_direct > 0) == (told.direct and not alone)
 
 
 @pytest.mark.ranks(2, 3)
-def test_one_rank_for_each_node_keeps_its_memory_private(comm, ways_of_memory, monkeypatch):
-    mine = ways_of_memory("shared")
+def test_sums_stay_in_the_arrays_that_hold_them(comm, ways_of_memory):
+    """Of the root, if it has all rows; so no fresh memory is filled."""
+    mine = ways_of_memory("direct")
+    root = comm.size - 1
+    blocks = blocks_of(comm.rank, comm.size, "identical")
+    planes = dict(blocks.planes)
+    outcome = strategies.reduce(mine, blocks, SUM, root=root)
+    check(comm, outcome, "identical", "root", root)
+    if comm.rank == root:
+        assert all(outcome.blocks.planes[name] is plane for name, plane in planes.items())
+
+
+@pytest.mark.ranks(2, 3, 5)
+@pytest.mark.parametrize("result", choices_of(Result))
+def test_ranks_of_a_node_may_hold_their_rows_in_any_order(comm, ways_of_memory, limits, result):
+    mine = ways_of_memory("direct")
+    limits(node_piece=3 * LENGTH * 8)
+    footprint = "identical"
+    held = blocks_of(comm.rank, comm.size, footprint)
+    blocks = Blocks(N_ROWS, LENGTH, DTYPES)
+    for row in np.random.default_rng(comm.rank).permutation(held.rows):
+        blocks.append(np.array([row]))
+    for name, plane in blocks.planes.items():
+        plane[:] = held.planes[name][held.locate(blocks.rows)]
+    in_their_order = blocks.rows
+    joined, _ = strategies.reduce(mine, blocks, SUM, result=result)
+    if joined is not None and result != "sharded":
+        assert joined.rows is in_their_order  # nothing was moved
+        joined.sort()
+    check(comm, strategies.Reduced(joined, strategies.Statistics()), footprint, result, 0)
+
+
+@pytest.mark.ranks(2)
+def test_a_switch_on_one_rank_keeps_all_to_messages(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("direct")
+    if comm.rank == 1:
+        monkeypatch.setenv(nodes.DIRECT_MEMORY, "0")
+    found = nodes.nodes_of(communicators.private(mine))
+    assert not found.direct
+    assert found.why == "G3REDUCE_DIRECT_MEMORY=0"
+
+
+@pytest.mark.ranks(2, 3)
+def test_one_rank_for_each_node_has_nobody_to_read_from(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("direct")
     monkeypatch.setenv(nodes.RANKS_PER_NODE, "1")
     found = nodes.nodes_of(communicators.private(mine))
     assert found.numbers == tuple(range(comm.size))
@@ -235,7 +264,7 @@ def test_one_rank_for_each_node_keeps_its_memory_private(comm, ways_of_memory, m
 
 @pytest.mark.ranks(2)
 def test_a_number_of_ranks_that_is_none_is_refused_on_all(comm, ways_of_memory, monkeypatch):
-    mine = ways_of_memory("shared")
+    mine = ways_of_memory("direct")
     if comm.rank == 0:
         monkeypatch.setenv(nodes.RANKS_PER_NODE, "many")
     kind = UsageError if comm.rank == 0 else RemoteError
@@ -243,82 +272,118 @@ def test_a_number_of_ranks_that_is_none_is_refused_on_all(comm, ways_of_memory, 
         nodes.nodes_of(communicators.private(mine))
 
 
-@pytest.mark.ranks(2, 3)
-def test_no_file_descriptor_is_left(comm, ways_of_memory):
-    def work(mine):
-        where = nodes.memory_for(communicators.private(mine))
-        for strategy, result in WAYS:
-            blocks = blocks_of(comm.rank, comm.size, "overlapping", where)
-            strategies.reduce(mine, blocks, SUM, strategy, result=result)
+def refusal(monkeypatch, name):
+    """Let the system refuse to this rank one of the two calls by which it uses others' memory."""
+    call = peers._system_call
 
-    mine = ways_of_memory("two per node")
-    work(mine)  # the memory of this process is made once
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(3):
-        work(mine)
-    assert len(os.listdir("/proc/self/fd")) == before
+    def system_call(asked):
+        if asked == name:
+            ctypes.set_errno(errno.EPERM)
+            return lambda *arguments: -1
+        return call(asked)
+
+    monkeypatch.setattr(peers, "_system_call", system_call)
+
+
+CALLS = ("process_vm_readv", "process_vm_writev")
+
+
+@pytest.mark.ranks(2, 3, 5)
+@pytest.mark.parametrize("call", CALLS)
+def test_ranks_that_may_not_look_at_each_other_exchange_messages(
+    comm, ways_of_memory, monkeypatch, call
+):
+    mine = ways_of_memory("direct")
+    if comm.rank == comm.size - 1:
+        refusal(monkeypatch, call)
+    found = nodes.nodes_of(communicators.private(mine))
+    assert not found.direct
+    assert comm.allgather(found.why) == [found.why] * comm.size
+    assert f"rank {comm.size - 1}: the memory of rank 0 of its node" in found.why
+    assert f"{call}: Operation not permitted" in found.why
+    for strategy, result in WAYS:
+        blocks = blocks_of(comm.rank, comm.size, "overlapping")
+        outcome = strategies.reduce(mine, blocks, SUM, strategy, result=result)
+        assert not outcome.statistics.direct
+        check(comm, outcome, "overlapping", result, 0)
+
+
+@pytest.mark.ranks(2)
+def test_a_system_without_such_calls_exchanges_messages(comm, ways_of_memory, monkeypatch):
+    def missing(name):
+        raise OSError(f"this system has no {name}")
+
+    mine = ways_of_memory("direct")
+    monkeypatch.setattr(peers, "_system_call", missing)
+    assert "no process_vm_readv" in nodes.nodes_of(communicators.private(mine)).why
+
+
+@pytest.mark.ranks(2)
+def test_a_rank_that_is_not_where_it_says_is_not_written_to(comm, ways_of_memory, monkeypatch):
+    """In another container its pid is that of somebody else."""
+    mine = ways_of_memory("direct")
+    told = peers.address_of
+    elsewhere = np.zeros(64, np.uint64)
+    if comm.rank == 1:
+        monkeypatch.setattr(peers, "address_of", lambda array: told(elsewhere))
+    found = nodes.nodes_of(communicators.private(mine))
+    assert "its memory is not where it says" in found.why
+    assert not elsewhere[2:].any()
 
 
 @pytest.mark.ranks(2, 3)
 @pytest.mark.parametrize("result", choices_of(Result))
-@pytest.mark.parametrize(
-    ("thing", "name"), [(memory, "attach"), (memory.SharedMemory, "require")], ids=["see", "share"]
-)
-def test_memory_that_one_rank_cannot_get_is_an_error_on_all(
-    comm, ways_of_memory, monkeypatch, thing, name, result
+@pytest.mark.parametrize("call", CALLS)
+def test_memory_that_is_refused_later_is_an_error_on_all(
+    comm, ways_of_memory, monkeypatch, call, result
 ):
     """After it the communicator works as before."""
-
-    def refuse(*arguments, **others):
-        raise OSError("refused")
-
-    mine = ways_of_memory("shared")
+    mine = ways_of_memory("direct")
     named = strategies.names(result)[-1]
     nodes.nodes_of(communicators.private(mine))
-    for inside_a_guard in (False, True):
-        with monkeypatch.context() as patch:
-            if comm.rank == comm.size - 1:
-                patch.setattr(thing, name, refuse)
-            blocks = blocks_of(comm.rank, comm.size, "identical", memory.PRIVATE)
-            context = g3reduce.guard(mine) if inside_a_guard else contextlib.nullcontext()
-            with (
-                pytest.raises(
-                    G3ReduceError, match=r"G3REDUCE_SHARED_MEMORY=0 in|another rank failed"
-                ),
-                context,
-            ):
-                # A strategy that is named leaves the node to shared memory.
-                strategies.reduce(mine, blocks, SUM, named, result=result)
-    blocks = blocks_of(comm.rank, comm.size, "identical", memory.PRIVATE)
+    if (call, result) != ("process_vm_writev", "sharded"):  # where nothing is written
+        for inside_a_guard in (False, True):
+            with monkeypatch.context() as patch:
+                if comm.rank == comm.size - 1:
+                    refusal(patch, call)
+                blocks = blocks_of(comm.rank, comm.size, "identical")
+                context = g3reduce.guard(mine) if inside_a_guard else contextlib.nullcontext()
+                expected = r"G3REDUCE_DIRECT_MEMORY=0 in|another rank failed"
+                with pytest.raises(G3ReduceError, match=expected), context:
+                    strategies.reduce(mine, blocks, SUM, named, result=result)
+    blocks = blocks_of(comm.rank, comm.size, "identical")
     outcome = strategies.reduce(mine, blocks, SUM, named, result=result)
     assert outcome.statistics.strategy == "on-node"
     check(comm, outcome, "identical", result, 0)
 
 
+@pytest.mark.ranks(2)
+def test_arrays_of_an_interrupted_rank_stay_while_others_are_at_work(
+    comm, ways_of_memory, monkeypatch
+):
+    mine = ways_of_memory("direct")
+    blocks = blocks_of(comm.rank, comm.size, "identical")
+    work = OnNode(nodes.nodes_of(communicators.private(mine)), blocks, 0)
+
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(onnode, "collectively", interrupted)
+    monkeypatch.setattr(onnode, "_abandoned", kept := [])
+    planes = {"T": np.zeros(3)}
+    with pytest.raises(KeyboardInterrupt):
+        work._or_fail_on_all(lambda: None, planes)
+    assert kept == [planes]
+
+
 @pytest.mark.ranks(2, 3)
-@pytest.mark.parametrize("refused", [(), ("attach",), ("require",)], ids=["well", "see", "share"])
-def test_auto_compares_shared_memory_with_messages(comm, ways_of_memory, monkeypatch, refused):
-    mine = ways_of_memory("shared")
+def test_the_machine_is_measured_whatever_is_refused_on_one_rank(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("direct")
     found = nodes.nodes_of(communicators.private(mine))
-
-    def refuse(*arguments, **others):
-        raise OSError("refused")
-
-    with monkeypatch.context() as patch:
-        for name in refused if comm.rank == 0 else ():
-            patch.setattr(memory if name == "attach" else memory.SharedMemory, name, refuse)
-        machine = measure(found)  # whatever is refused on one rank
+    if comm.rank == 0:
+        refusal(monkeypatch, "process_vm_readv")
+    machine = measure(found)
     assert comm.allgather(machine) == [machine] * comm.size
-    for speed, expected in ((1e18, True), (1e-3, False)):
-        machine = dataclasses.replace(
-            machine, mapping=speed, fresh=speed, adding=1e9, bandwidth_within=1e9 / speed
-        )
-        for result in choices_of(Result):
-            blocks = blocks_of(comm.rank, comm.size, "overlapping", found.memory)
-            outcome = strategies.reduce(mine, blocks, SUM, result=result, machine=machine)
-            assert outcome.statistics.shared == expected
-            assert (outcome.statistics.strategy == "on-node") == expected
-            check(comm, outcome, "overlapping", result, 0)
 
 
 @pytest.mark.ranks(3)
@@ -333,14 +398,14 @@ def test_a_user_may_add_a_strategy(comm, ways_of_memory, monkeypatch):
     g3reduce.register_strategy(Mine())
     with pytest.raises(UsageError, match="'mine' already"):
         g3reduce.register_strategy(Mine())
-    blocks = blocks_of(comm.rank, comm.size, "random", memory.PRIVATE)
-    outcome = strategies.reduce(ways_of_memory("private"), blocks, SUM)
+    blocks = blocks_of(comm.rank, comm.size, "random")
+    outcome = strategies.reduce(ways_of_memory("messages"), blocks, SUM)
     assert outcome.statistics.strategy == "mine"
     check(comm, outcome, "random", "root", 0)
 
 
 @pytest.mark.ranks(2)
 def test_a_reduction_that_is_not_elementwise_is_refused(comm):
-    blocks = blocks_of(comm.rank, comm.size, "random", memory.PRIVATE)
+    blocks = blocks_of(comm.rank, comm.size, "random")
     with pytest.raises(UsageError, match="'join' is not elementwise"):
         strategies.reduce(comm, blocks, Reduction("join", lambda a, b: a + b))

@@ -29,9 +29,9 @@ def ways_of_memory(comm, monkeypatch, limits):
     made = []
 
     def make(how):
-        monkeypatch.setenv(nodes.SHARED_MEMORY, "0" if how == "private" else "1")
+        monkeypatch.setenv(nodes.DIRECT_MEMORY, "0" if how == "messages" else "1")
         monkeypatch.setenv(nodes.RANKS_PER_NODE, "2" if how == "two per node" else "0")
-        limits(smallest_mapped=1)
+        limits(smallest_direct=1)
         made.append(comm.Dup())
         return made[-1]
 

@@ -5,7 +5,7 @@ from g3reduce.choices import Result, choices_of
 
 RANKS = (1, 2, 3, 5)
 SCHEDULES = ("dynamic", "static")
-MEMORY = ("private", "shared", "two per node")  # for the fixture `ways_of_memory`
+MEMORY = ("messages", "direct", "two per node")  # for the fixture `ways_of_memory`
 
 # Each strategy, and the library's own choice, with each place for its result.
 WAYS = tuple(
