@@ -14,7 +14,7 @@ from .inputs.mapfiles import SIZES
 
 EXAMPLE = """\
 examples:
-  python -m benchmarks                                   all of them, in about ten minutes
+  python -m benchmarks                                   all of them, in a quarter of an hour
   python -m benchmarks --quick                           does it work? (the times say nothing)
   python -m benchmarks coadding command --size large     two of them, with large maps
   python -m benchmarks reducing --ranks 2,4,8 --merge other/benchmarks.json
@@ -30,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
     with tempfile.TemporaryDirectory(prefix="g3reduce-benchmarks-", dir=asked.folder) as folder:
         settings = Settings(
-            size=asked.size,
+            size=asked.size or "medium",
+            survey_size=asked.size or "survey",
             n_files=asked.files,
             megabytes=asked.megabytes,
             ranks=asked.ranks,
@@ -58,7 +59,7 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
     add = parser.add_argument
     add("benchmarks", nargs="*", metavar="NAME", help=f"of {', '.join(suite.BENCHMARKS)}; or all")
     add("--quick", action="store_true", help="the smallest case of each")
-    add("--size", choices=SIZES, default="medium", help="of the maps (default: medium)")
+    add("--size", choices=SIZES, help="of the maps (default: survey to coadd, else medium)")
     add("--files", type=_positive, default=6, help="of each kind of map (default: 6)")
     add("--megabytes", type=float, default=32, help="that a rank holds to reduce (default: 32)")
     add("--ranks", type=_ranks, default=(1, 2, 4), help="how many, with commas (default: 1,2,4)")

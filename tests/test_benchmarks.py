@@ -36,7 +36,15 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(size="tiny", n_files=2, megabytes=0.5, ranks=(1, 2), rounds=1, folder=tmp_path)
+    return Settings(
+        size="tiny",
+        survey_size="tiny",
+        n_files=2,
+        megabytes=0.5,
+        ranks=(1, 2),
+        rounds=1,
+        folder=tmp_path,
+    )
 
 
 def spreads(row):
@@ -55,15 +63,37 @@ def assert_sane(found, folder):
 def test_coadding(settings):
     found = coadding.measure(settings)
     assert_sane(found, settings.folder)
-    cases = [(row["kind"], row["layout"], row["output"]) for row in found]
-    assert cases == [(*case, out) for case in mapfiles.CASES for out in ("memory", "file")]
-    for layout in (mapfiles.SURVEY, mapfiles.VARIED):
-        of_it = {kind for kind, its_layout, _ in cases if its_layout == layout}
-        assert of_it == {"ring-sparse HEALPix", "sparse flat"}
-    for row in found:
+    assert (found[0]["kind"], found[0]["layout"]) == ("sparse flat", mapfiles.SURVEY)
+    files = [row for row in found if "output" in row]
+    cases = [(row["kind"], row["layout"], row["files"], row["output"]) for row in files]
+    more = [("sparse flat", mapfiles.SURVEY, 8)]
+    expected = [(*case, 2) for case in mapfiles.CASES] + more
+    assert sorted(cases) == sorted((*case, out) for case in expected for out in ("memory", "file"))
+    for row in files:
         for name in ("g3reduce", "spt3g", "floor"):
             assert f"{name} GB/s" in row
         assert {"against spt3g", "against the floor"} <= row.keys()
+    first = [row for row in found if "output" not in row]
+    assert [row["kind"] for row in first] == ["sparse flat", "ring-sparse HEALPix"]
+    for row, (who, when) in itertools.product(
+        first, itertools.product(("g3reduce", "spt3g"), ("first", "later"))
+    ):
+        assert f"{who} {when} s" in row
+
+
+def test_outputs_get_fresh_names_and_are_removed(tmp_path):
+    made = []
+
+    def work(name):
+        assert not os.path.exists(name)
+        Path(name).write_text("")
+        made.append(name)
+
+    run = inturn.timed_output(work, tmp_path)
+    assert run() > 0
+    assert run() > 0
+    assert len(set(made)) == 2
+    assert not list(tmp_path.iterdir())
 
 
 @among_all
@@ -281,7 +311,7 @@ def measured(mpi, processor="fast"):
         for n in (2, 4)
     ]
     coadded = [
-        {"kind": kind, "layout": layout, "output": output, "megabytes": 10.0}
+        {"kind": kind, "layout": layout, "files": 6, "output": output, "megabytes": 10.0}
         | {f"{name} GB/s": [1.0, 2.0, 3.0] for name in ("g3reduce", "spt3g", "floor")}
         | {"against spt3g": [1.0, 2.0, 3.0], "against the floor": [0.1, 0.2, 0.3]}
         for kind, layout in mapfiles.CASES

@@ -4,45 +4,66 @@ from __future__ import annotations
 
 import os
 import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from ..harness import pictures
 from ..harness.floor import Floor
-from ..harness.inturn import in_turn, ratio, spread, timed
+from ..harness.inturn import in_turn, ratio, spread, timed, timed_output
+from ..harness.onranks import rows_from_ranks
 from ..harness.rows import Row, Table
 from ..harness.settings import Benchmark, Settings
-from ..inputs.mapfiles import CASES, write_files
+from ..inputs.mapfiles import EXTREME, REALISTIC, SPARSE, SURVEY, write_files
+
+MANY = 4  # times as many files of the usual size
 
 
 def measure(settings: Settings) -> list[Row]:
     """Coadd each kind of map, with the result in memory and with the result written."""
     rows = []
-    for number, (kind, layout) in enumerate(CASES):
-        folder = settings.folder / f"coadding-{number}"
-        files = write_files(folder, kind, layout, settings.size, settings.n_files)
-        for written in (False, True):
-            case: Row = {"kind": kind, "layout": layout, "output": "file" if written else "memory"}
-            output = str(folder / "coadd.g3") if written else None
-            rows.append(case | _measure(files, output, settings.rounds))
+    for kind, layout, size, n_files in _cases(settings):
+        folder = settings.folder / "coadding"
+        files = write_files(folder, kind, layout, size, n_files)
+        rounds = settings.rounds if (kind, layout) in REALISTIC else -(-settings.rounds // 2)
+        for output in ("memory", "file"):
+            case: Row = {"kind": kind, "layout": layout, "files": n_files, "output": output}
+            rows.append(case | _measure(files, folder if output == "file" else None, rounds))
+        if layout == SURVEY and n_files == settings.n_files:
+            rows.append({"kind": kind, "layout": layout, **_first_calls(files, rounds)})
         shutil.rmtree(folder)  # so that the next files find room in the page cache
     return rows
 
 
-def _measure(files: list[str], output: str | None, rounds: int) -> Row:
+def _cases(settings: Settings) -> Iterator[tuple[str, str, str, int]]:
+    for kind, layout in REALISTIC:
+        yield kind, layout, settings.survey_size, settings.n_files
+        if kind == SPARSE[0]:
+            yield kind, layout, settings.size, settings.n_files * MANY
+    for kind, layout in EXTREME:
+        yield kind, layout, settings.survey_size, settings.n_files
+
+
+def _measure(files: list[str], folder: Path | None, rounds: int) -> Row:
     import g3reduce
 
     floor = Floor(files)
-    seconds = in_turn(
-        {
-            "g3reduce": timed(lambda: g3reduce.coadd_files(files, output).frame),
-            "spt3g": timed(lambda: by_spt3g(files, output)),
-            "floor": timed(lambda: floor.add_and_write(output) if output else floor.add()),
-        },
-        rounds,
-    )
+    if folder is None:
+        runs = {
+            "g3reduce": timed(lambda: g3reduce.coadd_files(files).frame),
+            "spt3g": timed(lambda: by_spt3g(files, None)),
+            "floor": timed(floor.add),
+        }
+    else:
+        runs = {
+            "g3reduce": timed_output(lambda name: g3reduce.coadd_files(files, name).frame, folder),
+            "spt3g": timed_output(lambda name: by_spt3g(files, name), folder),
+            "floor": timed_output(floor.add_and_write, folder),
+        }
+    seconds = in_turn(runs, rounds)
     size = sum(map(os.path.getsize, files))
     return {
-        "files": len(files),
         "megabytes": size / 1e6,
         **{f"{name} GB/s": spread([size / 1e9 / s for s in t]) for name, t in seconds.items()},
         "against spt3g": ratio(seconds["spt3g"], seconds["g3reduce"]),
@@ -57,39 +78,92 @@ def by_spt3g(files: list[str], output: str | None) -> Any:
     return maps.coadd_map_files(files, output_file=output)
 
 
+def _first_calls(files: list[str], rounds: int) -> Row:
+    """What the first coadd of a process takes beside later ones; compiled loops are kept."""
+    seconds: dict[str, list[float]] = {}
+    for number in range(rounds + 1):
+        for who in ("g3reduce", "spt3g"):
+            (row,) = rows_from_ranks(1, first_and_later, who=who, files=files)
+            for key, took in row.items() if number else ():
+                seconds.setdefault(f"{who} {key}", []).append(took)
+    return {
+        **{f"{key} s": spread(taken) for key, taken in seconds.items()},
+        "first against spt3g": ratio(seconds["spt3g first"], seconds["g3reduce first"]),
+    }
+
+
+def first_and_later(comm: Any, who: str, files: list[str]) -> list[Row]:
+    """Run by a fresh process, which has imported all but what a coadd imports itself."""
+    import g3reduce
+
+    def coadd() -> float:
+        start = time.perf_counter()
+        if who == "g3reduce":
+            result: Any = g3reduce.coadd_files(files, mpicomm=comm).frame
+        else:
+            result = by_spt3g(files, None)
+        took = time.perf_counter() - start
+        del result
+        return took
+
+    by_spt3g(files[:1], None)
+    return [{"first": coadd(), "later": min(coadd(), coadd())}]
+
+
 BENCHMARK = Benchmark(
     title="Files to coadd, on one process",
     measure=measure,
     reading=(
         "Files of T, Q, U and six weights that were just written, so that they are read from "
-        "memory and not from a disk. GB/s is the size of all input files over the time. The floor "
-        "is the least that any coadd must do: read, check the CRC, add, and nothing else. With "
-        "*never the same*, each map of each file has runs of pixels of its own; *one for all* is "
-        "the case of observations of one field on one grid."
+        "memory and not from a disk; outputs get fresh names. GB/s is the size of all input files "
+        "over the time. The floor is the least that any coadd must do: read, check the CRC, add, "
+        "and nothing else. *One for each file* is what surveys have: the maps of one observation "
+        "share their runs of pixels, and those of the next night have other edges. The extremes "
+        "are *one for all*, and *never the same*, where each map of each file has runs of its own."
     ),
     tables=(
         Table(
-            title="Speed",
-            index={"kind": "maps", "layout": "runs of pixels", "output": "coadd in"},
-            values={
+            title="Times as fast as spt3g, and as the floor (at 1, nothing is left to gain)",
+            index={
+                "kind": "maps",
+                "layout": "runs of pixels",
+                "files": "files",
                 "megabytes": "MB",
+            },
+            across=("output",),
+            values={"against spt3g": "over spt3g", "against the floor": "over the floor"},
+        ),
+        Table(
+            title="Speed",
+            index={
+                "kind": "maps",
+                "layout": "runs of pixels",
+                "files": "files",
+                "output": "coadd in",
+            },
+            values={
                 "g3reduce GB/s": "g3reduce GB/s",
                 "spt3g GB/s": "spt3g GB/s",
                 "floor GB/s": "floor GB/s",
             },
         ),
         Table(
-            title="Times as fast as spt3g, and as the floor (at 1, nothing is left to gain)",
-            index={"kind": "maps", "layout": "runs of pixels"},
-            across=("output",),
-            values={"against spt3g": "over spt3g", "against the floor": "over the floor"},
+            title="The first coadd of a process, in memory, which loads compiled loops from files",
+            index={"kind": "maps"},
+            values={
+                "g3reduce first s": "g3reduce, s",
+                "g3reduce later s": "later ones, s",
+                "spt3g first s": "spt3g, s",
+                "spt3g later s": "later ones, s",
+                "first against spt3g": "first over spt3g",
+            },
         ),
     ),
     draw=lambda rows: pictures.bars(
-        rows,
+        [row for row in rows if "output" in row],
         panel="output",
         panel_title="coadd in {}",
-        label="{kind}\n{layout}",
+        label="{kind},\n{files} files, {layout}",
         series={f"{name} GB/s": name for name in ("g3reduce", "spt3g", "floor")},
         unit="GB of input per second",
         logarithmic=True,

@@ -21,6 +21,8 @@ class Settings:
     ----------
     size : str
         Of maps: one of `benchmarks.inputs.mapfiles.SIZES`.
+    survey_size : str
+        The same, where maps are as large as those of surveys.
     n_files : int
         Of each kind.
     megabytes : float
@@ -34,6 +36,7 @@ class Settings:
     """
 
     size: str
+    survey_size: str
     n_files: int
     megabytes: float
     ranks: tuple[int, ...]

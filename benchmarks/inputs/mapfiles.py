@@ -15,11 +15,13 @@ KINDS = ("dense HEALPix", "ring-sparse HEALPix", "dense flat", "sparse flat")
 # differ from night to night), or one of the two extremes, all maps of all files, or no two.
 SURVEY, SHARED, VARIED = "one for each file", "one for all", "never the same"
 # All pixels of a dense map are there, so there is nothing that could differ between maps.
-CASES = tuple(
-    (kind, layout)
-    for kind in KINDS
-    for layout in ((SHARED,) if kind.startswith("dense") else (SURVEY, SHARED, VARIED))
+SPARSE = ("sparse flat", "ring-sparse HEALPix")
+REALISTIC = (
+    *((kind, SURVEY) for kind in SPARSE),
+    *((kind, SHARED) for kind in KINDS if kind not in SPARSE),
 )
+EXTREME = tuple((kind, layout) for layout in (SHARED, VARIED) for kind in SPARSE)
+CASES = REALISTIC + EXTREME
 
 STOKES = ("T", "Q", "U")
 WEIGHTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
