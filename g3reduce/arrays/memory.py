@@ -16,6 +16,11 @@ from numpy.typing import DTypeLike, NDArray
 _LARGE = 2**20
 _OFFSETS = itertools.cycle(range(0, 4096, 1024))
 
+# From this size on numpy asks for huge pages. An array gets them only where it fills them, so it
+# begins in a new one and has the last one to itself: up to two thousand pages less to be made.
+_HUGE = 2**22
+_HUGE_PAGE = 2**21
+
 
 def zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
     """A contiguous array of zeros. Memory is not touched before it is used."""
@@ -34,4 +39,9 @@ def _placed(
     if nbytes < _LARGE:
         return make(shape, dtype)
     begin = next(_OFFSETS)
-    return make(begin + nbytes, np.uint8)[begin:].view(dtype).reshape(shape)
+    if nbytes < _HUGE:
+        room = make(begin + nbytes, np.uint8)
+    else:
+        room = make(begin + nbytes + 2 * _HUGE_PAGE, np.uint8)
+        begin += -room.__array_interface__["data"][0] % _HUGE_PAGE
+    return room[begin:][:nbytes].view(dtype).reshape(shape)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,6 +25,7 @@ from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.output import check_output, write_frames
 from ..pipeline.parallelblock import blocks_of, check_schedule
 from ..pipeline.reader import MPIFileReader
+from ..pipeline.units import unit_of
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .intake import Pending
@@ -145,7 +147,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
     try:
         reader = _Reader(comm, names, pieces, counter, schedule)
         with progress_in_interrupt(reader.progress):
-            n_read, failure = _feed(coadder, reader, _at_once(len(names), comm.size))
+            n_read, failure = _feed(coadder, reader, len(names), comm.size)
         require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
         with progress_in_interrupt(
             lambda: Progress.all_read(len(names), "their sums were being joined")
@@ -231,23 +233,30 @@ class _Reader(MPIFileReader):
         self._set_up(comm, blocks_of([names], schedule), schedule, MapOpener(), [counter], [pieces])
 
 
-def _at_once(n_files: int, n_ranks: int) -> int:
-    """How many frames are added together: few where ranks would wait for each other."""
-    return _AT_ONCE if n_ranks == 1 else max(1, min(_AT_ONCE, n_files // (8 * n_ranks)))
-
-
-def _most(frame: Pending, at_once: int) -> int:
-    """How many frames like this one are added together."""
-    if frame.small:
+def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:
+    """How many frames like these are added together."""
+    if pending[-1].small:
         return _SMALL_AT_ONCE
-    # Pixels that are in memory already would be held several times.
-    return at_once if frame.in_file else 1
+    if not pending[-1].in_file:  # its pixels are in memory: those of several would be, too
+        return 1
+    unit = unit_of(pending[0].frame)
+    if n_ranks == 1 or unit is None:
+        return _AT_ONCE
+    # At the end no more than this rank's part of what is left, or others would wait for it.
+    return min(_AT_ONCE, math.ceil((n_files - unit.position) / n_ranks))
 
 
 def _feed(
-    coadder: MPIMapCoadder, reader: _Reader, at_once: int
+    coadder: MPIMapCoadder, reader: _Reader, n_files: int, n_ranks: int
 ) -> tuple[Counter[str], Exception | None]:
     """Bring the frames of this rank to the coadder.
+
+    Parameters
+    ----------
+    coadder : MPIMapCoadder
+    reader : _Reader
+    n_files, n_ranks : int
+        How many files there are, and how many ranks read them.
 
     Returns
     -------
@@ -267,7 +276,7 @@ def _feed(
             n_read[str(frame.get("Id", None))] += 1
             if one := coadder.take(frame):
                 pending.append(one)
-            if pending and len(pending) >= _most(pending[-1], at_once):
+            if pending and len(pending) >= _at_once(pending, n_files, n_ranks):
                 coadder.add_taken(pending)
                 pending.clear()
         coadder.add_taken(pending)

@@ -23,3 +23,10 @@ def test_large_arrays_do_not_begin_alike(make):
     arrays = [make((2**17, 1), "f8") for _ in range(4)]
     assert len({array.__array_interface__["data"][0] % 4096 for array in arrays}) == 4
     assert all(array.flags.aligned for array in arrays)
+
+
+@pytest.mark.parametrize("make", [memory.zeros, memory.empty])
+def test_very_large_arrays_begin_in_huge_pages_of_their_own(make):
+    array = make((2**19 + 1, 1), "f8")
+    assert array.__array_interface__["data"][0] % 2**21 < 4096
+    assert array.base.nbytes - array.nbytes >= 2**21

@@ -239,3 +239,31 @@ def test_files_that_are_many_compressed_or_small_stay_whole(
     n_frames = sum(1 for file in files for _ in core.G3File(file))
     assert comm.allreduce(sum(1 for _ in reader)) == n_frames
     assert all(piece.stamp is None for piece in reader._pieces[0])
+
+
+@pytest.mark.ranks(1, 2)
+@pytest.mark.parametrize("schedule", ["dynamic", "static"])
+def test_frames_are_added_together_until_few_files_are_left(
+    comm, survey, monkeypatch, limits, schedule
+):
+    """A part of the sum stays in the cache; in the end no rank waits for a batch of another."""
+    limits(small_frame=1)
+    n_files, batches = 19, []
+    files = survey(n_files, "flat dense", "polarized", map_ids=("90GHz",))
+    add_taken = g3reduce.MPIMapCoadder.add_taken
+
+    def noted(self, taken):
+        batches.append([one.frame.unit.position for one in taken])
+        return add_taken(self, taken)
+
+    monkeypatch.setattr(g3reduce.MPIMapCoadder, "add_taken", noted)
+    g3reduce.coadd_files(files, mpicomm=comm, schedule=schedule)
+    batches = [batch for batch in batches if batch]
+    for batch in batches:
+        assert len(batch) <= min(4, -(-(n_files - batch[0]) // comm.size))
+    if comm.size == 1:
+        assert [len(batch) for batch in batches] == [4, 4, 4, 4, 3]
+    if comm.size == 2 and schedule == "static" and comm.rank == 0:
+        assert [len(batch) for batch in batches] == [4, 4, 2]
+    everywhere = comm.allgather([position for batch in batches for position in batch])
+    assert sorted(itertools.chain(*everywhere)) == list(range(n_files))
