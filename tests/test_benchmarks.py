@@ -53,7 +53,7 @@ def spreads(row):
 
 def assert_sane(found, folder):
     for row in found:
-        assert spreads(row) or "MiB" in row
+        assert spreads(row) or "MiB" in row or "root MiB" in row
         for low, median, high in spreads(row).values():
             assert 0 < low <= median <= high < math.inf
     assert not list(folder.glob("**/*.g3")), "files were left behind"
@@ -178,10 +178,17 @@ def test_the_distributor(settings):
 def test_memory(settings):
     found = memory.measure(settings, kinds=["dense flat"], ranks=(2,))
     assert_sane(found, settings.folder)
+    found, grown = found[:3], found[3:]
     assert [row["who"] for row in found] == ["root", "others", "spt3g"]
     for row in found:
         assert row["MiB"] == pytest.approx(row["anonymous MiB"] + row["shared MiB"])
         assert row["MiB"] < 64
+    steps = [(what, n) for what, numbers in memory.GROWING.items() for n in numbers if n != 4]
+    assert [(row["of"], row["number"]) for row in grown] == steps
+    assert all(row["root MiB"] < 64 for row in grown)
+    assert all(
+        ("others MiB" in row) == ((row["of"], row["number"]) != ("ranks", 1)) for row in grown
+    )
     root, others, _ = found
     assert 64 < others["allowed MiB"] < root["allowed MiB"] < 65
     assert root["of the allowed"] == pytest.approx(root["MiB"] / root["allowed MiB"])

@@ -2,24 +2,22 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
-import time
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..harness import pictures
-from ..harness.onranks import rows_from_ranks
+from ..harness.peaks import MIB, Memory, can_look, peaks_of, while_looked_at
 from ..harness.rows import Row, Table
 from ..harness.settings import Benchmark, Settings
-from ..inputs.mapfiles import KINDS, SHARED, write_files
+from ..inputs.mapfiles import KINDS, SHARED, SURVEY, write_files
 
-MIB = 2**20
 OVERHEAD = 64 * MIB
-MEMORY_OF = "/proc/{}/smaps_rollup"
-BETWEEN_LOOKS = 0.002  # seconds
+
+# Of the coadds of small files: one of the numbers changes, and the others are these.
+USUAL = {"files": 24, "ranks": 2, "Ids": 1, "targets": 1}
+GROWING = {"files": (6, 24, 96), "ranks": (1, 2, 4), "Ids": (1, 10, 96), "targets": (1, 10, 100)}
 
 
 def measure(
@@ -27,10 +25,10 @@ def measure(
 ) -> list[Row]:
     """The peak on the root and on the other ranks, and that of spt3g's coadd.
 
-    Only where the kernel tells the memory of a process (Linux); else there are no rows.
+    Only where the kernel tells the memory of a process; else there are no rows.
     """
     rows: list[Row] = []
-    if not os.path.exists(MEMORY_OF.format("self")):
+    if not can_look():
         return rows
     for number, kind in enumerate(kinds):
         folder = settings.folder / f"memory-{number}"
@@ -42,7 +40,61 @@ def measure(
         (peak,) = peaks_of(1, coadd_by_spt3g, folder, first=first, files=files)
         rows.append({"kind": kind, "ranks": 1, "who": "spt3g", **peak.in_mib()})
         shutil.rmtree(folder)
+    return rows + growth(settings)
+
+
+def growth(settings: Settings) -> list[Row]:
+    """The peak over the number of files, ranks, Ids and targets, one after another."""
+    folder = settings.folder / "memory-growth"
+    size = "tiny" if settings.size == "tiny" else "small"
+    first = write_files(folder / "first", "sparse flat", SHARED, "tiny", 2)
+    rows = []
+    for what, case in _growing(max(settings.ranks)):
+        files = write_files(
+            folder / "maps", "sparse flat", SURVEY, size, case["files"], n_ids=case["Ids"]
+        )
+        peaks = peaks_of(
+            case["ranks"],
+            coadd_to_targets,
+            folder,
+            first=first,
+            files=files,
+            n_targets=case["targets"],
+        )
+        n_sums = case["Ids"] * case["targets"]
+        row: Row = {"of": what, "number": case[what], "sums": n_sums}
+        row["sums MiB"] = n_sums * os.path.getsize(files[0]) / MIB
+        row["root MiB"] = peaks[0].total / MIB
+        if others := peaks[1:]:
+            row["others MiB"] = max(memory.total for memory in others) / MIB
+        rows.append(row)
+    shutil.rmtree(folder)
     return rows
+
+
+def _growing(most_ranks: int) -> Iterator[tuple[str, dict[str, int]]]:
+    for what, numbers in GROWING.items():
+        for number in numbers:
+            case = USUAL | {what: number}
+            if what == "Ids":
+                case["files"] = max(numbers)
+            if case["ranks"] <= most_ranks:
+                yield what, case
+
+
+def coadd_to_targets(
+    comm: Any, first: list[str], files: list[str], n_targets: int, folder: str
+) -> list[Row]:
+    """Run by each rank."""
+    import g3reduce
+
+    def assign(frame: Any) -> dict[str, int]:
+        return {f"{frame['Id']}, split {i}": 1 if i % 2 else -1 for i in range(n_targets)}
+
+    def coadd(names: list[str], output: str) -> Any:
+        return g3reduce.coadd_files(names, output, assign=assign, keep_maps=False)
+
+    return _coadd(comm, coadd, first, files, folder)
 
 
 def coadd_on_ranks(comm: Any, first: list[str], files: list[str], folder: str) -> list[Row]:
@@ -73,92 +125,6 @@ def _coadd(
     return []
 
 
-def while_looked_at(comm: Any, folder: str, work: Callable[[], object]) -> None:
-    """Work, and say when it begins and ends to `peaks_of`, which looks from outside."""
-    before = Memory.of(os.getpid())
-    note = Path(folder) / f"rank{comm.rank}.json"
-    fresh = note.with_suffix(".new")
-    fresh.write_text(json.dumps([os.getpid(), before.anonymous, before.shared]))
-    fresh.rename(note)  # whole, for those who look
-    comm.Barrier()
-    time.sleep(5 * BETWEEN_LOOKS)
-    result = work()
-    comm.Barrier()
-    note.unlink()
-    del result
-
-
-class Memory:
-    """Bytes of a process that are its own, and its part of those that it shares with others."""
-
-    def __init__(self, anonymous: int, shared: int):
-        self.anonymous = anonymous
-        self.shared = shared
-
-    @classmethod
-    def of(cls, pid: int) -> Memory:
-        """Of a process, now. A page that k processes map counts 1/k for each of them."""
-        fields = {}
-        with open(MEMORY_OF.format(pid)) as lines:
-            for line in lines:
-                name, value, *rest = line.split()
-                if rest == ["kB"]:
-                    fields[name] = int(value) * 1024
-        return cls(fields["Anonymous:"], fields["Pss_Shmem:"])
-
-    @property
-    def total(self) -> int:
-        """Both."""
-        return self.anonymous + self.shared
-
-    def above(self, other: Memory) -> Memory:
-        """The difference."""
-        return Memory(self.anonymous - other.anonymous, self.shared - other.shared)
-
-    def in_mib(self) -> Row:
-        """As a part of a row."""
-        return {
-            "MiB": self.total / MIB,
-            "anonymous MiB": self.anonymous / MIB,
-            "shared MiB": self.shared / MIB,
-        }
-
-
-def peaks_of(
-    n_ranks: int, function: Callable[..., list[Row]], folder: Path, **arguments: Any
-) -> list[Memory]:
-    """The greatest memory of each rank above what it had before `while_looked_at`.
-
-    It is looked at from outside, because no thread of a rank runs while spt3g adds maps.
-
-    Parameters
-    ----------
-    n_ranks : int
-    function : callable
-        At the top level of a module: ``function(comm, folder=folder, **arguments)`` calls
-        `while_looked_at`.
-    folder : Path
-        For notes.
-    **arguments
-    """
-    peaks: dict[int, Memory] = {}
-
-    def look() -> None:
-        for note in folder.glob("rank*.json"):
-            rank = int(note.stem.removeprefix("rank"))
-            try:
-                pid, *before = json.loads(note.read_text())
-                now = Memory.of(pid).above(Memory(*before))
-            except (FileNotFoundError, ProcessLookupError):  # it has just ended
-                continue
-            if rank not in peaks or now.total > peaks[rank].total:
-                peaks[rank] = now
-        time.sleep(BETWEEN_LOOKS)
-
-    rows_from_ranks(n_ranks, function, meanwhile=look, folder=str(folder), **arguments)
-    return [peaks[rank] for rank in range(n_ranks)]
-
-
 def _rows(kind: str, n_ranks: int, files: list[str], peaks: list[Memory]) -> list[Row]:
     # The maps share their pixels, so that sums, a frame and the output are each as large as a file.
     frame = os.path.getsize(files[0])
@@ -183,7 +149,10 @@ BENCHMARK = Benchmark(
         "of its own, and its part of what ranks share. Mapped files do not count, since the kernel "
         "takes them back at will. Allowed are the running sums, one frame and 64 MiB, and on the "
         "root, which writes, the output. A rank is looked at every few milliseconds, so a shorter "
-        "peak may be missed."
+        "peak may be missed. The second table is of small maps (1 MB a file, footprints that "
+        "differ): of 24 files on two ranks to one coadd (96 files, where there are more Ids), with "
+        "one of the numbers changed. All sums together are the number of coadds times the size of "
+        "a file; the union of all footprints is somewhat larger."
     ),
     tables=(
         Table(
@@ -191,6 +160,18 @@ BENCHMARK = Benchmark(
             index={"mpi": "MPI", "kind": "maps", "ranks": "ranks"},
             across=("who",),
             values={"MiB": "MiB", "of the allowed": "ratio"},
+            where=lambda row: "kind" in row,
+        ),
+        Table(
+            title="MiB over the number of files, ranks, Ids and targets of each frame",
+            index={
+                "mpi": "MPI",
+                "of": "number of",
+                "number": "",
+                "sums MiB": "MiB of all sums",
+            },
+            values={"root MiB": "root, MiB", "others MiB": "others, MiB"},
+            where=lambda row: "of" in row,
         ),
     ),
     draw=lambda rows: pictures.bars(

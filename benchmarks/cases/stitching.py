@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 import numpy as np
@@ -10,24 +9,22 @@ import numpy as np
 from ..harness import pictures
 from ..harness.inturn import Run, in_turn, ratio, spread
 from ..harness.onranks import first_ranks, rows_from_ranks, timed_on_all
+from ..harness.peaks import MIB, can_look, peaks_of, while_looked_at
 from ..harness.rows import Row, Table
 from ..harness.settings import Benchmark, Settings
 from ..inputs.scanfiles import BORESIGHT, FLAGS, SIZES, TIMESTREAMS, Size, is_right, make_frames
-from .memory import MEMORY_OF, MIB, OVERHEAD, peaks_of, while_looked_at
+from .memory import OVERHEAD
 
 OURS, BARE, PICKLED = "stitch", "bare Alltoallv", "pickled alltoall"
 DISTRIBUTIONS = ("detector", "time")
 
-# The size of maps that was asked for, and the one of an observation.
-_SIZE_FOR = {"tiny": "tiny", "medium": "large", "large": "large"}
-
 
 def measure(settings: Settings) -> list[Row]:
     """Times for both distributions on all numbers of ranks, and the memory that ranks take."""
-    size = _SIZE_FOR[settings.size]
+    size = "tiny" if settings.size == "tiny" else "large"
     ranks = [n for n in settings.ranks if n > 1] or [2]
     rows = rows_from_ranks(max(ranks), on_ranks, ranks=ranks, size=size, rounds=settings.rounds)
-    if os.path.exists(MEMORY_OF.format("self")):
+    if can_look():
         for n_ranks in ranks:
             peaks = peaks_of(n_ranks, stitch_once, settings.folder, size=size)
             peak = max(peaks, key=lambda memory: memory.total)

@@ -50,14 +50,17 @@ class Size:
 
 SIZES = {
     "tiny": Size(8, 32, 13, (20, 30), (40, 60)),  # some 10 kB a file: for tests
+    "small": Size(64, 256, 13, (110, 165), (220, 330)),  # a MB a file; HEALPix 2 to 4
     "medium": Size(256, 2048, 13, (800, 1200), (1500, 2250)),  # 45 to 70 MB a file
     "survey": Size(512, 2048, 20.5, (960, 1440), (1940, 2910)),  # 100 MB; dense HEALPix 226
     "large": Size(1024, 4096, 13, (1500, 2250), (3000, 4500)),  # 190 to 900 MB a file
 }
 
 
-def write_files(folder: Path, kind: str, layout: str, size: str, n_files: int) -> list[str]:
-    """Write files of one map frame each, and return their names.
+def write_files(
+    folder: Path, kind: str, layout: str, size: str, n_files: int, n_ids: int = 1
+) -> list[str]:
+    """Write files of one map frame each, of so many Ids in turn, and return their names.
 
     With the layout `SHARED` the files are copies of the first one, because what the values of
     pixels are makes no difference to anybody's speed.
@@ -65,14 +68,14 @@ def write_files(folder: Path, kind: str, layout: str, size: str, n_files: int) -
     folder.mkdir(parents=True, exist_ok=True)
     names = [str(folder / f"{number}.g3") for number in range(n_files)]
     for number, name in enumerate(names):
-        if layout == SHARED and number:
+        if layout == SHARED and number and n_ids == 1:
             shutil.copyfile(names[0], name)
         else:
-            _write(name, number, kind, layout, SIZES[size])
+            _write(name, number, kind, layout, SIZES[size], f"{150 + number % n_ids}GHz")
     return names
 
 
-def _write(name: str, number: int, kind: str, layout: str, size: Size) -> None:
+def _write(name: str, number: int, kind: str, layout: str, size: Size, map_id: str) -> None:
     from spt3g import core, maps
 
     values, of_each_map = np.random.default_rng(number), np.random.default_rng([number, 1])
@@ -84,11 +87,12 @@ def _write(name: str, number: int, kind: str, layout: str, size: Size) -> None:
             "pol_type": getattr(maps.MapPolType, pol_type),
             "pol_conv": maps.MapPolConv.IAU,
         }
-        ragged = of_each_map if layout == VARIED else np.random.default_rng([number, 2])
+        of_file = np.random.default_rng([0 if layout == SHARED else number, 2])
+        ragged = of_each_map if layout == VARIED else of_file
         return make(kind, size, values, ragged, attributes)
 
     frame = core.G3Frame(core.G3FrameType.Map)
-    frame["Id"] = "150GHz"
+    frame["Id"] = map_id
     for key in STOKES:
         frame[key] = skymap(True, key)
     weights = maps.G3SkyMapWeights()
