@@ -74,7 +74,9 @@ class Scattered:
         """Combine the numbers of a plane with the values, or with others that belong there."""
         if values is None:
             values = self.in_a_row()
-        positions, lengths = self._merged()
+        positions = self.positions[self.first : self.last]
+        begins, lengths = merged(positions, self.lengths[self.first : self.last], self.step)
+        positions = positions[begins]
         if len(lengths) and len(values) < _SHORT * len(lengths):
             ahead = np.arange(len(values)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
             every = np.repeat(positions, lengths) + self.step * ahead
@@ -86,12 +88,30 @@ class Scattered:
             operation(stretch, values[start : start + length], out=stretch)
             start += length
 
-    def _merged(self) -> tuple[Index, Index]:
-        """Positions and lengths, of stretches that follow each other as one."""
-        positions = self.positions[self.first : self.last]
-        lengths = self.lengths[self.first : self.last]
-        if len(positions) < 2:
-            return positions, lengths
-        apart = positions[1:] != positions[:-1] + self.step * lengths[:-1]
-        begins = np.concatenate([[0], np.flatnonzero(apart) + 1])
-        return positions[begins], np.add.reduceat(lengths, begins)
+
+def merged(
+    positions: Index, lengths: Index, step: int = 1, apart: Any = False
+) -> tuple[Index, Index]:
+    """Make one of stretches that follow each other in a plane.
+
+    Parameters
+    ----------
+    positions, lengths : int64 array
+        Where each begins, and how long it is.
+    step : int
+        From one position to the next in a stretch.
+    apart : bool array, optional
+        Which of them, but the first, must not be joined to the one before it.
+
+    Returns
+    -------
+    first : int64 array
+        Which of the stretches the new ones begin with.
+    lengths : int64 array
+        Their lengths.
+    """
+    if len(positions) < 2:
+        return np.arange(len(positions)), lengths
+    apart = apart | (positions[1:] != positions[:-1] + step * lengths[:-1])
+    first = np.concatenate([[0], np.flatnonzero(apart) + 1])
+    return first, np.add.reduceat(lengths, first)

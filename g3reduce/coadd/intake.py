@@ -247,6 +247,7 @@ def add_pixels(frames: Sequence[Pending]) -> None:
     alike = len({tuple(pending.maps.planes) for pending in frames}) == 1
     for group in [frames] if alike else [[pending] for pending in frames]:
         _make_room(group)
+        _cut_alike(group)
         for name in group[0].maps.planes:
             adding = [_add_by_chunks(pending, name) for pending in group]
             planes = [pending.maps.planes[name] for pending in group]
@@ -255,6 +256,17 @@ def add_pixels(frames: Sequence[Pending]) -> None:
             else:
                 for one in adding:
                     collections.deque(one, maxlen=0)
+
+
+def _cut_alike(frames: Sequence[Pending]) -> None:
+    """Let sparse maps of several frames be read in parts that belong to the same lines."""
+    done = set()
+    for name, plane in frames[0].maps.planes.items():
+        for pending in frames[1:]:
+            layout = pending.maps.planes[name].layout
+            if plane.layout and layout and layout is not plane.layout and id(layout) not in done:
+                layout.cut_like(plane.layout)
+                done.add(id(layout))  # of all maps of a frame it may be the same
 
 
 def side_by_side(adding: Sequence[Iterator[Any]], ends: Sequence[Sequence[int]]) -> None:

@@ -10,7 +10,7 @@ Only the class versions that spt3g writes today are known; others are `Unrecogni
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -34,7 +34,7 @@ from .archive import (
     WEIGHTS,
     Archive,
 )
-from .frames import Unrecognised
+from .frames import Piece, Unrecognised
 from .lines import Columns, Lines, Rings
 from .runs import RunGroup, RunLayout
 from .source import Bytes, MemoryBytes
@@ -154,6 +154,32 @@ class Content:
     layout: RunLayout | None = None
     fill: Callable[[RunGroup, NDArray[np.uint8]], None] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """The size of the pixels in an archive."""
+        return self.values.nbytes if self.layout is None else self.layout.nbytes
+
+    def pieces(self) -> Iterator[Piece]:
+        """The pixels as an archive has them; a piece may be overwritten by the next."""
+        if self.layout is None:
+            yield np.ascontiguousarray(self.values)
+        elif self.fill is None:
+            yield from self.layout.packed(self.values)
+        else:
+            yield from self.layout.packed_by(self.fill)
+
+    def put(self, whole: NDArray[np.uint8]) -> None:
+        """Put the same into bytes, `nbytes` of them."""
+        if self.layout is not None and self.fill is not None:
+            for group in self.layout.groups:
+                self.fill(group, whole[group.begin : group.begin + group.nbytes])
+            return
+        position = 0
+        for piece in self.pieces():
+            part = np.frombuffer(piece, np.uint8)
+            whole[position : position + len(part)] = part
+            position += len(part)
+
     def values_of_runs(self) -> NDArray[np.float64]:
         """The values of all runs."""
         if self.layout is None or self.fill is None:
@@ -165,9 +191,38 @@ class Content:
         return values
 
 
-def filled(
-    blob: bytes, contents: Mapping[str, Content], kind: str | None = None
-) -> tuple[int, Iterator[Any]]:
+class Filled(NamedTuple):
+    """A blob of maps: its bytes but for the pixels, and these, in turn.
+
+    Attributes
+    ----------
+    size : int
+        Of all of it, in bytes.
+    parts : list of (bytes, Content or None)
+    """
+
+    size: int
+    parts: list[tuple[bytes, Content | None]]
+
+    def pieces(self) -> Iterator[Piece]:
+        """All of it, in pieces; one may be overwritten by the next."""
+        for before, content in self.parts:
+            yield before
+            if content is not None:
+                yield from content.pieces()
+
+    def put(self, whole: NDArray[np.uint8]) -> None:
+        """Put all of it into bytes, `size` of them."""
+        position = 0
+        for before, content in self.parts:
+            end = position + len(before)
+            whole[position:end] = np.frombuffer(before, np.uint8)
+            position = end + (content.nbytes if content is not None else 0)
+            if content is not None:
+                content.put(whole[end:position])
+
+
+def filled(blob: bytes, contents: Mapping[str, Content], kind: str | None = None) -> Filled:
     """A blob of empty maps with pixels put into them.
 
     Parameters
@@ -178,50 +233,35 @@ def filled(
         The pixels of each map, by the names that `find_maps` gives.
     kind : str or None
         As in `find_maps`.
-
-    Returns
-    -------
-    size : int
-        Of the new blob, in bytes.
-    pieces : iterator of bytes-like
-        The new blob. A piece may be overwritten by the next.
     """
     found = find_maps(MemoryBytes(blob), 0, len(blob), kind)
     versions: set[str] = set()
-    parts: list[Iterable[Any]] = []
-    size = position = 0
+    parts: list[tuple[bytes, Content | None]] = []
+    position = 0
     for name, extent in found.items():
         if extent.storage != EMPTY:
             raise ValueError(f"the map {name!r} is not empty")
-        before = blob[position : extent.code_at]
-        head, n_bytes, pieces = _packed(extent, contents[name], versions)
-        parts += [[before + head], pieces]
-        size += len(before) + len(head) + n_bytes
+        head = _head_of(extent, contents[name], versions)
+        parts.append((blob[position : extent.code_at] + head, contents[name]))
         position = extent.end
-    parts.append([blob[position:]])
-    size += len(blob) - position
-    return size, (piece for part in parts for piece in part)
+    parts.append((blob[position:], None))
+    size = sum(len(before) + (content.nbytes if content else 0) for before, content in parts)
+    return Filled(size, parts)
 
 
-def _packed(
-    extent: MapExtent, content: Content, versions: set[str]
-) -> tuple[bytes, int, Iterable[Any]]:
-    """Code, class version and sizes; bytes of the pixels, and these in pieces."""
+def _head_of(extent: MapExtent, content: Content, versions: set[str]) -> bytes:
+    """What stands before the pixels: the code of the storage, class version and sizes."""
     kind = FLAT if isinstance(extent.lines, Columns) else HEALPIX
     code = next(key for key, value in STORAGE[kind].items() if value == content.storage)
     head = U32.pack(code)
     if content.layout is not None:
-        head += _version_once("SparseMapData", versions) + content.layout.head
-        layout, fill = content.layout, content.fill
-        pieces = layout.packed_by(fill) if fill else layout.packed(content.values)
-        return head, layout.nbytes, pieces
+        return head + _version_once("SparseMapData", versions) + content.layout.head
     if content.storage == EMPTY:
-        return head, 0, []
+        return head
     if content.storage == DENSE and isinstance(extent.lines, Columns):
         head += _version_once("DenseMapData", versions)
         head += struct.pack("<QQ", extent.lines.n_x, extent.lines.n_y)
-    values = np.ascontiguousarray(content.values)
-    return head + U64.pack(len(values)), values.nbytes, [values]
+    return head + U64.pack(len(content.values))
 
 
 def _version_once(name: str, written: set[str]) -> bytes:

@@ -122,12 +122,32 @@ class RunLayout:
 
     @functools.cached_property
     def groups(self) -> list[RunGroup]:
-        """The runs in groups of about `LIMITS.step` bytes."""
+        """The runs in groups of about `LIMITS.step` bytes, one after the other."""
+        return self._cut_before([len(self)], LIMITS.step)
+
+    @property
+    def group_ends(self) -> list[int]:
+        """The lines behind the last ones of the groups."""
+        return [self.offset + group.last for group in self.groups]
+
+    def cut_like(self, other: RunLayout) -> None:
+        """From now on have groups that end on the lines on which those of another layout do.
+
+        So maps that differ a little are read in parts that belong to the same lines.
+        """
+        ends = np.clip(np.array(other.group_ends) - self.offset, 0, len(self))
+        borders = [*np.unique(ends[ends > 0]).tolist(), len(self)]
+        self.groups = self._cut_before(borders, LIMITS.step * 3 // 2)  # runs may be longer here
+
+    def _cut_before(self, borders: Sequence[int], most: int) -> list[RunGroup]:
+        """Groups of at most so many bytes that do not pass these borders: the last is the end."""
         ends, last, lasts = self._archive_ends, 0, []
-        while last < len(self):
-            begin = int(ends[last - 1]) if last else 0
-            last = max(int(np.searchsorted(ends, begin + LIMITS.step, side="right")), last + 1)
-            lasts.append(last)
+        for border in borders:
+            while last < border:
+                begin = int(ends[last - 1]) if last else 0
+                far = int(np.searchsorted(ends, begin + most, side="right"))
+                last = min(max(far, last + 1), border)
+                lasts.append(last)
         return list(self._groups(0, lasts))
 
     def groups_like(self, others: Sequence[RunGroup]) -> list[RunGroup]:

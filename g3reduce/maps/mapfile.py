@@ -89,7 +89,8 @@ def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -
                 for name, pixels in contents.items()
                 if name.split(".")[0] == blob.name
             }
-            size, pieces = filled(content, mine)
+            whole = filled(content, mine)
+            size, pieces = whole.size, whole.pieces()
         entries.append((blob.name, size, pieces or [content]))
     write_frame(file, raw.type, entries)
 

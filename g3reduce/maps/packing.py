@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..arrays.scattered import merged
 from ..g3files.lines import Index, Lines, Values
 from ..g3files.runcopier import HEADERS
 from ..g3files.runs import RunGroup, RunLayout
@@ -82,8 +83,11 @@ class LineParts(NamedTuple):
             start, begin, stop, line = start[held], begin[held], stop[held], line[held]
         _, position = lines.locate(start)
         order = np.lexsort((position, line))
-        of_line = np.searchsorted(line[order], np.arange(lowest, int(line.max()) + 2))
-        return cls(lowest, of_line, position[order], (stop - start)[order], begin[order])
+        line, position, begin, count = (x[order] for x in (line, position, begin, stop - start))
+        apart = (line[1:] != line[:-1]) | (position[1:] != position[:-1] + count[:-1])
+        first, count = merged(begin, count, apart=apart)
+        of_line = np.searchsorted(line[first], np.arange(lowest, int(line.max()) + 2))
+        return cls(lowest, of_line, position[first], count, begin[first])
 
 
 def trimmed(loops: Any, lines: Lines, plane: Values, parts: LineParts) -> RunLayout:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from spt3g import maps
@@ -65,7 +65,7 @@ class Plane(NamedTuple):
             starts = dense_starts(self.stub.size)
             return range(starts.step, starts.stop + starts.step, starts.step)
         if self.layout is not None:
-            return [self.layout.offset + group.last for group in self.layout.groups]
+            return self.layout.group_ends
         return None
 
     @classmethod
@@ -185,11 +185,16 @@ def to_map(stub: SkyMap, content: Content, scratch: bytearray | None = None) -> 
         empty = stub.clone(False)
         empty.overflow = stub.overflow
     try:
-        size, pieces = filled(empty._cereal_dumps(), {"": content}, type(stub).__name__)
+        whole = filled(empty._cereal_dumps(), {"": content}, type(stub).__name__)
     except Unrecognised:  # a newer spt3g
         return _set_one_by_one(stub, content)
+    if scratch is None:
+        scratch = bytearray()
+    del scratch[whole.size :]
+    scratch += bytes(whole.size - len(scratch))
+    whole.put(np.frombuffer(scratch, np.uint8))
     skymap = type(stub)()
-    skymap._cereal_loads(_joined(pieces, size, scratch))
+    skymap._cereal_loads(scratch)
     return skymap
 
 
@@ -271,26 +276,3 @@ def _nonzero(skymap: SkyMap) -> PointsChunk:
         n_y, n_x = skymap.shape
         pixels = pixels % n_x * n_y + pixels // n_x
     return PointsChunk(pixels, values)
-
-
-def _joined(pieces: Iterable[Any], size: int, whole: bytearray | None = None) -> bytearray:
-    """Pieces in a row, `size` bytes together, each copied before the next is made.
-
-    Parameters
-    ----------
-    pieces : iterable of bytes-like
-    size : int
-    whole : bytearray, optional
-        Where to put them: fresh memory is slow.
-    """
-    if whole is None:
-        whole = bytearray()
-    if len(whole) != size:
-        whole[:] = bytes(size)
-    with memoryview(whole) as view:
-        position = 0
-        for piece in pieces:
-            group = memoryview(piece).cast("B")
-            view[position : position + len(group)] = group
-            position += len(group)
-    return whole

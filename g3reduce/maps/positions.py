@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from ..arrays.blocks import Blocks
-from ..arrays.scattered import Scattered
+from ..arrays.scattered import Scattered, merged
 from ..g3files.lines import Index
 from ..g3files.runcopier import HEADERS
 from ..g3files.runs import RunLayout
@@ -44,6 +44,8 @@ class RunPositions(NamedTuple):
     ) -> RunPositions:
         """Of stretches in the order of the archive, each of which is a part of some run."""
         before = np.cumsum(lengths) - lengths
+        first, lengths = merged(positions, lengths, step, apart=run[1:] != run[:-1])
+        positions, before, run = positions[first], before[first], run[first]
         of_run = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=len(layout)))])
         offsets = HEADERS.itemsize * (run + 1) + 8 * before
         return cls(offsets, positions, lengths, of_run, step)

@@ -80,10 +80,12 @@ def assert_found(value, step):
                 assert_same_map(skymap, expected[name].clone(False), name)
                 skymap.overflow = expected[name].overflow
             contents = {name: content_of(source, extent) for name, extent in found.items()}
-            size, pieces = filled(blob_of(empty), contents)
-            made = b"".join(bytes(piece) for piece in pieces)
-            assert made == blob
-            assert size == len(blob)
+            whole = filled(blob_of(empty), contents)
+            assert b"".join(bytes(piece) for piece in whole.pieces()) == blob
+            assert whole.size == len(blob)
+            at_once = np.empty(whole.size, np.uint8)
+            whole.put(at_once)
+            assert bytes(at_once) == blob
 
 
 @relaxed
