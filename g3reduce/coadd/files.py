@@ -33,7 +33,7 @@ from .mapopener import MapOpener, pieces_of
 from .membership import Assign, as_list_of_ids
 
 # Frames that are added together at most: with more, little is gained.
-_AT_ONCE = 4
+_AT_ONCE = 8
 _SMALL_AT_ONCE = 64  # of those that are in memory anyway
 _SIZES = 8  # of at least so many files are looked at, to know about how large all are
 
