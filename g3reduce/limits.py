@@ -82,7 +82,7 @@ class Limits:
     smallest_direct: int = 2**20
     smallest_alone: int = 2**20
     exact_floats: int = 2**15
-    worth_compiling: int = 250_000_000
+    worth_compiling: int = 400_000_000
     pieces_per_rank: int = 8
     first_meeting_message_s: float = 30.0
     meeting_end_s: float = 5.0

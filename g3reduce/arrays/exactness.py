@@ -73,8 +73,7 @@ class Exactness:
         UsageError
             If they cannot be used, or the environment asks for kernels that cannot.
         """
-        if reproducible:
-            kernels.check()
+        kernels.check()
         if absmax is None:
             return cls() if reproducible else None
         if not reproducible:

@@ -176,8 +176,8 @@ def test_numpy_is_used_where_there_is_no_numba(fresh, monkeypatch, limits):
         g3reduce.MPIMapCoadder(reproducible=True)
 
 
-def test_kernels_that_there_are_not_are_refused(monkeypatch):
+@pytest.mark.parametrize("reproducible", [False, True])
+def test_kernels_that_there_are_not_are_refused(monkeypatch, reproducible):
     monkeypatch.setenv(kernels.KERNELS, "fortran")
     with pytest.raises(g3reduce.UsageError, match=r"=fortran in the env.*expected numba or numpy"):
-        g3reduce.MPIMapCoadder(reproducible=True)
-    g3reduce.MPIMapCoadder()  # has no use for them
+        g3reduce.MPIMapCoadder(reproducible=reproducible)
