@@ -14,7 +14,6 @@ from typing import Any, ClassVar, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
-from ..kernels import choice as kernels
 from ..limits import LIMITS
 from . import exact
 from .blocks import Blocks
@@ -156,9 +155,9 @@ class Plain:
         self, blocks: Blocks, name: str, runs: Scattered, *, subtract: bool, where: str
     ) -> None:
         """In place."""
-        flat = _flat(blocks, name)
-        if loops := kernels.loops(runs.size):
-            loops.add_runs(flat, *runs.where, runs.step, subtract)
+        flat, places = _flat(blocks, name), runs.places
+        if runs.loops:
+            runs.loops.add_runs(flat, runs.raw, *places.for_loops, places.step, subtract)
         else:
             runs.combine(flat, np.subtract if subtract else np.add)
 
@@ -244,13 +243,14 @@ class Exact:
         self, blocks: Blocks, name: str, runs: Scattered, *, subtract: bool, where: str
     ) -> None:
         """Straight from the bytes where loops are compiled and all values are finite."""
-        if loops := kernels.loops(runs.size):
-            bound = loops.largest_of_runs(*runs.where)
+        if loops := runs.loops:
+            where_in_raw, step = (runs.raw, *runs.places.for_loops), runs.places.step
+            bound = loops.largest_of_runs(*where_in_raw)
             if math.isfinite(bound):
                 grid = self._grid_for(blocks, name, bound, where)
                 limbs = [_flat(blocks, limb) for limb in _limbs(name, grid)]
                 scale, lifts = exact.lifts(grid.top, len(limbs), subtract=subtract)
-                loops.deposit_runs(*limbs[:2], limbs[-1], *runs.where, runs.step, scale, lifts)
+                loops.deposit_runs(*limbs[:2], limbs[-1], *where_in_raw, step, scale, lifts)
                 return
         terms = self.terms(blocks, name, runs.in_a_row(), subtract=subtract, where=where)
         for flat, values in terms:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,15 +17,11 @@ _SHORT = 100
 
 
 @dataclass(frozen=True)
-class Scattered:
-    """Values in bytes, and the positions in a plane to which they belong, stretch by stretch.
+class Places:
+    """Where values lie in bytes, and where they belong in a plane, stretch by stretch.
 
     Attributes
     ----------
-    raw : uint8 array
-        The bytes. The values in it, float64, need not be aligned.
-    in_a_row : callable
-        Returns all values, aligned and one after the other.
     offsets : int64 array
         Where each stretch begins in the bytes, counted from some `base`.
     positions, lengths : int64 array
@@ -37,8 +34,6 @@ class Scattered:
         From the position of a value to that of the next in its stretch.
     """
 
-    raw: NDArray[np.uint8]
-    in_a_row: Callable[[], NDArray[np.float64]]
     offsets: Index
     positions: Index
     lengths: Index
@@ -47,23 +42,47 @@ class Scattered:
     base: int
     step: int
 
-    @property
-    def size(self) -> int:
-        """How many values there are."""
-        return len(self.raw) // 8  # at most; headers are few
+    @functools.cached_property
+    def for_loops(self) -> tuple[Any, ...]:
+        """What compiled loops need to know, but for the `step`."""
+        return self.offsets, self.positions, self.lengths, self.first, self.last, self.base
 
-    @property
-    def where(self) -> tuple[Any, ...]:
-        """What compiled loops need to know."""
-        return (
-            self.raw,
-            self.offsets,
-            self.positions,
-            self.lengths,
-            self.first,
-            self.last,
-            self.base,
-        )
+    @functools.cached_property
+    def merged(self) -> tuple[Index, Index]:
+        """Positions and lengths, of stretches that follow each other as one."""
+        positions = self.positions[self.first : self.last]
+        begins, lengths = merged(positions, self.lengths[self.first : self.last], self.step)
+        return positions[begins], lengths
+
+    @functools.cached_property
+    def one_by_one(self) -> Index | None:
+        """The position of each value, where stretches are short; else None."""
+        positions, lengths = self.merged
+        n_values = int(lengths.sum())
+        if n_values >= _SHORT * len(lengths):
+            return None
+        ahead = np.arange(n_values) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+        return np.repeat(positions, lengths) + self.step * ahead
+
+
+class Scattered(NamedTuple):
+    """Values in bytes that belong to several places of a plane.
+
+    Attributes
+    ----------
+    raw : uint8 array
+        The bytes. The values in it, float64, need not be aligned.
+    in_a_row : callable
+        Returns all values, aligned and one after the other.
+    loops : module or None
+        The compiled loops by which they are to be added, if they are.
+    places : Places
+    """
+
+    raw: NDArray[np.uint8]
+    in_a_row: Callable[[], NDArray[np.float64]]
+    loops: Any
+    places: Places
 
     def combine(
         self,
@@ -74,17 +93,13 @@ class Scattered:
         """Combine the numbers of a plane with the values, or with others that belong there."""
         if values is None:
             values = self.in_a_row()
-        positions = self.positions[self.first : self.last]
-        begins, lengths = merged(positions, self.lengths[self.first : self.last], self.step)
-        positions = positions[begins]
-        if len(lengths) and len(values) < _SHORT * len(lengths):
-            ahead = np.arange(len(values)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
-            every = np.repeat(positions, lengths) + self.step * ahead
-            plane[every] = operation(plane[every], values)
+        positions, step = self.places.one_by_one, self.places.step
+        if positions is not None:
+            plane[positions] = operation(plane[positions], values)
             return
         start = 0
-        for position, length in zip(positions.tolist(), lengths.tolist(), strict=True):
-            stretch = plane[position : position + self.step * length : self.step]
+        for position, length in zip(*map(np.ndarray.tolist, self.places.merged), strict=True):
+            stretch = plane[position : position + step * length : step]
             operation(stretch, values[start : start + length], out=stretch)
             start += length
 

@@ -12,6 +12,8 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
+
 from ..errors import InputError, UsageError
 from ..g3files.archive import DENSE
 from ..g3files.runs import RunLayout
@@ -244,18 +246,25 @@ def add_pixels(frames: Sequence[Pending]) -> None:
     Frames are added side by side, chunk by chunk, so that a part of the sum stays in the cache.
     Each pixel gets the frames in their order.
     """
-    alike = len({tuple(pending.maps.planes) for pending in frames}) == 1
-    for group in [frames] if alike else [[pending] for pending in frames]:
-        _make_room(group)
-        _cut_alike(group)
-        for name in group[0].maps.planes:
-            adding = [_add_by_chunks(pending, name) for pending in group]
-            planes = [pending.maps.planes[name] for pending in group]
-            if len({plane.storage for plane in planes}) == 1 and planes[0].chunk_ends:
-                side_by_side(adding, [plane.chunk_ends or () for plane in planes])
-            else:
-                for one in adding:
-                    collections.deque(one, maxlen=0)
+    _make_room(frames)
+    # Small frames stay in the cache as a whole.
+    together = len({(one.small, tuple(one.maps.planes)) for one in frames}) == 1
+    together = together and not frames[0].small
+    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+        for group in [frames] if together else [[pending] for pending in frames]:
+            _cut_alike(group)
+            for name in group[0].maps.planes:
+                _add_plane(group, name)
+
+
+def _add_plane(frames: Sequence[Pending], name: str) -> None:
+    adding = [_add_by_chunks(pending, name) for pending in frames]
+    planes = [pending.maps.planes[name] for pending in frames]
+    several = len(frames) > 1 and len({plane.storage for plane in planes}) == 1
+    if several and planes[0].chunk_ends:
+        side_by_side(adding, [plane.chunk_ends or () for plane in planes])
+    for one in adding:
+        collections.deque(one, maxlen=0)
 
 
 def _cut_alike(frames: Sequence[Pending]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple, NoReturn, TypeAlias
+from typing import Any, NamedTuple, NoReturn, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from ..g3files.lines import Index, Values
 from ..g3files.maps import PAIR, MapExtent
 from ..g3files.runs import RunGroup, RunLayout, learn
 from ..g3files.source import Bytes
+from ..kernels import choice as kernels
 from ..limits import LIMITS
 
 
@@ -45,10 +47,19 @@ class RunsChunk:
     group: RunGroup
     raw: NDArray[np.uint8]
 
-    @property
+    @functools.cached_property
     def values(self) -> Values:
         """The values of all these runs in a row; they are overwritten by those of the next."""
         return self.layout.unpack(self.group)
+
+    def get_values(self) -> Values:
+        """The `values`."""
+        return self.values
+
+    @functools.cached_property
+    def loops(self) -> Any:
+        """The compiled loops by which they are to be added, if they are."""
+        return kernels.loops(len(self.raw) // 8)
 
     def with_values(self, values: Values) -> RunsChunk:
         """The same runs with other values, which take the place of those in `raw`."""

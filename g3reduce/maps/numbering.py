@@ -6,6 +6,7 @@ flat-sky maps, by columns.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
@@ -132,8 +133,7 @@ class ByPixel:
 
     def hold(self, blocks: Blocks, layouts: Sequence[RunLayout]) -> None:
         """Make the rows that runs of several layouts need."""
-        rows = [_cut(*layout.stretches[:2], self.row_length).rows for layout in layouts]
-        blocks.append(np.concatenate(rows))
+        blocks.append(np.concatenate([_runs_by_row(one, self.row_length).rows for one in layouts]))
 
     def positions(self, blocks: Blocks, pixels: Index) -> Index:
         """Where pixels stand in a plane. The rows that they need are made."""
@@ -143,12 +143,12 @@ class ByPixel:
 
     def positions_of(self, blocks: Blocks, layout: RunLayout) -> RunPositions:
         """Where runs stand in a plane, cut where rows end. The rows that they need are made."""
-        first, lengths, of_run = layout.stretches
-        cut = _cut(first, lengths, self.row_length)
-        blocks.append(cut.rows)
-        positions = blocks.locate(cut.rows) * self.row_length + cut.first % self.row_length
-        run = np.repeat(np.arange(len(layout)), np.diff(of_run))[cut.number]
-        return RunPositions.of(layout, positions, cut.lengths, run, 1)
+        runs = _runs_by_row(layout, self.row_length)
+        held = blocks.locate(runs.rows)
+        if (held < 0).any():
+            blocks.append(runs.rows)
+            held = blocks.locate(runs.rows)
+        return runs.positions(held)
 
     def parts(self, blocks: Blocks, lines: Lines) -> LineParts:
         """The pixels that are held, as parts of lines."""
@@ -232,6 +232,43 @@ class _Cut(NamedTuple):
     lengths: Index
     rows: Index
     number: Index
+
+
+class _RunsByRow:
+    """The runs of a layout, cut where rows end.
+
+    Attributes
+    ----------
+    rows : int64 array
+        The row of each part.
+    """
+
+    def __init__(self, layout: RunLayout, row_length: int):
+        first, lengths, of_run = layout.stretches
+        self._layout, self._row_length = layout, row_length
+        self._cut = _cut(first, lengths, row_length)
+        self._run = np.repeat(np.arange(len(layout)), np.diff(of_run))[self._cut.number]
+        self._latest: tuple[Index, RunPositions] | None = None
+        self.rows = self._cut.rows
+
+    def positions(self, held: Index) -> RunPositions:
+        """Where they stand in a plane in which their rows stand at these places.
+
+        Sums of the same frames hold their rows in the same order.
+        """
+        latest = self._latest
+        if latest is None or not np.array_equal(held, latest[0]):
+            positions = held * self._row_length + self._cut.first % self._row_length
+            lengths = self._cut.lengths
+            latest = held, RunPositions.of(self._layout, positions, lengths, self._run, 1)
+            self._latest = latest
+        return latest[1]
+
+
+@functools.lru_cache(maxsize=64)
+def _runs_by_row(layout: RunLayout, row_length: int) -> _RunsByRow:
+    """The runs of a layout by row, which are the same for all sums."""
+    return _RunsByRow(layout, row_length)
 
 
 def _cut(first: Index, lengths: Index, row_length: int) -> _Cut:

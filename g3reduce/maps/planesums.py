@@ -11,6 +11,7 @@ import numpy as np
 from ..arrays.arithmetic import Arithmetic
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import SUM
+from ..arrays.scattered import Scattered
 from ..g3files.lines import Index, Lines, Values
 from ..g3files.runs import RunLayout
 from ..kernels import choice as kernels
@@ -147,18 +148,19 @@ class PlaneSums:
 
     def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool, where: str) -> None:
         """Add pixels of a frame that messages name `where` to a plane."""
-        how: Any = {"subtract": subtract, "where": where}
-        with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
-            if isinstance(chunk, DenseChunk):
-                if not isinstance(self._numbering, Whole):
-                    self._renumber(Whole(self._stub))
-                self._arithmetic.add(self.blocks, name, chunk.start, chunk.values, **how)
-            elif isinstance(chunk, RunsChunk):
-                numbering = self._for_runs(chunk.layout)
-                found = self._finder.find(chunk.layout, numbering, self.blocks)
-                self._arithmetic.add_runs(self.blocks, name, found.within(chunk), **how)
-            else:
-                self._add_points(name, chunk, **how)
+        if isinstance(chunk, RunsChunk):
+            layout = chunk.layout
+            found = self._finder.find(layout, self._for_runs(layout), self.blocks)
+            places = found.of_group(chunk.group)
+            runs = Scattered(chunk.raw, chunk.get_values, chunk.loops, places)
+            self._arithmetic.add_runs(self.blocks, name, runs, subtract=subtract, where=where)
+        elif isinstance(chunk, DenseChunk):
+            if not isinstance(self._numbering, Whole):
+                self._renumber(Whole(self._stub))
+            start, values = chunk
+            self._arithmetic.add(self.blocks, name, start, values, subtract=subtract, where=where)
+        else:
+            self._add_points(name, chunk, subtract=subtract, where=where)
 
     def number_as(self, key: Key, layout: RunLayout | None) -> None:
         """Number pixels as other sums do.

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, Protocol
+from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 
 from ..arrays.blocks import Blocks
-from ..arrays.scattered import Scattered, merged
+from ..arrays.scattered import Places, merged
 from ..g3files.lines import Index
 from ..g3files.runcopier import HEADERS
-from ..g3files.runs import RunLayout
-from .chunks import RunsChunk
+from ..g3files.runs import RunGroup, RunLayout
 
 # How many layouts are remembered: those of the frames that are added together, and some more.
 _MOST = 16
 
+# The places of so many bytes of runs are kept, with the positions of their values one by one.
+_FEW_BYTES = 2**16
 
-class RunPositions(NamedTuple):
+
+@dataclass(frozen=True, eq=False)
+class RunPositions:
     """Where the runs of a layout stand in a plane, cut into stretches of neighbouring positions.
 
     Attributes
@@ -37,6 +41,7 @@ class RunPositions(NamedTuple):
     lengths: Index
     of_run: Index
     step: int
+    _places: dict[tuple[int, int], Places] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -50,12 +55,12 @@ class RunPositions(NamedTuple):
         offsets = HEADERS.itemsize * (run + 1) + 8 * before
         return cls(offsets, positions, lengths, of_run, step)
 
-    def within(self, chunk: RunsChunk) -> Scattered:
-        """The values of a chunk, and where they belong."""
-        group = chunk.group
-        return Scattered(
-            chunk.raw,
-            lambda: chunk.values,
+    def of_group(self, group: RunGroup) -> Places:
+        """Where some of the runs belong. Those of small groups are kept."""
+        key = group.first, group.last
+        if key in self._places:
+            return self._places[key]
+        places = Places(
             self.offsets,
             self.positions,
             self.lengths,
@@ -64,6 +69,9 @@ class RunPositions(NamedTuple):
             group.begin,
             self.step,
         )
+        if group.nbytes <= _FEW_BYTES:
+            self._places[key] = places
+        return places
 
 
 class RunNumbering(Protocol):

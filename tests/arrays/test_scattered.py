@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from g3reduce.arrays.arithmetic import Exact, Plain
 from g3reduce.arrays.blocks import Blocks
 from g3reduce.arrays.exactness import Exactness
-from g3reduce.arrays.scattered import Scattered
+from g3reduce.arrays.scattered import Places, Scattered
+from g3reduce.kernels import choice as kernels
 
 pytestmark = pytest.mark.usefixtures("each_kernels")
 relaxed = settings(deadline=None)  # cores are shared, and a first call compiles
@@ -47,13 +48,16 @@ def scattered(draw, floats):
     runs = Scattered(
         np.frombuffer(raw, np.uint8),
         lambda: np.array([x for _, values in stretches for x in values]),
-        np.array([*nonsense, *offsets, *nonsense], np.int64),
-        np.array([*nonsense, *(begin for begin, _ in stretches), *nonsense], np.int64),
-        np.array([*nonsense, *(len(values) for _, values in stretches), *nonsense], np.int64),
-        around,
-        around + len(stretches),
-        base,
-        step,
+        kernels.loops(),
+        Places(
+            np.array([*nonsense, *offsets, *nonsense], np.int64),
+            np.array([*nonsense, *(begin for begin, _ in stretches), *nonsense], np.int64),
+            np.array([*nonsense, *(len(values) for _, values in stretches), *nonsense], np.int64),
+            around,
+            around + len(stretches),
+            base,
+            step,
+        ),
     )
     return runs, stretches
 
@@ -76,7 +80,7 @@ def test_each_value_is_added_where_it_belongs(case, before, subtract):
         Plain().add_runs(blocks, "T", runs, subtract=subtract, where="here")
         for begin, values in stretches:
             for number, value in enumerate(values):
-                position = begin + runs.step * number
+                position = begin + runs.places.step * number
                 expected[position] = (np.subtract if subtract else np.add)(
                     expected[position], np.float64(value)
                 )
@@ -99,7 +103,7 @@ def test_exact_sums_are_those_of_rational_numbers(cases, bounds):
         for begin, values in stretches:
             for number, value in enumerate(values):
                 sign = -1 if subtract else 1
-                expected[begin + runs.step * number] += sign * Fraction(value)
+                expected[begin + runs.places.step * number] += sign * Fraction(value)
     found = arithmetic.to_numbers(blocks.planes, "T")[0]
     # A value of 1e-300 beside one of 1e9 is less than half a unit of what three limbs hold.
     assert all(
@@ -120,4 +124,4 @@ def test_exact_sums_of_values_that_are_not_finite_are_those_of_floats(case, subt
         for number, value in enumerate(values):
             if not math.isfinite(value):
                 expected = -value if subtract else value
-                np.testing.assert_equal(found[begin + runs.step * number], expected)
+                np.testing.assert_equal(found[begin + runs.places.step * number], expected)
