@@ -136,7 +136,7 @@ class RunLayout:
         So maps that differ a little are read in parts that belong to the same lines.
         """
         ends = np.clip(np.array(other.group_ends) - self.offset, 0, len(self))
-        borders = [*np.unique(ends[ends > 0]).tolist(), len(self)]
+        borders = [*sorted(set(ends[ends > 0].tolist())), len(self)]
         self.groups = self._cut_before(borders, LIMITS.step * 3 // 2)  # runs may be longer here
 
     def _cut_before(self, borders: Sequence[int], most: int) -> list[RunGroup]:

@@ -18,7 +18,6 @@ from ..limits import LIMITS
 from ..mpi import communicators, waiting
 from ..mpi.communicators import Comm, OneProcess
 from .costs import WORTH_MEASURING, Machine, Profile
-from .measure import measure
 from .nodes import Nodes, nodes_of
 from .onnode import OnNode
 from .registry import AUTO, check_strategy, predict, strategy_of
@@ -175,6 +174,8 @@ def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | Non
     to_choose = strategy == AUTO
     large = profile.union >= WORTH_MEASURING * profile.ranks
     if "machine" not in entries and to_choose and large:
+        from .measure import measure  # which a process alone does not need
+
         entries["machine"] = measure(nodes)
     machine: Machine = entries.get("machine", Machine())
     return machine
