@@ -115,6 +115,15 @@ class Blocks:
         """Whether all rows are held, so that each plane is the whole array."""
         return len(self.rows) == self.n_rows
 
+    @property
+    def room(self) -> int:
+        """How many rows there may be before `append` takes new memory."""
+        lengths = []
+        for name, plane in self.planes.items():
+            room, beginning = self._room.get(name, (plane, plane))
+            lengths.append(len(room if beginning is plane else plane))
+        return min(lengths, default=0)
+
     def like(self) -> Blocks:
         """New blocks for the same planes, without any row."""
         dtypes = {name: plane.dtype for name, plane in self.planes.items()}
@@ -125,9 +134,10 @@ class Blocks:
         self.planes[name] = self._new_plane(len(self.rows), dtype)
 
     def replace(self, rows: Rows, planes: dict[str, NDArray[np.generic]]) -> None:
-        """Replace all rows, which are given in rising order, and planes."""
-        self._hold(rows, in_order=True)
+        """Replace all rows, each of which is given once, and planes."""
+        self._hold(rows, in_order=bool(np.all(rows[1:] > rows[:-1])))
         self.planes = planes
+        self._room.clear()
         self.moves += 1
 
     def locate(self, rows: Rows) -> Rows:

@@ -94,6 +94,8 @@ def join_elements(
             result=result,
             root=root,
         )
+        if there is not None:
+            there.sort()
         done.append(statistics)
         for key, size, rows in zip(batch.keys, batch.sizes, batch.rows(), strict=True):
             if there is None:

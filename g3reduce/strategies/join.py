@@ -70,7 +70,7 @@ def reduce(
     Returns
     -------
     Reduced
-        The blocks, and the statistics.
+        The blocks, their rows in any order, and the statistics.
 
     Raises
     ------

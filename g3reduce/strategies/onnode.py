@@ -87,8 +87,7 @@ class OnNode:
             rows[self._rank] = part
         else:
             for rank in everyone if result == "all" else [self._first]:
-                held = self._held[rank]
-                rows[rank] = held if len(held) == len(self.union) else self.union
+                rows[rank] = _and_missing(self._held[rank], self.union)
         mine = rows.get(self._rank, part[:0])
         sums = self._or_fail_on_all(lambda: _room_for(mine, blocks), {})
         names = sorted(sums)
@@ -109,7 +108,7 @@ class OnNode:
                     self._add(piece, plane, sums[name], where, reduction)
 
         self._or_fail_on_all(add, blocks.planes | sums)
-        if mine is not self._held[self._rank]:
+        if any(plane is not blocks.planes[name] for name, plane in sums.items()):
             blocks.replace(mine, sums)
         return blocks if self._rank in rows else None
 
@@ -236,9 +235,17 @@ class OnNode:
             raise
 
 
+def _and_missing(held: Rows, union: Rows) -> Rows:
+    """Rows as they are held, and behind them those that are not."""
+    missing = union[positions_of(held, union) < 0]
+    return np.concatenate([held, missing]) if len(missing) else held
+
+
 def _room_for(rows: Rows, blocks: Blocks) -> Planes:
-    """Planes for these rows, to be written: those of the blocks, if they are of just these."""
-    if np.array_equal(rows, blocks.rows):
+    """Planes for these rows, to be written: those of the blocks, if they have them or have room."""
+    held = len(blocks.rows)
+    if np.array_equal(rows[:held], blocks.rows) and len(rows) <= blocks.room:
+        blocks.append(rows[held:])
         return dict(blocks.planes)
     return {
         name: memory.empty((len(rows), plane.shape[1]), plane.dtype)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 
 import numpy as np
 import pytest
@@ -86,6 +87,8 @@ def small_pieces(limits):
 def check(comm, outcome, footprint, result, root, seed=0):
     held, planes = expected_of(comm.size, footprint, seed)
     blocks = outcome.blocks
+    if blocks is not None and outcome.statistics.direct and result != "sharded":
+        blocks.sort()
     if result == "sharded":
         shares = comm.allgather(blocks.rows)
         assert np.array_equal(np.sort(np.concatenate(shares)), np.flatnonzero(held))
@@ -236,11 +239,39 @@ def test_ranks_of_a_node_may_hold_their_rows_in_any_order(comm, ways_of_memory, 
     for name, plane in blocks.planes.items():
         plane[:] = held.planes[name][held.locate(blocks.rows)]
     in_their_order = blocks.rows
-    joined, _ = strategies.reduce(mine, blocks, SUM, result=result)
+    outcome = strategies.reduce(mine, blocks, SUM, result=result)
+    joined = outcome.blocks
     if joined is not None and result != "sharded":
         assert joined.rows is in_their_order  # nothing was moved
-        joined.sort()
-    check(comm, strategies.Reduced(joined, strategies.Statistics()), footprint, result, 0)
+    check(comm, outcome, footprint, result, 0)
+
+
+@pytest.mark.ranks(2, 3)
+@pytest.mark.parametrize("n_held", [600, 1800])
+def test_missing_rows_come_behind_those_that_are_held(comm, ways_of_memory, limits, n_held):
+    """In the memory that was taken in reserve, if there is enough."""
+    mine = ways_of_memory("direct")
+    limits(node_piece=4 * LENGTH * 8)
+    n_rows = 3000
+    rng = np.random.default_rng(comm.rank)
+    blocks = Blocks(n_rows, LENGTH, {"T": "f8"})
+    for rows in np.split(rng.permutation(2000)[:n_held], 2):
+        blocks.append(rows)
+    blocks.planes["T"][:] = blocks.rows[:, None] + comm.rank
+    held, plane, room = blocks.rows, blocks.planes["T"], blocks.room
+    everyone = comm.allgather(held)
+    outcome = strategies.reduce(mine, blocks, SUM)
+    if comm.rank:
+        return
+    joined = outcome.blocks
+    union = functools.reduce(np.union1d, everyone)
+    assert joined.rows[: len(held)].tolist() == held.tolist()
+    assert np.sort(joined.rows).tolist() == union.tolist()
+    assert (len(union) <= room) == (n_held == 1800)
+    assert np.shares_memory(joined.planes["T"], plane) == (len(union) <= room)
+    for rank, rows in enumerate(everyone):
+        joined.planes["T"][joined.locate(rows)] -= rows[:, None] + rank
+    assert not joined.planes["T"].any()
 
 
 @pytest.mark.ranks(2)
