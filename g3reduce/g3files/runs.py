@@ -1,7 +1,7 @@
 """The runs of sparse maps: where they lie in an archive, in memory, and on the map.
 
 spt3g writes a sparse map as runs of neighbouring pixels, a small header in front of the values of
-each. Maps of one survey mostly have the same runs. So the layout is learnt once, and after that
+each. The maps of a frame mostly have the same runs. So their layout is learnt once, and after that
 the values of all runs can be treated as one long array.
 """
 

@@ -248,7 +248,8 @@ def pack_runs(
 ) -> None:
     """Put runs into bytes, each behind its header; what the plane does not hold is 0.
 
-    Run i starts at ``starts[i]`` on line ``i + shift``, and has ``counts[i]`` values.
+    Run i starts at ``starts[i]`` on line ``i + shift``, and has ``counts[i]`` values. The plane
+    holds the last one.
     """
     at = 0
     for run in range(first, last):
@@ -266,4 +267,3 @@ def pack_runs(
             for i in range(begin, end):
                 values[i] = plane[begins[part] - ahead + i]
             done = end
-        values[done:] = 0.0

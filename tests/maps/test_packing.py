@@ -42,15 +42,15 @@ def sums(draw):
     The values are never 0; beside them there are zeros that were added, and rows of nothing.
     """
     lines = draw(
-        st.builds(Columns, st.integers(1, 30), st.integers(1, 200))
+        st.builds(Columns, st.integers(1, 5), st.integers(1, 700))
         | st.builds(Rings, st.sampled_from([1, 2, 8, 16]), st.booleans())
     )
     stub = blank(lines)
     total = PlaneSums({"T": stub}, Plain())
     parts = draw(
         st.lists(
-            st.tuples(st.integers(0, stub.size - 1), st.integers(1, 300), st.booleans()),
-            max_size=6,
+            st.tuples(st.integers(0, stub.size - 1), st.integers(1, 90), st.booleans()),
+            max_size=8,
         )
     )
     expected = np.zeros(stub.size)
