@@ -170,6 +170,10 @@ def nearest(
     limbs: Sequence[Limb], top: int, dtype: type[np.floating[Any]] = np.float64
 ) -> NDArray[Any]:
     """The floats nearest to the sums that limbs hold, without a detour by a wider float."""
+    if dtype is np.float64 and len(limbs) < 4 and (loops := kernels.loops()):
+        found, scale = np.empty(len(limbs[0])), math.ldexp(1.0, top - WIDTH * len(limbs))
+        if loops.nearest(limbs[0], limbs[1], limbs[-1], len(limbs), scale, found):
+            return found
     digits = _carried(limbs)
     if len(digits) > 3 or np.abs(digits[0]).max(initial=0) >= _EXACT:
         return _nearest_of_any(digits, top, dtype)

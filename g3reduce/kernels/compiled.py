@@ -74,6 +74,50 @@ def deposit_three(
         _take(low, i, left, third)
 
 
+@loop(boolean(_LIMB, _LIMB, _LIMB, int64, float64, float64[::1]))
+def nearest(
+    high: NDArray[np.int64],
+    middle: NDArray[np.int64],
+    low: NDArray[np.int64],
+    n_limbs: int,
+    scale: float,
+    values: NDArray[np.float64],
+) -> bool:
+    """Round the sums of two or three limbs; `low` is the last. False if some are too large.
+
+    This is `g3reduce.arrays.exact._nearest_of_few`, which says why it is right.
+    """
+    unit, digit = 2.0**42, np.int64(2**42 - 1)
+    for i in range(high.size):
+        carry = low[i] >> 42
+        if n_limbs == 3:
+            carry = (middle[i] + carry) >> 42
+        if abs(high[i] + carry) >= 2**53:
+            return False
+    for i in range(high.size):
+        carry = low[i] >> 42
+        second = low[i] & digit
+        if n_limbs == 3:
+            second = middle[i] + carry
+            carry = second >> 42
+            second &= digit
+        first = np.float64(high[i] + carry) * unit
+        value = first + np.float64(second)
+        if n_limbs == 3:
+            left = (np.float64(second) - (value - first)) * unit
+            lowest = np.float64(low[i] & digit)
+            rest = left + lowest
+            lost = lowest - (rest - left)
+            if lost != 0:
+                bits = np.float64(rest).view(np.int64)
+                if bits & 1 == 0:
+                    bits += 1 if (lost > 0) == (rest > 0) else -1
+                    rest = np.int64(bits).view(np.float64)
+            value = value * unit + rest
+        values[i] = value * scale
+    return True
+
+
 # Runs of values in bytes: the bytes, where each run begins in them, where it belongs in a plane,
 # how many values it has; which of the runs are to be taken, and the offset of the first byte.
 _RUNS = (types.Array(uint8, 1, "C", readonly=True, aligned=False), *[int64[::1]] * 3, *[int64] * 3)
