@@ -20,6 +20,7 @@ from .cases import (
     memory,
     reducing,
     scaling,
+    small,
     stitching,
     tiny,
 )
@@ -30,6 +31,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "coadding": coadding.BENCHMARK,
     "command": command.BENCHMARK,
     "compressed": compressed.BENCHMARK,
+    "small": small.BENCHMARK,
     "tiny": tiny.BENCHMARK,
     "memory": memory.BENCHMARK,
     "scaling": scaling.BENCHMARK,

@@ -19,6 +19,8 @@ class Limits:
         What is read and added in one go: it should fit in the cache beside its place in the sum.
     small_frame : int
         Files of frames up to this size are read ahead.
+    small_sum : int
+        A sum of maps up to this size is written by spt3g, from its maps.
     kept_read : int
         What is read of a large frame in one go up to this size is kept: all of it but pixels and
         the like.
@@ -68,6 +70,7 @@ class Limits:
 
     step: int = 2**19
     small_frame: int = 2**17
+    small_sum: int = 2**20
     kept_read: int = 2**20
     near_header: int = 4096
     compressed_read: int = 2**18

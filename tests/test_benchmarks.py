@@ -24,6 +24,7 @@ from benchmarks.cases import (
     memory,
     reducing,
     scaling,
+    small,
     tiny,
 )
 from benchmarks.harness import inturn, onranks, rows
@@ -102,6 +103,19 @@ def test_the_whole_command(settings):
     assert_sane([row], settings.folder)
     assert {"g3reduce s", "spt3g s", "floor s", "against spt3g"} <= row.keys()
     assert row["g3reduce s"][1] > 0.5 * row["floor s"][1], "it has not run"
+
+
+@among_all
+def test_small_files(settings):
+    found = small.measure(settings)
+    assert_sane([row for row in found if "us beyond adding" not in row], settings.folder)
+    for kind in mapfiles.SPARSE:
+        mine = [row for row in found if row["kind"] == kind]
+        beside = [(row["Ids"], row["output"]) for row in mine if "Ids" in row]
+        assert beside == [(1, "memory"), (1, "file"), (3, "memory"), (3, "file")]
+        assert [row["files"] for row in mine if "first against spt3g" in row] == [3]
+        targets = [(row["targets"], row["parts"]) for row in mine if "targets" in row]
+        assert targets == [(n, parts) for n in (1, 2) for parts in (small.ALL, small.ONE)]
 
 
 @among_all

@@ -31,7 +31,7 @@ def measure(settings: Settings) -> list[Row]:
             case: Row = {"kind": kind, "layout": layout, "files": n_files, "output": output}
             rows.append(case | _measure(files, folder if output == "file" else None, rounds))
         if layout == SURVEY and n_files == settings.n_files:
-            rows.append({"kind": kind, "layout": layout, **_first_calls(files, rounds)})
+            rows.append({"kind": kind, "layout": layout, **first_calls(files, rounds)})
         shutil.rmtree(folder)  # so that the next files find room in the page cache
     return rows
 
@@ -78,7 +78,7 @@ def by_spt3g(files: list[str], output: str | None) -> Any:
     return maps.coadd_map_files(files, output_file=output)
 
 
-def _first_calls(files: list[str], rounds: int) -> Row:
+def first_calls(files: list[str], rounds: int) -> Row:
     """What the first coadd of a process takes beside later ones; compiled loops are kept."""
     seconds: dict[str, list[float]] = {}
     for number in range(rounds + 1):

@@ -50,6 +50,7 @@ class Size:
 
 SIZES = {
     "tiny": Size(8, 32, 13, (20, 30), (40, 60)),  # some 10 kB a file: for tests
+    "100 kB": Size(8, 128, 9.5, (33, 42), (60, 90)),  # a file; dense HEALPix 55
     "small": Size(64, 256, 13, (110, 165), (220, 330)),  # a MB a file; HEALPix 2 to 4
     "medium": Size(256, 2048, 13, (800, 1200), (1500, 2250)),  # 45 to 70 MB a file
     "survey": Size(512, 2048, 20.5, (960, 1440), (1940, 2910)),  # 100 MB; dense HEALPix 226

@@ -251,20 +251,24 @@ def add_pixels(frames: Sequence[Pending]) -> None:
     together = len({(one.small, tuple(one.maps.planes)) for one in frames}) == 1
     together = together and not frames[0].small
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
-        for group in [frames] if together else [[pending] for pending in frames]:
-            _cut_alike(group)
-            for name in group[0].maps.planes:
-                _add_plane(group, name)
+        if together and len(frames) > 1:
+            _add_side_by_side(frames)
+            return
+        for pending in frames:
+            for name in pending.maps.planes:
+                collections.deque(_add_by_chunks(pending, name), maxlen=0)
 
 
-def _add_plane(frames: Sequence[Pending], name: str) -> None:
-    adding = [_add_by_chunks(pending, name) for pending in frames]
-    planes = [pending.maps.planes[name] for pending in frames]
-    several = len(frames) > 1 and len({plane.storage for plane in planes}) == 1
-    if several and planes[0].chunk_ends:
-        side_by_side(adding, [plane.chunk_ends or () for plane in planes])
-    for one in adding:
-        collections.deque(one, maxlen=0)
+def _add_side_by_side(frames: Sequence[Pending]) -> None:
+    _cut_alike(frames)
+    for name in frames[0].maps.planes:
+        adding = [_add_by_chunks(pending, name) for pending in frames]
+        planes = [pending.maps.planes[name] for pending in frames]
+        if len({plane.storage for plane in planes}) == 1 and planes[0].chunk_ends:
+            side_by_side(adding, [plane.chunk_ends or () for plane in planes])
+        else:
+            for one in adding:
+                collections.deque(one, maxlen=0)
 
 
 def _cut_alike(frames: Sequence[Pending]) -> None:

@@ -6,7 +6,7 @@ import functools
 import operator
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
 from spt3g import core
@@ -15,8 +15,10 @@ from .. import strategies
 from ..arrays.reduction import SUM
 from ..choices import Result
 from ..errors import DuplicateError
+from ..g3files.archive import INDEXED
 from ..g3files.frames import Sink, Unrecognised
 from ..g3files.runs import RunLayout
+from ..limits import LIMITS
 from ..maps import mapframe
 from ..maps.mapfile import write_map_frame
 from ..maps.mapsum import MapSum
@@ -43,6 +45,7 @@ class Coadd:
     frame_id: str
     total: MapSum
     ledger: Ledger
+    _frame: Frame = field(default=None, init=False, repr=False, compare=False)
 
     def outline(self) -> Frame:
         """The frame with empty maps."""
@@ -50,11 +53,17 @@ class Coadd:
 
     def to_frame(self) -> Frame:
         """The frame."""
+        if self._frame is not None:  # it was made to be written
+            return self._frame
         return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.to_maps()))
 
     def write(self, file: Sink) -> None:
-        """Write the frame to a file."""
-        if self.total.storable:
+        """Write the frame to a file: of a small sum by spt3g, else without making the maps."""
+        small = self.total.blocks.nbytes <= LIMITS.small_sum
+        # spt3g writes single pixels in no particular order.
+        if small and INDEXED not in self.total.summary.storage.values():
+            self._frame = self.to_frame()
+        elif self.total.storable:
             try:
                 write_map_frame(file, self.outline(), self.total.contents())
             except Unrecognised:  # by a newer spt3g; nothing is written yet

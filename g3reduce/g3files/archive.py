@@ -174,7 +174,7 @@ def runs_at(
     """The layout of runs, and where their first header stands.
 
     A layout that was met before is taken if the archive can go on where it ends: that is, if `fits`
-    says so. The headers are compared when the values are read.
+    says so, and its last header stands there. All are compared when the values are read.
 
     Parameters
     ----------
@@ -194,6 +194,10 @@ def runs_at(
         if known.lines == lines and source.read(at, len(known.head)) == known.head:
             begin = at + len(known.head)
             stop = begin + known.nbytes
-            if stop <= end and fits(stop):
+            if stop > end or not fits(stop):
+                continue
+            # Of short runs, some have the same length altogether.
+            last, header = known.last_header
+            if source.peek(begin + last, len(header)) == header:
                 return KNOWN.intern(known), begin
     return learn(source, lines, at, end)

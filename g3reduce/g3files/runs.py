@@ -24,7 +24,7 @@ from .lines import Index, Lines, Stretches, Values
 from .runcopier import HEADERS, RunCopier
 from .source import Bytes
 
-_HEADER = struct.Struct("<iQ")  # one of `HEADERS`
+_LENGTH = struct.Struct("<4xQ")  # in one of `HEADERS`
 _RANGE = struct.Struct("<QQQQ")  # lines and positions there are, the first line, number of lines
 
 
@@ -100,6 +100,15 @@ class RunLayout:
 
     def __len__(self) -> int:
         return len(self.headers)
+
+    @functools.cached_property
+    def last_header(self) -> tuple[int, bytes]:
+        """Where the header of the last run stands, counted from that of the first; its bytes."""
+        if not len(self):
+            return 0, b""
+        return self.nbytes - 8 * int(self.lengths[-1]) - HEADERS.itemsize, self.headers[
+            -1
+        ].tobytes()
 
     @functools.cached_property
     def digest(self) -> bytes:
@@ -278,28 +287,28 @@ def learn(source: Bytes, lines: Lines, offset: int, end: int) -> tuple[RunLayout
         raise InputError("runs for a map of another shape")
     if count * HEADERS.itemsize > end - begin:
         raise InputError("more runs than the archive has room for")
-    headers = np.fromiter(_headers(source, begin, end, count), HEADERS, count)
-    return KNOWN.intern(RunLayout(lines, first, headers)), begin
+    layout = RunLayout(lines, first, _headers(source, begin, end, count))
+    return KNOWN.intern(layout), begin
 
 
-def _headers(source: Bytes, position: int, end: int, count: int) -> Iterator[tuple[int, int]]:
-    unpack, size, near = _HEADER.unpack_from, _HEADER.size, LIMITS.near_header
+def _headers(source: Bytes, position: int, end: int, count: int) -> NDArray[np.void]:
+    unpack, size, near = _LENGTH.unpack_from, HEADERS.itemsize, LIMITS.near_header
     peek = source.peek  # not kept: headers are compared when the values are read
-    held, start, ahead = b"", position, near
+    held, start, ahead, found = b"", position, near, []
     for _ in range(count):
         begin = position - start
         if begin + size > len(held):
             if end - position < size:
                 raise InputError("runs that are cut off")
             held, start, begin = peek(position, min(ahead, end - position)), position, 0
-        header = unpack(held, begin)
-        nbytes = 8 * header[1]
+        nbytes = 8 * unpack(held, begin)[0]
+        found.append(held[begin : begin + size])
         position += size + nbytes
         if position > end:
             raise InputError("a run that does not end in its archive")
         # Where runs are long, a header is read by itself.
         ahead = near if nbytes < near else size
-        yield header
+    return np.frombuffer(b"".join(found), HEADERS)
 
 
 def layout_of(lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
@@ -339,3 +348,17 @@ def layout_of(lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
     if lines.shifted:
         return layout, positions + shift[on_line]
     return layout, pixels + np.repeat(shift - begins[:-1], counts)
+
+
+class LayoutFinder:
+    """Finds the layouts that span pixels: once for maps of the same pixels that come in a row."""
+
+    def __init__(self) -> None:
+        self._latest: tuple[Lines, Index, tuple[RunLayout, Index]] | None = None
+
+    def find(self, lines: Lines, pixels: Index) -> tuple[RunLayout, Index]:
+        """See `layout_of`."""
+        latest = self._latest
+        if latest is None or latest[0] != lines or not np.array_equal(latest[1], pixels):
+            latest = self._latest = lines, pixels, layout_of(lines, pixels)
+        return latest[2]

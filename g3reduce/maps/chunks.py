@@ -91,8 +91,7 @@ def dense_starts(n_pixels: int) -> range:
     return range(0, n_pixels, LIMITS.step // 8)
 
 
-@dataclass(frozen=True)
-class Stored:
+class Stored(NamedTuple):
     """A map in an archive, in a file or in memory, whose pixels are read when they are asked for.
 
     Attributes

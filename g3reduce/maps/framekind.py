@@ -47,19 +47,6 @@ class FrameKind:
         return weighted and not weights_key(self.stubs)
 
 
-class _Stubs(tuple[tuple[str, Any], ...]):
-    """Stubs by plane that are equal if they are the same objects, as those of most files are."""
-
-    def __hash__(self) -> int:
-        return hash(tuple([id(stub) for _, stub in self]))
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, _Stubs) or len(self) != len(other):
-            return False
-        pairs = zip(self, other, strict=True)
-        return all(name == also and stub is same for (name, stub), (also, same) in pairs)
-
-
 def kind_of(stubs: Mapping[str, SkyMap], where: str, *, weighted: bool, pol_conv: Any) -> FrameKind:
     """The kind of a frame.
 
@@ -77,19 +64,23 @@ def kind_of(stubs: Mapping[str, SkyMap], where: str, *, weighted: bool, pol_conv
     InputError, MismatchError
         If a map is missing, or does not agree with the others.
     """
+    # The stubs of most files are the same objects.
+    key = (*stubs, *map(id, stubs.values()), weighted, pol_conv)
+    known = _known.get(key)
+    if known is not None:
+        return known[0]
     _require_complete(stubs, where)
-    if lines_of(next(iter(stubs.values()))).deep:  # what was found once would be kept
-        return _new_kind(stubs, where, weighted, pol_conv)
-    try:
-        return _known_kind(_Stubs(stubs.items()), weighted, pol_conv)
-    except MismatchError:
-        _new_kind(stubs, where, weighted, pol_conv)  # with the right name in the message
-        raise
+    kind = _new_kind(stubs, where, weighted, pol_conv)
+    if not lines_of(next(iter(stubs.values()))).deep:
+        if len(_known) >= _MOST:
+            _known.clear()
+        _known[key] = kind, list(stubs.values())  # held, so that no others have these ids
+    return kind
 
 
-@functools.lru_cache(maxsize=16)
-def _known_kind(stubs: _Stubs, weighted: bool, pol_conv: Any) -> FrameKind:
-    return _new_kind(dict(stubs), "", weighted, pol_conv)
+# The kinds that were found last.
+_known: dict[tuple[Any, ...], tuple[FrameKind, list[SkyMap]]] = {}
+_MOST = 16
 
 
 def _new_kind(stubs: Mapping[str, SkyMap], where: str, weighted: bool, pol_conv: Any) -> FrameKind:

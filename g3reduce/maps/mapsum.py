@@ -14,7 +14,7 @@ from ..arrays.blocks import Blocks
 from ..arrays.exactness import Exactness, refuse_more
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
-from ..g3files.runs import RunLayout
+from ..g3files.runs import LayoutFinder, RunLayout
 from ..spt3gtypes import SkyMap
 from .agreement import copy_attributes, require_agreement, require_same_parts, unset_differences
 from .chunks import Chunk
@@ -234,12 +234,13 @@ class MapSum:
 
     def contents(self) -> dict[str, Content]:
         """The pixels of the sums, as they are to be stored."""
-        return {name: self._content(name) for name in self.summary.stubs}
+        layouts = LayoutFinder()
+        return {name: self._content(name, layouts) for name in self.summary.stubs}
 
     def to_maps(self) -> dict[str, SkyMap]:
         """The sums as new spt3g maps, one for each plane, stored as the input was."""
-        scratch = bytearray()
-        return {name: self._to_map(name, scratch) for name in self.summary.stubs}
+        scratch, layouts = bytearray(), LayoutFinder()
+        return {name: self._to_map(name, scratch, layouts) for name in self.summary.stubs}
 
     def outlines(self) -> dict[str, SkyMap]:
         """The same maps, but empty."""
@@ -257,7 +258,7 @@ class MapSum:
         self.summary.overflow.setdefault(name, 0.0)
         self.sums.begin(name)
 
-    def _content(self, name: str) -> Content:
+    def _content(self, name: str, layouts: LayoutFinder) -> Content:
         stub, storage = self.summary.stubs[name], self.summary.storage[name]
         if storage == DENSE:
             return Content(storage, self.sums.flat(name)[: stub.size])
@@ -267,18 +268,18 @@ class MapSum:
         # Runs on rings may be counted from another meridian, because of maps without pixels.
         if layout is not None and storage in (SPARSE, RING) and layout.lines == lines_of(stub):
             return Content(storage, self.sums.flat(name)[: layout.size], layout)
-        return content_of(stub, storage, *self.sums.nonzero(name))
+        return content_of(stub, storage, *self.sums.nonzero(name), layouts)
 
     def _outline(self, name: str) -> SkyMap:
         outline = self.summary.stubs[name].clone(False)
         outline.overflow = self.summary.overflow[name]
         return outline
 
-    def _to_map(self, name: str, scratch: bytearray) -> SkyMap:
+    def _to_map(self, name: str, scratch: bytearray, layouts: LayoutFinder) -> SkyMap:
         stub, storage = self._outline(name), self.summary.storage[name]
         if storage == RING and stub.nested:
             return encode(stub, storage, *self.sums.nonzero(name))
-        content = self._content(name)
+        content = self._content(name, layouts)
         if storage == DENSE:
             return self._dense_map(name, stub, content.values)
         return to_map(stub, content, scratch)

@@ -20,7 +20,7 @@ from ..g3files.checksum import Checksum
 from ..g3files.frames import Unrecognised
 from ..g3files.lines import Columns, Index, Lines, Rings, Values
 from ..g3files.maps import PAIR, Content, MapExtent, filled, find_maps
-from ..g3files.runs import RunLayout, layout_of
+from ..g3files.runs import LayoutFinder, RunLayout
 from ..g3files.source import Bytes, MemoryBytes
 from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk, Stored, dense_chunks, dense_starts
@@ -156,15 +156,24 @@ def encode(stub: SkyMap, storage: str, pixels: Index, values: Values) -> SkyMap:
     return to_map(stub, content_of(stub, storage, pixels, values))
 
 
-def content_of(stub: SkyMap, storage: str, pixels: Index, values: Values) -> Content:
-    """Pixels as they are stored; see `encode`."""
+def content_of(
+    stub: SkyMap,
+    storage: str,
+    pixels: Index,
+    values: Values,
+    layouts: LayoutFinder | None = None,
+) -> Content:
+    """Pixels as they are stored; see `encode`.
+
+    With the same `layouts`, maps that come in a row may share what is found out about their pixels.
+    """
     if storage == INDEXED:
         pairs = np.empty(len(pixels), PAIR)
         pairs["pixel"], pairs["value"] = pixels, values
         return Content(storage, pairs)
     if storage == EMPTY:
         return Content(storage, np.empty(0))
-    layout, positions = layout_of(lines_of(stub), pixels)
+    layout, positions = (layouts or LayoutFinder()).find(lines_of(stub), pixels)
     spread = np.zeros(layout.size)
     spread[positions] = values
     return Content(storage, spread, layout)

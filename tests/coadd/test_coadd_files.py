@@ -52,6 +52,18 @@ def test_the_coadd_is_that_of_spt3g(survey, kind, weighting):
     assert_same(coadd_files(files).frame, maps.coadd_map_files(files))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_small_sums_are_written_as_large_ones_are(survey, tmp_path, limits, kind):
+    files, written = survey(3, kind, "polarized"), []
+    for small_sum in (0, 2**20):
+        limits(small_sum=small_sum)
+        output = tmp_path / f"{small_sum}.g3"
+        coadds = coadd_files(files, output, collate=True)
+        assert_same(coadds, maps.coadd_map_files(files, collate=True))
+        written.append(output.read_bytes())
+    assert written[0] == written[1]
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
