@@ -61,9 +61,16 @@ def assert_sane(found, folder):
     assert json.loads(json.dumps(found))
 
 
+def assert_shown(case, found):
+    """A run with one MPI is shown: its rows in a table, and in a picture."""
+    assert any(table.markdown(found) for table in case.BENCHMARK.tables)
+    assert case.BENCHMARK.draw(found).axes
+
+
 def test_coadding(settings):
     found = coadding.measure(settings)
     assert_sane(found, settings.folder)
+    assert_shown(coadding, found)
     assert (found[0]["kind"], found[0]["layout"]) == ("sparse flat", mapfiles.SURVEY)
     files = [row for row in found if "output" in row]
     cases = [(row["kind"], row["layout"], row["files"], row["output"]) for row in files]
@@ -101,6 +108,7 @@ def test_outputs_get_fresh_names_and_are_removed(tmp_path):
 def test_the_whole_command(settings):
     (row,) = command.measure(settings, kinds=["sparse flat"])
     assert_sane([row], settings.folder)
+    assert_shown(command, [row])
     assert {"g3reduce s", "spt3g s", "floor s", "against spt3g"} <= row.keys()
     assert row["g3reduce s"][1] > 0.5 * row["floor s"][1], "it has not run"
 
@@ -122,6 +130,7 @@ def test_small_files(settings):
 def test_a_tiny_coadd(settings):
     (row,) = tiny.measure(settings)
     assert_sane([row], settings.folder)
+    assert_shown(tiny, [row])
     assert row["ranks"] == 3
     assert {"memory ms", "file ms", "barrier ms"} <= row.keys()
 
@@ -132,6 +141,7 @@ def test_reducing(settings):
 
     found = reducing.measure(settings)
     assert_sane(found, settings.folder)
+    assert_shown(reducing, found)
     for n_ranks, footprints, result in itertools.product(
         settings.ranks, reducing.FOOTPRINTS, choices_of(Result)
     ):
@@ -157,6 +167,7 @@ def test_reducing(settings):
 def test_reductions_of_ones_own(settings):
     found = custom.measure(settings)
     assert_sane(found, settings.folder)
+    assert_shown(custom, found)
     assert [(row["operation"], row["ranks"]) for row in found] == [("SUM", 2), ("MAX", 2)]
     for row in found:
         assert {"MPIReducer ms", "bare MPI ms", "against bare MPI"} <= row.keys()
@@ -166,6 +177,7 @@ def test_reductions_of_ones_own(settings):
 def test_exact_sums(settings):
     found = exactness.measure(settings)
     assert_sane(found, settings.folder)
+    assert_shown(exactness, found)
     kinds = [(row["kernels"], row["limbs"]) for row in found]
     assert kinds[:2] == [("numpy", 2), ("numpy", 3)]
     assert kinds[2:] in ([], [("numba", 2), ("numba", 3)])
@@ -176,6 +188,7 @@ def test_exact_sums(settings):
 def test_the_distributor(settings):
     found = distributor.measure(settings)
     assert_sane(found, settings.folder / "none")  # the caller removes them
+    assert_shown(distributor, found)
     throughput, *makespans = found
     assert {"g3reduce MB/s", "spt3g MB/s", "against spt3g"} <= throughput.keys()
     assert [row["case"] for row in makespans] == [
@@ -192,6 +205,7 @@ def test_the_distributor(settings):
 def test_memory(settings):
     found = memory.measure(settings, kinds=["dense flat"], ranks=(2,))
     assert_sane(found, settings.folder)
+    assert_shown(memory, found)
     found, grown = found[:3], found[3:]
     assert [row["who"] for row in found] == ["root", "others", "spt3g"]
     for row in found:
@@ -212,6 +226,7 @@ def test_memory(settings):
 def test_scaling(settings):
     found = scaling.measure(settings, kinds=["ring-sparse HEALPix"])
     assert_sane(found, settings.folder)
+    assert_shown(scaling, found)
     assert [(row["scaling"], row["ranks"], row["files"]) for row in found] == [
         (scaling.STRONG, 1, 2),
         (scaling.STRONG, 2, 2),
@@ -344,10 +359,25 @@ def measured(mpi, processor="fast"):
         for limbs in (2, 3)
         for kernels in ("numpy", "numba")
     ]
+    scaled = [
+        {
+            "kind": "sparse flat",
+            "scaling": scaling.STRONG,
+            "ranks": n,
+            "g3reduce s": [1.0, 2.0, 3.0],
+        }
+        | {f"{name} speed-up": [1.0 * n] * 3 for name in ("g3reduce", "bare")}
+        for n in (1, 2)
+    ]
     machine = {"processor": processor, "MPI": mpi}
     return {
         "machine": machine,
-        "rows": {"reducing": reduced, "coadding": coadded, "exactness": exact},
+        "rows": {
+            "reducing": reduced,
+            "coadding": coadded,
+            "exactness": exact,
+            "scaling": scaled,
+        },
     }
 
 

@@ -79,7 +79,9 @@ BENCHMARK = Benchmark(
     ),
     draw=lambda rows: pictures.bars(
         rows,
-        label="{mpi}",
+        panel="mpi",
+        panel_title="{}",
+        label="{ranks} ranks",
         series={
             "memory ms": "coadd in memory",
             "file ms": "coadd in a file",
