@@ -119,7 +119,7 @@ def _targets(files: list[str], numbers: list[int], rounds: int) -> Iterator[Row]
 
 def _adding(files: list[str], n_targets: int) -> Callable[[], None]:
     """Add the pixels of as many maps to as many sums, and nothing else."""
-    from spt3g import core
+    from spt3g import core, maps  # noqa: F401 (frames need both)
 
     (frame,) = core.G3File(files[0])
     planes = [*(frame[key] for key in STOKES), *(getattr(frame["Wpol"], key) for key in WEIGHTS)]

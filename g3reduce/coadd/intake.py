@@ -325,12 +325,12 @@ def _make_room(frames: Sequence[Pending]) -> None:
 def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
     """Add a plane; True after each chunk."""
     _, maps, targets = pending
-    signs = [(total, maps.subtracts(name, sign)) for total, sign in targets]
+    subtracts = {sign: maps.subtracts(name, sign) for sign in (1, -1)}
     try:
         chunks = maps.planes[name].chunks()
     except InputError as error:  # of a map in memory: it does not name a file
         raise InputError(f"{maps.where}: {name} is not a valid map ({error}).") from error
     for chunk in chunks:
-        for total, subtract in signs:
-            total.add_chunk(name, chunk, subtract=subtract, where=maps.where)
+        for total, sign in targets:
+            total.add_chunk(name, chunk, subtract=subtracts[sign], where=maps.where)
         yield True

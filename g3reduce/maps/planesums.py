@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
 from ..arrays.arithmetic import Arithmetic
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import SUM
-from ..arrays.scattered import Scattered
+from ..arrays.scattered import Places, Scattered
 from ..g3files.lines import Index, Lines, Values
-from ..g3files.runs import RunLayout
+from ..g3files.runs import RunGroup, RunLayout
 from ..kernels import choice as kernels
 from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
@@ -22,6 +22,16 @@ from .packing import Fill, LineParts, packer, trimmed
 from .positions import PositionFinder
 
 AnyNumbering = TypeVar("AnyNumbering", bound=Numbering)
+
+
+class _Latest(NamedTuple):
+    """The runs that were added last, the blocks to which, and where they belong there."""
+
+    layout: RunLayout
+    group: RunGroup
+    blocks: Blocks
+    moves: int
+    places: Places
 
 
 class PlaneSums:
@@ -64,6 +74,7 @@ class PlaneSums:
         self._in_maps = in_maps
         self._numbering: Numbering | None = None
         self._finder = PositionFinder()
+        self._latest: _Latest | None = None
         # The parts of lines that are held, and of which rows and lines: alike for all planes.
         self._parts: tuple[Rows, Lines, LineParts] | None = None
         for name in stubs:
@@ -149,10 +160,7 @@ class PlaneSums:
     def add_chunk(self, name: str, chunk: Chunk, *, subtract: bool, where: str) -> None:
         """Add pixels of a frame that messages name `where` to a plane."""
         if isinstance(chunk, RunsChunk):
-            layout = chunk.layout
-            found = self._finder.find(layout, self._for_runs(layout), self.blocks)
-            places = found.of_group(chunk.group)
-            runs = Scattered(chunk.raw, chunk.get_values, chunk.loops, places)
+            runs = Scattered(chunk.raw, chunk.get_values, chunk.loops, self._places_of(chunk))
             self._arithmetic.add_runs(self.blocks, name, runs, subtract=subtract, where=where)
         elif isinstance(chunk, DenseChunk):
             if not isinstance(self._numbering, Whole):
@@ -189,6 +197,22 @@ class PlaneSums:
     @property
     def _stub(self) -> SkyMap:
         return next(iter(self._stubs.values()))
+
+    def _places_of(self, chunk: RunsChunk) -> Places:
+        """Where the runs of a chunk belong: mostly where those of the last plane do."""
+        layout, group, latest = chunk.layout, chunk.group, self._latest
+        if (
+            latest is None
+            or latest.layout is not layout
+            or latest.group is not group
+            or latest.blocks is not self.blocks
+            or latest.moves != self.blocks.moves
+        ):
+            found = self._finder.find(layout, self._for_runs(layout), self.blocks)
+            places = found.of_group(group)
+            latest = _Latest(layout, group, self.blocks, self.blocks.moves, places)
+            self._latest = latest
+        return latest.places
 
     def _for_runs(self, layout: RunLayout) -> Numbering:
         """A numbering in which these runs have positions: theirs, if they are the first."""
