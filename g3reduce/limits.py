@@ -81,7 +81,7 @@ class Limits:
     swap_incoming: int = 2
     swap_outgoing: int = 4
     scratch_part: int = 16 * 2**20
-    node_piece: int = 2**19
+    node_piece: int = 2**20
     smallest_direct: int = 2**20
     smallest_alone: int = 2**20
     exact_floats: int = 2**15

@@ -103,7 +103,7 @@ class OnNode:
                 plane = blocks.planes[name]
                 if plane.itemsize not in plans:
                     plans[plane.itemsize] = pieces_of(sources, takers, plane, LIMITS.node_piece)
-                where = [planes[number] for planes in addresses]
+                where = [_bases(*planes[number]) for planes in addresses]
                 for piece in plans[plane.itemsize]:
                     self._add(piece, plane, sums[name], where, reduction)
 
@@ -136,10 +136,11 @@ class OnNode:
                     if plane is not total.planes[name]:
                         plane[:] = total.planes[name][part]
                     continue
+                (base,) = _bases(addresses[name])
                 for cut, columns in cuts(len(plane), plane, LIMITS.message_piece):
                     positions = np.arange(part.start + cut.start, part.start + cut.stop)
                     extents, _ = extents_of(positions, columns, plane)
-                    self._read(self._first, addresses[name], extents, plane[cut, columns])
+                    self._read(self._first, base, extents, plane[cut, columns])
 
         self._or_fail_on_all(fetch, blocks.planes)
         blocks.replace(rows[part], planes)
@@ -154,7 +155,7 @@ class OnNode:
         piece: Piece,
         mine: Array,
         sums: Array,
-        where: list[tuple[int, int]],
+        where: list[tuple[Extents, ...]],
         reduction: Reduction,
     ) -> None:
         """Add up a piece over all ranks, in their order, and bring the sum to those that take it.
@@ -164,8 +165,8 @@ class OnNode:
         piece : Piece
         mine, sums : array
             What this rank holds, and what takes the sums here; may be the same.
-        where : list of (int, int)
-            The addresses of both on each rank.
+        where : list of (Extents, Extents)
+            What is to be added to extents for the addresses of both, on each rank.
         reduction : Reduction
         """
         here = next((share for share in piece.takers if share.rank == self._rank), None)
@@ -200,12 +201,12 @@ class OnNode:
             elif total is not place:
                 sums[share.positions, piece.columns] = total
 
-    def _read(self, rank: int, address: int, extents: Extents, into: Array) -> None:
-        self._peers.read(rank, extents + np.array([address, 0], np.uint64), into)
+    def _read(self, rank: int, base: Extents, extents: Extents, into: Array) -> None:
+        self._peers.read(rank, extents + base, into)
         self.bytes_direct += into.nbytes
 
-    def _write(self, rank: int, address: int, extents: Extents, array: Array) -> None:
-        self._peers.write(rank, extents + np.array([address, 0], np.uint64), array)
+    def _write(self, rank: int, base: Extents, extents: Extents, array: Array) -> None:
+        self._peers.write(rank, extents + base, array)
         self.bytes_direct += array.nbytes
 
     def _or_fail_on_all(self, work: Callable[[], T], planes: Planes) -> T:
@@ -233,6 +234,11 @@ class OnNode:
             if not isinstance(error, Exception):  # an interrupt: others are still at work
                 _abandoned.append(planes)
             raise
+
+
+def _bases(*addresses: int) -> tuple[Extents, ...]:
+    """What is to be added to extents that count from the beginning of an array."""
+    return tuple(np.array([address, 0], np.uint64) for address in addresses)
 
 
 def _and_missing(held: Rows, union: Rows) -> Rows:

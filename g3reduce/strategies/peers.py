@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-# Where something lies in the memory of a process: addresses and lengths in bytes, shape (n, 2).
+# Where something lies in the memory of a process: addresses and lengths in bytes, shape (n, 2),
+# contiguous.
 Extents = NDArray[np.uint64]
 
 # The system takes so many of them in one call (UIO_MAXIOV).
@@ -121,9 +122,13 @@ def _system_call(name: str) -> Any:
 def _transfer(name: str, pid: int, extents: Extents, array: NDArray[np.generic]) -> None:
     """Copy between an array and what lies in the memory of another process, as long together."""
     function, address = _system_call(name), address_of(array)
-    for begin in range(0, len(extents), _MOST_EXTENTS):
-        there = np.ascontiguousarray(extents[begin : begin + _MOST_EXTENTS], np.uint64)
-        nbytes = int(there[:, 1].sum())
+    if len(extents) <= _MOST_EXTENTS:
+        parts = [(extents, array.nbytes)]
+    else:
+        begins = range(0, len(extents), _MOST_EXTENTS)
+        several = [extents[begin : begin + _MOST_EXTENTS] for begin in begins]
+        parts = [(part, int(part[:, 1].sum())) for part in several]
+    for there, nbytes in parts:
         here = _Local(address, nbytes)
         moved = function(pid, ctypes.byref(here), 1, address_of(there), len(there), 0)
         if moved < 0:
