@@ -145,20 +145,23 @@ def _survey(
     traffic: Traffic, nodes: Nodes, blocks: Blocks, result: Result, root: int
 ) -> tuple[Profile, OnNode | None]:
     """The profile of what all ranks hold, and the work on the node if there is any. Collective."""
-    union = len(union_of_rows(traffic, blocks)) * blocks.row_nbytes
-    held = len(blocks.rows) * blocks.row_nbytes
-    on_node, of_node = None, 0
-    if nodes.direct and union >= LIMITS.smallest_direct:
-        on_node = OnNode(nodes, blocks, nodes.first_rank(root))
-        of_node = len(on_node.union) * blocks.row_nbytes
-    everywhere = np.array(traffic.comm.allgather((held, of_node)))
+    on_node = OnNode(nodes, blocks, nodes.first_rank(root)) if nodes.direct else None
+    of_node = 0 if on_node is None else len(on_node.union)
+    if on_node is not None and nodes.count == 1:  # then all is known already
+        union, everywhere = of_node, np.array([(len(held), of_node) for held in on_node.held])
+    else:
+        union = len(union_of_rows(traffic, blocks))
+        everywhere = np.array(traffic.comm.allgather((len(blocks.rows), of_node)))
+    everywhere *= blocks.row_nbytes
     largest, node_union = everywhere.max(axis=0).tolist()
+    if union * blocks.row_nbytes < LIMITS.smallest_direct:
+        on_node = None
     profile = Profile(
         ranks=traffic.size,
         ranks_per_node=max(Counter(nodes.numbers).values()),
         held=float(everywhere[:, 0].mean()),
         largest=largest,
-        union=union,
+        union=union * blocks.row_nbytes,
         result=result,
         direct=on_node is not None,
         node_union=node_union if on_node is not None else None,

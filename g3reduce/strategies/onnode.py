@@ -48,8 +48,10 @@ class OnNode:
 
     Attributes
     ----------
+    held : list of int64 array
+        The rows that each rank of the node holds.
     union : int64 array
-        The rows that any rank of the node holds.
+        Those that any of them holds.
     bytes_direct : int
         Bytes of other ranks' memory that were read or written.
     """
@@ -63,8 +65,8 @@ class OnNode:
         self._first = first
         self._scratch = Scratch()
         self.bytes_direct = 0
-        self._held: list[Rows] = self._node.allgather(blocks.rows)
-        self.union: Rows = distinct(np.concatenate(self._held), blocks.n_rows)
+        self.held: list[Rows] = self._node.allgather(blocks.rows)
+        self.union: Rows = distinct(np.concatenate(self.held), blocks.n_rows)
 
     def sum_up(self, reduction: Reduction, *, result: str) -> Blocks | None:
         """Join the sums of the node.
@@ -87,17 +89,24 @@ class OnNode:
             rows[self._rank] = part
         else:
             for rank in everyone if result == "all" else [self._first]:
-                rows[rank] = _and_missing(self._held[rank], self.union)
+                rows[rank] = _and_missing(self.held[rank], self.union)
         mine = rows.get(self._rank, part[:0])
-        sums = self._or_fail_on_all(lambda: _room_for(mine, blocks), {})
-        names = sorted(sums)
+        names, sums, refused = sorted(blocks.planes), Planes(), False
+        try:
+            sums = _room_for(mine, blocks)
+        except MemoryError:
+            refused = True  # which all are to hear of first
         addresses = self._node.allgather(
-            [(address_of(blocks.planes[name]), address_of(sums[name])) for name in names]
+            [(address_of(blocks.planes[name]), address_of(sums[name])) for name in names if sums]
         )
-        sources = {rank: positions_of(self._held[rank], part) for rank in everyone}
+        sources = {rank: positions_of(self.held[rank], part) for rank in everyone}
         takers = {rank: positions_of(there, part) for rank, there in rows.items()}
 
         def add() -> None:
+            if refused:
+                raise MemoryError(f"no memory for the sums of {len(mine)} rows")
+            if not all(addresses):  # on another rank
+                return
             plans: dict[int, list[Piece]] = {}
             for number, name in enumerate(names):
                 plane = blocks.planes[name]

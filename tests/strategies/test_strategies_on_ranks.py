@@ -388,6 +388,21 @@ def test_memory_that_is_refused_later_is_an_error_on_all(
     check(comm, outcome, "identical", result, 0)
 
 
+@pytest.mark.ranks(2, 3)
+def test_memory_that_the_root_lacks_is_an_error_on_all(comm, ways_of_memory, monkeypatch):
+    mine = ways_of_memory("direct")
+
+    def no_memory(*arguments):
+        raise MemoryError
+
+    if comm.rank == 0:
+        monkeypatch.setattr(onnode, "_room_for", no_memory)
+    blocks = blocks_of(comm.rank, comm.size, "overlapping")
+    expected = MemoryError if comm.rank == 0 else RemoteError
+    with pytest.raises(expected, match="no memory for the sums of"):
+        strategies.reduce(mine, blocks, SUM)
+
+
 @pytest.mark.ranks(2)
 def test_arrays_of_an_interrupted_rank_stay_while_others_are_at_work(
     comm, ways_of_memory, monkeypatch
