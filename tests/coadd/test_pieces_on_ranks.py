@@ -260,10 +260,10 @@ def test_frames_are_added_together_until_few_files_are_left(
     g3reduce.coadd_files(files, mpicomm=comm, schedule=schedule)
     batches = [batch for batch in batches if batch]
     for batch in batches:
-        assert len(batch) <= min(4, -(-(n_files - batch[0]) // comm.size))
+        assert len(batch) <= min(8, -(-(n_files - batch[0]) // comm.size))
     if comm.size == 1:
-        assert [len(batch) for batch in batches] == [4, 4, 4, 4, 3]
+        assert [len(batch) for batch in batches] == [8, 8, 3]
     if comm.size == 2 and schedule == "static" and comm.rank == 0:
-        assert [len(batch) for batch in batches] == [4, 4, 2]
+        assert [len(batch) for batch in batches] == [8, 2]
     everywhere = comm.allgather([position for batch in batches for position in batch])
     assert sorted(itertools.chain(*everywhere)) == list(range(n_files))
