@@ -174,6 +174,7 @@ class Blocks:
             if len(old):
                 plane[kept] = old
             self.planes[name] = plane
+        self._room.clear()
         self._hold(union, in_order=True)
         self.moves += 1
 
@@ -210,6 +211,7 @@ class Blocks:
                 plane = memory.zeros(old.shape, old.dtype)
             self.planes[name] = np.take(old, order, axis=0, out=plane, mode="clip")
             spare[old.dtype] = old  # memory that was touched is fast
+        self._room.clear()
         self._hold(self.rows[order], in_order=True)
         self.moves += 1
 

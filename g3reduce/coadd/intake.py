@@ -264,8 +264,9 @@ def _add_side_by_side(frames: Sequence[Pending]) -> None:
     for name in frames[0].maps.planes:
         adding = [_add_by_chunks(pending, name) for pending in frames]
         planes = [pending.maps.planes[name] for pending in frames]
-        if len({plane.storage for plane in planes}) == 1 and planes[0].chunk_ends:
-            side_by_side(adding, [plane.chunk_ends or () for plane in planes])
+        ends = [plane.chunk_ends or () for plane in planes]
+        if len({plane.storage for plane in planes}) == 1 and all(ends):
+            side_by_side(adding, ends)
         else:
             for one in adding:
                 collections.deque(one, maxlen=0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -165,3 +167,20 @@ def test_planes_that_others_put_there_are_not_appended_to_in_their_memory():
     blocks.append(np.array([5]))
     assert blocks.planes["T"].tolist() == [[1] * LENGTH] * 4 + [[0] * LENGTH]
     assert whole.all()
+
+
+@pytest.mark.parametrize("change", ["insert", "sort"])
+def test_memory_that_rows_have_left_is_given_back(change):
+    blocks = Blocks(2**16, 64, {"T": "f8", "Q": "f8"})
+    tracemalloc.start()
+    try:
+        blocks.append(np.arange(1, 2**15))
+        blocks.append(np.zeros(1, np.int64))
+        if change == "sort":
+            blocks.sort()
+        else:
+            blocks.insert(np.array([2**15]))
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 1.7 * blocks.nbytes
