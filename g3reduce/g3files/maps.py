@@ -186,7 +186,7 @@ class Content:
             return self.values
         values = np.empty(self.layout.size)
         for group in self.layout.groups:
-            self.fill(group, self.layout.raw_buffer(group))
+            self.fill(group, self.layout.copier(group).raw)
             values[group.start : group.stop] = self.layout.unpack(group)
         return values
 

@@ -186,7 +186,7 @@ class RunLayout:
         values : float64 array, shape (size,)
         """
         for group in self.groups:
-            copier = self._copier(group)
+            copier = self.copier(group)
             copier.headers_to_raw()
             self.pack(group, values[group.start : group.stop])
             yield copier.raw.data
@@ -200,27 +200,20 @@ class RunLayout:
             fill(group, raw)
             yield raw.data
 
-    def is_in_buffer(self, group: RunGroup) -> bool:
-        """Whether what was put into `raw_buffer` are these runs."""
-        return self._copier(group).has_these_runs()
-
     def unpack(self, group: RunGroup) -> Values:
-        """The values of the runs in `raw_buffer`, in a row; they are overwritten by the next."""
-        copier = self._copier(group)
+        """The values in the buffer of `copier`, in a row; they are overwritten by the next."""
+        copier = self.copier(group)
         copier.to_values()
         return copier.values
 
     def pack(self, group: RunGroup, values: Values) -> None:
-        """Put values into the runs in `raw_buffer`."""
-        copier = self._copier(group)
+        """Put values into the runs in the buffer of `copier`."""
+        copier = self.copier(group)
         copier.values[:] = values
         copier.to_raw()
 
-    def raw_buffer(self, group: RunGroup) -> NDArray[np.uint8]:
-        """Where a group of an archive is to be put, to be unpacked."""
-        return self._copier(group).raw
-
-    def _copier(self, group: RunGroup) -> RunCopier:
+    def copier(self, group: RunGroup) -> RunCopier:
+        """What copies the runs of a group; its buffers are used again by others."""
         mine = self._copiers.by_group
         copier = mine.get(group)
         if copier is None:
@@ -240,6 +233,7 @@ class Layouts(threading.local):
     def __init__(self, keep: int = 4):
         self._keep = keep
         self._known: dict[object, RunLayout] = {}
+        self._latest: RunLayout | None = None
 
     def __iter__(self) -> Iterator[RunLayout]:
         """The one that was met last comes first."""
@@ -247,10 +241,13 @@ class Layouts(threading.local):
 
     def intern(self, layout: RunLayout) -> RunLayout:
         """The one object that stands for this layout."""
+        if layout is self._latest:
+            return layout
         known = self._known.pop(layout.key, layout)
         self._known[layout.key] = known
         while len(self._known) > self._keep:
             del self._known[next(iter(self._known))]
+        self._latest = known
         return known
 
 

@@ -164,16 +164,18 @@ class Stored(NamedTuple):
         begin = self.extent.begin
         groups = iter(layout.groups)
         for group in groups:
-            raw = self._read(begin + group.begin, layout.raw_buffer(group))
-            if not layout.is_in_buffer(group):
+            copier = layout.copier(group)
+            raw = self._read(begin + group.begin, copier.raw)
+            if not copier.has_these_runs():
                 layout = self._true_layout(layout)
                 groups = iter(layout.groups_like([group, *groups]))
                 break
             self._show(begin + group.begin, raw)
             yield RunsChunk(layout, group, raw)
         for group in groups:
-            raw = self._read(begin + group.begin, layout.raw_buffer(group))
-            if not layout.is_in_buffer(group):
+            copier = layout.copier(group)
+            raw = self._read(begin + group.begin, copier.raw)
+            if not copier.has_these_runs():
                 self._refuse("the file was changed while it was read")
             self._show(begin + group.begin, raw)
             yield RunsChunk(layout, group, raw)

@@ -94,9 +94,9 @@ def test_what_is_learnt_is_what_is_written(case, step):
         for part in layout.groups:
             assert part.begin == position
             assert part.nbytes <= step or part.last == part.first + 1
-            raw = layout.raw_buffer(part)
+            raw = layout.copier(part).raw
             raw[:] = np.frombuffer(data[32:], np.uint8)[part.begin : part.begin + part.nbytes]
-            assert layout.is_in_buffer(part)
+            assert layout.copier(part).has_these_runs()
             values += layout.unpack(part).tolist()
             assert len(values) == part.stop
             position += part.nbytes
@@ -133,12 +133,12 @@ def test_other_runs_than_these_are_noticed(case, data):
     layout, _ = learnt(lines, archive(lines, offset, found, np.zeros(10**4)))
     part = data.draw(st.sampled_from(layout.groups))
     mine = np.frombuffer(archive(lines, offset, found, np.zeros(10**4))[32:], np.uint8)
-    raw = layout.raw_buffer(part)
+    raw = layout.copier(part).raw
     raw[:] = mine[part.begin : part.begin + part.nbytes]
     run = data.draw(st.integers(part.first, part.last - 1))
     place = 12 * run + 8 * sum(length for _, length in found[:run])
     raw[place - part.begin + data.draw(st.integers(0, 11))] ^= 1
-    assert not layout.is_in_buffer(part)
+    assert not layout.copier(part).has_these_runs()
 
 
 @relaxed
