@@ -82,7 +82,7 @@ class Limits:
     swap_outgoing: int = 4
     scratch_part: int = 16 * 2**20
     node_piece: int = 2**20
-    smallest_direct: int = 2**20
+    smallest_direct: int = 4 * 2**20
     smallest_alone: int = 2**20
     exact_floats: int = 2**15
     worth_compiling: int = 400_000_000

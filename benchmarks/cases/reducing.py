@@ -16,7 +16,8 @@ from ..harness.settings import Benchmark, Settings
 from .joining import Joining
 
 FOOTPRINTS = ("dense", "sparse, identical", "sparse, half overlapping", "sparse, disjoint")
-BARE, PICKLED, PICKLED_ALL = "bare MPI", "pickled reduce", "pickled allreduce"
+BARE, IN_PLACE = "bare MPI", "bare MPI in place"
+PICKLED, PICKLED_ALL = "pickled reduce", "pickled allreduce"
 
 PLANES = ("T", "Q", "U")
 SUBMAP = 1024  # pixels
@@ -154,6 +155,12 @@ def _rivals(comm: Any, n_union: int, result: str) -> dict[str, Run]:
 
         def bare() -> None:
             comm.Reduce(mine, received if comm.rank == 0 else None, root=0)
+
+        def in_place() -> None:
+            if comm.rank == 0:
+                comm.Reduce(MPI.IN_PLACE, received, root=0)
+            else:
+                comm.Reduce(mine, None, root=0)
     else:
         counts = np.full(comm.size, len(mine) // comm.size)
         counts[: len(mine) % comm.size] += 1
@@ -163,6 +170,7 @@ def _rivals(comm: Any, n_union: int, result: str) -> dict[str, Run]:
 
     works: dict[str, Callable[[], Any]] = {BARE: bare, PICKLED_ALL: lambda: comm.allreduce(mine)}
     if result == "root":
+        works[IN_PLACE] = in_place
         works[PICKLED] = lambda: comm.reduce(mine, root=0)
     return {name: timed_on_all(comm, work) for name, work in works.items()}
 
@@ -200,6 +208,13 @@ BENCHMARK = Benchmark(
             values={"against bare MPI": ""},
             across=("mpi", "ranks"),
             where=lambda row: row["ranks"] > 1,
+        ),
+        Table(
+            title="Times as fast as `MPI.Reduce` in place, as the sums of g3reduce are",
+            index={key: INDEX[key] for key in ("footprints", "strategy")},
+            values={"against bare MPI in place": ""},
+            across=("mpi", "ranks"),
+            where=lambda row: row["ranks"] > 1 and row["result"] == "root",
         ),
         Table(
             title="What `auto` takes, times as fast as a pickled allreduce",

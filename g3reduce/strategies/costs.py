@@ -27,6 +27,8 @@ class Machine:
         others send, too.
     adding : float
         Bytes per second that each rank adds to others, while all ranks do.
+    fresh : float
+        Bytes per second at which a rank fills memory that was never used, while all do.
     direct : float
         Bytes per second at which a rank reads memory of another one and adds it, while all do.
     """
@@ -36,6 +38,7 @@ class Machine:
     bandwidth_between: float = 8e9
     bandwidth_within: float = 4e9
     adding: float = 4e9
+    fresh: float = 4e9
     direct: float = 4e9
 
 
@@ -102,6 +105,14 @@ class Profile:
         """Seconds to add, or to copy, that many bytes."""
         return nbytes / self.machine.adding
 
+    def filling(self, nbytes: float) -> float:
+        """Seconds to take that many bytes of new memory."""
+        return nbytes / self.machine.fresh
+
+    def making_room(self, held: float, union: float) -> float:
+        """Seconds to hold rows of the union besides those that are held."""
+        return self.filling(union) + self.adding(held) if held < union else 0.0
+
     def union_of(self, ranks: int) -> float:
         """Bytes of the union of what some of the ranks hold.
 
@@ -122,6 +133,7 @@ class Profile:
             others * self.latency
             + others / self.ranks * self.union / self.bandwidth
             + self.adding(self.union)
+            + self.making_room(self.held, self.union)
         )
 
     def cost_on_node(self) -> float:

@@ -44,16 +44,19 @@ def measure(nodes: Nodes) -> Machine:
     array = np.zeros(_LONG // 8)
     other = np.ones(_LONG // 8)
     adding = _seconds(comm, lambda: np.add(array, other, out=array))
+    taken: list[Array] = []  # kept, so that each is new
+    fresh = _seconds(comm, lambda: taken.append(_filled(_LONG).view(float)))
     direct = _direct(nodes)
-    mine = np.array([*within, *between, adding, direct])
+    mine = np.array([*within, *between, adding, fresh, direct])
     comm.Allreduce(MPI.IN_PLACE, mine, MPI.MAX)
-    short_within, long_within, short_between, long_between, adding, direct = mine.tolist()
+    short_within, long_within, short_between, long_between, adding, fresh, direct = mine.tolist()
     return Machine(
         latency_within=short_within or given.latency_within,
         bandwidth_within=_LONG / long_within if long_within else given.bandwidth_within,
         latency_between=short_between or given.latency_between,
         bandwidth_between=_LONG / long_between if long_between else given.bandwidth_between,
         adding=_LONG / adding if adding else given.adding,
+        fresh=_LONG / fresh if fresh else given.fresh,
         direct=_LONG / direct if direct else given.direct,
     )
 
