@@ -148,7 +148,7 @@ class PlaneSums:
 
     def expect(self, layouts: Iterable[RunLayout]) -> None:
         """Make room for all these runs at once: to grow again and again costs more."""
-        coming = list({id(layout): layout for layout in layouts}.values())
+        coming = list({layout.key: layout for layout in layouts}.values())
         mine = self._numbering
         if (isinstance(mine, ByRuns) and not all(map(mine.has, coming))) or (
             mine is None and len(coming) > 1
@@ -241,7 +241,7 @@ class PlaneSums:
         blocks = Blocks(numbering.n_rows, numbering.row_length, dtypes, SUM.identity)
         if numbering.complete if hold_all is None else hold_all:
             blocks.insert(np.arange(numbering.n_rows))
-        if self._in_maps and isinstance(numbering, Whole):
+        if self._in_maps and isinstance(numbering, Whole) and blocks.complete:
             self.maps = {name: stub.clone(False) for name, stub in self._stubs.items()}
             shape = (numbering.n_rows, numbering.row_length)
             for name, skymap in self.maps.items():
@@ -252,4 +252,6 @@ class PlaneSums:
                 positions = numbering.positions(blocks, pixels)
                 blocks.planes[name].reshape(-1)[positions] = values
         self.blocks, self._numbering = blocks, numbering
+        # What was found for the old blocks would hold their memory.
+        self._finder, self._latest, self._parts = PositionFinder(), None, None
         return numbering

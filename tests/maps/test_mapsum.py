@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import weakref
 
 import numpy as np
 import pytest
@@ -114,6 +115,13 @@ def test_sums_that_began_with_the_same_frame_do_not_change_each_other():
     add_maps(both, shifted)
     assert both.to_maps()["T"].shift_ra
     assert not alone.to_maps()["T"].shift_ra
+
+
+def test_sums_that_are_numbered_anew_give_their_memory_back():
+    total = added([map_frame("flat sparse", "hits", 0)])
+    before = weakref.ref(total.blocks)
+    add_maps(total, read_frame(map_frame("flat dense", "hits", 1), "another"))
+    assert before() is None
 
 
 def test_planes_of_one_frame_may_be_stored_in_different_ways():

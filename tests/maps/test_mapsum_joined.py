@@ -51,7 +51,10 @@ def joined(groups, **options):
 @relaxed
 @given(st.sampled_from(sorted(STORAGES)), st.data())
 def test_sums_of_ranks_join_to_the_serial_sum(geometry, data):
-    """Whatever the storages, also on ranks without any frame or with empty maps only."""
+    """Whatever the storages, also on ranks without any frame or with empty maps only.
+
+    The memory of dense sums is that of maps or not.
+    """
     kinds = st.sampled_from(STORAGES[geometry])
     blank = emptied(map_frame(STORAGES[geometry][0], "hits", 0, "x"))
     frames, groups = [], [[] for _ in range(data.draw(st.integers(1, 4), "ranks"))]
@@ -60,9 +63,15 @@ def test_sums_of_ranks_join_to_the_serial_sum(geometry, data):
         frame = with_overflow(pickle.loads(pickle.dumps(frame)), float(seed))
         frames.append(frame)
         groups[data.draw(st.integers(0, len(groups) - 1))].append(frame)
-    mine, serial = joined(groups), summed(frames)
+    mine, serial = joined(groups, in_maps=data.draw(st.booleans())), summed(frames)
     assert_same_coadd(mine, serial)
     assert_same_pixels(mine, by_spt3g(frames))
+
+
+def test_a_rank_with_empty_maps_only_joins_dense_ones_in_the_memory_of_maps():
+    frame = map_frame("flat dense", "hits", 0)
+    groups = [[emptied(frame)], [frame]]
+    assert_same_pixels(joined(groups, in_maps=True), frame)
 
 
 def test_sums_to_which_weights_came_late_do_not_change_each_other():

@@ -18,12 +18,12 @@ from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 
 
-def added(frames, signs=(), require_weights=True):
+def added(frames, signs=(), **options):
     """The running sum of frames."""
     total = None
     for frame, sign in itertools.zip_longest(frames, signs, fillvalue=1):
         read = read_frame(frame, frame["Id"], weighted=False)
-        total = total or MapSum.of(read, require_weights=require_weights)
+        total = total or MapSum.of(read, **options)
         add_maps(total, read, sign)
     return total
 
