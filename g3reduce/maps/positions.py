@@ -17,7 +17,7 @@ from ..g3files.runs import RunGroup, RunLayout
 _MOST = 16
 
 # The places of so many bytes of runs are kept, with the positions of their values one by one.
-_FEW_BYTES = 2**16
+_FEW_BYTES = 2**18
 
 
 @dataclass(frozen=True, eq=False)
