@@ -119,7 +119,8 @@ def _pixels_at(
     if like.storage == INDEXED:
         (count,) = U64.unpack(source.read(at, U64.size).ljust(U64.size))
         begin = at + U64.size
-        return begin, begin + PAIR.itemsize * count, count, None
+        stop = begin + PAIR.itemsize * count
+        return None if stop > end else (begin, stop, count, None)
     return at, at + like.end - like.begin, like.n_items, None
 
 

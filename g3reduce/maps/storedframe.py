@@ -176,7 +176,7 @@ class StoredFrame:
 
     @functools.cached_property
     def _outline(self) -> Frame:
-        """The frame without its maps, and its maps without their pixels."""
+        """The frame without its maps, and without what is long."""
         raw = self._raw
         return _frame_with(
             (blob.name, raw.content(blob))

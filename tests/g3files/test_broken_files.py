@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
 import subprocess
 import sys
@@ -14,10 +15,11 @@ import tinyfiles
 from anymaps import with_runs
 from choices import ALL
 from spt3g import core, maps
-from tinyfiles import KINDS, fuzz, is_same, offsets, tiny_file, tiny_frame
+from tinyfiles import KINDS, fuzz, is_same, offsets, tiny_file, tiny_frame, tiny_map
 
 from g3reduce import InputError, coadd_files
 from g3reduce.g3files.frames import walk, write_frame
+from g3reduce.g3files.maps import find_maps
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 
 MAP = int(core.G3FrameType.Map)
@@ -50,6 +52,27 @@ def test_every_cut_is_an_error_that_names_the_file_and_the_byte(kind, tmp_path):
             place = int(text.removeprefix(f"{file}, frame {frame}, byte ").split(":")[0])
             assert ends[frame] <= place <= cut
             assert "this frame cannot be read" in text
+
+
+def test_a_number_of_pairs_that_no_file_can_have_is_a_wrong_checksum(tmp_path, limits):
+    """Though the maps of the frame before have the same attributes."""
+    limits(small_frame=0)  # a small one is read at once
+    frame = tiny_frame("indexed", 1.0, weights=False)
+    frame["Q"], frame["U"] = tiny_map("indexed", 1.0), tiny_map("indexed", 1.0)
+    frame["Wpol"] = maps.G3SkyMapWeights()
+    for component in ("TT", "TQ", "TU", "QQ", "QU", "UU"):
+        setattr(frame["Wpol"], component, tiny_map("indexed", 1.0))
+    file = tmp_path / "many.g3"
+    with core.G3Writer(str(file)) as writer:
+        writer(frame)
+        writer(frame)
+    data = file.read_bytes()
+    *_, raw = walk(MemoryBytes(data))
+    (blob,) = (blob for blob in raw.blobs if blob.name == "Wpol")
+    first = find_maps(MemoryBytes(data), blob.offset, blob.end)["TT"]
+    file.write_bytes(data[: first.sized_at] + b"\xff" * 8 + data[first.begin :])
+    with pytest.raises(InputError, match=f"^{re.escape(str(file))}, frame 1, byte .* checksum"):
+        coadd_files(str(file))
 
 
 # Bit flips

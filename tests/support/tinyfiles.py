@@ -35,6 +35,8 @@ def tiny_map(kind, factor):
         skymap.dense = True
     elif kind in ("ring", "shifted"):
         skymap.ringsparse = True
+    elif kind == "indexed":
+        skymap.indexedsparse = True
     return skymap
 
 
