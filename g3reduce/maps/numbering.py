@@ -6,10 +6,10 @@ flat-sky maps, by columns.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
 from typing import ClassVar, NamedTuple, Protocol, TypeAlias
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -99,7 +99,7 @@ class ByRuns:
         """The positions of the runs, in their order."""
         held = np.flatnonzero(layout.lengths)
         lengths = layout.lengths[held]
-        return RunPositions.of(layout, layout.ends[held] - lengths, lengths, held, 1)
+        return RunPositions.of(len(layout), layout.ends[held] - lengths, lengths, held, 1)
 
     def parts(self, blocks: Blocks, lines: Lines) -> LineParts:
         """The runs themselves."""
@@ -200,7 +200,7 @@ class Whole:
         held = np.flatnonzero(lengths)
         run = np.repeat(np.arange(len(layout)), np.diff(of_run))[held]
         positions = self.positions(blocks, first[held])
-        return RunPositions.of(layout, positions, lengths[held], run, self._step)
+        return RunPositions.of(len(layout), positions, lengths[held], run, self._step)
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers (by columns in a flat map) and values of the pixels that are not 0."""
@@ -245,7 +245,7 @@ class _RunsByRow:
 
     def __init__(self, layout: RunLayout, row_length: int):
         first, lengths, of_run = layout.stretches
-        self._layout, self._row_length = layout, row_length
+        self._n_runs, self._row_length = len(layout), row_length
         self._cut = _cut(first, lengths, row_length)
         self._run = np.repeat(np.arange(len(layout)), np.diff(of_run))[self._cut.number]
         self._latest: tuple[Index, RunPositions] | None = None
@@ -260,15 +260,21 @@ class _RunsByRow:
         if latest is None or not np.array_equal(held, latest[0]):
             positions = held * self._row_length + self._cut.first % self._row_length
             lengths = self._cut.lengths
-            latest = held, RunPositions.of(self._layout, positions, lengths, self._run, 1)
+            latest = held, RunPositions.of(self._n_runs, positions, lengths, self._run, 1)
             self._latest = latest
         return latest[1]
 
 
-@functools.lru_cache(maxsize=64)
+# Those that were found, as long as anything holds their layouts.
+_found: WeakKeyDictionary[RunLayout, dict[int, _RunsByRow]] = WeakKeyDictionary()
+
+
 def _runs_by_row(layout: RunLayout, row_length: int) -> _RunsByRow:
     """The runs of a layout by row, which are the same for all sums."""
-    return _RunsByRow(layout, row_length)
+    by_length = _found.setdefault(layout, {})
+    if row_length not in by_length:
+        by_length[row_length] = _RunsByRow(layout, row_length)
+    return by_length[row_length]
 
 
 def _cut(first: Index, lengths: Index, row_length: int) -> _Cut:

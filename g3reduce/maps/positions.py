@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Protocol
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -12,9 +13,6 @@ from ..arrays.scattered import Places, merged
 from ..g3files.lines import Index
 from ..g3files.runcopier import HEADERS
 from ..g3files.runs import RunGroup, RunLayout
-
-# How many layouts are remembered: those of the frames that are added together, and some more.
-_MOST = 16
 
 # The places of so many bytes of runs are kept, with the positions of their values one by one.
 _FEW_BYTES = 2**18
@@ -45,13 +43,13 @@ class RunPositions:
 
     @classmethod
     def of(
-        cls, layout: RunLayout, positions: Index, lengths: Index, run: Index, step: int
+        cls, n_runs: int, positions: Index, lengths: Index, run: Index, step: int
     ) -> RunPositions:
-        """Of stretches in the order of the archive, each of which is a part of some run."""
+        """Of stretches in the order of the archive, each of which is a part of one of the runs."""
         before = np.cumsum(lengths) - lengths
         first, lengths = merged(positions, lengths, step, apart=run[1:] != run[:-1])
         positions, before, run = positions[first], before[first], run[first]
-        of_run = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=len(layout)))])
+        of_run = np.concatenate([[0], np.cumsum(np.bincount(run, minlength=n_runs))])
         offsets = HEADERS.itemsize * (run + 1) + 8 * before
         return cls(offsets, positions, lengths, of_run, step)
 
@@ -83,10 +81,13 @@ class RunNumbering(Protocol):
 
 
 class PositionFinder:
-    """Finds the positions of runs, and remembers them: the maps of a frame mostly have the same."""
+    """Finds the positions of runs, and remembers them: the maps of a frame mostly have the same.
+
+    No layout is held by this: it may have much with it that makes reading it faster.
+    """
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[RunPositions, RunLayout]] = {}
+        self._known: WeakKeyDictionary[RunLayout, RunPositions] = WeakKeyDictionary()
         self._blocks: Blocks | None = None
         self._moves = 0
 
@@ -95,9 +96,7 @@ class PositionFinder:
         if self._blocks is not blocks or self._moves != blocks.moves:
             self._known.clear()
             self._blocks, self._moves = blocks, blocks.moves
-        if id(layout) not in self._known:
-            if len(self._known) == _MOST:
-                del self._known[next(iter(self._known))]
-            # The layout is held, so that no other has this id.
-            self._known[id(layout)] = numbering.positions_of(blocks, layout), layout
-        return self._known[id(layout)][0]
+        found = self._known.get(layout)
+        if found is None:
+            found = self._known[layout] = numbering.positions_of(blocks, layout)
+        return found

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from skies import pixels
+from skies import pixels, write_frames
 from spt3g import core, maps
 
 import g3reduce
 from g3reduce import MPIMapCoadder
+from g3reduce.maps.mapfile import frames_of, planes_of
 
 pytestmark = pytest.mark.usefixtures("each_kernels")
 
@@ -68,3 +72,17 @@ def test_footprints_may_come_again_after_others(tmp_path_factory, make, reproduc
     np.testing.assert_array_equal(pixels(coadd["T"]), expected)
     read = g3reduce.coadd_files(file, **options)
     np.testing.assert_array_equal(pixels(read["sum"]["T"]), expected)
+
+
+def test_footprints_that_are_done_with_take_no_memory(tmp_path, limits):
+    limits(small_frame=0)
+    files = write_frames(tmp_path, [frame_of(flat(number % 6, 1), number) for number in range(12)])
+    coadder, layouts = MPIMapCoadder(), []
+    for file in files:
+        frame = next(frames_of(file))
+        layouts += [weakref.ref(plane.layout) for plane in planes_of(frame, file).values()]
+        coadder.add(frame)
+    del frame
+    gc.collect()
+    # The last ones, and that of the sum.
+    assert len({layout() for layout in layouts} - {None}) <= 5
