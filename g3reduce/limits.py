@@ -17,6 +17,7 @@ class Limits:
     ----------
     step : int
         What is read and added in one go: it should fit in the cache beside its place in the sum.
+        A multiple of 16, the number of a pixel and its value.
     small_frame : int
         Files of frames up to this size are read ahead.
     small_sum : int
