@@ -29,8 +29,16 @@ half of them lie between 1.2 and 1.5. If these are far apart, the machine was bu
 DOTS_PER_INCH = 110
 
 
-def write(folder: Path, runs: Sequence[Measured]) -> None:
-    """Write the pages, their pictures, and the rows as ``benchmarks.json``."""
+def write(folder: Path, runs: Sequence[Measured], note: str = "") -> None:
+    """Write the pages, their pictures, and the rows as ``benchmarks.json``.
+
+    Parameters
+    ----------
+    folder : Path
+    runs : list of Measured
+    note : str, optional
+        What readers are to know first; it stands on each page.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     save(folder / "benchmarks.json", list(runs))
     first = ""
@@ -47,7 +55,8 @@ def write(folder: Path, runs: Sequence[Measured]) -> None:
                 parts.append(section(BENCHMARKS[name], rows, picture))
         if parts:
             first = first or page
-            text = "\n\n".join([f"# {title}", *measured, *parts])
+            noted = [wrapped(f"**{note}**")] if note else []
+            text = "\n\n".join([f"# {title}", *noted, *measured, *parts])
             (folder / f"{page}.md").write_text(text + "\n")
 
 

@@ -385,11 +385,12 @@ def measured(mpi, processor="fast"):
 def test_the_report_of_two_mpis(settings, monkeypatch):
     monkeypatch.setattr(report, "DOTS_PER_INCH", 40)  # faster
     runs = [measured(mpi, "Intel(R) Xeon(R) CPU @ 2 GHz") for mpi in ("MPICH 4", "Open MPI 5")]
-    report.write(settings.folder, runs)
+    report.write(settings.folder, runs, "A note.")
     assert suite.load(settings.folder / "benchmarks.json") == runs
     for page in report.PAGES:
         text = (settings.folder / f"{page}.md").read_text()
         assert len(text.splitlines()) <= 200
+        assert text.splitlines()[2] == "**A note.**"
         assert max(len(line) for line in text.splitlines() if not line.startswith("|")) <= 120
         pictures = re.findall(r"\]\((.*\.png)\)", text)
         assert pictures
@@ -424,14 +425,17 @@ def test_mpi_libraries_are_named_alike(told, name):
 
 def test_the_command(tmp_path, monkeypatch, capsys):
     fake, written = measured("MPICH 4"), []
-    monkeypatch.setattr(report, "write", lambda folder, runs: written.append((folder, runs)))
+    monkeypatch.setattr(report, "write", lambda *arguments: written.append(arguments))
     monkeypatch.setattr(suite, "measure", lambda names, settings: (fake, []))
     other = tmp_path / "other.json"
     suite.save(other, [measured("Open MPI 5")])
     arguments = ["reducing", "--quick", "--output", "report", "--merge", str(other)]
     assert command_line.main(arguments) == 0
-    assert "Open MPI 5, 4 ranks" in capsys.readouterr().out
-    ((folder, runs),) = written
+    told = capsys.readouterr().out
+    assert "Open MPI 5, 4 ranks" in told
+    ((folder, runs, note),) = written
+    assert "--quick" in note
+    assert told.endswith(f"Written to report. {note}\n")
     assert folder == Path("report")
     assert [run["machine"]["MPI"] for run in runs] == ["MPICH 4", "Open MPI 5"]
 

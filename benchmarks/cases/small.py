@@ -182,7 +182,7 @@ BENCHMARK = Benchmark(
         [row for row in rows if "Ids" in row],
         panel="output",
         panel_title="coadd in {}",
-        label="{kind},\n{files} files, {Ids} Ids",
+        label="{kind},\n{files} files, Ids: {Ids}",
         series={"g3reduce us": "g3reduce", "spt3g us": "spt3g"},
         unit="microseconds a file",
     ),

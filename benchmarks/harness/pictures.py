@@ -9,12 +9,14 @@ from .rows import Row, show
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
     from matplotlib.figure import Figure
 
 # Okabe and Ito's colours, which are told apart with any eyes. Ours is always the first.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "osD^vP*X"
 LOW, MEDIAN, HIGH = range(3)  # of a spread
+MANY = 300  # values that span more have one figure for each power of ten
 
 
 def bars(
@@ -100,6 +102,7 @@ def lines(
     figure, axes = _panels(len(down), len(right), 3.4)
     ticks = sorted({row[x] for row in rows})
     drawn: dict[str, list[Row]] = {}
+    middles = [row[key][MEDIAN] for row in rows for key in y if key in row]
     for row in rows:
         for key, form in y.items():
             if key in row:
@@ -121,6 +124,8 @@ def lines(
         if ideal:
             axis.plot(ticks, ticks, color="grey", linestyle="--", label="ideal")
             axis.set_yticks(ticks, [str(tick) for tick in ticks])
+        else:
+            _plain_ticks(axis.yaxis, max(middles) / min(middles))
         axis.set_title("\n".join(str(value) for value in at if value is not None), fontsize=10)
         axis.grid(alpha=0.3, which="both")
         if number >= len(axes) - len(right):
@@ -154,19 +159,31 @@ def _bars(axis: Axes, rows: Sequence[Row], number: int, n_series: int, key: str,
 
 def _scale(axes: Sequence[Axes], values: Sequence[Any], logarithmic: bool) -> None:
     """One scale for all panels, with room for the figures beside the bars."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
     smallest = min(_as_spread(value)[MEDIAN] for value in values)
     greatest = max(_as_spread(value)[HIGH] for value in values)
     for axis in axes:
         if logarithmic:
             axis.set_xscale("log")
             axis.set_xlim(smallest / 2, greatest * 3)
-            axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-            axis.xaxis.set_minor_formatter(NullFormatter())
+            _plain_ticks(axis.xaxis, greatest / smallest)
         else:
             axis.set_xlim(0, greatest * 1.2)
+
+
+def _plain_ticks(axis: Axis, span: float) -> None:
+    """Numbers without exponents on a logarithmic axis, as many as there is room for.
+
+    Parameters
+    ----------
+    axis : Axis
+    span : float
+        The greatest value over the smallest.
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if span < MANY else (1,)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def _as_spread(value: Any) -> Any:
