@@ -62,7 +62,12 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("benchmarks", nargs="*", metavar="NAME", help=f"of {', '.join(suite.BENCHMARKS)}; or all")
+    add(
+        "benchmarks",
+        nargs="*",
+        metavar="NAME",
+        help=f"of {', '.join(suite.BENCHMARKS)} (default: all)",
+    )
     add("--quick", action="store_true", help="tiny maps, one round: in two minutes")
     add("--size", choices=SIZES, help="of the maps (default: survey to coadd, else medium)")
     add("--files", type=_positive, default=6, help="of each kind of map (default: 6)")
@@ -96,8 +101,8 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 
 def _positive(text: str) -> int:
-    if int(text) < 1:
-        raise ValueError
+    if not text.strip().isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r}; expected a whole number from 1 on")
     return int(text)
 
 

@@ -440,12 +440,19 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     assert [run["machine"]["MPI"] for run in runs] == ["MPICH 4", "Open MPI 5"]
 
 
-@pytest.mark.parametrize("wrong", [["nothing"], ["--ranks", "0"], ["--rounds", "x"]])
-def test_bad_usage(wrong, capsys):
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["nothing"], "no benchmark 'nothing'; there are: coadding,"),
+        (["--ranks", "2,0"], "argument --ranks: '0'; expected a whole number"),
+        (["--rounds", "x"], "argument --rounds: 'x'; expected a whole number"),
+    ],
+)
+def test_bad_usage(wrong, told, capsys):
     with pytest.raises(SystemExit) as left:
         command_line.main(wrong)
     assert left.value.code == 2
-    assert "error:" in capsys.readouterr().err
+    assert f"error: {told}" in capsys.readouterr().err
 
 
 def test_a_machine_is_described_without_names():
