@@ -39,13 +39,10 @@ class Allreduce:
         calls = max(1.0, profile.union / LIMITS.message_piece)
         # Copied into messages where rows are missing, and on one root out of them.
         copied = (profile.held < profile.union) + (profile.result == "root")
-        buffers = copied * min(profile.union, LIMITS.message_piece)
         return (
             2 * log2(max(profile.ranks, 2)) * profile.latency * calls
             + 2 * others * profile.union / profile.bandwidth
             + profile.adding((others + copied) * profile.union)
-            + profile.filling(buffers)
-            + profile.making_room(profile.held, profile.union)
         )
 
     def reduce(
@@ -95,10 +92,8 @@ class ReduceScatter:
         return (
             log2(max(profile.ranks, 2)) * profile.latency * rounds
             + others * profile.union / profile.bandwidth_of_all
-            # Copied into the order of the shards, then combined, and copied to the shard.
-            + profile.adding((2 + others) * profile.union)
-            + profile.filling(min(profile.union, LIMITS.scratch_part))
-            + profile.filling(profile.union / profile.ranks)
+            # Copied into the order of the shards, then combined.
+            + profile.adding((1 + others) * profile.union)
             + profile.cost_of_shards()
         )
 

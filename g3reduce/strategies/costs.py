@@ -27,10 +27,6 @@ class Machine:
         others send, too.
     adding : float
         Bytes per second that each rank adds to others, while all ranks do.
-    fresh : float
-        Bytes per second at which a rank fills memory that was never used, while all do.
-    direct : float
-        Bytes per second at which a rank reads memory of another one and adds it, while all do.
     """
 
     latency_between: float = 5e-6
@@ -38,8 +34,6 @@ class Machine:
     bandwidth_between: float = 8e9
     bandwidth_within: float = 4e9
     adding: float = 4e9
-    fresh: float = 4e9
-    direct: float = 4e9
 
 
 @dataclass(frozen=True)
@@ -105,14 +99,6 @@ class Profile:
         """Seconds to add, or to copy, that many bytes."""
         return nbytes / self.machine.adding
 
-    def filling(self, nbytes: float) -> float:
-        """Seconds to take that many bytes of new memory."""
-        return nbytes / self.machine.fresh
-
-    def making_room(self, held: float, union: float) -> float:
-        """Seconds to hold rows of the union besides those that are held."""
-        return self.filling(union) + self.adding(held) if held < union else 0.0
-
     def union_of(self, ranks: int) -> float:
         """Bytes of the union of what some of the ranks hold.
 
@@ -133,15 +119,14 @@ class Profile:
             others * self.latency
             + others / self.ranks * self.union / self.bandwidth
             + self.adding(self.union)
-            + self.making_room(self.held, self.union)
         )
 
     def cost_on_node(self) -> float:
         """Seconds in which the ranks of each node join their sums in each other's memory."""
         union = self.union if self.node_union is None else self.node_union
-        # Each reads its slice from all, and writes it to one or all.
-        moved = self.held + union * (1.0 if self.result == "all" else 1 / self.ranks_per_node)
-        return moved / self.machine.direct + 2 * self.ranks_per_node * self.machine.latency_within
+        # Each reads its slice from all, adds it, and writes it to one or all.
+        moved = 2 * self.held + union * (1.0 if self.result == "all" else 1 / self.ranks_per_node)
+        return self.adding(moved) + 2 * self.ranks_per_node * self.machine.latency_within
 
     def of_first_ranks(self) -> Profile:
         """The profile of the first ranks of all nodes, which hold the sums of their nodes."""

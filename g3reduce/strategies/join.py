@@ -174,7 +174,8 @@ def _machine(nodes: Nodes, profile: Profile, strategy: str, given: Machine | Non
     if given is not None:
         return given
     entries = communicators.cache_of(nodes.comm).entries
-    to_choose = strategy == AUTO
+    done_on_node = profile.direct and profile.nodes == 1
+    to_choose = strategy == AUTO and not done_on_node
     large = profile.union >= WORTH_MEASURING * profile.ranks
     if "machine" not in entries and to_choose and large:
         from .measure import measure  # which a process alone does not need

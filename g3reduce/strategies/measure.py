@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from statistics import median
-from typing import TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..limits import LIMITS
 from .costs import Machine
 from .nodes import Nodes
-from .peers import address_of
-
-Array: TypeAlias = "NDArray[np.float64]"
 
 # Bytes of the messages; the long ones do not fit in a cache, as little as what is to be joined.
 _SHORT, _LONG = 8, 8 * 2**20
@@ -44,42 +38,16 @@ def measure(nodes: Nodes) -> Machine:
     array = np.zeros(_LONG // 8)
     other = np.ones(_LONG // 8)
     adding = _seconds(comm, lambda: np.add(array, other, out=array))
-    taken: list[Array] = []  # kept, so that each is new
-    fresh = _seconds(comm, lambda: taken.append(_filled(_LONG).view(float)))
-    direct = _direct(nodes)
-    mine = np.array([*within, *between, adding, fresh, direct])
+    mine = np.array([*within, *between, adding])
     comm.Allreduce(MPI.IN_PLACE, mine, MPI.MAX)
-    short_within, long_within, short_between, long_between, adding, fresh, direct = mine.tolist()
+    short_within, long_within, short_between, long_between, adding = mine.tolist()
     return Machine(
         latency_within=short_within or given.latency_within,
         bandwidth_within=_LONG / long_within if long_within else given.bandwidth_within,
         latency_between=short_between or given.latency_between,
         bandwidth_between=_LONG / long_between if long_between else given.bandwidth_between,
         adding=_LONG / adding if adding else given.adding,
-        fresh=_LONG / fresh if fresh else given.fresh,
-        direct=_LONG / direct if direct else given.direct,
     )
-
-
-def _direct(nodes: Nodes) -> float:
-    """Seconds to read memory of the neighbour and add it; 0 where ranks do not."""
-    if not nodes.direct:
-        return 0.0
-    node, piece = nodes.node, LIMITS.node_piece
-    source, total, into = _filled(_LONG), np.zeros(piece // 8), np.ones(piece // 8)
-    neighbour = (node.rank + 1) % node.size
-    address = node.allgather(address_of(source))[neighbour]
-
-    def add() -> None:
-        for begin in range(0, _LONG, piece):
-            extents = np.array([[address + begin, piece]], np.uint64)
-            with contextlib.suppress(OSError):  # the reduction will say what is refused
-                nodes.peers.read(neighbour, extents, into)
-            np.add(total, into, out=total)
-
-    seconds = _seconds(node, add)
-    node.Barrier()  # before any rank frees what others read
-    return seconds
 
 
 def _filled(size: int) -> NDArray[np.uint8]:

@@ -43,8 +43,6 @@ class Owner:
             + others / profile.ranks * profile.largest / profile.bandwidth_of_all
             # Copied into messages and combined out of them.
             + profile.adding(2 * profile.largest)
-            + profile.filling(2 * min(profile.largest, LIMITS.scratch_part))
-            + profile.filling(profile.union / profile.ranks)
             + profile.cost_of_shards()
         )
 

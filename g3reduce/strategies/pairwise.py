@@ -11,9 +11,6 @@ from .costs import Profile
 from .rows import Scratch, combine_into, cuts
 from .traffic import Traffic
 
-# With more ranks nobody gathers, so its cost need not be exact.
-_MANY = 100
-
 
 class Tree:
     """A binomial tree: rank ``r`` combines with ``r + 1``, their sum with that of ``r + 2``, ...
@@ -36,7 +33,8 @@ class Tree:
             both = profile.union_of(min(2 * distance, profile.ranks))
             latency, bandwidth = profile.link(distance)
             seconds += latency + there / bandwidth + profile.adding(there)
-            seconds += profile.making_room(here, both) + profile.filling(_scratch(there))
+            if both > here:  # rows that are new here: what was held is copied to make room
+                seconds += profile.adding(here)
             distance *= 2
         return seconds
 
@@ -70,12 +68,9 @@ class Gather:
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
         others = profile.ranks - 1
-        room = sum(
-            profile.making_room(profile.union_of(ranks), profile.union_of(ranks + 1))
-            for ranks in range(1, min(profile.ranks, _MANY))
+        return others * (profile.latency + profile.held / profile.bandwidth) + profile.adding(
+            others * profile.held
         )
-        each = profile.latency + profile.held / profile.bandwidth + profile.adding(profile.held)
-        return others * (each + profile.filling(_scratch(profile.held))) + room
 
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
@@ -94,11 +89,6 @@ class Gather:
                 for name, plane in total.planes.items():
                     combine_into(plane, positions, slice(None), blocks.planes[name], reduction)
         return total
-
-
-def _scratch(nbytes: float) -> float:
-    """Bytes of the buffer through which so many come."""
-    return min(nbytes, LIMITS.message_piece)
 
 
 def send(traffic: Traffic, blocks: Blocks, dest: int) -> None:

@@ -148,3 +148,19 @@ def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
     assert reduce(300, machine=slow_tree).strategy in ("gather", "tree")
     comm.Barrier()
     mine.Free()
+
+
+@pytest.mark.ranks(2)
+def test_nothing_is_measured_where_nothing_is_to_be_chosen(comm, ways_of_memory):
+    """The ranks of one node join their sums in their memory, whatever messages take."""
+    import numpy as np
+
+    from g3reduce.arrays import SUM
+    from g3reduce.arrays.blocks import Blocks
+    from g3reduce.mpi import communicators
+
+    mine = ways_of_memory("direct")
+    blocks = Blocks(300, 1024, {"T": "f8"})
+    blocks.insert(np.arange(300))
+    assert strategies.reduce(mine, blocks, SUM).statistics.direct
+    assert "machine" not in communicators.cache_of(communicators.private(mine)).entries

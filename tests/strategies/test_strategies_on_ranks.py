@@ -22,7 +22,6 @@ from g3reduce.choices import Result, choices_of
 from g3reduce.errors import G3ReduceError, RemoteError, UsageError
 from g3reduce.mpi import communicators
 from g3reduce.strategies import nodes, onnode, peers, registry
-from g3reduce.strategies.measure import measure
 from g3reduce.strategies.onnode import OnNode
 
 N_ROWS, LENGTH = 23, 5
@@ -420,16 +419,6 @@ def test_arrays_of_an_interrupted_rank_stay_while_others_are_at_work(
     with pytest.raises(KeyboardInterrupt):
         work._or_fail_on_all(lambda: None, planes)
     assert kept == [planes]
-
-
-@pytest.mark.ranks(2, 3)
-def test_the_machine_is_measured_whatever_is_refused_on_one_rank(comm, ways_of_memory, monkeypatch):
-    mine = ways_of_memory("direct")
-    found = nodes.nodes_of(communicators.private(mine))
-    if comm.rank == 0:
-        refusal(monkeypatch, "process_vm_readv")
-    machine = measure(found)
-    assert comm.allgather(machine) == [machine] * comm.size
 
 
 @pytest.mark.ranks(3)
