@@ -14,6 +14,7 @@ from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, rank_of
 from ..pipeline.arguments import check_flags
 from ..pipeline.ledger import check_on_duplicate
+from ..strategies.nodes import check_environment
 from ..strategies.registry import check_strategy
 from .membership import Assign, Membership, as_list_of_ids
 
@@ -94,6 +95,7 @@ absmax, nonfinite, flags
         check_on_duplicate(on_duplicate)
         check_nonfinite(nonfinite)
         check_strategy(strategy, result)
+        check_environment()
         exactness = Exactness.of(flags["reproducible"], absmax, MAP_KEYS)
         settings = Settings(
             members,

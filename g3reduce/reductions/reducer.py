@@ -25,6 +25,7 @@ from ..pipeline.ledger import (
 from ..pipeline.originals import KnownFiles
 from ..pipeline.userfunctions import Grouping, UserFunctions, check_by
 from ..spt3gtypes import Frame
+from ..strategies.nodes import check_environment
 from ..strategies.registry import check_strategy
 from ..strategies.traffic import Statistics
 from .groups import Groups
@@ -127,6 +128,7 @@ class MPIReducer(EndModule):
                 check_strategy(strategy, result)
             else:
                 check_whole(reduction, strategy, result)
+            check_environment()
             rank = rank_of(root, comm)
             exactness = exactness_of(reduction, reproducible, absmax)
             return (rank, exactness), {

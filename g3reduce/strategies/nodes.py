@@ -91,19 +91,40 @@ def nodes_of(comm: MPI.Intracomm) -> Nodes:
     """The nodes of a communicator from `communicators.private`, found once. Collective."""
     cache = cache_of(comm)
     if "nodes" not in cache.entries:
-        limit = collectively(comm, _ranks_per_node)
+        collectively(comm, check_environment)
         waiting.meet(comm, "a look at the nodes")
-        cache.entries["nodes"] = found = _find(comm, limit)
+        cache.entries["nodes"] = found = _find(comm, _ranks_per_node())
         cache.on_free.append(found.free)
     nodes: Nodes = cache.entries["nodes"]
     return nodes
 
 
+def check_environment() -> None:
+    """Check what the environment says of nodes; modules do it before anything is read.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be used.
+    """
+    _ranks_per_node()
+    _messages_only()
+
+
 def _ranks_per_node() -> int:
-    text = os.environ.get(RANKS_PER_NODE, "0")
+    text = os.environ.get(RANKS_PER_NODE, "") or "0"
     if not text.isdecimal():
         raise UsageError(f"{RANKS_PER_NODE}={text} in the environment; expected a number of ranks.")
     return int(text)
+
+
+def _messages_only() -> bool:
+    text = os.environ.get(DIRECT_MEMORY, "")
+    if text not in ("", "0", "1"):
+        raise UsageError(
+            f"{DIRECT_MEMORY}={text} in the environment; expected 0 for messages only, or 1."
+        )
+    return text == "0"
 
 
 def _find(comm: MPI.Intracomm, limit: int) -> Nodes:
@@ -132,7 +153,7 @@ def _find(comm: MPI.Intracomm, limit: int) -> Nodes:
 def _why_not(comm: MPI.Intracomm, most: int, refused: str) -> str:
     """Why ranks of a node are not to use each other's memory, on any. Collective over `comm`."""
     why = f"rank {comm.rank}: {refused}" if refused else ""
-    if os.environ.get(DIRECT_MEMORY) == "0":
+    if _messages_only():
         why = f"{DIRECT_MEMORY}=0"
     if most == 1:
         why = "one rank on each node"

@@ -292,14 +292,28 @@ def test_one_rank_for_each_node_has_nobody_to_read_from(comm, ways_of_memory, mo
     assert found.why == "one rank on each node"
 
 
+WRONG = [(nodes.RANKS_PER_NODE, "many"), (nodes.RANKS_PER_NODE, "-1"), (nodes.DIRECT_MEMORY, "no")]
+
+
 @pytest.mark.ranks(2)
-def test_a_number_of_ranks_that_is_none_is_refused_on_all(comm, ways_of_memory, monkeypatch):
+@pytest.mark.parametrize(("variable", "value"), WRONG)
+def test_an_environment_that_cannot_be_used_is_refused_on_all(
+    comm, ways_of_memory, monkeypatch, variable, value
+):
+    """Modules refuse it when they are made, before anything is read."""
     mine = ways_of_memory("direct")
     if comm.rank == 0:
-        monkeypatch.setenv(nodes.RANKS_PER_NODE, "many")
-    kind = UsageError if comm.rank == 0 else RemoteError
-    with pytest.raises(kind, match="G3REDUCE_RANKS_PER_NODE=many"):
-        nodes.nodes_of(communicators.private(mine))
+        monkeypatch.setenv(variable, value)
+    makes = (
+        lambda: nodes.nodes_of(communicators.private(mine)),
+        lambda: g3reduce.MPIMapCoadder(mine),
+        lambda: g3reduce.MPIReducer(g3reduce.reductions.count("T"), mine),
+        lambda: g3reduce.coadd_files("no such file.g3", mpicomm=mine),
+    )
+    for make in makes:
+        with pytest.raises(UsageError if comm.rank == 0 else RemoteError) as caught:
+            make()
+        assert f"{variable}={value}" in str(caught.value)
 
 
 def refusal(monkeypatch, name):
