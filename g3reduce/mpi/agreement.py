@@ -20,7 +20,12 @@ T = TypeVar("T")
 _compared_later: dict[int, dict[str, str]] = {}
 
 
-def agree(comm: Comm, error: BaseException | None = None, what: str = "an agreement") -> None:
+def agree(
+    comm: Comm,
+    error: BaseException | None = None,
+    what: str = "an agreement",
+    when_met: Callable[[], None] | None = None,
+) -> None:
     """Raise on all ranks if there is an error on any. Collective over `comm`.
 
     It is one small exchange; texts of errors are exchanged in a second one, if there are any.
@@ -33,6 +38,8 @@ def agree(comm: Comm, error: BaseException | None = None, what: str = "an agreem
         What went wrong on this rank.
     what : str
         The place, as messages put it after "is at".
+    when_met : callable, optional
+        Called as soon as all ranks have come, whether there are errors or not.
 
     Raises
     ------
@@ -42,7 +49,10 @@ def agree(comm: Comm, error: BaseException | None = None, what: str = "an agreem
     RemoteError
         On the ranks that have none.
     """
-    if any(meetings.come_together(comm, what, failed=error is not None).failed):
+    answers = meetings.come_together(comm, what, failed=error is not None)
+    if when_met is not None:
+        when_met()
+    if any(answers.failed):
         _raise_together(comm, error)
 
 
@@ -64,18 +74,20 @@ def _raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
     raise error
 
 
-def collectively(comm: Comm, work: Callable[[], T]) -> T:
+def collectively(
+    comm: Comm, work: Callable[[], T], when_met: Callable[[], None] | None = None
+) -> T:
     """Do `work` on each rank and raise on all if it failed on any. Collective over `comm`.
 
     The work must be local: ranks that wait for each other in it would wait for ever if one failed.
-    Collective work of other libraries is for `foreign.together`.
+    Collective work of other libraries is for `foreign.together`. `when_met` is as in `agree`.
     """
     result, failure = None, None
     try:
         result = work()
     except Exception as error:  # of any kind: all ranks raise together
         failure = error
-    agree(comm, failure)
+    agree(comm, failure, when_met=when_met)
     return result  # type: ignore[return-value]
 
 

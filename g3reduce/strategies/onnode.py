@@ -30,8 +30,9 @@ T = TypeVar("T")
 Array = NDArray[np.generic]
 Planes = dict[str, Array]
 
-# Planes of a rank that was interrupted, which others may still read and write.
-_abandoned: list[Planes] = []
+# Planes that others may read and write, and where. They are kept until all ranks are done: also if
+# this one is interrupted, or told of a failure, while others are still at work.
+_lent: list[tuple[Nodes, Planes]] = []
 
 
 class OnNode:
@@ -57,6 +58,7 @@ class OnNode:
     """
 
     def __init__(self, nodes: Nodes, blocks: Blocks, first: int):
+        self._nodes = nodes
         self._comm = nodes.comm
         self._node: MPI.Intracomm = nodes.node
         self._rank: int = nodes.node.rank
@@ -66,6 +68,7 @@ class OnNode:
         self._scratch = Scratch()
         self.bytes_direct = 0
         self.held: list[Rows] = self._node.allgather(blocks.rows)
+        self._take_back()  # what was lent before: all have come from there
         self.union: Rows = distinct(np.concatenate(self.held), blocks.n_rows)
 
     def sum_up(self, reduction: Reduction, *, result: str) -> Blocks | None:
@@ -96,6 +99,7 @@ class OnNode:
             sums = _room_for(mine, blocks)
         except MemoryError:
             refused = True  # which all are to hear of first
+        self._lend(blocks.planes | sums)
         addresses = self._node.allgather(
             [(address_of(blocks.planes[name]), address_of(sums[name])) for name in names if sums]
         )
@@ -116,7 +120,7 @@ class OnNode:
                 for piece in plans[plane.itemsize]:
                     self._add(piece, plane, sums[name], where, reduction)
 
-        self._or_fail_on_all(add, blocks.planes | sums)
+        self._or_fail_on_all(add)
         if any(plane is not blocks.planes[name] for name, plane in sums.items()):
             blocks.replace(mine, sums)
         return blocks if self._rank in rows else None
@@ -134,10 +138,11 @@ class OnNode:
         blocks = self._blocks if total is None else total
         there = None
         if total is not None:
+            self._lend(total.planes)
             there = total.rows, {name: address_of(plane) for name, plane in total.planes.items()}
         rows, addresses = self._node.bcast(there, self._first)
         part = self._slice_of(rows) if result == "sharded" else slice(0, len(rows))
-        planes = self._or_fail_on_all(lambda: _room_for(rows[part], blocks), {})
+        planes = collectively(self._comm, lambda: _room_for(rows[part], blocks))
 
         def fetch() -> None:
             for name, plane in planes.items():
@@ -151,7 +156,7 @@ class OnNode:
                     extents, _ = extents_of(positions, columns, plane)
                     self._read(self._first, base, extents, plane[cut, columns])
 
-        self._or_fail_on_all(fetch, blocks.planes)
+        self._or_fail_on_all(fetch)
         blocks.replace(rows[part], planes)
         return blocks
 
@@ -218,15 +223,8 @@ class OnNode:
         self._peers.write(rank, extents + base, array)
         self.bytes_direct += array.nbytes
 
-    def _or_fail_on_all(self, work: Callable[[], T], planes: Planes) -> T:
-        """Do work on each rank, or raise on all. Afterwards all have done it.
-
-        Parameters
-        ----------
-        work : callable
-        planes : dict of str to array
-            What others may read and write meanwhile.
-        """
+    def _or_fail_on_all(self, work: Callable[[], T]) -> T:
+        """Do work on each rank, or raise on all. Afterwards all have done it, or failed."""
 
         def attempt() -> T:
             try:
@@ -237,12 +235,15 @@ class OnNode:
                     f"{DIRECT_MEMORY}=0 in the environment the ranks exchange messages instead."
                 ) from error
 
-        try:
-            return collectively(self._comm, attempt)
-        except BaseException as error:
-            if not isinstance(error, Exception):  # an interrupt: others are still at work
-                _abandoned.append(planes)
-            raise
+        return collectively(self._comm, attempt, self._take_back)
+
+    def _lend(self, planes: Planes) -> None:
+        """Keep planes whose addresses others are going to learn."""
+        _lent.append((self._nodes, dict(planes)))
+
+    def _take_back(self) -> None:
+        """Keep planes no longer: no rank is at work on them."""
+        _lent[:] = [(nodes, planes) for nodes, planes in _lent if nodes is not self._nodes]
 
 
 def _bases(*addresses: int) -> tuple[Extents, ...]:

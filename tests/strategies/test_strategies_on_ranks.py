@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import functools
+import signal
 
 import numpy as np
 import pytest
@@ -19,10 +20,9 @@ from g3reduce import Reduction, strategies
 from g3reduce.arrays import SUM
 from g3reduce.arrays.blocks import Blocks
 from g3reduce.choices import Result, choices_of
-from g3reduce.errors import G3ReduceError, RemoteError, UsageError
+from g3reduce.errors import G3ReduceError, InterruptedByUser, RemoteError, UsageError
 from g3reduce.mpi import communicators
 from g3reduce.strategies import nodes, onnode, peers, registry
-from g3reduce.strategies.onnode import OnNode
 
 N_ROWS, LENGTH = 23, 5
 DTYPES = {"T": "f8", "hits": "i4"}
@@ -416,23 +416,42 @@ def test_memory_that_the_root_lacks_is_an_error_on_all(comm, ways_of_memory, mon
         strategies.reduce(mine, blocks, SUM)
 
 
-@pytest.mark.ranks(2)
+@pytest.mark.ranks(2, 3)
+@pytest.mark.parametrize("place", ["positions_of", "pieces_of"])
 def test_arrays_of_an_interrupted_rank_stay_while_others_are_at_work(
-    comm, ways_of_memory, monkeypatch
+    comm, ways_of_memory, monkeypatch, place
 ):
+    """Until all come to the next reduction, which works as before."""
     mine = ways_of_memory("direct")
-    blocks = blocks_of(comm.rank, comm.size, "identical")
-    work = OnNode(nodes.nodes_of(communicators.private(mine)), blocks, 0)
+    nodes.nodes_of(communicators.private(mine))
+    work = getattr(onnode, place)
 
     def interrupted(*arguments):
-        raise KeyboardInterrupt
+        if blocks.planes["T"] is plane and onnode._lent:  # others know the address already
+            signal.raise_signal(signal.SIGINT)
+        return work(*arguments)
 
-    monkeypatch.setattr(onnode, "collectively", interrupted)
-    monkeypatch.setattr(onnode, "_abandoned", kept := [])
-    planes = {"T": np.zeros(3)}
-    with pytest.raises(KeyboardInterrupt):
-        work._or_fail_on_all(lambda: None, planes)
-    assert kept == [planes]
+    blocks = blocks_of(comm.rank, comm.size, "identical")
+    plane = blocks.planes["T"]
+    kept = []
+    kind = InterruptedByUser if comm.rank == 0 else RemoteError
+
+    def reduce_and_look():
+        try:
+            strategies.reduce(mine, blocks, SUM)
+        finally:
+            kept.extend(planes["T"] for _, planes in onnode._lent)
+
+    with monkeypatch.context() as patch:
+        if comm.rank == 0:
+            patch.setattr(onnode, place, interrupted)
+        with pytest.raises(kind), g3reduce.guard(mine):
+            reduce_and_look()
+    assert any(each is plane for each in kept) or comm.rank
+    blocks = blocks_of(comm.rank, comm.size, "overlapping")
+    outcome = strategies.reduce(mine, blocks, SUM)
+    check(comm, outcome, "overlapping", "root", 0)
+    assert not onnode._lent
 
 
 @pytest.mark.ranks(3)
