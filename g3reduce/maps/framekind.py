@@ -78,9 +78,10 @@ def kind_of(stubs: Mapping[str, SkyMap], where: str, *, weighted: bool, pol_conv
     return kind
 
 
-# The kinds that were found last.
+# The kinds that were found last. They are few, since empty maps of a large nside take memory, and
+# those of frames in memory never come again.
 _known: dict[tuple[Any, ...], tuple[FrameKind, list[SkyMap]]] = {}
-_MOST = 16
+_MOST = 4
 
 
 def _new_kind(stubs: Mapping[str, SkyMap], where: str, weighted: bool, pol_conv: Any) -> FrameKind:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import weakref
 
 import pytest
 from mapframes import COSMO, IAU, WHERE, changed, polarized, setting, summed
@@ -20,7 +21,7 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError
-from g3reduce.maps import mapfile
+from g3reduce.maps import mapfile, mapframe
 
 # What is in a frame
 
@@ -37,6 +38,16 @@ def test_the_planes_of_a_frame_make_the_same_frame_again(kind, weighting):
         assert plane.stub.compatible(expected[name])
         assert plane.storage.removesuffix("-sparse") == storage(expected[name])
     assert_same_coadd(summed(frame, weighted=False), frame)
+
+
+def test_few_frames_in_memory_leave_something_behind():
+    """Each has empty maps of its own, which are large where there are many rings."""
+    left = []
+    for seed in range(20):
+        found = mapfile.planes_of(map_frame("healpix ring", "polarized", seed), WHERE)
+        left.append(weakref.ref(found["T"].stub))
+        mapframe.read(found, WHERE)
+        assert sum(one() is not None for one in left) <= 1 + 4
 
 
 def without(*keys, weighting="polarized"):
