@@ -160,11 +160,15 @@ class ByPixel:
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order.
 
-        Its rows must be in rising order, too.
+        The blocks stay as they are: what other planes are to be stored from may be a view of them.
         """
+        rows = blocks.rows
+        if not np.all(rows[1:] > rows[:-1]):
+            order = np.argsort(rows)
+            rows, plane = rows[order], plane.reshape(-1, self.row_length)[order].reshape(-1)
         held = np.flatnonzero(plane)
         # How far the pixels of each row are from where they stand; rows are powers of two long.
-        shift = (blocks.rows - np.arange(len(blocks.rows))) * self.row_length
+        shift = (rows - np.arange(len(rows))) * self.row_length
         return held + shift[held >> (self.row_length.bit_length() - 1)], plane[held]
 
     def pixels(self, rows: Index) -> Index:

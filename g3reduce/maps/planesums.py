@@ -109,7 +109,6 @@ class PlaneSums:
         """Numbers and values of the pixels that are not 0 (by columns in a flat map)."""
         if self._numbering is None:
             return np.empty(0, np.int64), np.empty(0)
-        self.blocks.sort()
         return self._numbering.nonzero(self.blocks, self.flat(name))
 
     def runs(self, name: str, lines: Lines) -> tuple[RunLayout, Fill] | None:

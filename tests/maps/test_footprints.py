@@ -86,3 +86,26 @@ def test_footprints_that_are_done_with_take_no_memory(tmp_path, limits):
     gc.collect()
     # The last ones, and that of the sum.
     assert len({layout() for layout in layouts} - {None}) <= 5
+
+
+@pytest.mark.parametrize("indexed", ["T", "H"])
+def test_maps_that_are_stored_in_several_ways_are_written_from_the_same_rows(
+    tmp_path, limits, indexed
+):
+    """Rows come in any order, and are not moved while some maps are still to be written."""
+    limits(small_sum=0, small_frame=0)
+    frames = []
+    for number in range(10):
+        footprint = max(0, number - 6)  # later ones, that are not added with the first, lie before
+        skymap, hits = rings(footprint, 1.0 + number), rings(footprint, 10.0 + number)
+        hits.pol_type = maps.MapPolType.none
+        (skymap if indexed == "T" else hits).indexedsparse = True
+        frame = frame_of(skymap, number)
+        frame["H"] = hits
+        frames.append(frame)
+    output = str(tmp_path / "coadd.g3")
+    g3reduce.coadd_files(write_frames(tmp_path, frames), output, keep_maps=False)
+    written = next(frame for frame in core.G3File(output) if frame.type == core.G3FrameType.Map)
+    for key in ("T", "H"):
+        expected = sum(pixels(frame[key]) for frame in frames)
+        np.testing.assert_array_equal(pixels(written[key]), expected)
