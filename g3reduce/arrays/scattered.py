@@ -44,7 +44,7 @@ class Places:
 
     @functools.cached_property
     def for_loops(self) -> tuple[Any, ...]:
-        """What compiled loops need to know, but for the `step`."""
+        """What compiled loops need to know, but for the `step`; in the order that they have it."""
         return self.offsets, self.positions, self.lengths, self.first, self.last, self.base
 
     @functools.cached_property

@@ -146,7 +146,8 @@ class Content:
     layout : RunLayout or None
         The runs.
     fill : callable or None
-        Puts the archive of a group of runs into bytes; then `values` are empty.
+        Puts the archive of a group of runs into bytes; then `values` are empty. It reads the sum
+        when it is called, so that the sum must not move before the pixels are written.
     """
 
     storage: str

@@ -50,7 +50,7 @@ def expect(n_bytes: float) -> None:
 
 
 def loops(n_values: int = 0) -> Any:
-    """The module `g3reduce.kernels.compiled`, or None where numpy is to be used.
+    """The module `g3reduce.kernels.compiled`, or None where numpy is to be used; values are counted.
 
     Parameters
     ----------

@@ -189,7 +189,10 @@ def deposit_runs(
     scale: float,
     lifts: NDArray[np.float64],
 ) -> None:
-    """Add the values of runs, times `scale`, to as many limbs as there are lifts, two or three."""
+    """Add the values of runs, times `scale`, to as many limbs as there are lifts, two or three.
+
+    Of two, `low` is not used.
+    """
     for run in range(first, last):
         begin, position = offsets[run] - base, positions[run]
         values = raw[begin : begin + 8 * lengths[run]].view(np.float64)
