@@ -50,7 +50,9 @@ def expect(n_bytes: float) -> None:
 
 
 def loops(n_values: int = 0) -> Any:
-    """The module `g3reduce.kernels.compiled`, or None where numpy is to be used; values are counted.
+    """The module `g3reduce.kernels.compiled`, or None where numpy is to be used.
+
+    The values of all calls are counted: from enough of them on it pays to load numba.
 
     Parameters
     ----------
