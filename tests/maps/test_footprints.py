@@ -16,7 +16,7 @@ import g3reduce
 from g3reduce import MPIMapCoadder
 from g3reduce.maps.mapfile import frames_of, planes_of
 
-pytestmark = pytest.mark.usefixtures("each_kernels")
+pytestmark = pytest.mark.usefixtures("compiled_kernels")  # both with G3REDUCE_TEST_ALL=1
 
 SIDE, NSIDE, LONG = 300, 64, 250
 

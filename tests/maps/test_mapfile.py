@@ -39,7 +39,7 @@ from g3reduce.maps.mapframe import to_frame
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.storedframe import StoredFrame, verified_on_error, verify
 
-pytestmark = pytest.mark.usefixtures("each_kernels")
+pytestmark = pytest.mark.usefixtures("compiled_kernels")  # both with G3REDUCE_TEST_ALL=1
 
 
 def write(file, *frames):

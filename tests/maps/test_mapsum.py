@@ -31,7 +31,7 @@ from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.numbering import submap_length
 
-pytestmark = pytest.mark.usefixtures("each_kernels")
+pytestmark = pytest.mark.usefixtures("compiled_kernels")  # both with G3REDUCE_TEST_ALL=1
 
 
 def scaled(frame, rng):

@@ -2,6 +2,7 @@
 
 import pytest
 import skies
+from choices import some_of
 
 from g3reduce import UsageError
 from g3reduce.kernels import choice as kernels
@@ -43,9 +44,19 @@ def ways_of_memory(comm, monkeypatch, limits):
 
 @pytest.fixture(scope="module", params=["numpy", "numba"])
 def each_kernels(request):
-    """Exact sums are made by these kernels in all tests of a module, which runs with each."""
+    """All tests of a module run with numpy, and with numba."""
+    yield from _with_kernels(request.param)
+
+
+@pytest.fixture(scope="module", params=["numba", *some_of(["numpy"], fewer=[])])
+def compiled_kernels(request):
+    """All tests of a module run with numba. With numpy they do in all checks, as most others do."""
+    yield from _with_kernels(request.param)
+
+
+def _with_kernels(name):
     with pytest.MonkeyPatch.context() as environment:
-        environment.setenv(kernels.KERNELS, request.param)
+        environment.setenv(kernels.KERNELS, name)
         try:
             kernels.check()
         except UsageError as error:
