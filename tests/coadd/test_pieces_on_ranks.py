@@ -80,7 +80,8 @@ def test_coadds_are_the_serial_ones(
     }
     everywhere = comm.allgather(taken)
     assert sorted(itertools.chain(*everywhere)) == sorted(expected)
-    if comm.size > 1 and len(expected) > 10:
+    # By demand it is chance who comes first: small pieces may all go to one.
+    if comm.size > 1 and len(expected) > 10 and schedule == "static":
         assert sum(map(bool, everywhere)) > 1
     serial = serial_by_file(files)
     assert list(coadds) == list(serial)
