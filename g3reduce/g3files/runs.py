@@ -106,9 +106,8 @@ class RunLayout:
         """Where the header of the last run stands, counted from that of the first; its bytes."""
         if not len(self):
             return 0, b""
-        return self.nbytes - 8 * int(self.lengths[-1]) - HEADERS.itemsize, self.headers[
-            -1
-        ].tobytes()
+        begin = self.nbytes - 8 * int(self.lengths[-1]) - HEADERS.itemsize
+        return begin, self.headers[-1].tobytes()
 
     @functools.cached_property
     def digest(self) -> bytes:

@@ -70,8 +70,12 @@ def learnt(lines, data):
     return learn(MemoryBytes(b"before" + data + b"behind"), lines, 6, 6 + len(data))
 
 
+# Runs are read whole, so that a step need not end where a header or a value does.
+ANY_STEPS = (9, 17, 64, *STEPS)
+
+
 @relaxed
-@given(layouts(), st.sampled_from(STEPS))
+@given(layouts(), st.sampled_from(ANY_STEPS))
 def test_what_is_learnt_is_what_is_written(case, step):
     lines, offset, found = case
     n = sum(length for _, length in found)
@@ -106,7 +110,7 @@ def test_what_is_learnt_is_what_is_written(case, step):
 
 
 @relaxed
-@given(layouts(), st.sampled_from(STEPS), st.data())
+@given(layouts(), st.sampled_from(ANY_STEPS), st.data())
 def test_parts_are_on_the_lines_of_those_of_another_layout(case, step, data):
     """From whatever part on the runs turn out to be others than expected."""
     lines, offset, found = case

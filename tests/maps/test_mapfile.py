@@ -285,6 +285,17 @@ def test_maps_that_are_read_in_small_parts_are_added_in_the_same_order(
     assert_same_pixels(mine, maps.coadd_map_files(files))
 
 
+@pytest.mark.parametrize("step", [9, 17, 64])
+@pytest.mark.parametrize("kind", ["flat sparse", "healpix ring", "healpix ring shifted"])
+def test_steps_need_not_end_where_headers_and_values_of_runs_do(kind, step, tmp_path, monkeypatch):
+    rng = np.random.default_rng(6)
+    frames = [scaled(map_frame(kind, "polarized", number), rng) for number in range(4)]
+    files = [write(tmp_path / f"{number}.g3", frame) for number, frame in enumerate(frames)]
+    with in_steps_of(step):
+        mine = both_ways(files, tmp_path, monkeypatch)["150GHz"]
+    assert_same_pixels(mine, maps.coadd_map_files(files))
+
+
 def assert_same_pixels(mine, theirs):
     """Whatever the storage, and what fell outside, which spt3g does not sum."""
     mine, theirs = planes(mine), planes(theirs)
