@@ -2,8 +2,9 @@
 
 In reading order:
 
-- `files` is `coadd_files`: names in, a coadd out. `mapopener` opens files so that the pixels of
-  maps stay there until they are added.
+- `files` is `coadd_files`: names in, a coadd out. `inputs` says which files there are, and
+  `feeding` brings their frames to the coadder. `mapopener` opens files so that the pixels of maps
+  stay there until they are added.
 - `coadder` is the module of a pipeline, with the `settings` on which all ranks agree.
   `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden.
 - `intake` takes each frame, and adds it: `membership` says to which coadds, and `provenance` where

@@ -3,39 +3,28 @@
 from __future__ import annotations
 
 import functools
-import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, cast
-
-from spt3g import core
+from typing import Any, cast
 
 from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result, Schedule
 from ..errors import InputError, UsageError
-from ..g3files.names import expand, may_be_pattern
-from ..g3files.pieces import Piece
+from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.arguments import check_flags
-from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
-from ..pipeline.output import check_output, write_frames
-from ..pipeline.parallelblock import blocks_of, check_schedule
-from ..pipeline.reader import MPIFileReader
-from ..pipeline.units import unit_of
+from ..pipeline.filenames import check_files_of_rank
+from ..pipeline.output import write_frames
+from ..pipeline.parallelblock import check_schedule
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
-from .intake import Pending
-from .mapopener import MapOpener, pieces_of
+from .feeding import Reader, feed
+from .inputs import Found, look
 from .membership import Assign, as_list_of_ids
-
-# Frames that are added together at most: with more, little is gained.
-_AT_ONCE = 8
-_SMALL_AT_ONCE = 64  # of those that are in memory anyway
-_SIZES = 8  # of at least so many files are looked at, to know about how large all are
 
 
 def coadd_files(
@@ -134,20 +123,20 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
             metadata_lasts=metadata_lasts,
         )
         once = on_duplicate == "error"
-        found = _look(inputs, output_file, once, comm.size) if comm.rank == root else None
+        found = look(inputs, output_file, once, comm.size) if comm.rank == root else None
         # Names that are known already need no agreement of their own.
         patterns = any(map(may_be_pattern, inputs))
         if not patterns:
             check_files_of_rank([os.fspath(name) for name in inputs], comm)
     counter = SharedCounter(comm)
-    names, pieces, output, n_bytes = cast(_Found, comm.bcast(found, root))
+    names, pieces, output, n_bytes = cast(Found, comm.bcast(found, root))
     kernels.expect(n_bytes / comm.size)
     if patterns:
         collectively(comm, functools.partial(check_files_of_rank, names, comm))
     try:
-        reader = _Reader(comm, names, pieces, counter, schedule)
+        reader = Reader(comm, names, pieces, counter, schedule)
         with progress_in_interrupt(reader.progress):
-            n_read, failure = _feed(coadder, reader, len(names), comm.size)
+            n_read, failure = feed(coadder, reader, len(names), comm.size)
         require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
         with progress_in_interrupt(
             lambda: Progress.all_read(len(names), "their sums were being joined")
@@ -183,107 +172,6 @@ def _check_arguments(
             'choose another result ("root", "all").'
         )
     return names, {"files": list(map(str, names)), "schedule": schedule}
-
-
-class _Found(NamedTuple):
-    """What `root` sends to all ranks: names of files, their pieces and size, and the output."""
-
-    names: list[str]
-    pieces: list[Piece]
-    output: str | None
-    n_bytes: float
-
-
-def _look(
-    inputs: Sequence[str | os.PathLike[str]],
-    output_file: str | os.PathLike[str] | None,
-    once: bool,
-    n_ranks: int,
-) -> _Found:
-    """Expand patterns, and check that no input is named twice and the output can be written."""
-    names = expand(inputs)
-    if once:
-        refuse_repeated_inputs(names)
-    output = None if output_file is None else os.fspath(output_file)
-    if output is not None:
-        check_output(output, names)
-    return _Found(names, pieces_of(names, n_ranks), output, _size_of(names))
-
-
-def _size_of(names: Sequence[str]) -> float:
-    """About how many bytes there are in these files, from the sizes of a few of them."""
-    looked_at = names[:: max(1, len(names) // _SIZES)]
-    try:
-        return sum(map(os.path.getsize, looked_at)) / max(1, len(looked_at)) * len(names)
-    except OSError:  # it will be said when that file is read
-        return 0
-
-
-class _Reader(MPIFileReader):
-    """Reads files on whose names and pieces all ranks have agreed, so that it is not collective."""
-
-    def __init__(
-        self,
-        comm: communicators.Comm,
-        names: Sequence[str],
-        pieces: Sequence[Piece],
-        counter: SharedCounter,
-        schedule: Schedule,
-    ):
-        self._set_up(comm, blocks_of([names], schedule), schedule, MapOpener(), [counter], [pieces])
-
-
-def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:
-    """How many frames like these are added together."""
-    if pending[-1].small:
-        return _SMALL_AT_ONCE
-    if not pending[-1].in_file:  # its pixels are in memory: those of several would be, too
-        return 1
-    unit = unit_of(pending[0].frame)
-    if n_ranks == 1 or unit is None:
-        return _AT_ONCE
-    # At the end no more than this rank's part of what is left, or others would wait for it.
-    return min(_AT_ONCE, math.ceil((n_files - unit.position) / n_ranks))
-
-
-def _feed(
-    coadder: MPIMapCoadder, reader: _Reader, n_files: int, n_ranks: int
-) -> tuple[Counter[str], Exception | None]:
-    """Bring the frames of this rank to the coadder.
-
-    Parameters
-    ----------
-    coadder : MPIMapCoadder
-    reader : _Reader
-    n_files, n_ranks : int
-        How many files there are, and how many ranks read them.
-
-    Returns
-    -------
-    n_read : Counter
-        How many Map frames of each Id this rank has read.
-    failure : Exception or None
-        The error of this rank. Then no rank begins another file, and all raise at the join.
-    """
-    failure: Exception | None = None
-    n_read: Counter[str] = Counter()
-    pending: list[Pending] = []
-    try:
-        for frame in reader:
-            coadder.observe(frame)
-            if frame.type != core.G3FrameType.Map:
-                continue
-            n_read[str(frame.get("Id", None))] += 1
-            if one := coadder.take(frame):
-                pending.append(one)
-            if pending and len(pending) >= _at_once(pending, n_files, n_ranks):
-                coadder.add_taken(pending)
-                pending.clear()
-        coadder.add_taken(pending)
-    except Exception as error:  # of any kind: all ranks raise when they join
-        failure = error
-        reader.stop()
-    return n_read, failure
 
 
 def _require_maps(

@@ -1,0 +1,49 @@
+"""The input files of a coadd: their names, their pieces, and about how large they are."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..g3files.names import expand
+from ..g3files.pieces import Piece
+from ..pipeline.filenames import refuse_repeated_inputs
+from ..pipeline.output import check_output
+from .mapopener import pieces_of
+
+_SIZES = 8  # of at least so many files are looked at, to know about how large all are
+
+
+class Found(NamedTuple):
+    """What `root` sends to all ranks: names of files, their pieces and size, and the output."""
+
+    names: list[str]
+    pieces: list[Piece]
+    output: str | None
+    n_bytes: float
+
+
+def look(
+    inputs: Sequence[str | os.PathLike[str]],
+    output_file: str | os.PathLike[str] | None,
+    once: bool,
+    n_ranks: int,
+) -> Found:
+    """Expand patterns, and check that no input is named twice and the output can be written."""
+    names = expand(inputs)
+    if once:
+        refuse_repeated_inputs(names)
+    output = None if output_file is None else os.fspath(output_file)
+    if output is not None:
+        check_output(output, names)
+    return Found(names, pieces_of(names, n_ranks), output, _size_of(names))
+
+
+def _size_of(names: Sequence[str]) -> float:
+    """About how many bytes there are in these files, from the sizes of a few of them."""
+    looked_at = names[:: max(1, len(names) // _SIZES)]
+    try:
+        return sum(map(os.path.getsize, looked_at)) / max(1, len(looked_at)) * len(names)
+    except OSError:  # it will be said when that file is read
+        return 0
