@@ -12,6 +12,8 @@ ReadyStrategy: TypeAlias = Literal["auto", "gather", "tree", "allreduce", "reduc
 
 Result: TypeAlias = Literal["root", "all", "sharded"]
 OnDuplicate: TypeAlias = Literal["error", "sum"]
+OnDuplicateFile: TypeAlias = Literal["error", "skip", "sum"]
+OnError: TypeAlias = Literal["error", "skip"]
 Nonfinite: TypeAlias = Literal["keep", "error", "skip"]
 PolConv: TypeAlias = Literal["IAU", "COSMO"]
 Schedule: TypeAlias = Literal["dynamic", "static"]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, get_args
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, NamedTuple, get_args
 
 __all__ = [
     "DuplicateError",
@@ -44,11 +46,64 @@ class UsageError(G3ReduceError, ValueError):
 
 
 class InputError(G3ReduceError):
-    """Input that cannot be read, is not what was asked for, or is broken."""
+    """Input that cannot be read, is not what was asked for, or is broken.
+
+    Parameters
+    ----------
+    *args
+        The message.
+    fault : str
+        What is wrong, in a few words: ``"cut off at byte 9197"``. May be empty.
+
+    Attributes
+    ----------
+    file : str or None
+        The file that cannot be used, as it was named; None if it is not one file alone.
+    """
+
+    file: str | None = None
+
+    def __init__(self, *args: object, fault: str = ""):
+        super().__init__(*args)
+        self.fault = fault
+
+
+class Difference(NamedTuple):
+    """What two frames of maps differ in.
+
+    Attributes
+    ----------
+    attribute : str
+        ``"units"``; of frames of which one lacks a plane, ``"planes"``.
+    mine, theirs : str
+        Both values.
+    plane : str
+        Of which plane; empty if of all.
+    """
+
+    attribute: str
+    mine: str
+    theirs: str
+    plane: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.attribute}, {self.mine} and {self.theirs}"
 
 
 class MismatchError(InputError):
-    """Map frames that must not be added to each other, because they do not agree."""
+    """Map frames that must not be added to each other, because they do not agree.
+
+    Parameters
+    ----------
+    *args, fault
+        As of `InputError`.
+    differences : tuple of Difference
+        Where two frames were compared, what they differ in.
+    """
+
+    def __init__(self, *args: object, fault: str = "", differences: tuple[Difference, ...] = ()):
+        super().__init__(*args, fault=fault)
+        self.differences = differences
 
 
 class DuplicateError(InputError):
@@ -69,6 +124,17 @@ class OutputError(G3ReduceError):
 
 class ReductionError(G3ReduceError):
     """A function of a reduction has failed, or has returned what cannot be used."""
+
+
+@contextmanager
+def about_file(name: str) -> Iterator[None]:
+    """Let errors of input that come from inside say which file they are about."""
+    try:
+        yield
+    except InputError as error:
+        if error.file is None:
+            error.file = name
+        raise
 
 
 def require_choice(name: str, value: object, kind: Any) -> None:

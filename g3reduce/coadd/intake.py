@@ -10,11 +10,12 @@ import collections
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, UsageError, about_file
 from ..g3files.archive import DENSE
 from ..g3files.runs import RunLayout
 from ..maps import mapframe
@@ -331,7 +332,9 @@ def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
         chunks = maps.planes[name].chunks()
     except InputError as error:  # of a map in memory: it does not name a file
         raise InputError(f"{maps.where}: {name} is not a valid map ({error}).") from error
-    for chunk in chunks:
-        for total, sign in targets:
-            total.add_chunk(name, chunk, subtract=subtracts[sign], where=maps.where)
-        yield True
+    unit = unit_of(pending.frame)
+    with about_file(unit.file) if unit else nullcontext():
+        for chunk in chunks:
+            for total, sign in targets:
+                total.add_chunk(name, chunk, subtract=subtracts[sign], where=maps.where)
+            yield True

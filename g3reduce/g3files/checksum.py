@@ -70,7 +70,8 @@ class Checksum:
             raise InputError(
                 f"{frame}, byte {frame.start}: this frame cannot be read, the file is broken here "
                 f"(the content has the checksum {found:#010x}, but {stored:#010x} is stored). "
-                "`spt3g-verify` shows what can be read."
+                "`spt3g-verify` shows what can be read.",
+                fault=f"wrong checksum in frame {frame.index}",
             )
         self._finished = True
 

@@ -215,5 +215,6 @@ class CompressedBytes:
             problem += ", or it is not compressed as its name says"
         raise InputError(
             f"{self.name}, after {self._parts} frames, {self.size} bytes of content: {problem}. "
-            f"`{self._kind} -t` tests such a file."
+            f"`{self._kind} -t` tests such a file.",
+            fault=f"{problem}, after {self._parts} frames".removeprefix("the "),
         )

@@ -24,7 +24,8 @@ def undecodable(where: object, key: str, error: Exception) -> InputError:
     return InputError(
         f"{where}: {key!r} cannot be decoded, though the checksum of the frame is right "
         f"({first_line(error)}). Was it written by another version of spt3g, or by a package that "
-        "is to be imported first?"
+        "is to be imported first?",
+        fault=f"{key!r} cannot be decoded",
     )
 
 

@@ -227,6 +227,7 @@ class _Window:
             self.refuse(
                 offset,
                 f"{what} should be here ({size} bytes), but the file ends at {self._source.size}",
+                f"cut off at byte {self._source.size}",
             )
         begin = offset - self._start
         if begin < 0 or begin + size > len(self._held):
@@ -241,14 +242,16 @@ class _Window:
         begin = offset + _LENGTH.size
         if not self._source.reaches(begin + length):
             rest = self._source.size - begin
-            self.refuse(offset, f"the {what} should have {length} bytes, but only {rest} are left")
+            problem = f"the {what} should have {length} bytes, but only {rest} are left"
+            self.refuse(offset, problem, f"cut off at byte {self._source.size}")
         return length
 
-    def refuse(self, offset: int, problem: str) -> NoReturn:
+    def refuse(self, offset: int, problem: str, fault: str = "") -> NoReturn:
         raise InputError(
             f"{self._source.name}, frame {self._index}, byte {offset}: this frame cannot be read, "
             f"the file is broken or cut off here ({problem}). `spt3g-verify` shows what can be "
-            "read."
+            "read.",
+            fault=fault or f"broken at byte {offset}, in frame {self._index}",
         )
 
 

@@ -8,7 +8,7 @@ import stat
 import struct
 from collections.abc import Iterable, Sequence
 
-from ..errors import InputError
+from ..errors import InputError, about_file
 
 # The endings that spt3g reads and writes.
 SUFFIXES = (".g3", ".g3.gz", ".g3.bz2", ".g3.xz")
@@ -72,31 +72,49 @@ def check_file(file: str) -> None:
     """
     if is_stream(file):
         return  # nothing can be known before it is read
+    with about_file(file):
+        _look_at(file)
+
+
+def _look_at(file: str) -> None:
     if not file:
         raise InputError("The name of an input file is empty.")
     if os.path.isdir(file):
         pattern = os.path.join(file, "*.g3")
-        raise InputError(f"{file}: this is a folder. Name its files, as in {pattern!r}.")
+        raise InputError(
+            f"{file}: this is a folder. Name its files, as in {pattern!r}.", fault="a folder"
+        )
     if not file.endswith(SUFFIXES):
         raise InputError(
             f"{file}: the name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
-            "by which spt3g recognizes its files."
+            "by which spt3g recognizes its files.",
+            fault="not named like a .g3 file",
         )
     try:
         file.encode()
         mode = os.stat(file).st_mode
         if not stat.S_ISREG(mode):
-            raise InputError(f"{file}: this is a pipe, a socket or a device; expected a file.")
+            raise InputError(
+                f"{file}: this is a pipe, a socket or a device; expected a file.", fault="no file"
+            )
         with open(file, "rb") as stream:
             head = stream.read(_HEADER.size)
     except OSError as error:
-        raise InputError(f"{file}: {error.strerror or error}.") from error
+        missing = isinstance(error, FileNotFoundError)
+        raise InputError(
+            f"{file}: {error.strerror or error}.",
+            fault="missing" if missing else f"cannot be opened ({error.strerror or error})",
+        ) from error
     except UnicodeEncodeError as error:
         raise InputError(f"{file!r}: the name is not UTF-8, which spt3g cannot open.") from error
     if not head:
-        raise InputError(f"{file}: the file is empty. Was the job that wrote it cut off?")
+        raise InputError(
+            f"{file}: the file is empty. Was the job that wrote it cut off?", fault="empty"
+        )
     if file.endswith(".g3") and not _begins_a_frame(head):
-        raise InputError(f"{file}: this is not a .g3 file (it begins with {head!r}).")
+        raise InputError(
+            f"{file}: this is not a .g3 file (it begins with {head!r}).", fault="no .g3 file"
+        )
 
 
 def check_files(files: Sequence[str]) -> None:

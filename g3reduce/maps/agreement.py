@@ -5,13 +5,13 @@ Maps come by plane, as stubs: see `g3reduce.maps.mapframe`.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from spt3g import maps
 
-from ..errors import MismatchError
+from ..errors import Difference, MismatchError
 from ..g3files.maps import STOKES
 from ..spt3gtypes import SkyMap
 from . import pixels
@@ -94,7 +94,8 @@ def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, wei
     if both.hits_apart and both.complete is not None and "H" in both.complete:
         raise MismatchError(
             f"{here} and {there}: one has its hits (H) beside T, the other in a frame of their "
-            "own, so that they would be counted twice. Coadd such frames separately."
+            "own, so that they would be counted twice. Coadd such frames separately.",
+            differences=(_in_planes("H", mine.hits_apart, "a frame of its own", "H beside T"),),
         )
     if mine.complete is None or theirs.complete is None:
         return
@@ -106,8 +107,15 @@ def require_same_parts(mine: Parts, theirs: Parts, here: str, there: str, *, wei
         has, lacks = (here, there) if name in mine.complete else (there, here)
         raise MismatchError(
             f"{has} has {name}, and {lacks} has not, so that their sum would have {name} of only a "
-            "part. Coadd such frames separately (map_ids, collate or assign)."
+            "part. Coadd such frames separately (map_ids, collate or assign).",
+            differences=(_in_planes(name, name in mine.complete, name, f"no {name}"),),
         )
+
+
+def _in_planes(plane: str, mine: bool, if_so: str, else_: str) -> Difference:
+    """The difference between frames of which one has something that the other has not."""
+    values = (if_so, else_) if mine else (else_, if_so)
+    return Difference("planes", *values, plane)
 
 
 def require_agreement(
@@ -135,8 +143,9 @@ def require_agreement(
         different = _different_geometry(mine[a], theirs[b])
         if different:
             raise MismatchError(
-                f"{here} does not agree with {there}: {a} and {b} differ in {different}. They must "
-                "not be added."
+                f"{here} does not agree with {there}: {a} and {b} differ in {_listed(different)}. "
+                "They must not be added.",
+                differences=tuple(different),
             )
 
 
@@ -158,7 +167,7 @@ def require_agreement_within(stubs: Mapping[str, SkyMap], where: str) -> None:
     for name, stub in stubs.items():
         different = _different_geometry(stubs[first], stub)
         if different:
-            raise MismatchError(f"{where}: {first} and {name} differ in {different}.")
+            raise MismatchError(f"{where}: {first} and {name} differ in {_listed(different)}.")
     _same_within(stubs, STOKES, "weighted", where)
     # Q is the same in both conventions, but it is doubtful if it has another one than U. Maps
     # without a convention have that of U.
@@ -200,19 +209,25 @@ def unset_differences(mine: Any, theirs: Any) -> None:
 
 
 def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
-    different = "; ".join(_differences(name, mine, theirs))
+    different = _differences(name, mine, theirs)
     if different:
+        texts = [
+            f'{one} (pol_conv="IAU" or "COSMO" converts)'
+            if one.attribute == "pol_conv"
+            else str(one)
+            for one in different
+        ]
         raise MismatchError(
-            f"{here} does not agree with {there}: {name} differs in {different}. They must not be "
-            "added."
+            f"{here} does not agree with {there}: {name} differs in {'; '.join(texts)}. They must "
+            "not be added.",
+            differences=tuple(one._replace(plane=name) for one in different),
         )
 
 
-def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
+def _differences(name: str, mine: Any, theirs: Any) -> list[Difference]:
     geometry = _different_geometry(mine, theirs)
     if geometry:
-        yield geometry
-        return
+        return geometry
     attributes = ["units"]
     if name in STOKES:
         attributes.append("weighted")
@@ -220,23 +235,26 @@ def _differences(name: str, mine: Any, theirs: Any) -> Iterator[str]:
         attributes.append("pol_conv")
     if is_polarized(name) and pixels.is_flat(mine):
         attributes.append("flat_pol")
-    for attribute in attributes:
-        a, b = getattr(mine, attribute), getattr(theirs, attribute)
-        if a != b:
-            remedy = ' (pol_conv="IAU" or "COSMO" converts)' if attribute == "pol_conv" else ""
-            yield f"{attribute}, {a} and {b}{remedy}"
+    return _that_differ(attributes, mine, theirs)
 
 
-def _different_geometry(a: Any, b: Any) -> str:
-    """The difference in geometry, with both values; empty if `a` and `b` are compatible."""
+def _different_geometry(a: Any, b: Any) -> list[Difference]:
+    """The differences in geometry; none if `a` and `b` are compatible."""
     if type(a) is not type(b):
-        return f"the kind of map, {type(a).__name__} and {type(b).__name__}"
+        return [Difference("the kind of map", type(a).__name__, type(b).__name__)]
     same_proj = not pixels.is_flat(a) or a.proj == b.proj  # spt3g lets ProjNone pass for any other
     if same_proj and a.compatible(b):
-        return ""
-    names = ("coord_ref", *geometry_of(a))
-    values = [(name, getattr(a, name), getattr(b, name)) for name in names]
-    return ", ".join(f"{name}, {x} and {y}" for name, x, y in values if x != y)
+        return []
+    return _that_differ(("coord_ref", *geometry_of(a)), a, b)
+
+
+def _that_differ(attributes: Iterable[str], a: Any, b: Any) -> list[Difference]:
+    values = [(name, getattr(a, name), getattr(b, name)) for name in attributes]
+    return [Difference(name, str(x), str(y)) for name, x, y in values if x != y]
+
+
+def _listed(differences: Iterable[Difference]) -> str:
+    return ", ".join(map(str, differences))
 
 
 def _same_within(stubs: Mapping[str, SkyMap], names: Any, attribute: str, where: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from spt3g import core
 
-from ..errors import InputError
+from ..errors import InputError, about_file
 from ..g3files.checksum import Checksum
 from ..g3files.decoding import decoded
 from ..g3files.fileframe import SPT3G_ERRORS, undecodable
@@ -130,7 +130,8 @@ class StoredFrame:
             If they differ.
         """
         if self._checksum is not None:
-            self._checksum.finish()
+            with about_file(self._raw.source.name):
+                self._checksum.finish()
 
     def _text(self, key: str) -> Any:
         """A string, or several, that can be read at once; None if this is something else."""

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any, Protocol
 
 from ..choices import Schedule
-from ..errors import InputError
+from ..errors import InputError, about_file
 from ..g3files.decoding import frames_of
 from ..g3files.fileframe import SPT3G_ERRORS, FileFrame, first_line
 from ..g3files.pieces import Piece
@@ -47,6 +47,32 @@ class WholeFiles:
     def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
         """All frames."""
         return enumerate(frames_of(file))
+
+
+def numbered_frames(opener: Opener, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
+    """The frames of a piece that are not left out, with their numbers in the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is broken; it says which file.
+    """
+    index = -1
+    with about_file(file):
+        try:
+            for index, frame in opener.frames(file, piece):
+                if frame is not None:
+                    yield index, frame
+            if index < 0 and piece.is_whole:  # what spt3g makes of a compressed file that is broken
+                raise RuntimeError(
+                    "there is no frame in it, or it is not compressed as its name says"
+                )
+        except SPT3G_ERRORS as error:
+            raise InputError(
+                f"{file}, frame {index + 1}: this frame cannot be read, the file is broken or cut "
+                f"off here ({first_line(error)}). `spt3g-verify` shows what can be read.",
+                fault=f"broken in frame {index + 1}",
+            ) from error
 
 
 class MPIFileReader:
@@ -243,23 +269,12 @@ class MPIFileReader:
 
     def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
         """The frames of one file, or of a piece of it, each with its unit."""
-        file, index = block.files[piece.file], -1
+        file = block.files[piece.file]
         self._files_begun += not piece.part
-        try:
-            for index, frame in self._opener.frames(file, piece):
-                if frame is not None:
-                    set_unit(frame, block.unit(piece.file, index))
-                    self._warn_of_maps(frame)
-                    yield frame
-            if index < 0 and piece.is_whole:  # what spt3g makes of a compressed file that is broken
-                raise RuntimeError(
-                    "there is no frame in it, or it is not compressed as its name says"
-                )
-        except SPT3G_ERRORS as error:
-            raise InputError(
-                f"{file}, frame {index + 1}: this frame cannot be read, the file is broken or cut "
-                f"off here ({first_line(error)}). `spt3g-verify` shows what can be read."
-            ) from error
+        for index, frame in numbered_frames(self._opener, file, piece):
+            set_unit(frame, block.unit(piece.file, index))
+            self._warn_of_maps(frame)
+            yield frame
 
     def _warn_of_maps(self, frame: Frame) -> None:
         """Warn of maps in a frame of another type, once for each file."""
