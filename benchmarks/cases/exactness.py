@@ -58,8 +58,8 @@ def _kernels() -> list[str]:
 
 def _adding(kernels: str, bounds: dict[str, float], values: Any) -> Run:
     """Add a dense map as a coadder does, chunk by chunk, checks included."""
-    from g3reduce.arrays.arithmetic import Exact
     from g3reduce.arrays.blocks import Blocks
+    from g3reduce.arrays.exactarithmetic import Exact
     from g3reduce.arrays.exactness import Exactness
     from g3reduce.maps.chunks import dense_starts
 

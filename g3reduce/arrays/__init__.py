@@ -2,8 +2,8 @@
 
 In reading order: `blocks`, rows of arrays of which some are held; `memory`, fresh arrays for them
 (private, or shared on a node); `reduction`, an operation as data; `arithmetic`, how numbers are
-added to blocks, plainly or exactly; `exactness`, the wish for exact sums and their grids; `exact`,
-the sums as limbs.
+added to blocks; `exactness`, the wish for exact sums and their grids; `exact`, these sums as limbs;
+`exactarithmetic`, how numbers are added to them.
 """
 
 from __future__ import annotations

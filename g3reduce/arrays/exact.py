@@ -143,20 +143,26 @@ def to_floats(
     top: int,
     special: Limb | None = None,
     dtype: type[np.floating[Any]] = np.float64,
+    *,
+    keep: bool = False,
 ) -> NDArray[Any]:
     """The sums as floats, rounded to nearest, ties to even; zeros are positive.
 
     Parameters
     ----------
     limbs : sequence of contiguous int64 arrays, shape (n,)
-        They are used up: the floats take the memory of the first.
+        They are used up, unless they are kept: the floats take the memory of the first.
     top : int
     special : int64 array, optional
         The codes of the values that were not finite; see `specials`.
     dtype : {np.float64, np.float32}
         The kind of the floats, which is that of the values that were summed.
+    keep : bool
+        Leave the limbs as they are.
     """
-    values: NDArray[Any] = limbs[0].view(dtype)[: len(limbs[0])]
+    values: NDArray[Any] = np.empty(len(limbs[0]), dtype)
+    if not keep:
+        values = limbs[0].view(dtype)[: len(limbs[0])]
     block = LIMITS.step // 8
     for start in range(0, len(values), block):
         place = slice(start, start + block)
@@ -189,6 +195,13 @@ def specials(values: Values, *, subtract: bool = False) -> Limb:
     codes[values == np.inf] = plus
     codes[values == -np.inf] = minus
     return codes
+
+
+def swapped(codes: Limb) -> Limb:
+    """The codes of the same values with the other sign."""
+    nan, plus, minus = (codes // unit & _COUNTER for unit in (_NAN, _PLUS, _MINUS))
+    other: Limb = nan * _NAN + minus * _PLUS + plus * _MINUS
+    return other
 
 
 def _raised(top: int, like: int) -> int:

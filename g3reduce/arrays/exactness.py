@@ -137,6 +137,11 @@ def refuse_more(what: str, addends: int, where: str) -> None:
         )
 
 
+def joinable(a: Grid, b: Grid) -> bool:
+    """Whether sums on these grids can be joined: their quanta are the same, at different limbs."""
+    return a.limbs == b.limbs and (a.top - b.top) % exact.WIDTH == 0
+
+
 def join_grids(grids: list[Grid]) -> Grid:
     """The grid on which sums of all these can be joined; their order does not matter."""
     return Grid(

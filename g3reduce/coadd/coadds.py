@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
-from ..maps.mapsum import Shard
+from ..maps.shard import Shard
 from ..pipeline.ledger import Ledger
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics

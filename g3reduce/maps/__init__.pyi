@@ -1,1 +1,1 @@
-from .mapsum import Shard as Shard
+from .shard import Shard as Shard

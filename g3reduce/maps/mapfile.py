@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+from numpy.typing import NDArray
 from spt3g import core
 
 from ..g3files.checksum import Checksum
 from ..g3files.compressed import open_bytes
 from ..g3files.decoding import decoded, maps_in, note, walked
-from ..g3files.frames import RawFrame, Sink, Unrecognised, frame_in, write_frame
+from ..g3files.frames import Piece, RawFrame, Sink, Unrecognised, frame_in, write_frame
 from ..g3files.maps import MAP_KEYS, Content, filled
 from ..g3files.outlines import Outlines
+from ..g3files.vectors import blob_of
 from ..spt3gtypes import Frame
 from .mapframe import maps_of
 from .pixels import Plane
@@ -68,8 +70,13 @@ def best_of(outlines: Outlines, raw: RawFrame) -> Frame:
         return decoded(raw)
 
 
-def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -> None:
-    """Write a Map frame, without ever making the maps.
+def write_map_frame(
+    file: Sink,
+    outline: Any,
+    contents: Mapping[str, Content],
+    values: Mapping[str, str | NDArray[Any]] | None = None,
+) -> None:
+    """Write a frame of maps, without ever making the maps.
 
     Parameters
     ----------
@@ -77,13 +84,15 @@ def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -
     outline : spt3g.core.G3Frame
         The frame with empty maps.
     contents : dict of str to Content
-        The pixels of all planes.
+        The pixels of all planes; empty if the maps are to stay so.
+    values : dict of str to str or array, optional
+        Other entries: texts, and vectors of float64 or int64.
     """
     raw = frame_in(outline.__getstate__()[1])
-    entries = []
+    entries: list[tuple[str, int, Iterable[Piece]]] = []
     for blob in raw.blobs:
         content, size, pieces = raw.content(blob), blob.size, None
-        if blob.name in MAP_KEYS:
+        if contents and blob.name in MAP_KEYS:
             mine = {
                 name.partition(".")[2]: pixels
                 for name, pixels in contents.items()
@@ -92,6 +101,7 @@ def write_map_frame(file: Sink, outline: Any, contents: Mapping[str, Content]) -
             whole = filled(content, mine)
             size, pieces = whole.size, whole.pieces()
         entries.append((blob.name, size, pieces or [content]))
+    entries += [(key, *blob_of(value)) for key, value in (values or {}).items()]
     write_frame(file, raw.type, entries)
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.arithmetic import Arithmetic, Exact, Plain
+from ..arrays.arithmetic import Arithmetic, Plain
 from ..arrays.blocks import Blocks
-from ..arrays.exactness import Exactness, refuse_more
+from ..arrays.exactarithmetic import Exact
+from ..arrays.exactness import Exactness, joinable, refuse_more
+from ..errors import MismatchError
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
 from ..g3files.runs import LayoutFinder, RunLayout
@@ -22,34 +23,15 @@ from .framekind import FrameKind
 from .mapframe import MapFrame
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .planesums import PlaneSums
+from .shard import Shard
 from .summary import Summary, join
 
 
-@dataclass(frozen=True, repr=False)
-class Shard:
-    """The pixels of a coadd that one rank owns, after ``result="sharded"``.
+class Kept(NamedTuple):
+    """Rows of blocks, and planes of integers, of which ordinary numbers were made."""
 
-    The pixels that were hit are cut into equal stretches. Each is owned by one rank, and the ranks
-    own about as many.
-
-    Attributes
-    ----------
-    planes : dict of str to float64 array, shape (stretches, pixels in one)
-        The sums: T, Q, U, the planes of the weights, and the hits, as far as there are any.
-    pixels : int64 array, of the same shape
-        The numbers of the pixels, as the geometry of the map has them; -1 where the last stretch
-        reaches past the end of the map.
-    stubs : dict of str to spt3g.maps.G3SkyMap
-        An empty map for each plane, with its geometry and attributes.
-    """
-
-    planes: dict[str, NDArray[np.float64]]
-    pixels: NDArray[np.int64]
-    stubs: dict[str, SkyMap]
-
-    def __repr__(self) -> str:
-        n_pixels = np.count_nonzero(self.pixels >= 0)
-        return f"<Shard of {', '.join(self.planes)}: {n_pixels} pixels>"
+    rows: NDArray[np.int64]
+    planes: dict[str, NDArray[Any]]
 
 
 class MapSum:
@@ -73,6 +55,8 @@ class MapSum:
         The sums of the pixels.
     summary : Summary
         Everything else.
+    kept : Kept or None
+        The exact sums behind the numbers that `to_numbers` made, if they were to be kept.
     """
 
     def __init__(
@@ -90,6 +74,7 @@ class MapSum:
         self.sums = PlaneSums(
             summary.stubs, self._arithmetic, in_maps=in_maps and exactness is None
         )
+        self.kept: Kept | None = None
         self._noted_kind: FrameKind | None = None  # of the last frame
         self._noted_storages: tuple[str, ...] = ()
         self._require_weights = require_weights
@@ -98,15 +83,7 @@ class MapSum:
     def of(cls, frame: MapFrame, **options: Any) -> MapSum:
         """An empty sum for frames like this one."""
         kind = frame.kind
-        empty = Summary(
-            stubs={name: stub.clone(False) for name, stub in kind.stubs.items()},
-            storage=dict.fromkeys(kind.stubs, EMPTY),
-            overflow=dict.fromkeys(kind.stubs, 0.0),
-            numbering=None,
-            parts=kind.parts,
-            where=frame.where,
-        )
-        return cls(empty, **options)
+        return cls(Summary.empty(kind.stubs, kind.parts, frame.where), **options)
 
     @property
     def blocks(self) -> Blocks:
@@ -203,25 +180,116 @@ class MapSum:
         """
         first, *others = summaries
         for other in others:
-            require_agreement(other.stubs, first.stubs, other.where, first.where)
-            require_same_parts(
-                other.parts, first.parts, other.where, first.where, weights=self._require_weights
-            )
+            self._require_same(other, first)
         joined = join(summaries)
         for name, stub in joined.stubs.items():
             if name not in self.summary.stubs:
                 self._add_plane(name, stub)
+        self._become(joined, layout)
+
+    def require_addable(self, other: Summary) -> None:
+        """Find out whether another sum agrees with this one.
+
+        Raises
+        ------
+        MismatchError
+            If not.
+        InputError
+            If both together are of more addends than can be summed exactly.
+        """
+        mine = self.summary
+        self._require_same(other, mine)
+        if bool(other.grids) != bool(mine.grids):
+            exact, plain = (other, mine) if other.grids else (mine, other)
+            raise MismatchError(
+                f"{exact.where} is a reproducible sum, and {plain.where} is not: they cannot be "
+                "made one sum. Use reproducible=True for both, or for none."
+            )
+        for name in sorted({*mine.grids} & {*other.grids}):
+            a, b = mine.grids[name], other.grids[name]
+            if not joinable(a, b):
+                raise MismatchError(
+                    f"{other.where} and {mine.where}: {name} was summed on grids that do not fit "
+                    f"each other ({b.limbs} and {a.limbs} limbs from 2**{b.top} and 2**{a.top}). "
+                    "Give the same absmax for all that is to become one reproducible sum."
+                )
+            refuse_more(f"maps {name}", a.addends + b.addends, other.where)
+
+    def absorb(
+        self, other: MapSum, *, subtracts: Collection[str] = (), remove: bool = False
+    ) -> None:
+        """Add another sum to this one: the frames of both are in it then.
+
+        Exact sums are the same, to the bit, as if all frames had been added here; plain sums are
+        added as the maps of one frame are. The other sum stays as it is.
+
+        Parameters
+        ----------
+        other : MapSum
+            Numbered in any way.
+        subtracts : collection of str
+            The planes that are subtracted, as those of a frame that is added with sign -1.
+        remove : bool
+            Take the other sum away: all of its frames are in this one, and no more afterwards.
+
+        Raises
+        ------
+        MismatchError, InputError
+            As `require_addable`, before anything is changed.
+        """
+        theirs = other.summary.signed(subtracts, remove=remove)
+        self.require_addable(theirs)
+        for name, stub in theirs.stubs.items():
+            if name not in self.summary.stubs:
+                self._add_plane(name, stub)
+        self.require_addable(theirs)  # with the grids of planes that are new here
+        self._become(join([self.summary, theirs]), other.sums.layout, more=True)
+        self._noted_kind, self._noted_storages = None, ()
+        if theirs.numbering is None:
+            return
+        matches = [
+            match
+            for name in sorted(theirs.stubs)
+            for match in self._arithmetic.matched(
+                *(name, theirs.grids.get(name)), subtract=name in subtracts, remove=remove
+            )
+        ]
+        with np.errstate(invalid="ignore", over="ignore"):
+            self.sums.absorb(other.sums, matches)
+
+    def emptied(self, **options: Any) -> MapSum:
+        """An empty sum for frames like those of this one; `options` are those of the class."""
+        mine = self.summary
+        return MapSum(Summary.empty(mine.stubs, mine.parts, mine.where), **options)
+
+    def _require_same(self, other: Summary, first: Summary) -> None:
+        require_agreement(other.stubs, first.stubs, other.where, first.where)
+        require_same_parts(
+            other.parts, first.parts, other.where, first.where, weights=self._require_weights
+        )
+
+    def _become(self, joined: Summary, layout: RunLayout | None, *, more: bool = False) -> None:
+        """Make all ready for what this summary describes."""
         self._arithmetic.align(self.blocks, joined.grids)
         self.blocks.planes = dict(sorted(self.blocks.planes.items()))
         if joined.numbering is not None:
-            self.sums.number_as(joined.numbering, layout)
-        self.summary = joined
+            self.sums.number_as(joined.numbering, layout, more=more)
+        self.summary, self.sums.stubs = joined, joined.stubs
 
-    def to_numbers(self) -> None:
-        """Make ordinary numbers of exact sums, after all were joined. To be called once."""
-        planes = self.blocks.planes
+    def to_numbers(self, *, keep: bool = False) -> None:
+        """Make ordinary numbers of exact sums, after all were joined. To be called once.
+
+        Parameters
+        ----------
+        keep : bool
+            Keep the exact sums beside them.
+        """
+        planes, keep = self.blocks.planes, keep and bool(self.summary.grids)
+        if keep:
+            self.kept = Kept(self.blocks.rows, planes)
         self.blocks.planes = {
-            name: self._arithmetic.to_numbers(planes, name) for name in sorted(self.summary.stubs)
+            name: self._arithmetic.to_numbers(planes, name, keep=keep)
+            for name in sorted(self.summary.stubs)
         }
 
     @property

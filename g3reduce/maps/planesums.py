@@ -7,14 +7,16 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..arrays.arithmetic import Arithmetic
+from ..arrays.arithmetic import Arithmetic, Match
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import SUM
 from ..arrays.scattered import Places, Scattered
 from ..g3files.lines import Index, Lines, Values
 from ..g3files.runs import RunGroup, RunLayout
 from ..kernels import choice as kernels
+from ..limits import LIMITS
 from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
@@ -58,6 +60,8 @@ class PlaneSums:
         The sums, one plane of float64 for each map of a frame, or what exact sums have instead.
     maps : dict of str to spt3g.maps.G3SkyMap
         The maps in whose memory dense sums lie, if they do.
+    stubs : dict of str to spt3g.maps.G3SkyMap
+        As above.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class PlaneSums:
     ):
         self.blocks = Blocks(0, 1, {}, fill=SUM.identity)
         self.maps: dict[str, Any] = {}
-        self._stubs = stubs
+        self.stubs = stubs
         self._arithmetic = arithmetic
         self._in_maps = in_maps
         self._numbering: Numbering | None = None
@@ -169,7 +173,7 @@ class PlaneSums:
         else:
             self._add_points(name, chunk, subtract=subtract, where=where)
 
-    def number_as(self, key: Key, layout: RunLayout | None) -> None:
+    def number_as(self, key: Key, layout: RunLayout | None, *, more: bool = False) -> None:
         """Number pixels as other sums do.
 
         Parameters
@@ -178,6 +182,8 @@ class PlaneSums:
             That of their numbering.
         layout : RunLayout or None
             Their runs, if they number by runs.
+        more : bool
+            Whether pixels are to be added afterwards.
         """
         if key == self.key:
             return
@@ -191,11 +197,39 @@ class PlaneSums:
         else:
             raise TypeError("a numbering by runs, but no runs")
         # A rank without maps has nothing to send, so it needs no rows.
-        self._renumber(numbering, hold_all=numbering.complete and self._numbering is not None)
+        needed = more or self._numbering is not None
+        self._renumber(numbering, hold_all=numbering.complete and needed)
+
+    def absorb(self, other: PlaneSums, matches: Iterable[Match]) -> None:
+        """Add planes of another sum, in whose numbering, or one for all pixels, this one is."""
+        numbering, same = self._numbering, self.key == other.key
+        if same:
+            rows = other.blocks.rows
+            self.blocks.append(rows)
+            positions = self.blocks.locate(rows)
+        for mine, theirs, subtract, convert in matches:
+            combine = np.subtract if subtract else np.add
+            if same:
+                values = other.blocks.planes[theirs]
+            else:
+                if not isinstance(numbering, ByPixel | Whole):
+                    raise TypeError("a numbering in which not every pixel has a position")
+                pixels, values = other.nonzero(theirs)
+                positions = numbering.positions(self.blocks, pixels)
+            if convert is not None:
+                values = convert(values)
+            plane = self.blocks.planes[mine]
+            _combine_at(plane if same else plane.reshape(-1), positions, combine, values)
+
+    def restore(self, numbering: Numbering, rows: Rows, planes: dict[str, Any]) -> None:
+        """Take up the sums of another process, which were numbered like this."""
+        self.blocks = Blocks(numbering.n_rows, numbering.row_length, {}, SUM.identity)
+        self.blocks.replace(rows, planes)
+        self._numbering = numbering
 
     @property
     def _stub(self) -> SkyMap:
-        return next(iter(self._stubs.values()))
+        return next(iter(self.stubs.values()))
 
     def _places_of(self, chunk: RunsChunk) -> Places:
         """Where the runs of a chunk belong: mostly where those of the last plane do."""
@@ -241,7 +275,7 @@ class PlaneSums:
         if numbering.complete if hold_all is None else hold_all:
             blocks.insert(np.arange(numbering.n_rows))
         if self._in_maps and isinstance(numbering, Whole) and blocks.complete:
-            self.maps = {name: stub.clone(False) for name, stub in self._stubs.items()}
+            self.maps = {name: stub.clone(False) for name, stub in self.stubs.items()}
             shape = (numbering.n_rows, numbering.row_length)
             for name, skymap in self.maps.items():
                 blocks.planes[name] = np.asarray(skymap).reshape(shape)  # makes it dense
@@ -254,3 +288,18 @@ class PlaneSums:
         # What was found for the old blocks would hold their memory.
         self._finder, self._latest, self._parts = PositionFinder(), None, None
         return numbering
+
+
+def _combine_at(
+    plane: NDArray[Any], positions: Index, combine: np.ufunc, values: NDArray[Any]
+) -> None:
+    """Combine values with what stands at these positions of a plane, in steps that are small."""
+    step = max(1, LIMITS.step * len(values) // max(1, values.nbytes))
+    for begin in range(0, len(positions), step):
+        at, part = positions[begin : begin + step], values[begin : begin + step]
+        first, last = at[[0, -1]].tolist()
+        if last - first + 1 == len(at) and np.all(at[1:] > at[:-1]):
+            stretch = plane[first : last + 1]
+            combine(stretch, part, out=stretch)
+        else:
+            plane[at] = combine(plane[at], part)

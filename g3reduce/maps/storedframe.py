@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Any, TypeAlias
 
+from numpy.typing import NDArray
 from spt3g import core
 
 from ..errors import InputError, about_file
@@ -22,6 +23,7 @@ from ..g3files.outlines import Outlines
 from ..g3files.readonce import ReadOnce
 from ..g3files.source import MemoryBytes
 from ..g3files.values import broken_values, string_in, strings_in
+from ..g3files.vectors import numbers_in
 from ..limits import LIMITS
 from ..spt3gtypes import Frame
 from .mapframe import maps_of
@@ -78,7 +80,9 @@ class StoredFrame:
         try:
             if problem := broken_values(self._raw).get(key):
                 raise ValueError(problem)
-            return self._outline[key] if key in self._outline else self._whole[key]
+            if key in self._outline:
+                return self._outline[key]
+            return self._whole[key] if key in MAP_KEYS else self._alone(key)
         except SPT3G_ERRORS as error:
             raise undecodable(self._raw, key, error) from error
 
@@ -103,6 +107,17 @@ class StoredFrame:
     def get(self, key: str, default: Any = None) -> Any:
         """An entry, or `default` if there is none."""
         return self[key] if key in self._names else default
+
+    def numbers(self, key: str) -> NDArray[Any]:
+        """A vector of numbers, as float64 or int64, without a detour by spt3g.
+
+        Raises
+        ------
+        InputError
+            If it is something else.
+        """
+        self.verify()
+        return numbers_in(self._raw, next(blob for blob in self._raw.blobs if blob.name == key))
 
     def planes(self, where: str) -> dict[str, Plane]:
         """Its maps, in the order of the file; see `g3reduce.maps.mapfile.planes_of`."""
@@ -152,6 +167,11 @@ class StoredFrame:
     @functools.cached_property
     def _whole(self) -> Frame:
         return decoded(self._raw)
+
+    def _alone(self, key: str) -> Any:
+        """An entry that is long, without the others."""
+        blob = next(blob for blob in self._raw.blobs if blob.name == key)
+        return _frame_with([(key, self._raw.content(blob))])[key]
 
     def _find_maps(self, blob: Blob) -> dict[str, MapExtent]:
         try:

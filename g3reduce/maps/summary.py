@@ -6,13 +6,14 @@ import functools
 import math
 import operator
 import pickle
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from ..arrays.exactness import Grid, join_grids, refuse_more
+from ..g3files.archive import EMPTY
 from ..spt3gtypes import SkyMap
 from .agreement import Parts, unset_differences
 from .numbering import ByPixel, Key, Whole
@@ -38,7 +39,8 @@ class Summary:
     grids : dict of str to Grid
         How each plane is summed, where sums are exact; else empty.
     beyond : dict of str to list of float
-        For exact sums, all overflows that are not 0: `overflow` is 0 until they are joined.
+        For exact sums, all overflows that are not 0: `overflow` is 0 until they are joined, and
+        their sum from then on.
     skipped : int
         How many pixels of the frames were left out, because they are not finite.
     """
@@ -60,6 +62,41 @@ class Summary:
     def __setstate__(self, state: dict[str, Any]) -> None:
         stubs = {name: _unpickled(stub) for name, stub in state["stubs"].items()}
         self.__dict__.update(state | {"stubs": stubs})
+
+    @classmethod
+    def empty(cls, stubs: Mapping[str, SkyMap], parts: Parts, where: str) -> Summary:
+        """The summary of a sum of no frames, that is to be one of frames with these planes."""
+        return cls(
+            stubs={name: stub.clone(False) for name, stub in stubs.items()},
+            storage=dict.fromkeys(stubs, EMPTY),
+            overflow=dict.fromkeys(stubs, 0.0),
+            numbering=None,
+            parts=parts,
+            where=where,
+        )
+
+    def signed(self, subtracts: Collection[str], *, remove: bool) -> Summary:
+        """The summary of what is added to a sum if this one is.
+
+        Parameters
+        ----------
+        subtracts : collection of str
+            The planes that are subtracted.
+        remove : bool
+            Whether what was added like this before is taken away.
+        """
+        signs = {name: -1 if (name in subtracts) != remove else 1 for name in self.stubs}
+        times = -1 if remove else 1
+        return replace(
+            self,
+            overflow={name: signs[name] * x for name, x in self.overflow.items()},
+            beyond={name: [signs[name] * x for x in found] for name, found in self.beyond.items()},
+            grids={
+                name: replace(grid, addends=times * grid.addends)
+                for name, grid in self.grids.items()
+            },
+            skipped=times * self.skipped,
+        )
 
 
 @functools.lru_cache(maxsize=64)
@@ -99,9 +136,11 @@ def join(summaries: Sequence[Summary]) -> Summary:
             stub.shift_ra = any(summary.stubs[name].shift_ra for summary in having)
         joined.stubs[name], joined.storage[name] = stub, storage
         found = [x for summary in having for x in summary.beyond.get(name, ())]
-        found += [summary.overflow[name] for summary in having]
+        found += [summary.overflow[name] for summary in having if not summary.grids]
         joined.overflow[name] = _sum_in_any_order(found)
         grids = [summary.grids[name] for summary in having if summary.grids]
+        if grids and found:
+            joined.beyond[name] = found
         if grids:
             joined.grids[name] = join_grids(grids)
             refuse_more(f"maps {name}", joined.grids[name].addends, "All ranks together")

@@ -14,8 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from ..arrays.arithmetic import Arithmetic, Exact, Plain
+from ..arrays.arithmetic import Arithmetic, Plain
 from ..arrays.blocks import Blocks
+from ..arrays.exactarithmetic import Exact
 from ..arrays.exactness import Exactness, Grid, refuse_more
 from ..arrays.reduction import Reduction
 from ..errors import InputError, UsageError

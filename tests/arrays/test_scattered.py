@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from g3reduce.arrays.arithmetic import Exact, Plain
+from g3reduce.arrays.arithmetic import Plain
 from g3reduce.arrays.blocks import Blocks
+from g3reduce.arrays.exactarithmetic import Exact
 from g3reduce.arrays.exactness import Exactness
 from g3reduce.arrays.scattered import Places, Scattered
 from g3reduce.kernels import choice as kernels
