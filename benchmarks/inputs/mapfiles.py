@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -63,20 +62,26 @@ def write_files(
 ) -> list[str]:
     """Write files of one map frame each, of so many Ids in turn, and return their names.
 
-    With the layout `SHARED` the files are copies of the first one, because what the values of
+    With the layout `SHARED` the files have the maps of the first one, because what the values of
     pixels are makes no difference to anybody's speed.
     """
+    from spt3g import core
+
     folder.mkdir(parents=True, exist_ok=True)
     names = [str(folder / f"{number}.g3") for number in range(n_files)]
+    frame = None
     for number, name in enumerate(names):
-        if layout == SHARED and number and n_ids == 1:
-            shutil.copyfile(names[0], name)
-        else:
-            _write(name, number, kind, layout, SIZES[size], f"{150 + number % n_ids}GHz")
+        if frame is None or layout != SHARED or n_ids > 1:
+            frame = _frame(number, kind, layout, SIZES[size], f"{150 + number % n_ids}GHz")
+        # By this the files differ: files of the same content are refused.
+        frame.pop("Number", None)
+        frame["Number"] = number
+        with core.G3Writer(name) as writer:
+            writer(frame)
     return names
 
 
-def _write(name: str, number: int, kind: str, layout: str, size: Size, map_id: str) -> None:
+def _frame(number: int, kind: str, layout: str, size: Size, map_id: str) -> Any:
     from spt3g import core, maps
 
     values, of_each_map = np.random.default_rng(number), np.random.default_rng([number, 1])
@@ -100,8 +105,7 @@ def _write(name: str, number: int, kind: str, layout: str, size: Size, map_id: s
     for key in WEIGHTS:
         setattr(weights, key, skymap(False, key))
     frame["Wpol"] = weights
-    with core.G3Writer(name) as writer:
-        writer(frame)
+    return frame
 
 
 def _healpix(
