@@ -4,6 +4,9 @@ Numba's own files are not safe where nodes of several kinds share them: an index
 file has the code for which processor, and if two processes write at once, one may find the code of
 the other. Here the name of a file tells all that the code depends on, and its content is checked.
 With a file that cannot be read or written, the worst is that a loop is compiled again.
+
+These are the only files that are executed. Nobody but their owner, who is the user or root, may
+write into them or into their folder; else they are not read.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ class Kept(NullCache):  # type: ignore[misc]  # numba has no types
         name = self._file_name(signature, context.codegen())
         for folder in _folders():
             try:
-                content = (folder / name).read_bytes()
+                content = _read(folder, name)
                 digest, data = content[:_DIGEST_SIZE], content[_DIGEST_SIZE:]
                 if hashlib.sha256(data).digest() == digest:
                     symbols, parts = pickle.loads(data)
@@ -115,7 +118,7 @@ class Kept(NullCache):  # type: ignore[misc]  # numba has no types
 def _folders(make: bool = False) -> Iterator[Path]:
     """Where code is kept: the first is where the user says, the last one is on this node.
 
-    As code is executed, these are the user's own or root's, and no others may write there.
+    Only those in which nobody else can put code.
     """
     for folder in _candidates():
         try:
@@ -126,8 +129,7 @@ def _folders(make: bool = False) -> Iterator[Path]:
             if make:
                 logger.debug("There is no folder %s for compiled code: %s", folder, error)
             continue
-        others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
-        if stat.S_ISDIR(found.st_mode) and found.st_uid in (0, os.geteuid()) and not others_write:
+        if stat.S_ISDIR(found.st_mode) and _is_safe(found):
             yield folder
         else:
             logger.debug("Others may write into %s, so it is not used for compiled code.", folder)
@@ -145,6 +147,32 @@ def _candidates() -> Iterator[Path]:
         yield Path(tempfile.gettempdir(), f"g3reduce-{os.geteuid()}")
     except FileNotFoundError:
         logger.debug("There is no folder for temporary files.")
+
+
+def _is_safe(found: os.stat_result) -> bool:
+    """Whether nobody but the user and root can write there. An access list shows in the mode."""
+    others_write = found.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return found.st_uid in (0, os.geteuid()) and not others_write
+
+
+def _read(folder: Path, name: str) -> bytes:
+    """The content of a file, of which folder and file are looked at once they are open.
+
+    Raises
+    ------
+    OSError
+        If there is none; PermissionError if others may have written it.
+    """
+    inside = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=inside)
+        with open(descriptor, "rb") as file:
+            found = os.fstat(descriptor)
+            if stat.S_ISREG(found.st_mode) and all(map(_is_safe, (found, os.fstat(inside)))):
+                return file.read()
+    finally:
+        os.close(inside)
+    raise PermissionError(f"others may write into {folder / name}")
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -177,6 +177,48 @@ def test_a_folder_that_cannot_be_used_is_passed_over(tmp_path, by_numpy, why):
     assert why == "a file" or not list((home / "g3reduce").iterdir())
 
 
+EVIL = b"cos\nsystem\n(Vtouch %s\ntR."  # a pickle that runs a command
+
+
+@pytest.mark.parametrize("how", ["group", "others", "of others", "a link", "a pipe"])
+def test_code_that_others_may_have_written_is_not_even_decoded(tmp_path, monkeypatch, how):
+    """With a control: the same content in a file of the user's own would run."""
+    import numba
+
+    from g3reduce.kernels import keeping
+
+    def once(x):
+        return x + 1
+
+    if how == "of others" and os.geteuid() != 0:
+        pytest.skip("only root gives files away")
+    folder, ran = tmp_path / "kept", tmp_path / "ran"
+    folder.mkdir(mode=0o700)
+    monkeypatch.setattr(keeping, "_candidates", lambda: iter([folder]))
+    compiled = keeping.loop(numba.float64(numba.float64))(once)
+    (file,) = folder.iterdir()
+    data = EVIL % os.fsencode(ran)
+    file.write_bytes(hashlib.sha256(data).digest() + data)
+    if how in ("group", "others"):
+        file.chmod(0o620 if how == "group" else 0o602)
+    elif how == "of others":
+        os.chown(file, 12345, -1)
+    elif how == "a link":
+        (tmp_path / "elsewhere").write_bytes(file.read_bytes())
+        file.unlink()
+        file.symlink_to(tmp_path / "elsewhere")
+    else:
+        file.unlink()
+        os.mkfifo(file, 0o600)
+    assert keeping.loop(numba.float64(numba.float64))(once)(1.0) == compiled(1.0) == 2.0
+    assert not ran.exists()
+    file.unlink()
+    file.write_bytes(hashlib.sha256(data).digest() + data)
+    file.chmod(0o600)
+    keeping.loop(numba.float64(numba.float64))(once)
+    assert ran.exists(), "this test cannot fail"
+
+
 @among_all
 def test_a_folder_of_the_users_choice_comes_first(tmp_path, by_numpy):
     assert_compiled(by_numpy, run(tmp_path / "home", NUMBA_CACHE_DIR=str(tmp_path / "mine")))
