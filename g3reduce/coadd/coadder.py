@@ -106,6 +106,10 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         looked for, which takes about as long as adding.
     metadata_lasts : bool
         With `record_obs_id`, let the observation of a file count for those after it without one.
+    keep_exact : bool
+        With `reproducible`, keep the exact sums in the coadd frames, beside the maps, which are
+        rounded. Then reproducible coadds of these coadds are those of the original maps, to the
+        bit. They take two or three times the size of dense maps; ``ExactBytes`` says how much.
 
     Raises
     ------
@@ -154,6 +158,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         absmax: float | Mapping[str, float] | None = None,
         nonfinite: Nonfinite = "keep",
         metadata_lasts: bool = False,
+        keep_exact: bool = False,
     ):
         comm = communicators.private(mpicomm)
 
@@ -180,6 +185,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
             absmax=absmax,
             nonfinite=nonfinite,
             metadata_lasts=metadata_lasts,
+            keep_exact=keep_exact,
         )
         self._members = self._settings.members
         self._drop_input_frames = drop_input_frames
@@ -312,6 +318,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
             root=settings.root,
             once=settings.once,
             require_weights=not settings.ignore_missing_weights,
+            keep_exact=settings.keep_exact,
             frame_id=self._members.frame_id,
             note=(self._members.mixed, n_seen or Counter()),
             check=lambda names, notes: check(

@@ -48,6 +48,7 @@ def coadd_files(
     absmax: float | Mapping[str, float] | None = None,
     nonfinite: Nonfinite = "keep",
     metadata_lasts: bool = False,
+    keep_exact: bool = False,
     schedule: Schedule = "dynamic",
     keep_maps: bool = True,
 ) -> Coadds:
@@ -67,7 +68,8 @@ def coadd_files(
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
-strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite, metadata_lasts
+strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite, metadata_lasts, \
+keep_exact
         As in `MPIMapCoadder`. There must be a map of each Id in `map_ids`.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
@@ -121,6 +123,7 @@ strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite,
             absmax=absmax,
             nonfinite=nonfinite,
             metadata_lasts=metadata_lasts,
+            keep_exact=keep_exact,
         )
         once = on_duplicate == "error"
         found = look(inputs, output_file, once, comm.size) if comm.rank == root else None

@@ -19,15 +19,18 @@ from ..errors import InputError, UsageError, about_file
 from ..g3files.archive import DENSE
 from ..g3files.runs import RunLayout
 from ..maps import mapframe
+from ..maps.agreement import Parts
 from ..maps.mapfile import planes_of
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
 from ..maps.storedframe import verified_on_error, verify
+from ..maps.sumstate import SumState
 from ..mpi import communicators
 from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
+from .exactinput import ExactInput, require_same_maps
 from .joining import Coadd
 from .provenance import Provenance
 from .settings import Settings
@@ -47,21 +50,24 @@ class Pending(NamedTuple):
     targets : sequence of (MapSum, int)
         The sums, and the sign of the frame in each: with -1 its T, Q and U are subtracted. Weights
         and hits are always added.
+    state : SumState or None
+        The exact sum that is added in place of the maps.
     """
 
     frame: Frame
     maps: MapFrame
     targets: Sequence[tuple[MapSum, int]]
+    state: SumState | None = None
 
     @property
     def in_file(self) -> bool:
         """Whether the pixels stay in a file until they are added."""
-        return all(plane.in_file for plane in self.maps.planes.values())
+        return not self.state and all(plane.in_file for plane in self.maps.planes.values())
 
     @property
     def small(self) -> bool:
         """Whether the frame is so small that many of them can be held."""
-        return bool(getattr(self.frame, "small", False))
+        return not self.state and bool(getattr(self.frame, "small", False))
 
     def announce(self) -> None:
         """Make the sums ready for the frame: everything but its pixels goes into them.
@@ -72,9 +78,22 @@ class Pending(NamedTuple):
             Before anything is changed, if the frame does not agree with those of any sum.
         """
         for total, _ in self.targets:
-            total.check(self.maps)
-        for total, sign in self.targets:
+            if self.state:
+                total.require_addable(self.state.summary)
+            else:
+                total.check(self.maps)
+        for total, sign in () if self.state else self.targets:
             total.note(self.maps, sign)
+
+    def add_state(self) -> None:
+        """Add the exact sum, with all that goes with it."""
+        if self.state is None:
+            return
+        added = self.state.load()
+        require_same_maps(added, self.maps)
+        for total, sign in self.targets:
+            subtracts = [name for name in self.maps.planes if self.maps.subtracts(name, sign)]
+            total.absorb(added, subtracts=subtracts)
 
 
 class Intake:
@@ -109,6 +128,7 @@ class Intake:
             "in_maps": in_maps,
             "exactness": settings.exactness,
         }
+        self._exact_input = ExactInput() if settings.exactness else None
         self._warns = not settings.ignore_missing_weights
         self._rank = describe_rank(comm)
         self._not_added: list[Pending] = []
@@ -167,7 +187,9 @@ class Intake:
         # Until all is done, whatever ends it: an interrupt by the user, too.
         self._half_added = ", ".join(pending.maps.where for pending in taken)
         with verified_on_error(*frames):
-            add_pixels(taken)
+            add_pixels([one for one in taken if not one.state])
+            for one in taken:
+                one.add_state()
         verify(*frames)
         self._half_added = ""
         added = set(map(id, frames))
@@ -217,8 +239,13 @@ class Intake:
         planes = planes_of(frame, where)
         maps = mapframe.read(planes, where, **self._how_to_read)
         self._warn_of_missing_weights(maps)
-        coadds = {name: self.coadds.get(name) or self._new_coadd(name, maps) for name in signs}
-        pending = Pending(frame, maps, [(coadds[name].total, signs[name]) for name in signs])
+        state = self._exact_input.state_of(frame, maps) if self._exact_input else None
+        parts = (state.summary if state else maps.kind).parts
+        coadds = {
+            name: self.coadds.get(name) or self._new_coadd(name, maps, parts) for name in signs
+        }
+        targets = [(coadds[name].total, signs[name]) for name in signs]
+        pending = Pending(frame, maps, targets, state)
         self._not_added.append(pending)  # from here on it counts, whatever comes
         try:
             pending.announce()
@@ -232,8 +259,9 @@ class Intake:
             self._counted.add(entry)
         return pending
 
-    def _new_coadd(self, name: str, maps: MapFrame) -> Coadd:
-        return Coadd(self._members.frame_id(name), MapSum.of(maps, **self._how_to_sum), Ledger())
+    def _new_coadd(self, name: str, maps: MapFrame, parts: Parts) -> Coadd:
+        total = MapSum.of(maps, parts, **self._how_to_sum)
+        return Coadd(self._members.frame_id(name), total, Ledger())
 
     def _warn_of_missing_weights(self, maps: MapFrame) -> None:
         if self._warns and maps.kind.lacks_weights:
@@ -326,7 +354,7 @@ def _make_room(frames: Sequence[Pending]) -> None:
 
 def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
     """Add a plane; True after each chunk."""
-    _, maps, targets = pending
+    maps, targets = pending.maps, pending.targets
     subtracts = {sign: maps.subtracts(name, sign) for sign in (1, -1)}
     try:
         chunks = maps.planes[name].chunks()

@@ -24,6 +24,7 @@ from ..maps.mapfile import write_map_frame
 from ..maps.mapsum import MapSum
 from ..maps.numbering import numbers_runs
 from ..maps.summary import Summary, join
+from ..maps.sumstate import Values, values_of
 from ..mpi import communicators
 from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
@@ -55,22 +56,32 @@ class Coadd:
         """The frame."""
         if self._frame is not None:  # it was made to be written
             return self._frame
-        return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.to_maps()))
+        frame = self._with_inputs(mapframe.to_frame(self.frame_id, self.total.to_maps()))
+        for key, value in self._exact_sums().items():
+            frame[key] = value if isinstance(value, str) else core.G3VectorInt(value.reshape(-1))
+        return frame
 
     def write(self, file: Sink) -> None:
-        """Write the frame to a file: of a small sum by spt3g, else without making the maps."""
+        """Write the frame to a file: of a small sum by spt3g, else without making the maps.
+
+        With the exact sums, if they were kept.
+        """
         small = self.total.blocks.nbytes <= LIMITS.small_sum
         # spt3g writes single pixels in no particular order.
         if small and INDEXED not in self.total.summary.storage.values():
             self._frame = self.to_frame()
         elif self.total.storable:
             try:
-                write_map_frame(file, self.outline(), self.total.contents())
+                contents = self.total.contents()
+                write_map_frame(file, self.outline(), contents, self._exact_sums())
             except Unrecognised:  # by a newer spt3g; nothing is written yet
                 pass
             else:
                 return
         file.write(self.to_frame().__getstate__()[1])
+
+    def _exact_sums(self) -> Values:
+        return values_of(self.total) if self.total.kept else {}
 
     def _with_inputs(self, frame: Frame) -> Frame:
         if skipped := self.total.summary.skipped:
@@ -79,6 +90,8 @@ class Coadd:
             frame["ExactLimbs"] = _by_plane({name: grid.limbs for name, grid in grids.items()})
             frame["ExactGrid"] = _by_plane({name: grid.top for name, grid in grids.items()})
             frame["ExactAddends"] = _by_plane({name: grid.addends for name, grid in grids.items()})
+        if self.total.kept:
+            frame["ExactBytes"] = self.total.kept.nbytes
         for key, values in (
             ("InputMapIds", self.ledger.map_ids()),
             ("InputFiles", self.ledger.files()),
@@ -129,6 +142,7 @@ def join_coadds(
     root: int,
     once: bool,
     require_weights: bool,
+    keep_exact: bool,
     frame_id: Callable[[str], str],
     note: object = None,
     check: Callable[[list[str], list[Any]], None] = lambda names, notes: None,
@@ -146,6 +160,8 @@ def join_coadds(
         Refuse input that was counted on two ranks.
     require_weights : bool
         Refuse to join sums with weights and sums without.
+    keep_exact : bool
+        Keep exact sums beside the numbers that they become.
     frame_id : callable
         ``frame_id(name)`` returns the Id of the frame that a coadd becomes.
     note : object, optional
@@ -200,7 +216,7 @@ def join_coadds(
         done.append(statistics)
         if blocks is not None:
             coadd.total.blocks = blocks
-            coadd.total.to_numbers()
+            coadd.total.to_numbers(keep=keep_exact)
             joined[name] = coadd
     whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
     skipped = {name: coadd.total.summary.skipped for name, coadd in prepared.items()}

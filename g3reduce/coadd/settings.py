@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from ..arrays.exactness import Exactness
 from ..choices import Result
+from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe
 from ..maps.finite import check_nonfinite
@@ -34,6 +35,8 @@ nonfinite
     pol_conv : spt3g.maps.MapPolConv or None
     exactness : Exactness or None
         Of sums that do not depend on the order; None for plain sums.
+    keep_exact : bool
+        Whether the coadds are to have their exact sums beside the maps.
     """
 
     members: Membership
@@ -48,6 +51,7 @@ nonfinite
     once: bool
     pol_conv: Any
     exactness: Exactness | None
+    keep_exact: bool
 
 
 def agreed_settings(
@@ -97,6 +101,8 @@ absmax, nonfinite, flags
         check_strategy(strategy, result)
         check_environment()
         exactness = Exactness.of(flags["reproducible"], absmax, MAP_KEYS)
+        if flags["keep_exact"]:
+            _check_keep_exact(exactness, result)
         settings = Settings(
             members,
             weighted=flags["weighted"],
@@ -110,6 +116,7 @@ absmax, nonfinite, flags
             once=on_duplicate == "error",
             pol_conv=mapframe.as_pol_conv(pol_conv),
             exactness=exactness,
+            keep_exact=flags["keep_exact"],
         )
         return settings, {
             "map_ids": members.map_ids,
@@ -126,3 +133,21 @@ absmax, nonfinite, flags
         }
 
     return agreed_arguments(comm, "The arguments of MPIMapCoadder", checked)
+
+
+def _check_keep_exact(exactness: Exactness | None, result: Result) -> None:
+    """Refuse to keep what there is not.
+
+    Raises
+    ------
+    UsageError
+    """
+    if exactness is None:
+        raise UsageError(
+            "keep_exact=True is of use with reproducible=True only: say that, too, or leave it out."
+        )
+    if result == "sharded":
+        raise UsageError(
+            'keep_exact=True writes exact sums into coadd frames, and with result="sharded" there '
+            'are none: choose another result ("root", "all"), or leave it out.'
+        )

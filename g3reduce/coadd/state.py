@@ -20,7 +20,7 @@ from ..g3files.frames import RawFrame, Sink, Unrecognised
 from ..maps import mapframe
 from ..maps.mapfile import write_map_frame
 from ..maps.storedframe import StoredFrame
-from ..maps.sumstate import sum_in, values_of
+from ..maps.sumstate import SumState, values_of
 from ..pipeline.ledger import Entry, Ledger, Unit
 from ..pipeline.originals import Original
 from .joining import Coadd
@@ -65,7 +65,7 @@ def _state_of(raw: RawFrame) -> Coadd:
     except Unrecognised as reason:
         raise InputError(f"{where}: this is no state of a sum of maps ({reason}).") from reason
     frame.verify()
-    total = sum_in(frame, where)
+    total = SumState(frame, where).load()
     frame_id = frame.get("Id", None)
     if not isinstance(frame_id, str):
         raise InputError(f"{where}: this is no state of a sum of maps (its Id is {frame_id!r}).")
@@ -74,7 +74,10 @@ def _state_of(raw: RawFrame) -> Coadd:
 
 def _entries_in(frame: StoredFrame, where: str) -> list[Entry]:
     try:
-        return [_entry_of(*one) for one in json.loads(str(frame[_ENTRIES]))]
+        text = frame[_ENTRIES]
+        if not isinstance(text, str):
+            raise TypeError(f"a {type(text).__name__}")
+        return [_entry_of(*one) for one in json.loads(text)]
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise InputError(
             f"{where}: the list of the frames in this sum cannot be read ({error})."

@@ -17,7 +17,13 @@ from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
 from ..g3files.maps import Content
 from ..g3files.runs import LayoutFinder, RunLayout
 from ..spt3gtypes import SkyMap
-from .agreement import copy_attributes, require_agreement, require_same_parts, unset_differences
+from .agreement import (
+    Parts,
+    copy_attributes,
+    require_agreement,
+    require_same_parts,
+    unset_differences,
+)
 from .chunks import Chunk
 from .framekind import FrameKind
 from .mapframe import MapFrame
@@ -32,6 +38,11 @@ class Kept(NamedTuple):
 
     rows: NDArray[np.int64]
     planes: dict[str, NDArray[Any]]
+
+    @property
+    def nbytes(self) -> int:
+        """The size of the planes, in bytes."""
+        return sum(plane.nbytes for plane in self.planes.values())
 
 
 class MapSum:
@@ -80,10 +91,10 @@ class MapSum:
         self._require_weights = require_weights
 
     @classmethod
-    def of(cls, frame: MapFrame, **options: Any) -> MapSum:
-        """An empty sum for frames like this one."""
+    def of(cls, frame: MapFrame, parts: Parts | None = None, **options: Any) -> MapSum:
+        """An empty sum for frames like this one, or for the frames of a sum that it is."""
         kind = frame.kind
-        return cls(Summary.empty(kind.stubs, kind.parts, frame.where), **options)
+        return cls(Summary.empty(kind.stubs, parts or kind.parts, frame.where), **options)
 
     @property
     def blocks(self) -> Blocks:
@@ -261,6 +272,19 @@ class MapSum:
         """An empty sum for frames like those of this one; `options` are those of the class."""
         mine = self.summary
         return MapSum(Summary.empty(mine.stubs, mine.parts, mine.where), **options)
+
+    def rounded(self) -> MapSum:
+        """The ordinary numbers of this sum, as a plain one. This one stays as it is."""
+        mine = self.summary
+        total = MapSum(Summary.empty(mine.stubs, mine.parts, mine.where))
+        total.sums.take_over(
+            self.sums,
+            {
+                name: self._arithmetic.to_numbers(self.blocks.planes, name, keep=True)
+                for name in mine.stubs
+            },
+        )
+        return total
 
     def _require_same(self, other: Summary, first: Summary) -> None:
         require_agreement(other.stubs, first.stubs, other.where, first.where)

@@ -227,6 +227,11 @@ class PlaneSums:
         self.blocks.replace(rows, planes)
         self._numbering = numbering
 
+    def take_over(self, other: PlaneSums, planes: dict[str, Any]) -> None:
+        """Take up planes that are numbered as another sum is."""
+        if other._numbering is not None:
+            self.restore(other._numbering, other.blocks.rows, planes)
+
     @property
     def _stub(self) -> SkyMap:
         return next(iter(self.stubs.values()))

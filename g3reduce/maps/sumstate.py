@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from spt3g import core
 
 from ..arrays.exact import LOWEST, MOST_ADDENDS, WIDTH
 from ..arrays.exactness import Grid
@@ -88,8 +89,8 @@ def has_sum(frame: Frame) -> bool:
     return TEXT in frame
 
 
-def sum_in(frame: Frame, where: str) -> MapSum:
-    """The sum that a frame holds.
+class SumState:
+    """The sum that a frame holds. It is looked at with suspicion: anybody may have written it.
 
     Parameters
     ----------
@@ -97,29 +98,36 @@ def sum_in(frame: Frame, where: str) -> MapSum:
     where : str
         How messages name it.
 
+    Attributes
+    ----------
+    summary : Summary
+        All of it but the pixels.
+
     Raises
     ------
     InputError
         If it holds none, one of a newer version, or what cannot be one.
     """
-    return _State(frame, where).load()
-
-
-class _State:
-    """The entries of a frame, looked at with suspicion: anybody may have written them."""
 
     def __init__(self, frame: Frame, where: str):
         self._frame = frame
         self._where = where
         self._text = self._parsed()
         maps = {name: plane.stub for name, plane in planes_of(frame, where).items()}
-        names = self._take("planes", list)
+        names = list(self._strings("planes", self._take("planes", list)))
         self._require(set(names) == set(maps), "its planes are not those of its maps")
         self._stubs: dict[str, SkyMap] = {name: maps[name].clone(False) for name in names}
+        self.summary = self._summary()
 
     def load(self) -> MapSum:
-        """The sum itself."""
-        total = MapSum(self._summary())
+        """The sum itself.
+
+        Raises
+        ------
+        InputError
+            If it cannot be one.
+        """
+        total = MapSum(self.summary)
         numbering, planes = self._numbering(), total.blocks.planes
         if numbering is None:
             return total
@@ -140,11 +148,14 @@ class _State:
         if TEXT not in self._frame:
             raise self._refused(f"there is no {TEXT}")
         try:
-            text = json.loads(str(self._frame[TEXT]))
-        except (ValueError, RecursionError) as error:
-            raise self._refused(f"{TEXT} is no JSON: {error}") from error
+            text = self._frame[TEXT]
         except SPT3G_ERRORS as error:
             raise self._refused(f"{TEXT} cannot be read") from error
+        self._require(isinstance(text, str), f"{TEXT} is no text")
+        try:
+            text = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise self._refused(f"{TEXT} is no JSON: {error}") from error
         self._require(isinstance(text, dict), f"{TEXT} is no object")
         if text.get("version") != _VERSION:
             raise InputError(
@@ -301,10 +312,12 @@ def _vector(frame: Frame, key: str) -> NDArray[Any] | None:
     if isinstance(frame, StoredFrame):
         return frame.numbers(key)
     try:
-        values = np.asarray(frame[key])
+        values = frame[key]
     except SPT3G_ERRORS:
         return None
-    return values if values.ndim == 1 else None
+    if not isinstance(values, core.G3VectorDouble | core.G3VectorInt):
+        return None
+    return np.asarray(values)
 
 
 def _stretches(rows: NDArray[np.int64]) -> NDArray[np.int64]:
