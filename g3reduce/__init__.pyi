@@ -20,6 +20,7 @@ from .errors import OutputError as OutputError
 from .errors import ReductionError as ReductionError
 from .errors import RemoteError as RemoteError
 from .errors import StallError as StallError
+from .errors import Stopped as Stopped
 from .errors import UsageError as UsageError
 from .maps.digest import digest as digest
 from .mpi.guard import guard as guard

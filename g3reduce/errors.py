@@ -16,6 +16,7 @@ __all__ = [
     "ReductionError",
     "RemoteError",
     "StallError",
+    "Stopped",
     "UsageError",
 ]
 
@@ -112,6 +113,10 @@ class DuplicateError(InputError):
 
 class InterruptedByUser(G3ReduceError):
     """SIGINT (Ctrl-C) or SIGTERM came while a guard was open."""
+
+
+class Stopped(G3ReduceError):
+    """The work was stopped as it was asked to, and its checkpoints let it go on."""
 
 
 class StallError(G3ReduceError):

@@ -65,6 +65,9 @@ class Limits:
     foreign_failed_s : float
         How long a rank that failed in collective work of another package waits for the others to
         come out of it.
+    folder_lock_s : float
+        How long a job waits for another one to leave its folder of checkpoints: one that was killed
+        may take some time to end on all hosts.
     script_reacts_s, guards_react_s : float
         How long a script, or its guards, may take to end after a signal, before the job is ended.
     """
@@ -91,6 +94,7 @@ class Limits:
     first_meeting_message_s: float = 30.0
     meeting_end_s: float = 5.0
     foreign_failed_s: float = 5.0
+    folder_lock_s: float = 5.0
     script_reacts_s: float = 2.0
     guards_react_s: float = 5.0
 

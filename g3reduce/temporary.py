@@ -16,6 +16,7 @@ import shutil
 import signal
 import stat
 import time
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -232,6 +233,30 @@ def others(target: str) -> list[Other]:
         time.sleep(_LOCKED_AFTER_S)
         found = [Other(one.path, _in_use(one.path)) for one in found]
     return [one for one in found if os.path.lexists(one.path)]
+
+
+def remove_leftovers(folder: str, matches: Callable[[str], object]) -> None:
+    """Remove temporary files that jobs which were killed have left behind.
+
+    Parameters
+    ----------
+    folder : str
+        One in which nobody else is at work.
+    matches : callable
+        Says of the name of an output whether it is meant.
+
+    Raises
+    ------
+    OSError
+        If the folder cannot be read.
+    """
+    for name in os.listdir(folder):
+        target = name[len(_BEGIN) + _DIGITS + 1 : -len(_END)]
+        if name.startswith(_BEGIN) and name.endswith(_END) and matches(target):
+            path = os.path.join(folder, name)
+            if not _in_use(path):
+                with contextlib.suppress(OSError):
+                    os.unlink(path)
 
 
 def discard_all() -> None:

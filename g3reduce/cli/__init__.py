@@ -15,7 +15,7 @@ import logging
 import sys
 from collections.abc import Sequence
 
-from ..errors import G3ReduceError, InterruptedByUser, UsageError
+from ..errors import G3ReduceError, InterruptedByUser, Stopped, UsageError
 from ..mpi.agreement import world_rank
 from ..mpi.jobend import INTERRUPTED, abort
 from . import ctrlc, streams
@@ -25,13 +25,14 @@ from .parser import BAD_USAGE, Parser
 COMMANDS = ("coadd", "stitch", "digest", "demo")
 
 DONE, FAILED = 0, 1
+STOPPED = 75  # EX_TEMPFAIL: try again later
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code.
 
     It is 0 if and only if the output is there as a whole: 1 the work failed, 2 bad usage,
-    130 interrupted by Ctrl-C.
+    75 stopped with a checkpoint, 130 interrupted by Ctrl-C.
     """
     is_process = arguments is None  # else a caller goes on after it
     if is_process:
@@ -57,7 +58,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = Parser(
         prog="g3reduce",
         description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
-        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 130 Ctrl-C.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 75 stopped, go on with "
+        "--resume, 130 Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
     subparsers = parser.add_subparsers(metavar="command")
@@ -94,10 +96,13 @@ def _report(error: G3ReduceError, command: str, flags: Flags) -> int:
     """Print an error, unless another rank does, and find the exit code."""
     alone = error.reporter is None
     if alone or error.reporter == world_rank():
-        streams.complain(f"g3reduce {command}: error: {flags.translate(str(error))}")
+        kind = "" if isinstance(error, Stopped) else "error: "
+        streams.complain(f"g3reduce {command}: {kind}{flags.translate(str(error))}")
     mpi = sys.modules.get("mpi4py.MPI")
     if alone and mpi is not None and mpi.COMM_WORLD.size > 1:
         abort(FAILED)  # the other ranks do not know of the error, and would wait for this one
     if isinstance(error, InterruptedByUser):
         return INTERRUPTED
+    if isinstance(error, Stopped):
+        return STOPPED
     return BAD_USAGE if isinstance(error, UsageError) else FAILED

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..choices import Nonfinite, OnDuplicate, PolConv, ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
+from . import checkpointing
 from .messages import counted, wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
 from .streams import say
@@ -124,6 +125,7 @@ def add_parser(subparsers: Any) -> None:
         help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
         "Wpol.TT, ...), so that less memory is needed",
     )
+    checkpointing.add_flags(parser)
     add_verbose(parser)
 
 
@@ -153,13 +155,17 @@ def run(options: argparse.Namespace) -> None:
         absmax=options.absmax,
         nonfinite=options.nonfinite,
         keep_maps=False,
+        **checkpointing.arguments(options),
     )
     if comm.rank == 0:
         frames = list(coadds.values())
+        last = wrote(options.output_file, time.perf_counter() - start, comm.size)
+        if coadds.from_earlier:
+            last = f"{options.output_file} is already complete."
         say(
             *map(_contents, frames),
             *_left_out(frames, options.nonfinite),
-            wrote(options.output_file, time.perf_counter() - start, comm.size),
+            last,
         )
 
 

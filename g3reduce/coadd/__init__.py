@@ -9,6 +9,10 @@ In reading order:
   `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden.
 - `intake` takes each frame, and adds it: `membership` says to which coadds, and `provenance` where
   it comes from.
+- `checkpointing` lets the work be stopped, and go on in another run: `checkpoints` writes the sums
+  of a rank while it reads, `checkpointcommit` makes sets of what all ranks wrote, and `resuming`
+  takes one up. `checkpointfolder`, `checkpointset` and `checkpointfile` are what is on the disk;
+  `tally` counts what a rank has read.
 - `joining` makes the coadds of all ranks one, and frames of them; `coadds` is what users get.
 
 Imports from `strategies`, `maps`, `pipeline` and from what is below them.

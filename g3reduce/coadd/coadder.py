@@ -266,6 +266,35 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         """Add frames that were taken, several at once, which is faster than one by one."""
         self._intake.add(taken)
 
+    def states(self) -> dict[str, Coadd]:
+        """The sums of this rank as they are, by name: between two frames of input."""
+        self._intake.require_all_added()
+        return self._intake.coadds
+
+    def notes(self) -> dict[str, Any]:
+        """What else than the sums has to be known to go on later, as JSON can hold it."""
+        return {"mixed": sorted(self._members.mixed)}
+
+    def take_up(self, states: Mapping[str, Coadd], notes: Mapping[str, Any]) -> None:
+        """Add sums that were made earlier, of which `states` and `notes` were kept.
+
+        Raises
+        ------
+        MismatchError, InputError
+            If they do not agree with each other.
+        """
+        for name, coadd in states.items():
+            self._intake.take_up(name, coadd)
+        self._members.mixed.update(map(str, notes.get("mixed", ())))
+
+    def options(self) -> dict[str, Any]:
+        """The arguments that change what is in the sums, as JSON can hold them.
+
+        How sums are joined, and where, may differ from one run to the next. Functions stand here
+        by their names only.
+        """
+        return self._settings.of_sums()
+
     def finish(self) -> Coadds:
         """Join the sums of all ranks; what happens at the end of processing. Collective.
 

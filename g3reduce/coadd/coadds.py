@@ -44,6 +44,9 @@ class Coadds(Mapping[str, Frame]):
     ledger : Ledger
         The frames of all ranks that are in any of the coadds, in the order of the input; empty on
         ranks that do not hold the result.
+    from_earlier : bool
+        Whether they were read from the output of an earlier run, which had done all: see the
+        argument `resume` of `coadd_files`.
 
     Examples
     --------
@@ -66,12 +69,14 @@ class Coadds(Mapping[str, Frame]):
         shards: Mapping[str, Shard] | None = None,
         statistics: Statistics | None = None,
         ledger: Ledger | None = None,
+        from_earlier: bool = False,
     ):
         self._frames = dict(frames or {})
         self.here = here
         self.shards = dict(shards or {})
         self.statistics = statistics or Statistics()
         self.ledger = ledger or Ledger()
+        self.from_earlier = from_earlier
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
         """The same result with these frames."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Sequence
 
 from spt3g import core
@@ -15,9 +14,11 @@ from ..mpi.counter import SharedCounter
 from ..pipeline.parallelblock import blocks_of
 from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
+from .checkpointing import Work
 from .coadder import MPIMapCoadder
 from .intake import Pending
 from .mapopener import MapOpener
+from .tally import Tally
 
 # Frames that are added together at most: with more, little is gained.
 _AT_ONCE = 8
@@ -52,8 +53,13 @@ def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:
 
 
 def feed(
-    coadder: MPIMapCoadder, reader: Reader, n_files: int, n_ranks: int
-) -> tuple[Counter[str], Exception | None]:
+    coadder: MPIMapCoadder,
+    reader: Reader,
+    n_files: int,
+    n_ranks: int,
+    tally: Tally,
+    work: Work,
+) -> Exception | None:
     """Bring the frames of this rank to the coadder.
 
     Parameters
@@ -62,30 +68,35 @@ def feed(
     reader : Reader
     n_files, n_ranks : int
         How many files there are, and how many ranks read them.
+    tally : Tally
+        What this rank reads is counted there.
+    work : Work
+        Says what was added in an earlier run, and does what is to be done between two frames.
 
     Returns
     -------
-    n_read : Counter
-        How many Map frames of each Id this rank has read.
-    failure : Exception or None
+    Exception or None
         The error of this rank. Then no rank begins another file, and all raise at the join.
     """
-    failure: Exception | None = None
-    n_read: Counter[str] = Counter()
+    checkpoints = work.checkpoints
     pending: list[Pending] = []
+    checkpoints.begin(tally)
     try:
         for frame in reader:
+            tally.see(frame)
             coadder.observe(frame)
-            if frame.type != core.G3FrameType.Map:
-                continue
-            n_read[str(frame.get("Id", None))] += 1
-            if one := coadder.take(frame):
-                pending.append(one)
-            if pending and len(pending) >= _at_once(pending, n_files, n_ranks):
-                coadder.add_taken(pending)
-                pending.clear()
+            if frame.type == core.G3FrameType.Map and not work.earlier.has(frame):
+                if one := coadder.take(frame):
+                    pending.append(one)
+                enough = pending and len(pending) >= _at_once(pending, n_files, n_ranks)
+                if enough or checkpoints.due:
+                    coadder.add_taken(pending)
+                    pending.clear()
+            if not pending and checkpoints.at_border():
+                return None
         coadder.add_taken(pending)
+        tally.end_file()
     except Exception as error:  # of any kind: all ranks raise when they join
-        failure = error
         reader.stop()
-    return n_read, failure
+        return error
+    return None

@@ -20,11 +20,13 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank
 from ..pipeline.output import write_frames
 from ..pipeline.parallelblock import check_schedule
+from .checkpointing import EVERY_S, agreed_wishes, checkpointed, read_back
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .feeding import Reader, feed
 from .inputs import Found, look
 from .membership import Assign, as_list_of_ids
+from .tally import Tally
 
 
 def coadd_files(
@@ -51,6 +53,10 @@ def coadd_files(
     keep_exact: bool = False,
     schedule: Schedule = "dynamic",
     keep_maps: bool = True,
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: float = EVERY_S,
+    resume: bool = False,
+    stop_after: float | None = None,
 ) -> Coadds:
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
 
@@ -76,6 +82,19 @@ keep_exact
     keep_maps : bool
         Whether the maps are wanted in memory. If not, they are only written, and those in the
         frames that are returned are empty.
+    checkpoint : name or path, optional
+        A folder, which all ranks see, for checkpoints: what was summed is written there from time
+        to time, so that the work can go on after it was stopped or killed. SIGTERM, SIGINT and
+        SIGUSR1 to any rank make a last checkpoint and raise `Stopped`. Once the output is there,
+        the checkpoints are removed, and a small marker is left.
+    checkpoint_every : float
+        Seconds from one checkpoint to the next; more where one takes longer than a twentieth.
+    resume : bool
+        Go on from the checkpoints of an earlier run of the same job, on any number of ranks. If
+        the folder has none, the work begins from nothing; if all is done, nothing is done.
+        Without it, a folder that holds checkpoints is refused.
+    stop_after : float, optional
+        After so many seconds make a last checkpoint and raise `Stopped`.
 
     Returns
     -------
@@ -92,6 +111,8 @@ keep_exact
         As `MPIMapCoadder`, or if there is an output file for a sharded result.
     OutputError
         On all ranks, if the output cannot be written.
+    Stopped
+        On all ranks, if the work was stopped, and its checkpoints let it go on.
 
     Examples
     --------
@@ -104,6 +125,7 @@ keep_exact
     check = functools.partial(_check_arguments, files, output_file, result, schedule, keep_maps)
     with arguments_together(comm, "The arguments of coadd_files"):
         inputs = agreed_arguments(comm, "The arguments of coadd_files", check)
+        wishes = agreed_wishes(comm, checkpoint, checkpoint_every, resume, stop_after)
         coadder = MPIMapCoadder(
             comm,
             map_ids=map_ids,
@@ -136,22 +158,28 @@ keep_exact
     kernels.expect(n_bytes / comm.size)
     if patterns:
         collectively(comm, functools.partial(check_files_of_rank, names, comm))
-    try:
-        reader = Reader(comm, names, pieces, counter, schedule)
-        with progress_in_interrupt(reader.progress):
-            n_read, failure = feed(coadder, reader, len(names), comm.size)
-        require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
-        with progress_in_interrupt(
-            lambda: Progress.all_read(len(names), "their sums were being joined")
-        ):
-            joined = coadder.join(failure, n_read, require_maps)
-    finally:
-        coadder.discard()
-    if output is not None:
-        with progress_in_interrupt(
-            lambda: Progress.all_read(len(names), "the coadd was being written")
-        ):
-            write_frames(output, joined.values(), comm, root)
+    with checkpointed(comm, wishes, coadder, names, output) as work:
+        if work.complete and output is not None:
+            return read_back(output, here=result == "all" or comm.rank == root, whole=keep_maps)
+        tally = Tally(pieces, work.earlier.mine)
+        try:
+            reader = Reader(comm, names, work.earlier.left_of(pieces), counter, schedule)
+            with progress_in_interrupt(reader.progress):
+                failure = feed(coadder, reader, len(names), comm.size, tally, work)
+                work.checkpoints.end(failure)
+            require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
+            with progress_in_interrupt(
+                lambda: Progress.all_read(len(names), "their sums were being joined")
+            ):
+                joined = coadder.join(failure, tally.n_read, require_maps)
+        finally:
+            coadder.discard()
+        if output is not None:
+            with progress_in_interrupt(
+                lambda: Progress.all_read(len(names), "the coadd was being written")
+            ):
+                write_frames(output, joined.values(), comm, root)
+        work.finish()
     return coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
     )

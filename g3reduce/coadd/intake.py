@@ -195,6 +195,23 @@ class Intake:
         added = set(map(id, frames))
         self._not_added = [one for one in self._not_added if id(one.frame) not in added]
 
+    def take_up(self, name: str, earlier: Coadd) -> None:
+        """Add a coadd that was summed before, and count all that is in it.
+
+        Raises
+        ------
+        MismatchError, InputError
+            If its frames do not agree with those that are there.
+        """
+        if name not in self.coadds:
+            empty = earlier.total.emptied(**self._how_to_sum)
+            self.coadds[name] = Coadd(self._members.frame_id(name), empty, Ledger())
+        self.coadds[name].total.absorb(earlier.total)
+        for entry in earlier.ledger.entries:
+            self.coadds[name].ledger.record(entry)
+            if self._once:
+                self._counted.add(entry)
+
     def require_all_added(self) -> None:
         """Refuse sums that lack a frame which they count, or a part of it.
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -52,6 +54,26 @@ nonfinite
     pol_conv: Any
     exactness: Exactness | None
     keep_exact: bool
+
+    def of_sums(self) -> dict[str, Any]:
+        """The settings that change what is in a sum, as JSON can hold them.
+
+        Functions stand here by their names only.
+        """
+        members = dataclasses.asdict(self.members)
+        members.pop("mixed")
+        mine = {name: value for name, value in self._asdict().items() if name not in _OF_JOINING}
+        return {name: _plain(value) for name, value in {**members, **mine}.items()}
+
+
+# How sums are joined, and where; not what is in them.
+_OF_JOINING = {"members", "strategy", "result", "root"}
+
+
+def _plain(value: Any) -> Any:
+    if callable(value) and hasattr(value, "__qualname__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return json.loads(json.dumps(value, default=str))
 
 
 def agreed_settings(

@@ -1,0 +1,56 @@
+"""The tally of one rank: which input files it has read to their ends, and what was in them."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from spt3g import core
+
+from ..g3files.pieces import Piece
+from ..pipeline.units import unit_of
+from ..spt3gtypes import Frame
+
+
+class Tally:
+    """Counts the Map frames of each Id that one rank reads, file by file.
+
+    Files are known by their positions in the list. One that is read in pieces is never done: no
+    rank sees all of it.
+
+    Parameters
+    ----------
+    pieces : sequence of Piece
+        How the files are handed out.
+    done : dict of int to Counter, optional
+        What was read earlier, and counts here.
+    """
+
+    def __init__(self, pieces: Sequence[Piece], done: Mapping[int, Counter[str]] | None = None):
+        self.done: dict[int, Counter[str]] = dict(done or {})
+        self._whole = {piece.file for piece in pieces if piece.is_whole}
+        self._of_pieces: Counter[str] = Counter()
+        self._file = -1
+        self._seen: Counter[str] = Counter()
+
+    def see(self, frame: Frame) -> None:
+        """Count a frame that was read, of any type."""
+        unit = unit_of(frame)
+        if unit is not None and unit.position != self._file:
+            self.end_file()
+            self._file = unit.position
+        if frame.type == core.G3FrameType.Map:
+            self._seen[str(frame.get("Id", None))] += 1
+
+    def end_file(self) -> None:
+        """Take note that the file of the last frame was read to its end."""
+        if self._file in self._whole:
+            self.done[self._file] = self._seen
+        else:
+            self._of_pieces += self._seen
+        self._file, self._seen = -1, Counter()
+
+    @property
+    def n_read(self) -> Counter[str]:
+        """How many Map frames of each Id were read, in this run and in those before."""
+        return sum(self.done.values(), self._of_pieces + self._seen)
