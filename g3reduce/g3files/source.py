@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import NamedTuple, Protocol
 
 from ..errors import InputError
@@ -83,9 +81,11 @@ class FileBytes:
     def __init__(self, name: str):
         self.name = name
         self._file = -1
-        with self._named(0):
+        try:
             self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             self.stamp = Stamp.of(os.fstat(self._file))
+        except OSError as error:
+            raise self._failed(None, error) from error
         self.size = self.stamp.size
 
     def __enter__(self) -> FileBytes:
@@ -153,23 +153,22 @@ class FileBytes:
         ------
         InputError
         """
-        with self._named(0):
+        try:
             stamp = Stamp.of(os.fstat(self._file))
+        except OSError as error:
+            raise self._failed(None, error) from error
         if stamp != self.stamp:
+            before, now = self.stamp.size, stamp.size
+            sizes = f"it had {before} bytes, and has {now} now"
+            how = sizes if before != now else "its size is the same"
             raise InputError(
-                f"{self.name}: the file was changed while it was read (it had {self.stamp.size} "
-                f"bytes, and has {stamp.size} now). Is it still being written?"
+                f"{self.name}: the file was changed while it was read ({how}). Is it still being "
+                "written?"
             )
 
-    @contextmanager
-    def _named(self, offset: int) -> Iterator[None]:
-        try:
-            yield
-        except OSError as error:
-            raise self._failed(offset, error) from error
-
-    def _failed(self, offset: int, error: OSError) -> InputError:
-        return InputError(f"{self.name}, byte {offset}: {error.strerror or error}.")
+    def _failed(self, offset: int | None, error: OSError) -> InputError:
+        place = "" if offset is None else f", byte {offset}"
+        return InputError(f"{self.name}{place}: {error.strerror or error}.")
 
 
 class Ahead:
