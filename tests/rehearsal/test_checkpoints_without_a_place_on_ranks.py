@@ -1,0 +1,125 @@
+"""Checkpoints that cannot be written any more: the coadd goes on, says so, and is right.
+
+And if it was to stop, it tells that what it did last is lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import signal
+import subprocess
+
+import pytest
+import skies
+from spt3g import core, maps
+
+import g3reduce
+from g3reduce import coadd_files
+
+SOON = 1e-9  # seconds: a checkpoint wherever there can be one
+
+
+def vanish(disk):
+    """The folder is moved elsewhere; a file system can only be hidden."""
+    os.rename(disk / "checkpoints", disk / "gone")
+
+
+def fill(disk):
+    (disk / "other.dat").write_bytes(bytes((256 << 10) - _used(disk)))
+
+
+def _used(disk):
+    status = os.statvfs(disk)
+    return (status.f_blocks - status.f_bfree) * status.f_frsize
+
+
+FAULTS = {vanish: errno.ENOENT, fill: errno.ENOSPC}
+
+
+@pytest.fixture
+def disk(comm, shared_folder, on_first):
+    """A file system of 256 KiB."""
+    folder = shared_folder / "disk"
+
+    def mount():
+        folder.mkdir()
+        command = ["mount", "-t", "tmpfs", "-o", "size=256k", "g3reduce-test", str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True)
+        except FileNotFoundError:
+            return "there is no mount here"
+        return done.stderr.strip() and f"it cannot be mounted here: {done.stderr.strip()}"
+
+    if reason := on_first(mount):
+        pytest.skip(reason)
+    yield folder
+    comm.Barrier()
+    if comm.rank == 0:
+        subprocess.run(["umount", str(folder)], check=True)
+
+
+@pytest.fixture
+def files(shared_folder, on_first):
+    return on_first(lambda: skies.write_files(shared_folder, 9, "flat sparse", "polarized"))
+
+
+def at_the_fifth_file(files, happens):
+    """By Id; and something happens on one rank, once."""
+    done = []
+
+    def assign(frame):
+        if g3reduce.unit_of(frame).file == files[4] and not done:
+            done.append(happens())
+        return {frame["Id"]: 1}
+
+    return assign
+
+
+def assert_right(output, files):
+    expected = maps.coadd_map_files(files, collate=True, output_map_id="")
+    for frame in core.G3File(str(output)):
+        skies.assert_same_coadd(frame, expected[frame["Id"]])
+
+
+@pytest.mark.ranks(1, 3)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
+def test_a_coadd_goes_on_without_its_checkpoints(comm, files, disk, caplog, fault):
+    output = disk.parent / "coadd.g3"
+    with caplog.at_level(logging.WARNING, "g3reduce"):
+        coadd_files(
+            *(files, output),
+            mpicomm=comm,
+            assign=at_the_fifth_file(files, lambda: fault(disk)),
+            checkpoint=disk / "checkpoints",
+            checkpoint_every=SOON,
+        )
+    told = "\n".join(comm.allgather(caplog.text))
+    assert os.strerror(FAULTS[fault]) in told
+    assert "the work goes on" in told
+    assert_right(output, files)
+
+
+@pytest.mark.ranks(1, 3)
+def test_a_disk_that_is_full_when_the_work_is_to_stop(comm, files, disk):
+    """What was committed before is there, and from there the work goes on."""
+    output = disk.parent / "coadd.g3"
+
+    def fill_and_stop():
+        fill(disk)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    kept = {"mpicomm": comm, "checkpoint": disk / "checkpoints", "checkpoint_every": SOON}
+    with pytest.raises(g3reduce.G3ReduceError) as caught:
+        coadd_files(files, output, assign=at_the_fifth_file(files, fill_and_stop), **kept)
+    errors = comm.allgather((type(caught.value), str(caught.value)))
+    assert any("the last checkpoint could not be written" in text for _, text in errors), errors
+    assert all(kind is not g3reduce.Stopped for kind, _ in errors), errors
+    assert not output.exists()
+    comm.Barrier()
+    if comm.rank == 0:
+        (disk / "other.dat").unlink()
+    comm.Barrier()
+    coadd_files(files, output, assign=at_the_fifth_file(files, int), **kept, resume=True)
+    assert_right(output, files)
