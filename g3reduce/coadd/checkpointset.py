@@ -91,6 +91,25 @@ def _when(mtime_ns: int) -> str:
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(mtime_ns / 1e9))
 
 
+# What a manifest says of a rank: types, lists and pairs of them, and objects by their values.
+_KINDS: dict[str, Any] = {
+    **{"rank": int, "name": str, "size": int, "crc32c": int, "coadds": [str], "frames": int},
+    **{"done": [({str: int}, [int])], "notes": {str: [str]}},
+}
+
+
+def _fits(value: Any, kind: Any) -> bool:
+    """Whether a value of JSON is of a kind."""
+    if isinstance(kind, dict):
+        (of_values,) = kind.values()
+        return isinstance(value, dict) and all(_fits(one, of_values) for one in value.values())
+    if isinstance(kind, tuple):
+        return isinstance(value, list) and len(value) == len(kind) and all(map(_fits, value, kind))
+    if isinstance(kind, list):
+        return isinstance(value, list) and all(_fits(one, kind[0]) for one in value)
+    return type(value) is kind
+
+
 class Member(NamedTuple):
     """What one rank has in a set.
 
@@ -120,6 +139,20 @@ class Member(NamedTuple):
     frames: int = 0
     done: Sequence[Sequence[Any]] = ()
     notes: Mapping[str, Any] = {}
+
+    @classmethod
+    def of(cls, fields: dict[str, Any]) -> Member:
+        """What a manifest says of a rank.
+
+        Raises
+        ------
+        KeyError, TypeError
+            If something is not there, or is of another kind.
+        """
+        for name, kind in _KINDS.items():
+            if not _fits(fields[name], kind):
+                raise TypeError(f"{name} of a rank is {fields[name]!r}")
+        return cls(**fields)
 
     @property
     def done_files(self) -> dict[int, Counter[str]]:
@@ -191,11 +224,11 @@ class Manifest:
             return cls(
                 number=int(body["set"]),
                 job=job_in(body),
-                members=tuple(Member(**one) for one in body["files"]),
+                members=tuple(Member.of(one) for one in body["files"]),
                 written=str(body["written"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise Unusable(f"its manifest lacks something ({error!r})") from error
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise Unusable(f"its manifest cannot be understood ({error!r})") from error
 
 
 def to_body(job: Job, **more: Any) -> dict[str, Any]:

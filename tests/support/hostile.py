@@ -19,17 +19,21 @@ import os
 import pickle
 import re
 import shutil
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import faults
+import google_crc32c
 import scans
 import skies
 from spt3g import core
 
 import g3reduce
-from g3reduce import cli, coadd_files
+from g3reduce import MPIMapCoadder, cli, coadd_files
+from g3reduce.coadd.checkpointset import Manifest, sealed, unsealed
 
 # What Python tells of before it runs, loads or looks up code. A coadd needs none of these.
 EVENTS = {
@@ -124,6 +128,78 @@ def hostile_files(good: dict[str, str], keys: Sequence[str], ran: str) -> list[s
     return made
 
 
+def checkpoint_of(good: dict[str, str], folder: Path) -> list[str]:
+    """A command that goes on from checkpoints in a folder, after it was stopped there."""
+    output = str(folder / "resumed.g3")
+    kept = folder / "checkpoints"
+    shutil.rmtree(kept, ignore_errors=True)
+    command = ["coadd", good["coadd"], good["maps"], "-o", output, "--collate"]
+    command += ["--checkpoint", str(kept), "--resume"]
+    take = MPIMapCoadder.take
+
+    def stop(coadder: MPIMapCoadder, frame: core.G3Frame) -> object:
+        """Stop behind the first map."""
+        os.kill(os.getpid(), signal.SIGTERM)
+        return take(coadder, frame)
+
+    MPIMapCoadder.take = stop
+    code = watched(command)
+    MPIMapCoadder.take = take
+    assert code == 75, code
+    return command
+
+
+def hostile_checkpoints(kept: Path, keys: Sequence[str], ran: str) -> Iterator[str]:
+    """Change what is in a folder of checkpoints; yield what it is each time."""
+    (manifest,) = kept.glob("set-*.json")
+    files = {path: path.read_bytes() for path in kept.iterdir()}
+    found = Manifest.from_bytes(files[manifest])
+    (member,) = found.members
+
+    def restore() -> None:
+        for path in kept.iterdir():
+            path.unlink()
+        for path, content in files.items():
+            path.write_bytes(content)
+
+    for name, content in evil_bytes(ran).items():
+        restore()
+        manifest.write_bytes(content)
+        yield f"{name} as a manifest"
+    odd = (None, 5, "x", [], [[]], {}, [{}], {"a": 1}, True, -1, 1e300, [5], ["x"])
+    for name in ("set", "files", "written", "options", "inputs", "package"):
+        for value in odd:
+            restore()
+            body = unsealed(files[manifest]) | {name: value}
+            body.pop("crc32c", None)
+            manifest.write_bytes(sealed(body))
+            yield f"{name} of a manifest is {value!r}"
+    for name in member._fields:
+        for value in odd:
+            restore()
+            changed = replace(found, members=(member._replace(**{name: value}),))
+            manifest.write_bytes(changed.to_bytes())
+            yield f"{name} of a rank is {value!r}"
+    state = kept / member.name
+    for key in ("SumEntries", *keys):
+        for evil in (*evil_values(ran), core.G3String("{"), core.G3String("[[1]]")):
+            restore()
+            with core.G3Writer(str(state)) as writer:
+                for frame in core.G3File(_copy_of(files[state], kept.parent)):
+                    writer(_with(frame, key, evil))
+            data = state.read_bytes()
+            about = {"size": len(data), "crc32c": google_crc32c.value(data)}
+            changed = replace(found, members=(member._replace(**about),))
+            manifest.write_bytes(changed.to_bytes())
+            yield f"{key} of a state is a {type(evil).__name__}"
+
+
+def _copy_of(content: bytes, folder: Path) -> str:
+    file = folder / "state.g3"
+    file.write_bytes(content)
+    return str(file)
+
+
 def _with(frame: core.G3Frame, key: str, value: core.G3FrameObject) -> core.G3Frame:
     changed = core.G3Frame(frame.type)
     for name in frame.keys():  # noqa: SIM118 (no dictionary)
@@ -192,7 +268,19 @@ def main(folder: Path, keys: Sequence[str]) -> None:
             noted.append(f"{event} {arguments!r}"[:300])
 
     sys.addaudithook(note)
-    refused = 0
+    watched(checkpoint_of(good, folder))  # what this imports, is imported
+    command = checkpoint_of(good, folder)
+    refused = taken = 0
+    for what in hostile_checkpoints(folder / "checkpoints", keys, ran):
+        armed = True
+        try:
+            taken += watched(command) == 0
+        except Exception as error:
+            print(f"{what}: {error!r}")
+        armed = False
+        for line in noted:
+            print(f"{what}: {line}")
+        noted.clear()
     for file in hostile:
         armed = True
         found = read_in_all_ways(file, good, folder)
@@ -201,6 +289,7 @@ def main(folder: Path, keys: Sequence[str]) -> None:
         for line in noted:
             print(f"{os.path.basename(file)}: {line}")
         noted.clear()
+    print(f"went on from {taken} checkpoints")
     print(f"ran {os.path.exists(ran)} in {len(hostile)} files")
     print(f"read {N_WAYS * len(hostile)} times, refused {refused} times")
     armed = True
