@@ -104,6 +104,9 @@ class Work:
     def finish(self) -> None:
         """Take note, once the output is there, that all is done. Collective."""
 
+    def start_over(self) -> None:
+        """Forget all that was kept: there are frames in it that must not be counted. Collective."""
+
 
 class CheckpointedWork(Work):
     """Work whose checkpoints are removed once its output is there."""
@@ -116,6 +119,11 @@ class CheckpointedWork(Work):
         self._folder = folder
         self._job = job
         self._output = output
+
+    def start_over(self) -> None:
+        """Remove the sets. Collective."""
+        self._comm.allgather(None)  # no rank writes any more
+        collectively(self._comm, lambda: self._folder.clear() if self._job else None)
 
     def finish(self) -> None:
         """Remove the sets, and leave a marker in their place. Collective."""

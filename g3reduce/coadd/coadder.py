@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,10 @@ from ..errors import UsageError
 from ..mpi import communicators
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import EndModule, at_the_end
-from ..pipeline.ledger import union, unit_of
+from ..pipeline.ledger import LeftOut, union, unit_of
 from ..spt3gtypes import Frame
 from .coadds import Coadds
+from .examining import Terms
 from .intake import Intake, Pending
 from .joining import Coadd, join_coadds
 from .membership import Assign
@@ -190,8 +192,7 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         self._members = self._settings.members
         self._drop_input_frames = drop_input_frames
         self._keep_outputs = keep_outputs
-        makes_maps = self._settings.result == "all" or comm.rank == self._settings.root
-        self._intake = Intake(comm, self._settings, in_maps=makes_maps and keep_outputs)
+        self._intake = self._new_intake(comm)
         self._coadds = Coadds(here=False)
         self._skipped: dict[str, int] = {}
         super().__init__(comm)
@@ -367,6 +368,33 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
             ledger=union(coadd.ledger for coadd in joined.values()),
         )
         return {} if sharded else joined
+
+    @property
+    def terms(self) -> Terms:
+        """What decides which frames are added, and whether they can be."""
+        settings = self._settings
+        return Terms(
+            dataclasses.replace(settings.members, mixed=set()),
+            self.get_map_id,
+            settings.weighted,
+            settings.pol_conv,
+            settings.nonfinite,
+            settings.ignore_missing_weights,
+        )
+
+    def start_over(self) -> None:
+        """Forget all that was added, to add again what is to be in the coadds."""
+        self._members.mixed.clear()
+        self._intake = self._new_intake(self._comm)
+
+    def leave_out(self, left_out: Sequence[LeftOut]) -> None:
+        """Note what was left out in the ledgers of all coadds."""
+        for coadd in self._intake.coadds.values():
+            coadd.ledger.left_out += left_out
+
+    def _new_intake(self, comm: communicators.Comm) -> Intake:
+        makes_maps = self._settings.result == "all" or comm.rank == self._settings.root
+        return Intake(comm, self._settings, in_maps=makes_maps and self._keep_outputs)
 
     def discard(self) -> None:
         """Forget all that was added, after an error that all ranks know of."""

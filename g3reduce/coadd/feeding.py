@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from spt3g import core
 
 from ..choices import Schedule
+from ..errors import InputError, about_file
+from ..g3files.names import check_file, is_stream
 from ..g3files.pieces import Piece
 from ..mpi import communicators
 from ..mpi.counter import SharedCounter
-from ..pipeline.parallelblock import blocks_of
+from ..pipeline.parallelblock import ParallelBlock, blocks_of
 from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
+from ..spt3gtypes import Frame
 from .checkpointing import Work
 from .coadder import MPIMapCoadder
+from .examining import Terms, fault_of, look_through
 from .intake import Pending
 from .mapopener import MapOpener
 from .tally import Tally
@@ -26,7 +31,26 @@ _SMALL_AT_ONCE = 64  # of those that are in memory anyway
 
 
 class Reader(MPIFileReader):
-    """Reads files on whose names and pieces all ranks have agreed, so that it is not collective."""
+    """Reads files on whose names and pieces all ranks have agreed, so that it is not collective.
+
+    Parameters
+    ----------
+    comm, schedule
+        As of `MPIFileReader`.
+    names, pieces
+        The files, and how they are shared out.
+    counter : SharedCounter
+    terms : Terms, optional
+        If given, each piece is looked through before its first frame is given out, and passed over
+        if anything is wrong with it.
+
+    Attributes
+    ----------
+    bad : dict of int to str
+        The files of which a piece was passed over, by their positions, and why.
+    cut_short : InputError or None
+        Why nothing more is read: a file of which frames may have been given out is bad.
+    """
 
     def __init__(
         self,
@@ -35,8 +59,44 @@ class Reader(MPIFileReader):
         pieces: Sequence[Piece],
         counter: SharedCounter,
         schedule: Schedule,
+        terms: Terms | None = None,
     ):
+        self.bad: dict[int, str] = {}
+        self.cut_short: InputError | None = None
+        self._terms = terms
+        self._before = MapOpener()  # it walks through files ahead of the one that reads them
         self._set_up(comm, blocks_of([names], schedule), schedule, MapOpener(), [counter], [pieces])
+
+    def set_aside(self, error: InputError) -> bool:
+        """Read nothing more, because a file of which frames were given out is bad.
+
+        Returns
+        -------
+        bool
+            Whether that is possible: bad files are passed over, and it is known which one it is.
+        """
+        if self._terms is None or error.file is None:
+            return False
+        for position, name in enumerate(self._blocks[0].files):
+            if name == error.file:
+                self.bad[position] = fault_of(error)
+        self.cut_short = error
+        self.stop()
+        return True
+
+    def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
+        file = block.files[piece.file]
+        if self._terms is not None and not is_stream(file):
+            try:
+                check_file(file)
+                look_through(self._before, file, piece, self._terms)
+            except InputError as error:
+                if piece.is_whole:
+                    self.bad[piece.file] = fault_of(error)
+                else:
+                    self.set_aside(error)
+                return
+        yield from super()._frames_of(block, piece)
 
 
 def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:
@@ -52,6 +112,24 @@ def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:
     return min(_AT_ONCE, math.ceil((n_files - unit.position) / n_ranks))
 
 
+class Fed(NamedTuple):
+    """What came of feeding a coadder on this rank.
+
+    Attributes
+    ----------
+    failure : Exception or None
+        The error of this rank. Then no rank begins another file, and all raise at the join.
+    bad : dict of int to str
+        The files that were set aside, by their positions, and why.
+    again : InputError or None
+        Why all is to be added again: frames of such a file may have been counted.
+    """
+
+    failure: Exception | None
+    bad: dict[int, str]
+    again: InputError | None
+
+
 def feed(
     coadder: MPIMapCoadder,
     reader: Reader,
@@ -59,7 +137,7 @@ def feed(
     n_ranks: int,
     tally: Tally,
     work: Work,
-) -> Exception | None:
+) -> Fed:
     """Bring the frames of this rank to the coadder.
 
     Parameters
@@ -72,31 +150,44 @@ def feed(
         What this rank reads is counted there.
     work : Work
         Says what was added in an earlier run, and does what is to be done between two frames.
-
-    Returns
-    -------
-    Exception or None
-        The error of this rank. Then no rank begins another file, and all raise at the join.
     """
+    failure: Exception | None = None
+    try:
+        _feed(coadder, reader, n_files, n_ranks, tally, work)
+    except InputError as error:
+        if not reader.set_aside(error):
+            failure = error
+    except Exception as error:  # of any kind: all ranks raise when they join
+        failure = error
+    if failure is not None:
+        reader.stop()
+    return Fed(failure, reader.bad, reader.cut_short)
+
+
+def _feed(
+    coadder: MPIMapCoadder,
+    reader: Reader,
+    n_files: int,
+    n_ranks: int,
+    tally: Tally,
+    work: Work,
+) -> None:
     checkpoints = work.checkpoints
     pending: list[Pending] = []
     checkpoints.begin(tally)
-    try:
-        for frame in reader:
-            tally.see(frame)
-            coadder.observe(frame)
-            if frame.type == core.G3FrameType.Map and not work.earlier.has(frame):
-                if one := coadder.take(frame):
-                    pending.append(one)
-                enough = pending and len(pending) >= _at_once(pending, n_files, n_ranks)
-                if enough or checkpoints.due:
-                    coadder.add_taken(pending)
-                    pending.clear()
-            if not pending and checkpoints.at_border():
-                return None
-        coadder.add_taken(pending)
-        tally.end_file()
-    except Exception as error:  # of any kind: all ranks raise when they join
-        reader.stop()
-        return error
-    return None
+    for frame in reader:
+        tally.see(frame)
+        coadder.observe(frame)
+        if frame.type == core.G3FrameType.Map and not work.earlier.has(frame):
+            with about_file(frame.unit.file):
+                one = coadder.take(frame)
+            if one:
+                pending.append(one)
+            enough = pending and len(pending) >= _at_once(pending, n_files, n_ranks)
+            if enough or checkpoints.due:
+                coadder.add_taken(pending)
+                pending.clear()
+        if not pending and checkpoints.at_border():
+            return
+    coadder.add_taken(pending)
+    tally.end_file()

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result, Schedule
+from ..choices import Nonfinite, OnDuplicateFile, OnError, ReadyStrategy, Result, Schedule
 from ..errors import InputError, UsageError
 from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
@@ -17,10 +17,11 @@ from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.arguments import check_flags
-from ..pipeline.filenames import check_files_of_rank
 from ..pipeline.output import write_frames
 from ..pipeline.parallelblock import check_schedule
+from .allbad import AllBadNamed
 from .checkpointing import EVERY_S, agreed_wishes, checkpointed, read_back
+from .choosing import Choice, after_feeding, choose, first_look
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .feeding import Reader, feed
@@ -44,7 +45,7 @@ def coadd_files(
     strategy: ReadyStrategy | str = "auto",
     result: Result = "root",
     root: int = 0,
-    on_duplicate: OnDuplicate = "error",
+    on_duplicate: OnDuplicateFile = "error",
     pol_conv: Any = None,
     reproducible: bool = False,
     absmax: float | Mapping[str, float] | None = None,
@@ -57,6 +58,11 @@ def coadd_files(
     checkpoint_every: float = EVERY_S,
     resume: bool = False,
     stop_after: float | None = None,
+    on_error: OnError = "error",
+    max_bad: int | str | None = None,
+    like: str | os.PathLike[str] | None = None,
+    check: bool = False,
+    manifest: str | os.PathLike[str] | None = None,
 ) -> Coadds:
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
 
@@ -74,9 +80,10 @@ def coadd_files(
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
-strategy, result, root, on_duplicate, pol_conv, reproducible, absmax, nonfinite, metadata_lasts, \
-keep_exact
+strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_lasts, keep_exact
         As in `MPIMapCoadder`. There must be a map of each Id in `map_ids`.
+    on_duplicate : {"error", "skip", "sum"}
+        As in `MPIMapCoadder`; or leave out files whose frames are all in files before them, too.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
     keep_maps : bool
@@ -95,6 +102,21 @@ keep_exact
         Without it, a folder that holds checkpoints is refused.
     stop_after : float, optional
         After so many seconds make a last checkpoint and raise `Stopped`.
+    on_error : {"error", "skip"}
+        What to do with a file that cannot be read, is broken, or does not fit the others: raise,
+        and name all such files that are found at a glance; or leave it out as a whole, so that
+        none of its frames counts. See `Coadds.left_out`.
+    max_bad : int or str, optional
+        With ``on_error="skip"``, raise if more files are bad than these: a number, or a part of
+        all, as in ``"5%"``.
+    like : name or path, optional
+        A file with which all must agree. Default: where files do not agree, those that fit are
+        the most, with ``on_error="skip"`` or `check`.
+    check : bool
+        Look at all files before any is added, and raise with all that is wrong with any.
+    manifest : name or path, optional
+        A file that says how many frames there are in each input, or its SHA-256: see
+        `g3reduce.survey_files`.
 
     Returns
     -------
@@ -122,75 +144,100 @@ keep_exact
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
-    check = functools.partial(_check_arguments, files, output_file, result, schedule, keep_maps)
-    with arguments_together(comm, "The arguments of coadd_files"):
-        inputs = agreed_arguments(comm, "The arguments of coadd_files", check)
-        wishes = agreed_wishes(comm, checkpoint, checkpoint_every, resume, stop_after)
-        coadder = MPIMapCoadder(
-            comm,
-            map_ids=map_ids,
-            output_map_id=output_map_id,
-            collate=collate,
-            weighted=weighted,
-            ignore_missing_weights=ignore_missing_weights,
-            record_obs_id=record_obs_id,
-            keep_outputs=keep_maps or result == "sharded",
-            assign=assign,
-            strategy=strategy,
-            result=result,
-            root=root,
-            on_duplicate=on_duplicate,
-            pol_conv=pol_conv,
-            reproducible=reproducible,
-            absmax=absmax,
-            nonfinite=nonfinite,
-            metadata_lasts=metadata_lasts,
-            keep_exact=keep_exact,
-        )
-        once = on_duplicate == "error"
-        found = look(inputs, output_file, once, comm.size) if comm.rank == root else None
-        # Names that are known already need no agreement of their own.
-        patterns = any(map(may_be_pattern, inputs))
-        if not patterns:
-            check_files_of_rank([os.fspath(name) for name in inputs], comm)
-    counter = SharedCounter(comm)
-    names, pieces, output, n_bytes = cast(Found, comm.bcast(found, root))
-    kernels.expect(n_bytes / comm.size)
-    if patterns:
-        collectively(comm, functools.partial(check_files_of_rank, names, comm))
-    with checkpointed(comm, wishes, coadder, names, output) as work:
-        if work.complete and output is not None:
-            return read_back(output, here=result == "all" or comm.rank == root, whole=keep_maps)
-        tally = Tally(pieces, work.earlier.mine)
-        try:
-            reader = Reader(comm, names, work.earlier.left_of(pieces), counter, schedule)
-            with progress_in_interrupt(reader.progress):
-                failure = feed(coadder, reader, len(names), comm.size, tally, work)
-                work.checkpoints.end(failure)
-            require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
-            with progress_in_interrupt(
-                lambda: Progress.all_read(len(names), "their sums were being joined")
-            ):
-                joined = coadder.join(failure, tally.n_read, require_maps)
-        finally:
-            coadder.discard()
-        if output is not None:
-            with progress_in_interrupt(
-                lambda: Progress.all_read(len(names), "the coadd was being written")
-            ):
-                write_frames(output, joined.values(), comm, root)
-        work.finish()
+    choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate)
+    checked = functools.partial(
+        _check_arguments, files, output_file, result, schedule, keep_maps, choice
+    )
+    with AllBadNamed(comm, choice) as all_bad:
+        with arguments_together(comm, "The arguments of coadd_files"):
+            inputs = agreed_arguments(comm, "The arguments of coadd_files", checked)
+            wishes = agreed_wishes(comm, checkpoint, checkpoint_every, resume, stop_after)
+            coadder = MPIMapCoadder(
+                comm,
+                map_ids=map_ids,
+                output_map_id=output_map_id,
+                collate=collate,
+                weighted=weighted,
+                ignore_missing_weights=ignore_missing_weights,
+                record_obs_id=record_obs_id,
+                keep_outputs=keep_maps or result == "sharded",
+                assign=assign,
+                strategy=strategy,
+                result=result,
+                root=root,
+                on_duplicate="sum" if on_duplicate == "sum" else "error",
+                pol_conv=pol_conv,
+                reproducible=reproducible,
+                absmax=absmax,
+                nonfinite=nonfinite,
+                metadata_lasts=metadata_lasts,
+                keep_exact=keep_exact,
+            )
+            terms = all_bad.terms = coadder.terms
+            once = on_duplicate == "error" and not choice.surveys
+            found = look(inputs, output_file, once, comm.size) if comm.rank == root else None
+            # Names that are known already need no agreement of their own.
+            patterns = any(map(may_be_pattern, inputs))
+            if not patterns:
+                all_bad.names = [os.fspath(name) for name in inputs]
+                first_look(all_bad.names, comm, choice)
+        names, pieces, output, n_bytes = cast(Found, comm.bcast(found, root))
+        all_bad.names = names
+        kernels.expect(n_bytes / comm.size)
+        if patterns:
+            collectively(comm, functools.partial(first_look, names, comm, choice))
+        chosen = choose(comm, names, terms, choice, root)
+        joined = None
+        while joined is None:
+            with checkpointed(comm, wishes, coadder, names, output) as work:
+                if work.complete and output is not None:
+                    here = result == "all" or comm.rank == root
+                    return read_back(output, here=here, whole=keep_maps)
+                chosen.require_uncounted(work.earlier.done)
+                left = work.earlier.left_of(chosen.of(pieces))
+                counter = SharedCounter(comm)
+                reader = Reader(comm, names, left, counter, schedule, choice.looking(terms))
+                tally = Tally(pieces, work.earlier.mine)
+                with progress_in_interrupt(reader.progress):
+                    fed = feed(coadder, reader, len(names), comm.size, tally, work)
+                    work.checkpoints.end(fed.failure or fed.again)
+                chosen, again = after_feeding(comm, chosen, fed, terms, choice)
+                if again:  # frames of a file that is bad may be in the sums
+                    work.start_over()
+                    coadder.start_over()
+                    continue
+                coadder.leave_out(chosen.listed)
+                require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
+                try:
+                    with progress_in_interrupt(
+                        lambda: Progress.all_read(len(names), "their sums were being joined")
+                    ):
+                        joined = coadder.join(fed.failure, tally.n_read, require_maps)
+                finally:
+                    coadder.discard()
+                if output is not None:
+                    with progress_in_interrupt(
+                        lambda: Progress.all_read(len(names), "the coadd was being written")
+                    ):
+                        write_frames(output, joined.values(), comm, root)
+                work.finish()
     return coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
     )
 
 
 def _check_arguments(
-    files: Any, output_file: object, result: Result, schedule: Schedule, keep_maps: bool
+    files: Any,
+    output_file: object,
+    result: Result,
+    schedule: Schedule,
+    keep_maps: bool,
+    choice: Choice,
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
     check_flags(keep_maps=keep_maps)
+    choice.verify()
     several = isinstance(files, Iterable) and not isinstance(files, str | bytes | os.PathLike)
     names: list[Any] = list(files) if several else [files]
     if not all(isinstance(name, str | os.PathLike) for name in names):
@@ -202,7 +249,8 @@ def _check_arguments(
             'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
             'choose another result ("root", "all").'
         )
-    return names, {"files": list(map(str, names)), "schedule": schedule}
+    same = {name: str(value) for name, value in choice._asdict().items()}
+    return names, {"files": list(map(str, names)), "schedule": schedule, **same}
 
 
 def _require_maps(

@@ -25,8 +25,16 @@ _MAP = int(core.G3FrameType.Map)
 _TYPES = dict(core.G3FrameType.values)
 
 
-def planes_of(frame: Frame, where: str) -> dict[str, Plane]:
+def planes_of(frame: Frame, where: str, *, verified: bool = False) -> dict[str, Plane]:
     """The maps of a frame, in memory or in a file, ready to be added, by plane.
+
+    Parameters
+    ----------
+    frame : G3Frame or StoredFrame
+    where : str
+        How messages name it.
+    verified : bool
+        Whether its checksum was compared before, so that this need not be done again.
 
     Raises
     ------
@@ -34,7 +42,7 @@ def planes_of(frame: Frame, where: str) -> dict[str, Plane]:
         If one cannot be read, or is no map.
     """
     if isinstance(frame, StoredFrame):
-        return frame.planes(where)
+        return frame.planes(where, verified=verified)
     return {name: Plane.of(skymap) for name, skymap in maps_of(frame, where).items()}
 
 

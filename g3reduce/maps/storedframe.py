@@ -119,11 +119,15 @@ class StoredFrame:
         self.verify()
         return numbers_in(self._raw, next(blob for blob in self._raw.blobs if blob.name == key))
 
-    def planes(self, where: str) -> dict[str, Plane]:
-        """Its maps, in the order of the file; see `g3reduce.maps.mapfile.planes_of`."""
+    def planes(self, where: str, *, verified: bool = False) -> dict[str, Plane]:
+        """Its maps, in the order of the file; see `g3reduce.maps.mapfile.planes_of`.
+
+        What was verified can be read in any order.
+        """
         deep = any(extent.lines.deep for extent in self._extents.values())
         planes = _empty_planes(self._maps, where, keep=not deep)
-        source, checksum, name_of_frame = self._raw.source, self._checksum, str(self._raw)
+        source, name_of_frame = self._raw.source, str(self._raw)
+        checksum = None if verified else self._checksum
         return {
             name: planes[name].stored(
                 source, extent, checksum, name_of_frame, in_file=self._in_file

@@ -27,6 +27,10 @@ from . import jobend, ownership, waiting
 _THE_END = 0
 
 
+class ApartError(UsageError):
+    """Ranks are at different places, so that there is nothing more that they could do together."""
+
+
 class Answers(NamedTuple):
     """The outcome of a meeting, by rank.
 
@@ -91,13 +95,13 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
 
     Raises
     ------
-    UsageError
+    ApartError
         If the others are at another place, or one has come to its end. On all ranks that are not.
     """
     if comm.size == 1:
         return Answers([failed], [number])
     if comm.handle in _over:
-        raise UsageError(_over[comm.handle])
+        raise ApartError(_over[comm.handle])
     waiting.meet(comm, what)
     exchange = _say(comm, _number_of(what), failed, number)
     try:
@@ -173,7 +177,7 @@ def _refuse(comm: Any, what: str, places: list[int]) -> None:
         places = comm.allgather(what)
         others = next(rank for rank, place in enumerate(places) if place != places[0])
         text = f"Rank 0 is at {places[0]}, but rank {others} is at {places[others]}. {all_alike}"
-    error = UsageError(text)
+    error = ApartError(text)
     error.reporter = ownership.world_ranks(comm)[min(here)]
     raise error
 

@@ -11,7 +11,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from ..choices import OnDuplicate
 from ..errors import DuplicateError, require_choice
@@ -29,11 +29,20 @@ logger = logging.getLogger(__name__)
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
 
 
+class LeftOut(NamedTuple):
+    """Input that was not counted: a file, the number of a frame or -1 for all, and why."""
+
+    file: str
+    frame: int
+    reason: str
+
+
 @dataclass
 class Ledger:
     """The entries of all frames that went into one result, in the order in which they came."""
 
     entries: list[Entry] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
     _index: Index | None = field(default=None, init=False, repr=False, compare=False)
 
     def refuse_duplicate(self, entry: Entry) -> None:

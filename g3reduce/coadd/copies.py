@@ -1,0 +1,59 @@
+"""Files of which a part, or all, is in files before them too: found by the rules of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ..pipeline.overlap import Index, Overlap
+from .examining import Examined, FoundFrame
+
+
+class Copy(NamedTuple):
+    """A file with frames that would be counted twice.
+
+    Attributes
+    ----------
+    fault : str
+        In a few words, which file has them, too.
+    whole : bool
+        Whether all its frames are in files before it, so that nothing is lost without it.
+    """
+
+    fault: str
+    whole: bool
+
+
+def copies_among(files: Sequence[Examined]) -> dict[int, Copy]:
+    """The files that repeat what is in files before them, by their numbers.
+
+    Files that are bad for another reason do not count. The contents of files may be compared.
+    """
+    indices: dict[str, Index] = {}
+    found = {}
+    for number, file in enumerate(files):
+        if file.is_bad:
+            continue
+        overlaps = [_overlap_of(frame, indices) for frame in file.frames]
+        first = next(filter(None, overlaps), None)
+        if first is not None:
+            whole = all(one is not None and not one.common for one in overlaps)
+            found[number] = Copy(_fault(first), whole)
+            continue
+        for frame in file.frames:
+            for name in frame.coadds:
+                indices.setdefault(name, Index()).add(frame.entry)
+    return found
+
+
+def _overlap_of(frame: FoundFrame, indices: dict[str, Index]) -> Overlap | None:
+    there = (indices[name].find(frame.entry) for name in frame.coadds if name in indices)
+    return next(filter(None, there), None)
+
+
+def _fault(overlap: Overlap) -> str:
+    unit = overlap.entry.unit
+    other = unit.file if unit else str(overlap.entry)
+    if overlap.common:
+        return f"has {overlap.common} in common with {other}"
+    return f"the same as {other}"

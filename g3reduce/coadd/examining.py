@@ -1,0 +1,271 @@
+"""What there is in one file of maps, and what is wrong with it.
+
+Everything that looks at files before they are added comes through `examine`: so it finds what the
+adding would find, by the same rules.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from spt3g import core
+
+from ..errors import InputError, about_file
+from ..g3files.names import check_file, is_stream
+from ..g3files.pieces import Piece
+from ..g3files.source import Stamp
+from ..maps.finite import KEEP, finite
+from ..maps.framekind import FrameKind, kind_of
+from ..maps.mapfile import planes_of
+from ..maps.pixels import Plane
+from ..maps.soundness import Soundness, read_through, soundness_of_weights
+from ..maps.storedframe import verified_on_error, verify
+from ..pipeline.ledger import Entry, set_unit
+from ..pipeline.reader import numbered_frames
+from ..pipeline.units import Unit
+from ..spt3gtypes import Frame
+from .manifest import Expected
+from .mapopener import MapOpener
+from .membership import Membership
+from .provenance import Provenance
+
+
+class Terms(NamedTuple):
+    """The arguments of a coadd that decide which frames are added, and whether they can be.
+
+    Attributes
+    ----------
+    members : Membership
+        Which coadds a frame belongs to.
+    get_map_id : callable
+        Returns the Id under which a frame counts.
+    weighted, pol_conv, nonfinite, ignore_missing_weights
+        As in `MPIMapCoadder`.
+    """
+
+    members: Membership
+    get_map_id: Callable[[Frame], Any]
+    weighted: bool
+    pol_conv: Any
+    nonfinite: str
+    ignore_missing_weights: bool
+
+
+class Problem(NamedTuple):
+    """What is wrong with a file, or to be known about it.
+
+    Attributes
+    ----------
+    fault : str
+        In a few words, such as ``"cut off at byte 9197"``.
+    message : str
+        As the error of a coadd would say it; empty if it would not.
+    ends_it : bool
+        Whether a coadd with this file would end with an error.
+    """
+
+    fault: str
+    message: str = ""
+    ends_it: bool = True
+
+    @classmethod
+    def of(cls, error: InputError) -> Problem:
+        """The problem that an error tells."""
+        return cls(fault_of(error), str(error))
+
+
+class FoundFrame(NamedTuple):
+    """A Map frame that goes into some coadd.
+
+    Attributes
+    ----------
+    entry : Entry
+        As the ledger of the coadd would have it.
+    coadds : tuple of str
+        The names of its coadds.
+    kind : FrameKind or int
+        What must agree between frames; in a `Survey`, the number of the kind.
+    """
+
+    entry: Entry
+    coadds: tuple[str, ...]
+    kind: Any
+
+
+@dataclass
+class Examined:
+    """What there is in a file.
+
+    Attributes
+    ----------
+    name : str
+    n_bytes : int
+        Its size; 0 if that is not known.
+    n_frames, n_maps : int
+        How many frames of all types, and Map frames, could be read.
+    frames : list of FoundFrame
+        Those that go into some coadd, up to the first that cannot be read.
+    problems : list of Problem
+    seconds : float
+        How long it took to look.
+    known : bool
+        Whether anything could be known: not of a stream.
+    """
+
+    name: str
+    n_bytes: int = 0
+    n_frames: int = 0
+    n_maps: int = 0
+    frames: list[FoundFrame] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+    seconds: float = 0.0
+    known: bool = True
+
+    @property
+    def faults(self) -> str:
+        """All that is wrong with it, in a few words."""
+        return "; ".join(problem.fault for problem in self.problems)
+
+    @property
+    def is_bad(self) -> bool:
+        """Whether a coadd with this file would end with an error."""
+        return any(problem.ends_it for problem in self.problems)
+
+    def tell(self, fault: str, *, ends_it: bool = False, message: str = "") -> None:
+        """Add a problem."""
+        self.problems.append(Problem(fault, message, ends_it))
+
+
+def examine(
+    name: str,
+    terms: Terms,
+    *,
+    position: int = 0,
+    deep: bool = False,
+    expected: Expected | None = None,
+) -> Examined:
+    """Look at a file.
+
+    Parameters
+    ----------
+    name : str
+    terms : Terms
+    position : int
+        Which of the files it is.
+    deep : bool
+        Whether to read all pixels. Else only headers and attributes are read, and all of small
+        frames.
+    expected : Expected, optional
+        What a manifest says of the file.
+
+    Returns
+    -------
+    Examined
+        What is wrong with the file is in its `problems`: it is no error here.
+    """
+    found, start = Examined(name), time.perf_counter()
+    if is_stream(name):
+        found.known = False
+        return found
+    try:
+        check_file(name)
+        stamp = Stamp.of(os.stat(name))
+        found.n_bytes = stamp.size
+        _walk(found, terms, position, deep)
+        if expected is not None:
+            expected.refuse_other(name, found.n_frames)
+    except InputError as error:
+        found.problems.insert(0, Problem.of(error))
+    except OSError as error:  # it has vanished meanwhile
+        found.tell(f"cannot be read ({error.strerror or error})", ends_it=True)
+    else:
+        if not found.n_maps:
+            found.tell("no map in it")
+        elif not found.frames:
+            found.tell("no map in it that was asked for")
+    found.seconds = time.perf_counter() - start
+    return found
+
+
+def look_through(opener: MapOpener, name: str, piece: Piece, terms: Terms) -> None:
+    """Read all of a piece as adding it would, to know before that nothing is wrong with it.
+
+    Raises
+    ------
+    InputError
+        If something is.
+    """
+    for index, frame in numbered_frames(opener, name, piece):
+        if frame.type == core.G3FrameType.Map:
+            set_unit(frame, Unit(name, index))
+            with about_file(name), verified_on_error(frame):
+                if _coadds_of(frame, terms):
+                    planes = planes_of(frame, str(frame.unit))
+                    _kind_of(planes, str(frame.unit), terms)
+                    read_through(planes)
+                    finite(planes, str(frame.unit), "error" if terms.nonfinite == "error" else KEEP)
+            with about_file(name):
+                verify(frame)
+
+
+def fault_of(error: InputError) -> str:
+    """What is wrong, in a few words."""
+    if error.fault:
+        return error.fault
+    text = str(error).split("\n")[0].split(". ")[0].rstrip(".")
+    name = error.file
+    return text[len(name) :].lstrip(",: ") if name and text.startswith(name) else text
+
+
+def _walk(found: Examined, terms: Terms, position: int, deep: bool) -> None:
+    provenance = Provenance(record_obs_id=False)
+    sound = Soundness()
+    for index, frame in numbered_frames(MapOpener(), found.name, Piece(0)):
+        found.n_frames = index + 1
+        set_unit(frame, Unit(found.name, index, position))
+        provenance.observe(frame)
+        if frame.type != core.G3FrameType.Map:
+            continue
+        found.n_maps += 1
+        with about_file(found.name), verified_on_error(frame):
+            one, planes = _found(frame, terms, provenance)
+            if one is not None:
+                found.frames.append(one)
+                if deep:
+                    sound |= read_through(planes)
+            if deep:
+                verify(frame)
+                where = str(frame.unit)
+                sound |= soundness_of_weights(planes_of(frame, where, verified=True))
+    if any(frame.kind.lacks_weights for frame in found.frames) and not terms.ignore_missing_weights:
+        found.tell("weighted maps without weights")
+    for fault, not_finite in sound.faults():
+        found.tell(fault, ends_it=not_finite and terms.nonfinite == "error")
+
+
+def _found(
+    frame: Frame, terms: Terms, provenance: Provenance
+) -> tuple[FoundFrame | None, dict[str, Plane]]:
+    """A frame and its maps, if it goes into any coadd."""
+    coadds = _coadds_of(frame, terms)
+    if not coadds:
+        return None, {}
+    where = str(frame.unit)
+    entry = provenance.entry_of(frame)
+    planes = planes_of(frame, where)
+    kind = _kind_of(planes, where, terms)
+    return FoundFrame(entry, coadds, kind), planes
+
+
+def _coadds_of(frame: Frame, terms: Terms) -> tuple[str, ...]:
+    signs = terms.members.signs_of(frame, terms.get_map_id, lambda frame: str(frame.unit))
+    return tuple(signs or ())
+
+
+def _kind_of(planes: dict[str, Plane], where: str, terms: Terms) -> FrameKind:
+    stubs = {name: plane.stub for name, plane in planes.items()}
+    return kind_of(stubs, where, weighted=terms.weighted, pol_conv=terms.pol_conv)
