@@ -95,7 +95,9 @@ def test_no_hostile_file_runs_code(tmp_path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr
-    resumed, ran, read, control = done.stdout.splitlines()
+    lines = done.stdout.splitlines()
+    assert len(lines) == 4, "\n".join(lines[:20])
+    resumed, ran, read, control = lines
     assert re.fullmatch(r"went on from \d\d+ checkpoints", resumed)
     assert ran.startswith("ran False in ")
     n_read, n_refused = map(int, re.findall(r"\d+", read))
