@@ -9,7 +9,7 @@ from typing import Any
 
 from ..choices import Nonfinite, OnDuplicate, PolConv, ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import checkpointing
+from . import checkpointing, growing
 from .messages import counted, wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
 from .streams import say
@@ -26,6 +26,7 @@ examples:
   g3reduce coadd obs1.g3 obs2.g3 -o coadd.g3
   mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 --map-ids 90GHz 150GHz --collate
   srun -n 64 g3reduce coadd obs/*.g3 -o coadd.g3 --reproducible
+  g3reduce coadd --add tonight.g3 -o season.g3
 """
 
 
@@ -35,7 +36,7 @@ def add_parser(subparsers: Any) -> None:
         "coadd", help="sum the maps of .g3 files", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="coadd")
-    add_files(parser)
+    add_files(parser, needed=False)
     parser.add_argument(
         "-o",
         "--output-file",
@@ -125,6 +126,7 @@ def add_parser(subparsers: Any) -> None:
         help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
         "Wpol.TT, ...), so that less memory is needed",
     )
+    growing.add_flags(parser)
     checkpointing.add_flags(parser)
     add_verbose(parser)
 
@@ -137,8 +139,7 @@ def run(options: argparse.Namespace) -> None:
     start = time.perf_counter()
     comm = communicators.resolve(None)
     coadds = coadd_files(
-        options.files,
-        options.output_file,
+        output_file=options.output_file,
         mpicomm=comm,
         map_ids=options.map_ids,
         output_map_id=options.output_map_id,
@@ -155,6 +156,7 @@ def run(options: argparse.Namespace) -> None:
         absmax=options.absmax,
         nonfinite=options.nonfinite,
         keep_maps=False,
+        **growing.arguments(options),
         **checkpointing.arguments(options),
     )
     if comm.rank == 0:
@@ -165,6 +167,7 @@ def run(options: argparse.Namespace) -> None:
         say(
             *map(_contents, frames),
             *_left_out(frames, options.nonfinite),
+            *growing.lines(frames),
             last,
         )
 

@@ -10,10 +10,13 @@ from typing import Any
 from ..choices import Schedule, choices_of
 
 
-def add_files(parser: argparse.ArgumentParser) -> None:
-    """Add the input files."""
+def add_files(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
+    """Add the input files, of which there may be none if they are not needed."""
     parser.add_argument(
-        "files", nargs="+", metavar="IN", help="input files; quoted patterns are expanded"
+        "files",
+        nargs="+" if needed else "*",
+        metavar="IN",
+        help="input files; quoted patterns are expanded",
     )
 
 

@@ -99,7 +99,8 @@ def _take_values(action: argparse.Action, left: Iterator[str], rest: list[str]) 
             rest.append(word)
             return next(left, None)
         return word
-    while word is not None and not _is_option(word) and not _is_file(word):
+    takes_files = action.metavar == "FILE"
+    while word is not None and not _is_option(word) and (takes_files or not _is_file(word)):
         rest.append(word)
         word = next(left, None)
     return word

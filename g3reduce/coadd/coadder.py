@@ -19,6 +19,7 @@ from ..pipeline.ledger import LeftOut, union, unit_of
 from ..spt3gtypes import Frame
 from .coadds import Coadds
 from .examining import Terms
+from .growing import Growth
 from .intake import Intake, Pending
 from .joining import Coadd, join_coadds
 from .membership import Assign
@@ -295,6 +296,17 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         by their names only.
         """
         return self._settings.of_sums()
+
+    def grow(self, growth: Growth) -> None:
+        """Add to coadds that there are, once these come as frames of input.
+
+        Raises
+        ------
+        UsageError
+            If they are not such coadds.
+        """
+        growth.require_names(self._members.name_of)
+        self._members.growth = growth
 
     def finish(self) -> Coadds:
         """Join the sums of all ranks; what happens at the end of processing. Collective.

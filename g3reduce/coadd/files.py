@@ -25,6 +25,7 @@ from .choosing import Choice, after_feeding, choose, first_look
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .feeding import Reader, feed
+from .growing import agreed_growth, followed, held
 from .inputs import Found, look
 from .membership import Assign, as_list_of_ids
 from .tally import Tally
@@ -63,6 +64,8 @@ def coadd_files(
     like: str | os.PathLike[str] | None = None,
     check: bool = False,
     manifest: str | os.PathLike[str] | None = None,
+    add_to: str | os.PathLike[str] | None = None,
+    subtract: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
 ) -> Coadds:
     """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
 
@@ -117,6 +120,11 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
     manifest : name or path, optional
         A file that says how many frames there are in each input, or its SHA-256: see
         `g3reduce.survey_files`.
+    add_to : name or path, optional
+        A file of coadds to which these maps are added; `files` may be empty then. It may be the
+        output file, which is replaced when all is done. If it has exact sums, these go on.
+    subtract : name, path or list of these
+        With `add_to`, files that are in those coadds, and are to be taken out of them again.
 
     Returns
     -------
@@ -152,6 +160,11 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
         with arguments_together(comm, "The arguments of coadd_files"):
             inputs = agreed_arguments(comm, "The arguments of coadd_files", checked)
             wishes = agreed_wishes(comm, checkpoint, checkpoint_every, resume, stop_after)
+            growth = agreed_growth(comm, add_to, subtract, result)
+            if growth:
+                inputs = growth.inputs(inputs)
+                reproducible, keep_exact = growth.base.exactness_for(reproducible, keep_exact)
+            base = growth.base.file if growth else None
             coadder = MPIMapCoadder(
                 comm,
                 map_ids=map_ids,
@@ -173,9 +186,11 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                 metadata_lasts=metadata_lasts,
                 keep_exact=keep_exact,
             )
+            if growth:
+                coadder.grow(growth)
             terms = all_bad.terms = coadder.terms
             once = on_duplicate == "error" and not choice.surveys
-            found = look(inputs, output_file, once, comm.size) if comm.rank == root else None
+            found = look(inputs, output_file, once, comm.size, base) if comm.rank == root else None
             # Names that are known already need no agreement of their own.
             patterns = any(map(may_be_pattern, inputs))
             if not patterns:
@@ -187,9 +202,14 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
         if patterns:
             collectively(comm, functools.partial(first_look, names, comm, choice))
         chosen = choose(comm, names, terms, choice, root)
+        if growth:
+            growth.require_kept(chosen.listed)
         joined = None
         while joined is None:
-            with checkpointed(comm, wishes, coadder, names, output) as work:
+            with (
+                held(comm, growth, output, root) as require_unchanged,
+                checkpointed(comm, wishes, coadder, names, output) as work,
+            ):
                 if work.complete and output is not None:
                     here = result == "all" or comm.rank == root
                     return read_back(output, here=here, whole=keep_maps)
@@ -197,17 +217,21 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                 left = work.earlier.left_of(chosen.of(pieces))
                 counter = SharedCounter(comm)
                 reader = Reader(comm, names, left, counter, schedule, choice.looking(terms))
-                tally = Tally(pieces, work.earlier.mine)
+                tally = Tally(pieces, work.earlier.mine, base)
                 with progress_in_interrupt(reader.progress):
                     fed = feed(coadder, reader, len(names), comm.size, tally, work)
                     work.checkpoints.end(fed.failure or fed.again)
                 chosen, again = after_feeding(comm, chosen, fed, terms, choice)
+                if growth:
+                    growth.require_kept(chosen.listed)
                 if again:  # frames of a file that is bad may be in the sums
                     work.start_over()
                     coadder.start_over()
                     continue
                 coadder.leave_out(chosen.listed)
-                require_maps = functools.partial(_require_maps, len(names), as_list_of_ids(map_ids))
+                require_maps = functools.partial(
+                    _require_maps, len(names) - bool(growth), as_list_of_ids(map_ids)
+                )
                 try:
                     with progress_in_interrupt(
                         lambda: Progress.all_read(len(names), "their sums were being joined")
@@ -219,7 +243,8 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                     with progress_in_interrupt(
                         lambda: Progress.all_read(len(names), "the coadd was being written")
                     ):
-                        write_frames(output, joined.values(), comm, root)
+                        whole = followed(joined.values(), require_unchanged)
+                        write_frames(output, whole, comm, root)
                 work.finish()
     return coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}

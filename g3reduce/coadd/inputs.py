@@ -29,14 +29,18 @@ def look(
     output_file: str | os.PathLike[str] | None,
     once: bool,
     n_ranks: int,
+    base: str | None = None,
 ) -> Found:
-    """Expand patterns, and check that no input is named twice and the output can be written."""
+    """Expand patterns, and check that no input is named twice and the output can be written.
+
+    The output may be only one of the inputs: the coadd `base` to which the others are added.
+    """
     names = expand(inputs)
     if once:
         refuse_repeated_inputs(names)
     output = None if output_file is None else os.fspath(output_file)
     if output is not None:
-        check_output(output, names)
+        check_output(output, [name for name in names if name != base])
     return Found(names, pieces_of(names, n_ranks), output, _size_of(names))
 
 

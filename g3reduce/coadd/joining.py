@@ -29,6 +29,8 @@ from ..mpi import communicators
 from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
 from ..spt3gtypes import Frame
+from .growing import removed_from
+from .removing import ledger_without, take_away
 
 
 @dataclass
@@ -202,13 +204,16 @@ def join_coadds(
                 total = MapSum(join(summaries), require_weights=require_weights)
             total.prepare(summaries, layouts[name])
             prepared[name] = Coadd(frame_id(name), total, ledger)
+        for name, minus in _removals(prepared).items():
+            coadd = prepared[name]
+            coadd.ledger = ledger_without(coadd.ledger, prepared[minus].ledger, coadd.frame_id)
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
     prepared = collectively(comm, prepare)
     if once and comm.rank == root:
         for coadd in prepared.values():
             coadd.ledger.warn_of_doubts()
-    joined, done = {}, []
+    joined, done, removals = {}, [], _removals(prepared)
     for name, coadd in prepared.items():
         blocks, statistics = strategies.reduce(
             comm, coadd.total.blocks, SUM, strategy, result=result, root=root
@@ -216,11 +221,35 @@ def join_coadds(
         done.append(statistics)
         if blocks is not None:
             coadd.total.blocks = blocks
-            coadd.total.to_numbers(keep=keep_exact)
+            if not removals:
+                coadd.total.to_numbers(keep=keep_exact)
             joined[name] = coadd
     whole = functools.reduce(operator.add, done) if done else strategies.Statistics()
     skipped = {name: coadd.total.summary.skipped for name, coadd in prepared.items()}
-    return Joined(list(prepared), joined, whole, skipped, notes)
+    if removals:
+        for name, minus in removals.items():
+            skipped[name] -= skipped.pop(minus)
+        joined = collectively(comm, functools.partial(_without, joined, removals, keep_exact))
+    return Joined(list(skipped), joined, whole, skipped, notes)
+
+
+def _removals(coadds: Mapping[str, Coadd]) -> dict[str, str]:
+    """By the name of a coadd, the name of the one that is to be taken away from it."""
+    found = {removed_from(name): name for name in coadds}
+    return {name: minus for name, minus in found.items() if name is not None}
+
+
+def _without(
+    joined: dict[str, Coadd], removals: Mapping[str, str], keep_exact: bool
+) -> dict[str, Coadd]:
+    """The coadds that are here, as numbers, after these were taken away."""
+    for name, minus in removals.items():
+        if name in joined:
+            coadd = joined[name]
+            take_away(coadd.total, joined.pop(minus).total, coadd.frame_id)
+    for coadd in joined.values():
+        coadd.total.to_numbers(keep=keep_exact)
+    return joined
 
 
 def _common_layout(

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 from ..errors import InputError, UsageError
 from ..spt3gtypes import Frame
+from .growing import Growth
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +40,8 @@ class Membership:
         Says of each frame which coadds it goes to, with which sign, in place of the others.
     mixed : set of str
         The Ids that went into one coadd though neither these nor all were asked for.
+    growth : Growth or None
+        If these coadds are to be added to others that there are.
     """
 
     map_ids: list[str] | None
@@ -46,6 +49,7 @@ class Membership:
     collate: bool
     assign: Assign | None
     mixed: set[str] = field(default_factory=set)
+    growth: Growth | None = None
 
     @property
     def several(self) -> bool:
@@ -107,6 +111,17 @@ class Membership:
         InputError, UsageError
             If `get_map_id` or `assign` returned what cannot be used.
         """
+        growth = self.growth
+        if growth is not None and growth.is_base(frame):
+            return {self.name_of(frame["Id"]) or "": 1}
+        signs = self._signs_of(frame, get_map_id, describe)
+        if growth is not None and signs:
+            return growth.names_of(frame, signs, self.frame_id, describe(frame))
+        return signs
+
+    def _signs_of(
+        self, frame: Frame, get_map_id: Callable[[Frame], Any], describe: Callable[[Frame], str]
+    ) -> Signs:
         if self.assign is not None:
             return _checked(self.assign(frame), frame, describe)
         found = get_map_id(frame)
@@ -129,6 +144,13 @@ class Membership:
     def frame_id(self, name: str) -> str:
         """The Id of the frame that a coadd becomes."""
         return self.output_map_id + name if self.collate else name
+
+    def name_of(self, frame_id: str) -> str | None:
+        """The name of the coadd that becomes a frame with this Id; None if there is none."""
+        if self.collate:
+            begins = frame_id.startswith(self.output_map_id)
+            return frame_id.removeprefix(self.output_map_id) if begins else None
+        return frame_id if self.assign or frame_id == self.output_map_id else None
 
     def warn_of_mixed_ids(self, mixed: Set[str]) -> None:
         """Warn if maps of several Ids, on all ranks together, went into one coadd unasked."""

@@ -24,9 +24,17 @@ class Tally:
         How the files are handed out.
     done : dict of int to Counter, optional
         What was read earlier, and counts here.
+    base : str, optional
+        A file whose maps are not counted: the coadd to which those of others are added.
     """
 
-    def __init__(self, pieces: Sequence[Piece], done: Mapping[int, Counter[str]] | None = None):
+    def __init__(
+        self,
+        pieces: Sequence[Piece],
+        done: Mapping[int, Counter[str]] | None = None,
+        base: str | None = None,
+    ):
+        self._base = base
         self.done: dict[int, Counter[str]] = dict(done or {})
         self._whole = {piece.file for piece in pieces if piece.is_whole}
         self._of_pieces: Counter[str] = Counter()
@@ -39,7 +47,8 @@ class Tally:
         if unit is not None and unit.position != self._file:
             self.end_file()
             self._file = unit.position
-        if frame.type == core.G3FrameType.Map:
+        counts = unit is None or unit.file != self._base
+        if frame.type == core.G3FrameType.Map and counts:
             self._seen[str(frame.get("Id", None))] += 1
 
     def end_file(self) -> None:

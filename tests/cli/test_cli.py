@@ -85,7 +85,7 @@ BAD_INPUT = [
     (["obs_000.g3", "-m", "220GHz"], 1, "no map with the Id '220GHz' in the input file"),
     (["obs_000.g3", "./obs_000.g3"], 1, "./obs_000.g3, frame 0 came twice"),
     (["obs_000.g3", "--strategy", "ring"], 2, "invalid choice: 'ring'"),
-    ([], 2, "the following arguments are required: IN"),
+    ([], 2, "there are no input files: name them (IN)"),
 ]
 
 

@@ -1,0 +1,115 @@
+"""What is subtracted from a coadd: taken out of its ledger, and out of its sums."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+
+import numpy as np
+
+from ..errors import InputError
+from ..maps.mapsum import MapSum
+from ..pipeline.ledger import Entry, Ledger
+from ..pipeline.originals import Original
+
+logger = logging.getLogger(__name__)
+
+# Where no map is left, what rounding has left is smaller than this, beside the largest value.
+_RESIDUE = 2.0**-30
+
+
+def ledger_without(ledger: Ledger, removed: Ledger, coadd: str) -> Ledger:
+    """A ledger without the entries of another one, all of which are in it.
+
+    Parameters
+    ----------
+    ledger, removed : Ledger
+    coadd : str
+        How messages name the coadd.
+
+    Raises
+    ------
+    InputError
+        If one is not in it, or was changed since, or if none would be left.
+    """
+    left, unlisted = list(ledger.entries), []
+    for entry in removed.entries:
+        found = next((one for one in left if _is_same(one, entry)), None)
+        if found is None:
+            unlisted.append(entry)
+        else:
+            left.remove(found)
+    for entry in unlisted:  # they may be in coadds that list their files only
+        _require_listed(left, entry, coadd)
+    left = [_without_files(entry, unlisted) for entry in left]
+    left = [entry for entry in left if entry.originals or not entry.names_files]
+    if not left:
+        raise InputError(
+            f"All that is in the coadd {coadd!r} would be subtracted, and nothing would be left. "
+            "Remove the file instead."
+        )
+    return Ledger(left)
+
+
+def take_away(total: MapSum, removed: MapSum, coadd: str) -> None:
+    """Take the sum of what is subtracted out of that of a coadd, which messages name.
+
+    Exact sums are as if it had never been added. In plain sums rounding may leave something where
+    no map is left; if hits say where that is, it is cleared.
+    """
+    total.absorb(removed, remove=True)
+    if not total.summary.grids and not _clear_residues(total):
+        logger.warning(
+            "%s: these are not exact sums, and it is not known which pixels no map has hit any "
+            "more, so where the last one was subtracted there may be tiny numbers instead of 0.",
+            coadd,
+        )
+
+
+def _is_same(counted: Entry, removed: Entry) -> bool:
+    return not counted.is_coadd and bool({*counted.frames} & {*removed.frames})
+
+
+def _require_listed(entries: Iterable[Entry], removed: Entry, coadd: str) -> None:
+    listed = [file for entry in entries if entry.is_coadd for file in entry.originals]
+    missing = [file for file in removed.originals if not _is_in(file, listed)]
+    if missing or not removed.originals:
+        what = missing[0].name if missing else str(removed)
+        raise InputError(f"{what}: this is not in the coadd {coadd!r}, so it cannot be subtracted.")
+
+
+def _without_files(entry: Entry, removed: Iterable[Entry]) -> Entry:
+    """An entry of a coadd that lists files, without these and the observations in them."""
+    if not entry.is_coadd:
+        return entry
+    files = [file for one in removed for file in one.originals]
+    names = {name for one in removed for name in one.map_ids if name.count("/") >= 2}
+    return entry._replace(
+        originals=tuple(file for file in entry.originals if not _is_in(file, files)),
+        map_ids=tuple(name for name in entry.map_ids if name not in names),
+    )
+
+
+def _is_in(file: Original, files: Iterable[Original]) -> bool:
+    return any(
+        {*file.keys} & {*other.keys} if file.keys and other.keys else file.short == other.short
+        for other in files
+    )
+
+
+def _clear_residues(total: MapSum) -> bool:
+    """Make pixels that no map has hit any more 0; False if it is not known which these are."""
+    planes, parts = total.blocks.planes, total.summary.parts
+    if "H" not in planes or parts.hits_apart or "H" not in (parts.complete or ()):
+        return False
+    hits = np.asarray(planes["H"], np.float64)
+    if not np.array_equal(hits, np.rint(hits)) or np.any(hits < 0):
+        return False
+    empty = hits == 0
+    for plane in planes.values():
+        left = np.abs(np.asarray(plane, np.float64))
+        if left[empty].max(initial=0.0) > _RESIDUE * left.max(initial=0.0):
+            return False  # these hits are not of all maps
+    for plane in planes.values():
+        plane[empty] = 0
+    return True
