@@ -3,13 +3,15 @@
 A subcommand (`coadd`, `stitch`, `digest`, `demo`) has ``add_parser(subparsers)`` and ``run``, and
 imports what it works with only when it runs, since ranks wait for the slowest start. For all of
 them: `parser` and `options` read the command line, `messages` words what is said, `streams` writes
-it and keeps the exit code true, and `ctrlc` ends all ranks with one line.
+it and keeps the exit code true, and `ctrlc` ends all ranks with one line. Of `coadd`,
+`checkpointing` has the flags about checkpoints, and `retrying` starts ranks.
 
 The roof: it imports from every other folder.
 """
 
 from __future__ import annotations
 
+import argparse
 import importlib
 import logging
 import sys
@@ -18,14 +20,14 @@ from collections.abc import Sequence
 from ..errors import G3ReduceError, InterruptedByUser, Stopped, UsageError
 from ..mpi.agreement import world_rank
 from ..mpi.jobend import INTERRUPTED, abort
-from . import ctrlc, streams
+from . import checkpointing, ctrlc, streams
+from .checkpointing import STOPPED
 from .messages import FlagFormatter, Flags
 from .parser import BAD_USAGE, Parser
 
 COMMANDS = ("coadd", "stitch", "digest", "demo")
 
 DONE, FAILED = 0, 1
-STOPPED = 75  # EX_TEMPFAIL: try again later
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -68,6 +70,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     for name in named or COMMANDS:  # if none is named, help or an error is to list all
         importlib.import_module(f".{name}", __name__).add_parser(subparsers)
     options = parser.parse_args(words)
+    options.words = words
     if not hasattr(options, "run"):
         parser.print_help()
         return DONE
@@ -80,27 +83,36 @@ def _run(arguments: Sequence[str] | None) -> int:
         level=logging.INFO if options.verbose and world_rank() == 0 else logging.WARNING,
     )
     try:
-        options.run(options)
+        code: int = options.run(options) or DONE
     except G3ReduceError as error:
-        return _report(error, options.command, flags)
+        return _report(error, options, flags)
     except KeyboardInterrupt as interrupt:
         writes = hasattr(options, "output_file")
         outcome = "nothing was written" if writes else "the work is not complete"
         return ctrlc.end(interrupt, f"g3reduce {options.command}", outcome)
     except BrokenPipeError:  # whoever reads what the command prints has ended
         return FAILED
-    return DONE if streams.flush() else FAILED
+    code = code if streams.flush() else FAILED
+    if world_rank() == 0:
+        checkpointing.leave_outcome(options, code)
+    return code
 
 
-def _report(error: G3ReduceError, command: str, flags: Flags) -> int:
+def _report(error: G3ReduceError, options: argparse.Namespace, flags: Flags) -> int:
     """Print an error, unless another rank does, and find the exit code."""
+    code = _code_of(error)
     alone = error.reporter is None
     if alone or error.reporter == world_rank():
         kind = "" if isinstance(error, Stopped) else "error: "
-        streams.complain(f"g3reduce {command}: {kind}{flags.translate(str(error))}")
+        streams.complain(f"g3reduce {options.command}: {kind}{flags.translate(str(error))}")
+        checkpointing.leave_outcome(options, code)
     mpi = sys.modules.get("mpi4py.MPI")
     if alone and mpi is not None and mpi.COMM_WORLD.size > 1:
         abort(FAILED)  # the other ranks do not know of the error, and would wait for this one
+    return code
+
+
+def _code_of(error: G3ReduceError) -> int:
     if isinstance(error, InterruptedByUser):
         return INTERRUPTED
     if isinstance(error, Stopped):

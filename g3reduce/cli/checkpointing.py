@@ -1,10 +1,17 @@
-"""The flags about checkpoints of ``g3reduce coadd``."""
+"""The flags of ``g3reduce coadd`` about checkpoints, and about ranks that it starts itself."""
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
+import os
 from typing import Any
+
+from .options import count
+
+# The exit code of a job that was stopped with a checkpoint: EX_TEMPFAIL, try again later.
+STOPPED = 75
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +41,36 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="after so many seconds make a last checkpoint, and end with the exit code 75",
     )
+    parser.add_argument(
+        "--ranks", type=count, metavar="N", help="start so many ranks; in place of mpirun"
+    )
+    parser.add_argument(
+        "--retries",
+        type=count,
+        metavar="K",
+        help="with --ranks and --checkpoint: when the job dies, go on, up to so many times; with "
+        "half of the ranks if it died without a new checkpoint",
+    )
+    # Whoever has started the ranks says here where they are to leave their exit code.
+    parser.add_argument("--outcome-file", help=argparse.SUPPRESS)
+
+
+def starts_ranks(options: argparse.Namespace) -> bool:
+    """Whether this process is to start ranks, and is none of those that were started."""
+    asked = options.ranks is not None or options.retries is not None
+    return asked and options.outcome_file is None
+
+
+def leave_outcome(options: argparse.Namespace, code: int) -> None:
+    """Tell the process that has started the ranks with which code the job ends.
+
+    To be called on one rank, as the last deed of the job.
+    """
+    if file := getattr(options, "outcome_file", None):
+        with contextlib.suppress(OSError):
+            with open(f"{file}.new", "w") as new:
+                new.write(str(code))
+            os.replace(f"{file}.new", file)
 
 
 def arguments(options: argparse.Namespace) -> dict[str, Any]:

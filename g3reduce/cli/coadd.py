@@ -131,8 +131,12 @@ def add_parser(subparsers: Any) -> None:
     add_verbose(parser)
 
 
-def run(options: argparse.Namespace) -> None:
-    """Coadd, and print what was written."""
+def run(options: argparse.Namespace) -> int | None:
+    """Coadd, and print what was written; or start ranks that do so, and return their code."""
+    if checkpointing.starts_ranks(options):
+        from . import retrying
+
+        return retrying.run(options, options.words)
     from ..coadd.files import coadd_files
     from ..mpi import communicators
 
@@ -170,6 +174,7 @@ def run(options: argparse.Namespace) -> None:
             *growing.lines(frames),
             last,
         )
+    return None
 
 
 def _left_out(frames: Sequence[Frame], nonfinite: str) -> list[str]:

@@ -28,6 +28,10 @@ logger = logging.getLogger(__name__)
 _COST = 20
 
 
+# The mark of a rank that has no frame and has read no file.
+_NOTHING: tuple[list[tuple[str, int]], int] = [], 0
+
+
 class NoCheckpoints:
     """The interface of `Checkpoints`, for work that has none."""
 
@@ -88,7 +92,7 @@ class Checkpoints(NoCheckpoints):
         self._written = 0
         self._latest = Member(comm.rank)
         self._reported_last = False
-        self._marked: object = None
+        self._marked: object = _NOTHING
         self._stops = False
 
     def begin(self, tally: Tally) -> None:
