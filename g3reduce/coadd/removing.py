@@ -48,7 +48,7 @@ def ledger_without(ledger: Ledger, removed: Ledger, coadd: str) -> Ledger:
             f"All that is in the coadd {coadd!r} would be subtracted, and nothing would be left. "
             "Remove the file instead."
         )
-    return Ledger(left)
+    return Ledger(left, ledger.left_out)
 
 
 def take_away(total: MapSum, removed: MapSum, coadd: str) -> None:
