@@ -132,7 +132,8 @@ class CheckpointedWork(Work):
             return
         try:
             if self._output is not None:
-                body = to_body(self._job, output=_seen(self._output))
+                job = _without(self._output, self._job)
+                body = to_body(job, output=_seen(self._output))
                 self._folder.write(COMPLETE, sealed(body))
             self._folder.clear()
         except OSError as error:
@@ -143,9 +144,20 @@ class CheckpointedWork(Work):
 
 
 @contextlib.contextmanager
+def stop_request(comm: Comm, wishes: Wishes) -> Iterator[StopRequest | None]:
+    """Note signals that ask to stop, where there is a folder of checkpoints. Collective."""
+    if wishes.folder is None:
+        yield None
+        return
+    with StopRequest(comm, wishes.stop_after) as request:
+        yield request
+
+
+@contextlib.contextmanager
 def checkpointed(
     comm: Comm,
     wishes: Wishes,
+    request: StopRequest | None,
     coadder: MPIMapCoadder,
     names: list[str],
     output: str | None,
@@ -156,6 +168,8 @@ def checkpointed(
     ----------
     comm : communicator
     wishes : Wishes
+    request : StopRequest or None
+        Open; None without a folder of checkpoints.
     coadder : MPIMapCoadder
         Without anything in it.
     names : list of str
@@ -175,13 +189,12 @@ def checkpointed(
     OutputError
         On all ranks, if the folder cannot be written to.
     """
-    if wishes.folder is None:
+    if wishes.folder is None or request is None:
         yield Work(Earlier(), NoCheckpoints())
         return
     folder = CheckpointFolder(wishes.folder)
     with ExitStack() as stack:
         own = stack.enter_context(_own_communicator(comm))
-        request = stack.enter_context(StopRequest(comm, wishes.stop_after))
         stack.callback(folder.release)
         job: Job | None = None
         complete = False
@@ -264,13 +277,20 @@ def _look_around(folder: CheckpointFolder, wishes: Wishes, job: Job, output: str
 def _require_complete(folder: CheckpointFolder, job: Job, output: str | None) -> None:
     with open(folder.file(COMPLETE), "rb") as file:
         body = unsealed(file.read())
-    job.require_same(job_in(body))
     if output is None:
         raise Unusable("this time no output file is named")
+    _without(output, job).require_same(job_in(body))
     then, now = body.get("output"), _seen(output)
     if then != json.loads(json.dumps(now)):
         gone = now["size"] < 0
         raise Unusable(f"{output} is {'gone' if gone else 'not the file that was written then'}")
+
+
+def _without(output: str, job: Job) -> Job:
+    """The job without the coadd that it has added to, if the output has replaced that."""
+    path = os.path.realpath(output)
+    inputs = tuple(one for one in job.inputs if os.path.realpath(one.name) != path)
+    return Job(job.options, inputs)
 
 
 def _seen(output: str) -> dict[str, Any]:
@@ -291,9 +311,8 @@ def read_back(output: str, *, here: bool, whole: bool) -> Coadds:
     frames = {}
     for frame in core.G3File(output) if here else ():
         if frame.type == core.G3FrameType.Map:
-            if not whole:
-                for key in MAP_KEYS:
-                    if key in frame:
-                        del frame[key]
+            for key in MAP_KEYS if not whole else ():
+                if key in frame:
+                    frame[key] = frame.pop(key).clone(False)
             frames[str(frame["Id"])] = frame
     return Coadds(frames, here=here, from_earlier=True)

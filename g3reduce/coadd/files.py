@@ -20,7 +20,7 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.output import write_frames
 from ..pipeline.parallelblock import check_schedule
 from .allbad import AllBadNamed
-from .checkpointing import EVERY_S, agreed_wishes, checkpointed, read_back
+from .checkpointing import EVERY_S, agreed_wishes, checkpointed, read_back, stop_request
 from .choosing import Choice, after_feeding, choose, first_look
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
@@ -201,51 +201,52 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
         kernels.expect(n_bytes / comm.size)
         if patterns:
             collectively(comm, functools.partial(first_look, names, comm, choice))
-        chosen = choose(comm, names, terms, choice, root)
-        if growth:
-            growth.require_kept(chosen.listed)
-        joined = None
-        while joined is None:
-            with (
-                held(comm, growth, output, root) as require_unchanged,
-                checkpointed(comm, wishes, coadder, names, output) as work,
-            ):
-                if work.complete and output is not None:
-                    here = result == "all" or comm.rank == root
-                    return read_back(output, here=here, whole=keep_maps)
-                chosen.require_uncounted(work.earlier.done)
-                left = work.earlier.left_of(chosen.of(pieces))
-                counter = SharedCounter(comm)
-                reader = Reader(comm, names, left, counter, schedule, choice.looking(terms))
-                tally = Tally(pieces, work.earlier.mine, base)
-                with progress_in_interrupt(reader.progress):
-                    fed = feed(coadder, reader, len(names), comm.size, tally, work)
-                    work.checkpoints.end(fed.failure or fed.again)
-                chosen, again = after_feeding(comm, chosen, fed, terms, choice)
-                if growth:
-                    growth.require_kept(chosen.listed)
-                if again:  # frames of a file that is bad may be in the sums
-                    work.start_over()
-                    coadder.start_over()
-                    continue
-                coadder.leave_out(chosen.listed)
-                require_maps = functools.partial(
-                    _require_maps, len(names) - bool(growth), as_list_of_ids(map_ids)
-                )
-                try:
-                    with progress_in_interrupt(
-                        lambda: Progress.all_read(len(names), "their sums were being joined")
-                    ):
-                        joined = coadder.join(fed.failure, tally.n_read, require_maps)
-                finally:
-                    coadder.discard()
-                if output is not None:
-                    with progress_in_interrupt(
-                        lambda: Progress.all_read(len(names), "the coadd was being written")
-                    ):
-                        whole = followed(joined.values(), require_unchanged)
-                        write_frames(output, whole, comm, root)
-                work.finish()
+        with stop_request(comm, wishes) as request:
+            chosen = choose(comm, names, terms, choice, root)
+            if growth:
+                growth.require_kept(chosen.listed)
+            joined = None
+            while joined is None:
+                with (
+                    held(comm, growth, output, root) as require_unchanged,
+                    checkpointed(comm, wishes, request, coadder, names, output) as work,
+                ):
+                    if work.complete and output is not None:
+                        here = result == "all" or comm.rank == root
+                        return read_back(output, here=here, whole=keep_maps)
+                    chosen.require_uncounted(work.earlier.counted)
+                    left = work.earlier.left_of(chosen.of(pieces))
+                    counter = SharedCounter(comm)
+                    reader = Reader(comm, names, left, counter, schedule, choice.looking(terms))
+                    tally = Tally(pieces, work.earlier.mine, base)
+                    with progress_in_interrupt(reader.progress):
+                        fed = feed(coadder, reader, len(names), comm.size, tally, work)
+                        work.checkpoints.end(fed.failure or fed.again)
+                    chosen, again = after_feeding(comm, chosen, fed, terms, choice)
+                    if growth:
+                        growth.require_kept(chosen.listed)
+                    if again:  # frames of a file that is bad may be in the sums
+                        work.start_over()
+                        coadder.start_over()
+                        continue
+                    coadder.leave_out(chosen.listed)
+                    require_maps = functools.partial(
+                        _require_maps, len(names) - bool(growth), as_list_of_ids(map_ids)
+                    )
+                    try:
+                        with progress_in_interrupt(
+                            lambda: Progress.all_read(len(names), "their sums were being joined")
+                        ):
+                            joined = coadder.join(fed.failure, tally.n_read, require_maps)
+                    finally:
+                        coadder.discard()
+                    if output is not None:
+                        with progress_in_interrupt(
+                            lambda: Progress.all_read(len(names), "the coadd was being written")
+                        ):
+                            whole = followed(joined.values(), require_unchanged)
+                            write_frames(output, whole, comm, root)
+                    work.finish()
     return coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
     )

@@ -41,6 +41,11 @@ class Earlier:
     mine: dict[int, Counter[str]] = field(default_factory=dict)
     units: set[tuple[int, int]] = field(default_factory=set)
 
+    @property
+    def counted(self) -> set[int]:
+        """The files of which there is anything in the sums, by positions."""
+        return self.done | {position for position, _ in self.units}
+
     def left_of(self, pieces: Sequence[Piece]) -> list[Piece]:
         """The pieces of files that were not read to their ends."""
         return [piece for piece in pieces if piece.file not in self.done]

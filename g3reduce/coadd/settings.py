@@ -60,14 +60,16 @@ nonfinite
 
         Functions stand here by their names only.
         """
-        members = dataclasses.asdict(self.members)
-        members.pop("mixed")
-        mine = {name: value for name, value in self._asdict().items() if name not in _OF_JOINING}
-        return {name: _plain(value) for name, value in {**members, **mine}.items()}
+        options = {**self._asdict(), **dataclasses.asdict(self.members)}
+        options["reproducible"] = self.exactness is not None
+        options["absmax"] = self.exactness and self.exactness.bounds
+        options["on_duplicate"] = "error" if self.once else "sum"
+        kept = {name: value for name, value in options.items() if name not in _NOT_OF_SUMS}
+        return {name: _plain(value) for name, value in kept.items()}
 
 
-# How sums are joined, and where; not what is in them.
-_OF_JOINING = {"members", "strategy", "result", "root"}
+# How sums are joined, and where; what was met; and what is said in the words of arguments.
+_NOT_OF_SUMS = {"strategy", "result", "root", "mixed", "members", "once", "exactness"}
 
 
 def _plain(value: Any) -> Any:

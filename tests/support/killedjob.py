@@ -110,7 +110,7 @@ class Killer:
 
 def make_slow():
     """Let small files take some time, and checkpoints follow each other as fast as they can."""
-    checkpoints._COST = 0
+    checkpoints._COST = checkpointcommit._LOOK_S = 0
     LIMITS.smallest_piece = 2**12  # files are cut, too
     original = mapopener.MapOpener.frames
 
