@@ -25,6 +25,8 @@ class Limits:
     kept_read : int
         What is read of a large frame in one go up to this size is kept: all of it but pixels and
         the like.
+    kept_text : int
+        Texts and lists of numbers of a large frame are read before its pixels up to this size.
     near_header : int
         How far the header of the next run may be, and still be read with this one's.
     compressed_read, compressed_made : int
@@ -76,6 +78,7 @@ class Limits:
     small_frame: int = 2**17
     small_sum: int = 2**20
     kept_read: int = 2**20
+    kept_text: int = 2**26
     near_header: int = 4096
     compressed_read: int = 2**18
     compressed_made: int = 2**20

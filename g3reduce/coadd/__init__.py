@@ -7,8 +7,9 @@ In reading order:
   stay there until they are added.
 - `coadder` is the module of a pipeline, with the `settings` on which all ranks agree.
   `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden.
-- `intake` takes each frame, and adds it: `membership` says to which coadds, and `provenance` where
-  it comes from.
+- `intake` takes each frame: `membership` says to which coadds it belongs, and `provenance` where
+  it comes from. `adding` brings its pixels into the sums.
+- `ledgerframe` writes the ledger of a coadd into its frame, and reads it.
 - `checkpointing` lets the work be stopped, and go on in another run: `checkpoints` writes the sums
   of a rank while it reads, `checkpointcommit` makes sets of what all ranks wrote, and `resuming`
   takes one up. `checkpointfolder`, `checkpointset` and `checkpointfile` are what is on the disk;

@@ -39,7 +39,7 @@ def write_member(
     ------
     OSError
     """
-    frames = len({entry.unit for coadd in coadds.values() for entry in coadd.ledger.entries})
+    frames = len({entry.read for coadd in coadds.values() for entry in coadd.ledger.entries})
     file = TemporaryFile(folder.file(name))
     try:
         covered = _Covered(file)

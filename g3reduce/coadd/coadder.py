@@ -17,10 +17,11 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import EndModule, at_the_end
 from ..pipeline.ledger import LeftOut, union, unit_of
 from ..spt3gtypes import Frame
+from .adding import Pending
 from .coadds import Coadds
 from .examining import Terms
 from .growing import Growth
-from .intake import Intake, Pending
+from .intake import Intake
 from .joining import Coadd, join_coadds
 from .membership import Assign
 from .settings import agreed_settings

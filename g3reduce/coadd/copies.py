@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from ..pipeline.overlap import Index, Overlap
@@ -34,26 +34,29 @@ def copies_among(files: Sequence[Examined]) -> dict[int, Copy]:
     for number, file in enumerate(files):
         if file.is_bad:
             continue
-        overlaps = [_overlap_of(frame, indices) for frame in file.frames]
+        overlaps = [one for frame in file.frames for one in _overlaps_of(frame, indices)]
         first = next(filter(None, overlaps), None)
         if first is not None:
-            whole = all(one is not None and not one.common for one in overlaps)
+            whole = all(one is not None and one.whole for one in overlaps)
             found[number] = Copy(_fault(first), whole)
             continue
         for frame in file.frames:
             for name in frame.coadds:
-                indices.setdefault(name, Index()).add(frame.entry)
+                for entry in frame.counted.entries:
+                    indices.setdefault(name, Index()).add(entry)
     return found
 
 
-def _overlap_of(frame: FoundFrame, indices: dict[str, Index]) -> Overlap | None:
-    there = (indices[name].find(frame.entry) for name in frame.coadds if name in indices)
-    return next(filter(None, there), None)
+def _overlaps_of(frame: FoundFrame, indices: dict[str, Index]) -> Iterator[Overlap | None]:
+    """Of each entry of a frame, whether it overlaps with what is in any of its coadds."""
+    mine = [indices[name] for name in frame.coadds if name in indices]
+    for entry in frame.counted.entries:
+        yield next(filter(None, (index.find(entry) for index in mine)), None)
 
 
 def _fault(overlap: Overlap) -> str:
-    unit = overlap.entry.unit
+    unit = overlap.entry.read
     other = unit.file if unit else str(overlap.entry)
-    if overlap.common:
+    if overlap.common and not overlap.whole:
         return f"has {overlap.common} in common with {other}"
     return f"the same as {other}"

@@ -24,9 +24,9 @@ from ..maps.mapfile import planes_of
 from ..maps.pixels import Plane
 from ..maps.soundness import Soundness, read_through, soundness_of_weights
 from ..maps.storedframe import verified_on_error, verify
-from ..pipeline.ledger import Entry, set_unit
+from ..pipeline.ledger import Ledger
 from ..pipeline.reader import numbered_frames
-from ..pipeline.units import Unit
+from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
 from .manifest import Expected
 from .mapopener import MapOpener
@@ -83,15 +83,15 @@ class FoundFrame(NamedTuple):
 
     Attributes
     ----------
-    entry : Entry
-        As the ledger of the coadd would have it.
+    counted : Ledger
+        What it would add to the ledger of the coadd.
     coadds : tuple of str
         The names of its coadds.
     kind : FrameKind or int
         What must agree between frames; in a `Survey`, the number of the kind.
     """
 
-    entry: Entry
+    counted: Ledger
     coadds: tuple[str, ...]
     kind: Any
 
@@ -226,7 +226,7 @@ def _walk(found: Examined, terms: Terms, position: int, deep: bool) -> None:
     sound = Soundness()
     for index, frame in numbered_frames(MapOpener(), found.name, Piece(0)):
         found.n_frames = index + 1
-        set_unit(frame, Unit(found.name, index, position))
+        set_unit(frame, Unit(found.name, index, position, fingerprint=fingerprint_of(frame)))
         provenance.observe(frame)
         if frame.type != core.G3FrameType.Map:
             continue
@@ -255,10 +255,10 @@ def _found(
     if not coadds:
         return None, {}
     where = str(frame.unit)
-    entry = provenance.entry_of(frame)
+    counted = provenance.ledger_of(frame)
     planes = planes_of(frame, where)
     kind = _kind_of(planes, where, terms)
-    return FoundFrame(entry, coadds, kind), planes
+    return FoundFrame(counted, coadds, kind), planes
 
 
 def _coadds_of(frame: Frame, terms: Terms) -> tuple[str, ...]:

@@ -18,10 +18,10 @@ from ..pipeline.parallelblock import ParallelBlock, blocks_of
 from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
 from ..spt3gtypes import Frame
+from .adding import Pending
 from .checkpointing import Work
 from .coadder import MPIMapCoadder
 from .examining import Terms, fault_of, look_through
-from .intake import Pending
 from .mapopener import MapOpener
 from .tally import Tally
 

@@ -6,94 +6,31 @@ pixels are added afterwards, those of several frames together, because that is f
 
 from __future__ import annotations
 
-import collections
 import logging
-import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
 
-import numpy as np
-
-from ..errors import InputError, UsageError, about_file
-from ..g3files.archive import DENSE
-from ..g3files.runs import RunLayout
+from ..errors import InputError, UsageError
 from ..maps import mapframe
 from ..maps.agreement import Parts
+from ..maps.contribution import Contribution, hits_nothing
 from ..maps.mapfile import planes_of
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
+from ..maps.pixels import Plane
 from ..maps.storedframe import verified_on_error, verify
-from ..maps.sumstate import SumState
 from ..mpi import communicators
 from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
-from .exactinput import ExactInput, require_same_maps
+from .adding import Pending, add_pixels
+from .exactinput import ExactInput
 from .joining import Coadd
 from .provenance import Provenance
 from .settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-class Pending(NamedTuple):
-    """A Map frame that is to be added to some sums.
-
-    Attributes
-    ----------
-    frame : G3Frame or StoredFrame
-        The frame itself.
-    maps : MapFrame
-        Its maps, as they are to be added.
-    targets : sequence of (MapSum, int)
-        The sums, and the sign of the frame in each: with -1 its T, Q and U are subtracted. Weights
-        and hits are always added.
-    state : SumState or None
-        The exact sum that is added in place of the maps.
-    """
-
-    frame: Frame
-    maps: MapFrame
-    targets: Sequence[tuple[MapSum, int]]
-    state: SumState | None = None
-
-    @property
-    def in_file(self) -> bool:
-        """Whether the pixels stay in a file until they are added."""
-        return not self.state and all(plane.in_file for plane in self.maps.planes.values())
-
-    @property
-    def small(self) -> bool:
-        """Whether the frame is so small that many of them can be held."""
-        return not self.state and bool(getattr(self.frame, "small", False))
-
-    def announce(self) -> None:
-        """Make the sums ready for the frame: everything but its pixels goes into them.
-
-        Raises
-        ------
-        InputError, MismatchError
-            Before anything is changed, if the frame does not agree with those of any sum.
-        """
-        for total, _ in self.targets:
-            if self.state:
-                total.require_addable(self.state.summary)
-            else:
-                total.check(self.maps)
-        for total, sign in () if self.state else self.targets:
-            total.note(self.maps, sign)
-
-    def add_state(self) -> None:
-        """Add the exact sum, with all that goes with it."""
-        if self.state is None:
-            return
-        added = self.state.load()
-        require_same_maps(added, self.maps)
-        for total, sign in self.targets:
-            subtracts = [name for name in self.maps.planes if self.maps.subtracts(name, sign)]
-            total.absorb(added, subtracts=subtracts)
 
 
 class Intake:
@@ -192,6 +129,8 @@ class Intake:
                 one.add_state()
         verify(*frames)
         self._half_added = ""
+        for pending in taken:
+            pending.note_contribution()
         added = set(map(id, frames))
         self._not_added = [one for one in self._not_added if id(one.frame) not in added]
 
@@ -228,7 +167,7 @@ class Intake:
 
     def describe(self, frame: Frame, entry: Entry | None = None) -> str:
         """The name of a frame in messages."""
-        unit = entry.unit if entry else unit_of(frame)
+        unit = entry.read if entry else unit_of(frame)
         where = str(unit) if unit else "a frame made in the pipeline"
         return f"{where} (Id {frame.get('Id', None)!r}){self._rank}"
 
@@ -247,13 +186,11 @@ class Intake:
         signs = self._members.signs_of(frame, get_map_id, self.describe)
         if signs is None or signs is False:
             return signs
-        entry = self._provenance.entry_of(frame)
-        where = self.describe(frame, entry)
-        if self._once and self._counted.find(entry):  # in some coadd
-            for name in signs:
-                if name in self.coadds:
-                    self.coadds[name].ledger.refuse_duplicate(entry)
+        counted = self._provenance.ledger_of(frame)
+        where = self.describe(frame, counted.entries[0])
         planes = planes_of(frame, where)
+        if self._once:
+            self._refuse_duplicates(counted, signs, planes)
         maps = mapframe.read(planes, where, **self._how_to_read)
         self._warn_of_missing_weights(maps)
         state = self._exact_input.state_of(frame, maps) if self._exact_input else None
@@ -262,19 +199,34 @@ class Intake:
             name: self.coadds.get(name) or self._new_coadd(name, maps, parts) for name in signs
         }
         targets = [(coadds[name].total, signs[name]) for name in signs]
-        pending = Pending(frame, maps, targets, state)
+        listed: list[tuple[Ledger, int]] = []
+        contribution = None if state else Contribution.of(maps.planes)
+        pending = Pending(frame, maps, targets, state, contribution, listed)
         self._not_added.append(pending)  # from here on it counts, whatever comes
         try:
             pending.announce()
         except InputError:  # before anything was changed
             self._not_added.pop()
             raise
-        for coadd in coadds.values():
-            coadd.ledger.record(entry)
+        for name, coadd in coadds.items():
+            coadd.ledger.take(counted, signs[name])
+            if not counted.entries[0].inside:
+                listed.append((coadd.ledger, len(coadd.ledger.entries) - 1))
         self.coadds |= coadds
-        if self._once:
+        for entry in counted.entries if self._once else ():
             self._counted.add(entry)
         return pending
+
+    def _refuse_duplicates(
+        self, counted: Ledger, signs: Mapping[str, int], planes: Mapping[str, Plane]
+    ) -> None:
+        for entry in counted.entries:
+            overlap = self._counted.find(entry)  # in some coadd
+            if overlap is None or (overlap.same_content and hits_nothing(planes)):
+                continue
+            for name in signs:
+                if name in self.coadds:
+                    self.coadds[name].ledger.refuse_duplicate(entry)
 
     def _new_coadd(self, name: str, maps: MapFrame, parts: Parts) -> Coadd:
         total = MapSum.of(maps, parts, **self._how_to_sum)
@@ -284,102 +236,3 @@ class Intake:
         if self._warns and maps.kind.lacks_weights:
             self._warns = False  # once: there may be thousands of them
             logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
-
-
-def add_pixels(frames: Sequence[Pending]) -> None:
-    """Add the pixels of frames to the sums that are ready for them; each is read once.
-
-    Frames are added side by side, chunk by chunk, so that a part of the sum stays in the cache.
-    Each pixel gets the frames in their order.
-    """
-    _make_room(frames)
-    # Small frames stay in the cache as a whole.
-    together = len({(one.small, tuple(one.maps.planes)) for one in frames}) == 1
-    together = together and not frames[0].small
-    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
-        if together and len(frames) > 1:
-            _add_side_by_side(frames)
-            return
-        for pending in frames:
-            for name in pending.maps.planes:
-                collections.deque(_add_by_chunks(pending, name), maxlen=0)
-
-
-def _add_side_by_side(frames: Sequence[Pending]) -> None:
-    _cut_alike(frames)
-    for name in frames[0].maps.planes:
-        adding = [_add_by_chunks(pending, name) for pending in frames]
-        planes = [pending.maps.planes[name] for pending in frames]
-        ends = [plane.chunk_ends or () for plane in planes]
-        if len({plane.storage for plane in planes}) == 1 and all(ends):
-            side_by_side(adding, ends)
-        else:
-            for one in adding:
-                collections.deque(one, maxlen=0)
-
-
-def _cut_alike(frames: Sequence[Pending]) -> None:
-    """Let sparse maps of several frames be read in parts that belong to the same lines."""
-    done = set()
-    for name, plane in frames[0].maps.planes.items():
-        for pending in frames[1:]:
-            layout = pending.maps.planes[name].layout
-            if plane.layout and layout and layout is not plane.layout and id(layout) not in done:
-                layout.cut_like(plane.layout)
-                done.add(id(layout))  # of all maps of a frame it may be the same
-
-
-def side_by_side(adding: Sequence[Iterator[Any]], ends: Sequence[Sequence[int]]) -> None:
-    """Exhaust iterators in turn, none of which may get ahead of those before it.
-
-    Parameters
-    ----------
-    adding : sequence of iterator
-    ends : sequence of sequence of int
-        Where the items of each end, in rising order. An item is taken once all iterators before
-        have come to its end.
-    """
-    reached = [0] * len(adding)
-    taken = [0] * len(adding)
-    while taken[-1] < len(ends[-1]):
-        limit = ends[0][taken[0]] if taken[0] < len(ends[0]) else math.inf
-        for number, one in enumerate(adding):
-            mine = ends[number]
-            while taken[number] < len(mine) and mine[taken[number]] <= limit:
-                next(one, None)
-                reached[number] = mine[taken[number]]
-                taken[number] += 1
-            if taken[number] < len(mine):
-                limit = min(limit, reached[number])
-    for one in adding:
-        collections.deque(one, maxlen=0)
-
-
-def _make_room(frames: Sequence[Pending]) -> None:
-    """Make room for all runs at once, if there are no dense maps, which need all pixels."""
-    planes = [plane for pending in frames for plane in pending.maps.planes.values()]
-    if any(plane.storage == DENSE for plane in planes):
-        return
-    expected: dict[MapSum, list[RunLayout]] = {}
-    for pending in frames:
-        layouts = dict.fromkeys(plane.layout for plane in pending.maps.planes.values())
-        for total, _ in pending.targets:
-            expected.setdefault(total, []).extend(one for one in layouts if one is not None)
-    for total, coming in expected.items():
-        total.expect(coming)
-
-
-def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
-    """Add a plane; True after each chunk."""
-    maps, targets = pending.maps, pending.targets
-    subtracts = {sign: maps.subtracts(name, sign) for sign in (1, -1)}
-    try:
-        chunks = maps.planes[name].chunks()
-    except InputError as error:  # of a map in memory: it does not name a file
-        raise InputError(f"{maps.where}: {name} is not a valid map ({error}).") from error
-    unit = unit_of(pending.frame)
-    with about_file(unit.file) if unit else nullcontext():
-        for chunk in chunks:
-            for total, sign in targets:
-                total.add_chunk(name, chunk, subtract=subtracts[sign], where=maps.where)
-            yield True

@@ -27,9 +27,10 @@ from ..maps.summary import Summary, join
 from ..maps.sumstate import Values, values_of
 from ..mpi import communicators
 from ..mpi.agreement import agree, collectively
-from ..pipeline.ledger import UNPLACED, Entry, Ledger, merge
+from ..pipeline.ledger import UNPLACED, Ledger, merge
 from ..spt3gtypes import Frame
 from .growing import removed_from
+from .ledgerframe import put_ledger
 from .removing import ledger_without, take_away
 
 
@@ -100,6 +101,7 @@ class Coadd:
         ):
             if values:
                 frame[key] = core.G3VectorString(values)
+        put_ledger(frame, self.ledger)
         return frame
 
 
@@ -131,8 +133,8 @@ class Joined(NamedTuple):
     notes: list[Any]
 
 
-# The report of a rank on its coadds: by name, the summary and the entries of each.
-_Report: TypeAlias = "dict[str, tuple[Summary, list[Entry]]]"
+# The report of a rank on its coadds: by name, the summary and the ledger of each.
+_Report: TypeAlias = "dict[str, tuple[Summary, Ledger]]"
 
 
 def join_coadds(
@@ -181,7 +183,7 @@ def join_coadds(
     DuplicateError, MismatchError
         On all ranks, before anything is joined.
     """
-    report = {name: (coadd.total.summary, coadd.ledger.entries) for name, coadd in mine.items()}
+    report = {name: (coadd.total.summary, coadd.ledger.bare()) for name, coadd in mine.items()}
     everywhere: list[tuple[_Report, Any]] = comm.allgather((report, note))
     reports, notes = [report for report, _ in everywhere], [note for _, note in everywhere]
     if once:
@@ -195,7 +197,7 @@ def join_coadds(
         check(names, notes)
         prepared = {}
         for name in names:
-            ledgers = [Ledger(report[name][1] if name in report else []) for report in reports]
+            ledgers = [report[name][1] if name in report else Ledger() for report in reports]
             ledger = merge(ledgers, once=once)
             summaries = [report[name][0] for report in reports if name in report]
             if name in mine:
@@ -286,26 +288,26 @@ def _refuse_same_sums(
     """
     suspects: Counter[tuple[str, tuple[tuple[str, ...], ...]]] = Counter()
     for report in reports:
-        for name, (_, entries) in report.items():
-            if not any(entry.unit for entry in entries):
-                suspects[name, tuple(entry.map_ids for entry in entries)] += 1
+        for name, (_, ledger) in report.items():
+            if not any(entry.read for entry in ledger.entries):
+                suspects[name, tuple(entry.map_ids for entry in ledger.entries)] += 1
     if max(suspects.values(), default=0) < 2:
         return
     digests = comm.allgather({name: coadd.total.sums.digest() for name, coadd in mine.items()})
     first: dict[tuple[str, bytes], int] = {}
     for rank, (report, digest) in enumerate(zip(reports, digests, strict=True)):
-        for name, (_, entries) in report.items():
-            if any(entry.unit for entry in entries) or not digest[name]:
+        for name, (_, ledger) in report.items():
+            if any(entry.read for entry in ledger.entries) or not digest[name]:
                 continue
             other = first.setdefault((name, digest[name]), rank)
             if other != rank:
                 agree(
                     comm,
                     DuplicateError(
-                        f"Ranks {other} and {rank} have summed {len(entries)} frames to the very "
-                        "same maps, so it seems that they have read the same files, which would "
-                        "be summed more than once. Share files out with MPIFileReader(mpicomm, "
-                        "[files]) instead of spt3g's G3Reader, or say "
+                        f"Ranks {other} and {rank} have summed {len(ledger.entries)} frames to the "
+                        "very same maps, so it seems that they have read the same files, which "
+                        "would be summed more than once. Share files out with "
+                        "MPIFileReader(mpicomm, [files]) instead of spt3g's G3Reader, or say "
                         'on_duplicate="sum" if this is what you want.'
                     ),
                 )

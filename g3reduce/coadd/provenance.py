@@ -14,6 +14,7 @@ from ..pipeline.ledger import Entry, Ledger, Unit, unit_of, where_of
 from ..pipeline.originals import KnownFiles
 from ..pipeline.units import file_of
 from ..spt3gtypes import Frame
+from .ledgerframe import TEXTS, ledger_in
 
 # Frames that have this key say to which observation those after them belong.
 OBSERVED = "SourceName"
@@ -31,9 +32,9 @@ class Provenance:
     """
 
     def __init__(self, record_obs_id: bool, metadata_lasts: bool = False):
+        self._records = record_obs_id
         self._lasts = record_obs_id and metadata_lasts
-        self._unnamed: set[Unit] = set()
-        self._observation = ObservationId() if record_obs_id else None
+        self._observation = ObservationId(strict=record_obs_id)
         self._arrived: dict[str, int] = {}
         self._latest: Unit | None = None
         self._known = KnownFiles()
@@ -44,42 +45,52 @@ class Provenance:
 
         False if observations are not recorded.
         """
-        if self._observation is None:
+        if not self._records:
             return False
-        return self._observation.prefix(self._latest)[:-1] or None
+        return self._observation.of(self._latest) or None
 
     def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
-        if self._observation is not None:
-            self._observation.observe(frame)
-            self._latest = unit_of(frame)
+        self._observation.observe(frame)
+        self._latest = unit_of(frame)
 
-    def entry_of(self, frame: Frame) -> Entry:
-        """The entry of a map frame in a ledger. Call this once for each frame."""
+    def ledger_of(self, frame: Frame) -> Ledger:
+        """The ledger of a map frame alone. Call this once for each frame.
+
+        It has one entry, but for a coadd that has a ledger of its own, which lists more.
+        """
         unit = self._unit_of(frame)
+        ledger = ledger_in(frame, where_of(frame)) if TEXTS in frame else None
+        if ledger and ledger.entries:
+            listed = frozenset(_strings(frame, "InputMapIds") if "InputMapIds" in frame else ())
+            entries = [entry.within(unit, self._known, listed) for entry in ledger.entries]
+            return Ledger(entries, ledger.left_out)
+        map_id = frame.get("Id", None)
+        if not isinstance(map_id, str | None):
+            raise _unexpected(frame, "Id", map_id, "a string")
+        observation = ""
         if "InputMapIds" in frame:  # a coadd itself
             map_ids = _strings(frame, "InputMapIds")
         else:
-            prefix = self._observation.prefix(unit) if self._observation else ""
-            if self._lasts and unit is not None and not prefix:
-                self._unnamed.add(unit)
-            map_id = frame.get("Id", None)
-            if not isinstance(map_id, str | None):
-                raise _unexpected(frame, "Id", map_id, "a string")
+            observation = self._observation.of(unit)
+            prefix = f"{observation}/" if observation and self._records else ""
             map_ids = (prefix + map_id,) if map_id else ()
         inputs = None
         if "InputFiles" in frame:
             inputs = _strings(frame, "InputFiles")
         elif "InputMapIds" in frame:
             inputs = ()
-        return Entry.of(unit, map_ids, inputs, self._known)
+        entry = Entry.of(
+            *(unit, map_ids, inputs, self._known), map_id=map_id or "", observation=observation
+        )
+        return Ledger([entry])
 
     def complete(self, comm: communicators.Comm, ledgers: Iterable[Ledger]) -> None:
         """Learn from all ranks which observation lasts over each file, once all were read.
 
         Collective over `comm` if metadata last.
         """
-        if not self._lasts or self._observation is None:
+        if not self._lasts:
             return
         # If a file is read in pieces, each rank knows the observation at the end of its last one.
         at_end: dict[int, tuple[int, str]] = {}
@@ -89,11 +100,13 @@ class Provenance:
         positions = sorted(at_end)
         for ledger in ledgers:
             for number, entry in enumerate(ledger.entries):
-                if entry.unit in self._unnamed and entry.unit is not None:
-                    earlier = bisect_left(positions, entry.unit.position) - 1
-                    prefix = at_end[positions[earlier]][1] if earlier >= 0 else ""
-                    names = tuple(prefix + name for name in entry.map_ids)
-                    ledger.entries[number] = entry._replace(map_ids=names)
+                if entry.observation or entry.inside or entry.is_coadd or entry.unit is None:
+                    continue
+                earlier = bisect_left(positions, entry.unit.position) - 1
+                if earlier >= 0:
+                    observation = at_end[positions[earlier]][1]
+                    names = tuple(f"{observation}/{name}" for name in entry.map_ids)
+                    ledger.entries[number] = entry._replace(map_ids=names, observation=observation)
 
     def _unit_of(self, frame: Frame) -> Unit | None:
         """The unit of a frame, also of one that comes from spt3g's own reader."""
@@ -120,9 +133,17 @@ def _unexpected(frame: Frame, key: str, value: Any, expected: str) -> InputError
 
 
 class ObservationId:
-    """The observations to which frames belong."""
+    """The observations to which frames belong.
 
-    def __init__(self) -> None:
+    Parameters
+    ----------
+    strict : bool
+        Refuse frames that name an observation half, or by what cannot be a name. Otherwise they
+        say nothing.
+    """
+
+    def __init__(self, *, strict: bool = True) -> None:
+        self._strict = strict
         self._of_file: dict[str, str] = {}
         # By the position of the file, with the number of the frame that says it.
         self.at_end: dict[int, tuple[int, str]] = {}
@@ -134,30 +155,40 @@ class ObservationId:
         Raises
         ------
         InputError
-            If it names the source only.
+            If it names the source only, and that is to be refused.
         """
         if OBSERVED not in frame:
             return
         unit = unit_of(frame)
-        if "ObservationID" not in frame:
-            raise InputError(
-                f"{unit or 'A frame'}: a SourceName, but no ObservationID; record_obs_id needs "
-                "both."
-            )
-        for key in (OBSERVED, "ObservationID"):
-            if not isinstance(frame[key], str | int):
-                raise _unexpected(frame, key, frame[key], "a string or an integer")
-        self._latest = f"{frame['SourceName']}/{frame['ObservationID']}/"
+        try:
+            self._latest = self._name_in(frame, unit)
+        except InputError:
+            if self._strict:
+                raise
+            return
         if unit is None or unit.shared:
             self._of_all = self._latest
         else:
             self._of_file[unit.file] = self._latest
             self.at_end[unit.position] = unit.index, self._latest
 
-    def prefix(self, unit: Unit | None) -> str:
-        """``SourceName/ObservationID/`` of a frame; empty if none was named.
+    def of(self, unit: Unit | None) -> str:
+        """``SourceName/ObservationID`` of a frame; empty if none was named.
 
         The observation of a file ends with it, whatever this rank happens to read next. A frame
         that was made in the pipeline belongs to the observation that came last.
         """
         return self._latest if unit is None else self._of_file.get(unit.file, self._of_all)
+
+    @staticmethod
+    def _name_in(frame: Frame, unit: Unit | None) -> str:
+        if "ObservationID" not in frame:
+            raise InputError(
+                f"{unit or 'A frame'}: a SourceName, but no ObservationID; record_obs_id needs "
+                "both."
+            )
+        values = {key: frame[key] for key in (OBSERVED, "ObservationID")}
+        for key, value in values.items():
+            if not isinstance(value, str | int):
+                raise _unexpected(frame, key, value, "a string or an integer")
+        return "/".join(map(str, values.values()))

@@ -154,7 +154,9 @@ def _annotated(frame: FileFrame, raw: RawFrame) -> FileFrame:
     """A frame with its origin, and with the keys that must not be decoded."""
     if broken := broken_values(raw):
         frame.broken = broken
-    if raw.type != _MAP and (found := maps_in(raw)):
+    if raw.type == _MAP:
+        frame.fingerprint = raw.fingerprint
+    elif found := maps_in(raw):
         frame.maps_inside = found
     return frame.of(raw.source.name, raw.index)
 

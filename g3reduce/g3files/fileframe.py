@@ -9,6 +9,7 @@ from typing import Any
 from spt3g import core
 
 from ..errors import InputError
+from .frames import Fingerprint
 
 # Errors that spt3g raises for bytes that are not valid; KeyError, too.
 SPT3G_ERRORS = (RuntimeError, MemoryError, ValueError, OverflowError, KeyError)
@@ -36,9 +37,12 @@ class FileFrame(core.G3Frame):  # type: ignore[misc]
     ----------
     span : Span or None
         Where it lies, if that is known.
+    fingerprint : Fingerprint or None
+        Of a Map frame, if its bytes were seen.
     """
 
     span: Any = None
+    fingerprint: Fingerprint | None = None
     unit: Any = None
     # In a frame that is no Map frame: keys of maps, under which there are maps.
     maps_inside: Sequence[str] = ()

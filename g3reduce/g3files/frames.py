@@ -51,6 +51,21 @@ class Blob(NamedTuple):
         return self.offset + self.size
 
 
+class Fingerprint(NamedTuple):
+    """What tells the content of a frame from that of others: frames that are equal have it alike.
+
+    Attributes
+    ----------
+    checksum : int
+        The CRC32C that the frame carries in its file.
+    length : int
+        Of the frame in its file, in bytes.
+    """
+
+    checksum: int
+    length: int
+
+
 @dataclass(frozen=True)
 class RawFrame:
     """A frame that was walked, but not decoded.
@@ -91,6 +106,12 @@ class RawFrame:
         """Whether all of it is in memory already."""
         size = self.end - self.start
         return isinstance(self.source, Ahead | MemoryBytes) and size <= LIMITS.small_frame
+
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Its checksum, as it stands there, and its length."""
+        last = self.source.read(self.end - CRC.size, CRC.size)
+        return Fingerprint(CRC.unpack(last.ljust(CRC.size))[0], self.end - self.start)
 
     def content(self, blob: Blob) -> bytes:
         """The content of one of its entries."""

@@ -100,6 +100,11 @@ class RunCopier:
             raw[:] = aligned
 
     @functools.cached_property
+    def begins(self) -> Index:
+        """Where each run that is not empty begins in `values`."""
+        return self._begins[self._ends > self._begins] // 8
+
+    @functools.cached_property
     def _value_words(self) -> Index:
         """Where the words of the values stand in the archive."""
         counts = (self._ends - self._begins) // _WORD.itemsize

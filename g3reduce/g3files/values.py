@@ -13,16 +13,24 @@ deeper in an archive are left to it.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
+from typing import TypeVar
 
-from .archive import NEW, head_of
+import numpy as np
+
+from .archive import F64, NEW, head_of
 from .frames import RawFrame
 from .source import MemoryBytes
+
+T = TypeVar("T")
 
 # Byte order, number of the class, length of its name; after the name the number of the object and
 # the versions of its class and of G3FrameObject; the number of items, or the length of a string.
 _HEAD, _REST, _COUNT = struct.Struct("<BIQ"), struct.Struct("<III"), struct.Struct("<Q")
 _VERSIONS = (1, 1)
-_STRING, _STRINGS = head_of("G3String"), head_of("G3VectorString")
+_STRING, _STRINGS, _INTEGER = head_of("G3String"), head_of("G3VectorString"), head_of("G3Int")
+_NAMED_STRINGS, _NAMED_NUMBERS = head_of("G3MapVectorString"), head_of("G3MapVectorDouble")
+_VALUE_OF_INTEGER = struct.Struct("<q")
 _BEGINNING, _AHEAD = 96, 1024
 # Those of which each item takes a byte at least. Others, of integers, say first how wide these are.
 _COUNTED = frozenset(
@@ -52,21 +60,76 @@ def strings_in(blob: bytes) -> list[str] | None:
     return _strings(blob[begin:], count)
 
 
-def _strings(data: bytes, count: int) -> list[str] | None:
-    """So many strings with their lengths in front, and nothing else; None if they are not."""
-    if count > len(data) // _COUNT.size:
+def integer_in(blob: bytes) -> int | None:
+    """The number of a G3Int; None if this is none."""
+    value = blob.removeprefix(_INTEGER)
+    if len(value) != _VALUE_OF_INTEGER.size or not blob.startswith(_INTEGER):
         return None
-    texts, position = [], 0
+    return int(_VALUE_OF_INTEGER.unpack(value)[0])
+
+
+def named_strings_in(blob: bytes) -> dict[str, list[str]] | None:
+    """The texts of a G3MapVectorString, by their names; None if this is none."""
+    return _named(blob, _NAMED_STRINGS, _strings_at)
+
+
+def named_numbers_in(blob: bytes) -> dict[str, list[float]] | None:
+    """The numbers of a G3MapVectorDouble, by their names; None if this is none."""
+    return _named(blob, _NAMED_NUMBERS, _numbers_at)
+
+
+def _named(
+    blob: bytes, head: bytes, items_at: Callable[[bytes, int, int], tuple[list[T], int]]
+) -> dict[str, list[T]] | None:
+    """Vectors by their names; None if this is another value, or one that is broken."""
+    if not blob.startswith(head):
+        return None
+    found: dict[str, list[T]] = {}
+    try:
+        (n_names,) = _COUNT.unpack_from(blob, len(head))
+        position = len(head) + _COUNT.size
+        for _ in range(n_names):
+            (name,), position = _strings_at(blob, position, 1)
+            (count,) = _COUNT.unpack_from(blob, position)
+            found[name], position = items_at(blob, position + _COUNT.size, count)
+    except (struct.error, UnicodeDecodeError, _CutOff):  # which spt3g will report
+        return None
+    return found if position == len(blob) else None
+
+
+class _CutOff(Exception):
+    """A value claims more than there is."""
+
+
+def _strings_at(data: bytes, position: int, count: int) -> tuple[list[str], int]:
+    """So many strings with their lengths in front, and where they end."""
+    if count > (len(data) - position) // _COUNT.size:
+        raise _CutOff
+    texts = []
     for _ in range(count):
         begin = position + _COUNT.size
-        if begin > len(data):
-            return None
         position = begin + _COUNT.unpack_from(data, position)[0]
-        try:
-            texts.append(data[begin:position].decode())
-        except UnicodeDecodeError:  # which spt3g will report
-            return None
-    return texts if position == len(data) else None
+        if position > len(data):
+            raise _CutOff
+        texts.append(data[begin:position].decode())
+    return texts, position
+
+
+def _numbers_at(data: bytes, position: int, count: int) -> tuple[list[float], int]:
+    """So many numbers, and where they end."""
+    end = position + F64.size * count
+    if end > len(data):
+        raise _CutOff
+    return np.frombuffer(data[position:end], "<f8").tolist(), end
+
+
+def _strings(data: bytes, count: int) -> list[str] | None:
+    """So many strings with their lengths in front, and nothing else; None if they are not."""
+    try:
+        texts, end = _strings_at(data, 0, count)
+    except (struct.error, UnicodeDecodeError, _CutOff):  # which spt3g will report
+        return None
+    return texts if end == len(data) else None
 
 
 def problem_of(head: bytes, size: int) -> str:

@@ -152,6 +152,90 @@ def add_runs(
                 plane[position + i] += values[i]
 
 
+@njit
+def _sum_of_few(values: NDArray[np.float64], begin: int, n: int) -> float:
+    """The sum of up to 128 values, in the order in which numpy adds so many."""
+    end = begin + n
+    if n < 8:
+        total: float = -0.0
+        for i in range(begin, end):
+            total += values[i]
+        return total
+    a, b, c, d = values[begin], values[begin + 1], values[begin + 2], values[begin + 3]
+    e, f, g, h = values[begin + 4], values[begin + 5], values[begin + 6], values[begin + 7]
+    rest = end - n % 8
+    for i in range(begin + 8, rest, 8):
+        a += values[i]
+        b += values[i + 1]
+        c += values[i + 2]
+        d += values[i + 3]
+        e += values[i + 4]
+        f += values[i + 5]
+        g += values[i + 6]
+        h += values[i + 7]
+    total = ((a + b) + (c + d)) + ((e + f) + (g + h))
+    for i in range(rest, end):
+        total += values[i]
+    return total
+
+
+@njit
+def _pairwise(
+    values: NDArray[np.float64],
+    begin: int,
+    n: int,
+    right: NDArray[np.int64],
+    left: NDArray[np.float64],
+) -> float:
+    """The sum of values as numpy adds them: more than 128 are halved, and so are the halves.
+
+    `right` holds the sizes of right halves that are still to be summed, and `left` the sums of the
+    left ones beside them.
+    """
+    depth, size = 0, n
+    while True:
+        while size > 128:
+            half = size // 2
+            half -= half % 8
+            right[depth] = size - half
+            depth += 1
+            size = half
+        total: float = _sum_of_few(values, begin, size)
+        begin += size
+        while depth and right[depth - 1] == 0:
+            depth -= 1
+            total = left[depth] + total
+        if depth == 0:
+            return total
+        left[depth - 1] = total
+        size = right[depth - 1]
+        right[depth - 1] = 0
+
+
+@loop(int64(_RUNS[0], int64[::1], int64, float64[::1]))
+def sum_runs(
+    raw: NDArray[np.uint8], lengths: NDArray[np.int64], header: int, sums: NDArray[np.float64]
+) -> int:
+    """Sum each run by itself, as ``np.add.reduceat`` does, and count the values that are not 0.
+
+    Runs lie one after the other, each behind a header of so many bytes. The sum of a run without
+    values is 0.
+    """
+    right, left = np.empty(64, np.int64), np.empty(64)
+    begin, hit = 0, 0
+    for run in range(lengths.size):
+        begin += header
+        n = lengths[run]
+        values = raw[begin : begin + 8 * n].view(np.float64)
+        begin += 8 * n
+        sums[run] = 0.0
+        if n > 0:
+            sums[run] = values[0] + _pairwise(values, 1, n - 1, right, left)
+        for i in range(n):
+            hit += values[i] != 0
+    return hit
+
+
 @loop(float64(*_RUNS))
 def largest_of_runs(
     raw: NDArray[np.uint8],

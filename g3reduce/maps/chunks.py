@@ -16,6 +16,7 @@ from ..g3files.archive import DENSE
 from ..g3files.checksum import Checksum
 from ..g3files.lines import Index, Values
 from ..g3files.maps import PAIR, MapExtent
+from ..g3files.runcopier import HEADERS
 from ..g3files.runs import RunGroup, RunLayout, learn
 from ..g3files.source import Bytes
 from ..kernels import choice as kernels
@@ -60,6 +61,18 @@ class RunsChunk:
     def loops(self) -> Any:
         """The compiled loops by which they are to be added, if they are."""
         return kernels.loops(len(self.raw) // 8)
+
+    def sums(self) -> tuple[int, Values]:
+        """How many values are not 0, and the sum of each run that is not empty."""
+        lengths = self.layout.lengths[self.group.first : self.group.last]
+        if loops := self.loops:
+            sums = np.empty(len(lengths))
+            hit = loops.sum_runs(self.raw, lengths, HEADERS.itemsize, sums)
+            return hit, sums if lengths.all() else sums[lengths > 0]
+        begins = self.layout.copier(self.group).begins
+        if not len(begins):
+            return 0, np.empty(0)
+        return int(np.count_nonzero(self.values)), np.add.reduceat(self.values, begins)
 
     def with_values(self, values: Values) -> RunsChunk:
         """The same runs with other values, which take the place of those in `raw`."""

@@ -15,7 +15,9 @@ from ..g3files.decoding import decoded, maps_in, note, walked
 from ..g3files.frames import Piece, RawFrame, Sink, Unrecognised, frame_in, write_frame
 from ..g3files.maps import MAP_KEYS, Content, filled
 from ..g3files.outlines import Outlines
+from ..g3files.plain import plain_value
 from ..g3files.vectors import blob_of
+from ..limits import LIMITS
 from ..spt3gtypes import Frame
 from .mapframe import maps_of
 from .pixels import Plane
@@ -141,6 +143,12 @@ class PassedFrame:
         return key in self._keys
 
     def __getitem__(self, key: str) -> Any:
+        blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
+        value = None
+        if blob is not None and blob.size <= LIMITS.small_frame:
+            value = plain_value(self._raw.content(blob))
+        if value is not None:
+            return value
         if self._frame is None:
             self._frame = decoded(self._raw)
         return self._frame[key]

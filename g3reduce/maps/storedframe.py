@@ -17,12 +17,13 @@ from ..errors import InputError, about_file
 from ..g3files.checksum import Checksum
 from ..g3files.decoding import decoded
 from ..g3files.fileframe import SPT3G_ERRORS, undecodable
-from ..g3files.frames import Blob, RawFrame, write_frame
+from ..g3files.frames import Blob, Fingerprint, RawFrame, write_frame
 from ..g3files.maps import MAP_KEYS, MapExtent, find_maps
 from ..g3files.outlines import Outlines
+from ..g3files.plain import plain_value
 from ..g3files.readonce import ReadOnce
 from ..g3files.source import MemoryBytes
-from ..g3files.values import broken_values, string_in, strings_in
+from ..g3files.values import broken_values
 from ..g3files.vectors import numbers_in
 from ..limits import LIMITS
 from ..spt3gtypes import Frame
@@ -60,7 +61,7 @@ class StoredFrame:
         self._raw = raw
         self._extents: dict[str, MapExtent] = {}  # in the order of the file
         self._maps: _Entries = ()
-        self._texts: dict[str, Any] = {}
+        self._plains: dict[str, Any] = {}
         self._checksum: Checksum | None = Checksum(raw)
         if raw.small:  # it is in memory, and stays as it is
             self._checksum.finish()
@@ -72,8 +73,8 @@ class StoredFrame:
         return key in self._names
 
     def __getitem__(self, key: str) -> Any:
-        if (text := self._text(key)) is not None:
-            return text
+        if (value := self._plain(key)) is not None:
+            return value
         if key not in self._names:
             raise KeyError(key)
         self.verify()  # before anything is decoded: it may be broken
@@ -140,6 +141,11 @@ class StoredFrame:
         """Whether it is in memory already, as small frames are."""
         return self._raw.small
 
+    @property
+    def fingerprint(self) -> Fingerprint:
+        """Its checksum and length."""
+        return self._raw.fingerprint
+
     def verify(self) -> None:
         """Compare what was read with the checksum; what was not read so far is read now.
 
@@ -152,21 +158,15 @@ class StoredFrame:
             with about_file(self._raw.source.name):
                 self._checksum.finish()
 
-    def _text(self, key: str) -> Any:
-        """A string, or several, that can be read at once; None if this is something else."""
-        if key not in self._texts:
-            self._texts[key] = self._read_text(key)
-        return self._texts[key]
-
-    def _read_text(self, key: str) -> Any:
-        blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
-        if blob is None or blob.size > LIMITS.kept_read:
-            return None
-        content = self._raw.content(blob)
-        if (text := string_in(content)) is not None:
-            return text
-        texts = strings_in(content)
-        return None if texts is None else core.G3VectorString(texts)
+    def _plain(self, key: str) -> Any:
+        """A value that can be read at once: texts, numbers; None if this is something else."""
+        if key not in self._plains:
+            blob = next((blob for blob in self._raw.blobs if blob.name == key), None)
+            value = None
+            if blob is not None and blob.size <= LIMITS.kept_text:
+                value = plain_value(self._raw.content(blob))
+            self._plains[key] = value
+        return self._plains[key]
 
     @functools.cached_property
     def _whole(self) -> Frame:

@@ -1,8 +1,8 @@
 """The ledger: which units of input went into a result.
 
 Whoever counts a frame writes it down here. From that one list come the provenance of a coadd
-(``InputMapIds``, ``InputFiles``), the check that nothing is counted twice, and the audit that
-nothing was lost.
+(``Ledger``, ``InputMapIds``, ``InputFiles``), the check that nothing is counted twice, and the
+audit that nothing was lost.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 from ..choices import OnDuplicate
 from ..errors import DuplicateError, require_choice
+from .entries import Entry as Entry
+from .entries import LeftOut as LeftOut
 from .originals import same_because
 from .overlap import Index, Overlap, doubtful
 from .units import UNPLACED as UNPLACED
-from .units import Entry as Entry
 from .units import Unit as Unit
 from .units import set_unit as set_unit
 from .units import unit_of as unit_of
@@ -29,17 +30,17 @@ logger = logging.getLogger(__name__)
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
 
 
-class LeftOut(NamedTuple):
-    """Input that was not counted: a file, the number of a frame or -1 for all, and why."""
-
-    file: str
-    frame: int
-    reason: str
-
-
 @dataclass
 class Ledger:
-    """The entries of all frames that went into one result, in the order in which they came."""
+    """What went into one result, and what was left out.
+
+    Attributes
+    ----------
+    entries : list of Entry
+        All frames that were counted, in the order in which they came.
+    left_out : list of LeftOut
+        Files and frames that were not, each with the reason.
+    """
 
     entries: list[Entry] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
@@ -57,17 +58,15 @@ class Ledger:
             self._index = Index()
             for counted in self.entries:
                 self._index.add(counted)
-        overlap = self._index.find(entry)
-        if overlap is None:
+        if (overlap := self._index.find(entry)) is None:
             return
-        if overlap.common:
-            _refuse_overlap(entry, overlap)
+        _refuse_overlap(entry, overlap)
         file, other = entry.file, overlap.entry.file
         also = (
             f" ({same_because(file, other)})" if file and other and file.name != other.name else ""
         )
         raise DuplicateError(
-            f"{entry.unit} came twice{also} and would be summed twice. Name each file once, or say "
+            f"{entry} came twice{also} and would be summed twice. Name each file once, or say "
             f"{_WAY_OUT}."
         )
 
@@ -77,6 +76,20 @@ class Ledger:
         if self._index is not None:
             self._index.add(entry)
 
+    def take(self, other: Ledger, sign: int) -> None:
+        """Count all that is in another ledger, with the sign of that as a whole."""
+        for entry in other.entries:
+            self.record(entry if sign == 1 else entry._replace(sign=sign * entry.sign))
+        self.left_out += other.left_out
+
+    def note(self, number: int, pixels: int, weight: float) -> None:
+        """Note what a frame has contributed, once it was added."""
+        self.entries[number] = self.entries[number]._replace(pixels=pixels, weight=weight)
+
+    def bare(self) -> Ledger:
+        """The same without the index that finds duplicates, to be sent to other ranks."""
+        return Ledger(self.entries, self.left_out)
+
     def map_ids(self) -> list[str]:
         """The Ids of all maps that were counted, each once, in order."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry.map_ids))
@@ -85,9 +98,27 @@ class Ledger:
         """The files of all maps that were counted, each once, in order."""
         return list(dict.fromkeys(name for entry in self.entries for name in entry.files))
 
+    def observations(self) -> list[str]:
+        """The observations of all maps that were counted, as far as they are known, each once."""
+        found = dict.fromkeys(entry.observation for entry in self.entries)
+        return [observation for observation in found if observation]
+
+    def n_frames_by_id(self) -> Counter[str]:
+        """How many frames of each Id were counted."""
+        return Counter(entry.map_id for entry in self.entries)
+
     def units(self) -> list[Unit]:
-        """The units that were counted, in order: all frames but those made in the pipeline."""
-        return [entry.unit for entry in self.entries if entry.unit is not None]
+        """The units that were read and counted, in order: all frames but those made in a pipeline.
+
+        A coadd is one unit here, whatever its own ledger lists.
+        """
+        units: list[Unit] = []
+        coadd: Unit | None = None  # the one in which the entry before was
+        for entry in self.entries:
+            if entry.read is not None and not (entry.inside and entry.read == coadd):
+                units.append(entry.read)
+            coadd = entry.read if entry.inside else None
+        return units
 
     def input_order(self) -> tuple[int, int]:
         """Where the first entry stands in the order of input."""
@@ -119,19 +150,41 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
         _refuse_shared(ledgers)
     entries = [entry for ledger in ledgers for entry in ledger.entries]
     return Ledger(
-        sorted(entries, key=lambda entry: entry.input_order)
-    )  # stable: ties stay in the order of ranks
+        sorted(entries, key=lambda entry: entry.input_order),  # stable: ties as ranks have them
+        _still_left_out(ledgers, entries),
+    )
 
 
 def union(ledgers: Iterable[Ledger]) -> Ledger:
     """All that is in any of several ledgers of the same input, once, in the order of input.
 
-    Frames that were made in the pipeline are told apart by their Ids alone.
+    Frames that were made in the pipeline are told apart by their Ids alone. A frame that is added
+    to one and subtracted from another has the sign of the first.
     """
+    ledgers = list(ledgers)
     counts: Counter[Entry] = Counter()
+    signed: dict[Entry, list[Entry]] = {}
     for ledger in ledgers:
-        counts |= Counter(ledger.entries)
-    return Ledger(sorted(counts.elements(), key=lambda entry: entry.input_order))
+        mine: Counter[Entry] = Counter()
+        for entry in ledger.entries:
+            plain = entry if entry.sign == 1 else entry._replace(sign=1)
+            mine[plain] += 1
+            if mine[plain] > counts[plain]:
+                signed.setdefault(plain, []).append(entry)
+        counts |= mine
+    entries = [entry for plain in counts for entry in signed[plain]]
+    entries.sort(key=lambda entry: entry.input_order)
+    return Ledger(entries, _still_left_out(ledgers, entries))
+
+
+def _still_left_out(ledgers: Iterable[Ledger], entries: Sequence[Entry]) -> list[LeftOut]:
+    """What any ledger says was left out, each once, without what was counted after all."""
+    found = dict.fromkeys(one for ledger in ledgers for one in ledger.left_out)
+    if not found:
+        return []
+    units = [entry.unit for entry in entries if entry.unit is not None]
+    counted = {(unit.file, unit.index) for unit in units} | {(unit.file, -1) for unit in units}
+    return [one for one in found if (one.file, one.frame) not in counted]
 
 
 def check_on_duplicate(on_duplicate: str) -> None:
@@ -151,15 +204,14 @@ def _refuse_shared(ledgers: Sequence[Ledger]) -> None:
         for entry in ledger.entries:
             if (overlap := index.find(entry)) is None:
                 continue
-            if overlap.common:
-                _refuse_overlap(entry, overlap)
+            _refuse_overlap(entry, overlap)
             by_arrival = (
                 " (spt3g's reader does not count frames, so this is the order in which they "
                 "came to the coadder)"
             )
             raise DuplicateError(
-                f"{entry.unit} was counted on rank {overlap.rank} and on rank {rank}, so it would "
-                f"be summed more than once{by_arrival if entry.frames[0][1] < 0 else ''}. Give "
+                f"{entry} was counted on rank {overlap.rank} and on rank {rank}, so it would "
+                f"be summed more than once{'' if entry.counted else by_arrival}. Give "
                 "every rank files of its own: MPIFileReader(mpicomm, [files]) shares out the "
                 "files of a nested list, where those of a plain list reach every rank."
             )
@@ -167,8 +219,21 @@ def _refuse_shared(ledgers: Sequence[Ledger]) -> None:
             index.add(entry, rank)
 
 
-def _refuse_overlap(entry: Entry, overlap: Overlap) -> NoReturn:
+def _refuse_overlap(entry: Entry, overlap: Overlap) -> None:
+    """Refuse frames that overlap though they are not one and the same."""
+    if overlap.same_content:
+        _refuse_same_content(overlap.entry, entry)
+    if overlap.common:
+        raise DuplicateError(
+            f"{overlap.entry} and {entry} both contain {overlap.common}, which would be summed "
+            f"twice. Take each observation once (coadd the original files), or say {_WAY_OUT}."
+        )
+
+
+def _refuse_same_content(first: Entry, second: Entry) -> NoReturn:
+    both = f"{first} and {second}"
+    if first.unit and second.unit and first.unit.index == second.unit.index:
+        both = f"{second.unit.file} and {first.unit.file}"
     raise DuplicateError(
-        f"{overlap.entry} and {entry} both contain {overlap.common}, which would be summed twice. "
-        f"Take each observation once (coadd the original files), or say {_WAY_OUT}."
+        f"{both} have the same content, which would be summed twice. Drop one, or say {_WAY_OUT}."
     )

@@ -1,12 +1,15 @@
 """Overlaps: counted frames that hold the same observation. The rule, and an index to find them.
 
-A frame is a single map, or a coadd, which lists the Ids (``InputMapIds``) and the files
-(``InputFiles``) that are in it. Two frames overlap
+A frame is a single map, read by itself or listed in the ledger of a coadd, or it is a coadd that
+lists only the Ids (``InputMapIds``) and the files (``InputFiles``) that are in it. Two frames
+overlap
 
 * if they are the same frame of the same file;
-* if one of them is a coadd, the files of both are known, and they have a file and an Id in common;
-* if one of them is a coadd, the files of one are not known, because it lists none or its names
-  can no longer be found, and they have an Id in common that names an observation
+* if they have the same content, though they lie in different files;
+* if one of them is such a coadd, the files of both are known, and they have a file and an Id in
+  common;
+* if one of them is or was in a coadd, the files of one are not known, because it lists none or its
+  names can no longer be found, and they have an Id in common that names an observation
   (``SourceName/ObservationID/Id``).
 
 Two coadds that list no files, and Ids that name no observations, cannot be compared.
@@ -17,7 +20,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from .units import Entry
+from ..g3files.frames import Fingerprint
+from .entries import Entry
+from .samecontent import have_same_content
 
 
 class Overlap(NamedTuple):
@@ -29,12 +34,18 @@ class Overlap(NamedTuple):
     rank : int
         The rank that counted it.
     common : str
-        What they have in common; empty if they are the same frame.
+        What they have in common; empty if the same frame was read twice, or `same_content`.
+    same_content : bool
+        Whether they are frames of different files that have the same content.
+    whole : bool
+        Whether they are one and the same, so that nothing is lost without one of them.
     """
 
     entry: Entry
     rank: int
     common: str = ""
+    same_content: bool = False
+    whole: bool = False
 
 
 class _Counted(NamedTuple):
@@ -47,8 +58,9 @@ class Index:
 
     def __init__(self) -> None:
         self._frames: dict[tuple[str, int], _Counted] = {}
+        self._contents: dict[Fingerprint, list[_Counted]] = {}
         # By the key of a file: the single maps from it, by Id, and the coadds that list it.
-        self._maps: dict[str, dict[str, _Counted]] = {}
+        self._maps: dict[str, dict[str, list[_Counted]]] = {}
         self._coadds: dict[str, list[_Counted]] = {}
         # By Ids that name observations: all coadds, and one single map from each file.
         self._observed: dict[str, dict[object, _Counted]] = {}
@@ -58,6 +70,8 @@ class Index:
         counted = _Counted(entry, rank)
         for frame in entry.frames:
             self._frames.setdefault(frame, counted)
+        if (fingerprint := entry.fingerprint) is not None:
+            self._contents.setdefault(fingerprint, []).append(counted)
         for file in entry.originals:
             for key in file.keys:
                 if entry.is_coadd:
@@ -65,17 +79,27 @@ class Index:
                 else:
                     maps = self._maps.setdefault(key, {})
                     for name in entry.map_ids or ("",):
-                        maps.setdefault(name, counted)
+                        _add_kind(maps.setdefault(name, []), counted)
         for name in filter(_names_observation, entry.map_ids):
-            kind = id(counted) if entry.is_coadd else entry.originals
+            kind = id(counted) if entry.is_coadd else (entry.originals, entry.inside)
             self._observed.setdefault(name, {}).setdefault(kind, counted)
 
     def find(self, entry: Entry) -> Overlap | None:
         """The first counted entry that overlaps with this one."""
         for frame in entry.frames:
-            if frame in self._frames:
-                return Overlap(*self._frames[frame])
-        return self._by_file(entry) or self._by_observation(entry)
+            if (other := self._frames.get(frame)) and not _was_replaced(entry, other.entry):
+                return Overlap(*other, _shared(entry, other.entry), whole=True)
+        return self._by_content(entry) or self._by_file(entry) or self._by_observation(entry)
+
+    def _by_content(self, entry: Entry) -> Overlap | None:
+        if (fingerprint := entry.fingerprint) is None:
+            return None
+        for other in self._contents.get(fingerprint, ()):
+            if have_same_content(entry, other.entry):
+                if entry.inside or other.entry.inside:
+                    return Overlap(*other, _shared(entry, other.entry), whole=True)
+                return Overlap(*other, same_content=True, whole=True)
+        return None
 
     def _by_file(self, entry: Entry) -> Overlap | None:
         compared = set()
@@ -87,19 +111,61 @@ class Index:
                     compared.add(id(other))
                     if (name := common_id(entry.map_ids, other.entry.map_ids)) is not None:
                         return Overlap(*other, _with_id(file.name, name))
-                if entry.is_coadd and (maps := self._maps.get(key)):
-                    name = common_id(maps, entry.map_ids)
-                    if name is not None:
-                        other = maps[name] if name in maps else next(iter(maps.values()))
-                        return Overlap(*other, _with_id(file.name, name))
+                if found := self._among_maps(entry, self._maps.get(key, {})):
+                    name, counted = found
+                    return Overlap(*counted, _with_id(file.name, name))
+        return None
+
+    def _among_maps(
+        self, entry: Entry, maps: dict[str, list[_Counted]]
+    ) -> tuple[str, _Counted] | None:
+        """A single map of the same file that is to be compared by its Id, and has one in common."""
+        if not maps or (name := common_id(maps, entry.map_ids)) is None:
+            return None
+        others = maps[name] if name in maps else [one for some in maps.values() for one in some]
+        for other in others:
+            if entry.is_coadd or _compared_by_id(entry, other.entry):
+                return name, other
         return None
 
     def _by_observation(self, entry: Entry) -> Overlap | None:
         for name in entry.map_ids:
             for other in self._observed.get(name, {}).values():
-                if (entry.is_coadd or other.entry.is_coadd) and _may_share(entry, other.entry):
+                if _from_coadd(entry, other.entry) and _may_share(entry, other.entry):
                     return Overlap(*other, f"the observation {name!r}")
         return None
+
+
+def _add_kind(counted: list[_Counted], one: _Counted) -> None:
+    """Keep one entry of each kind that `_compared_by_id` tells apart."""
+    kinds = {(other.entry.inside, other.entry.counted) for other in counted}
+    if (one.entry.inside, one.entry.counted) not in kinds:
+        counted.append(one)
+
+
+def _compared_by_id(one: Entry, other: Entry) -> bool:
+    """Whether single maps of a file are to be told apart by Id, because their numbers are not."""
+    return (one.inside or other.inside) and not (one.counted and other.counted)
+
+
+def _from_coadd(one: Entry, other: Entry) -> bool:
+    return one.is_coadd or one.inside or other.is_coadd or other.inside
+
+
+def _was_replaced(one: Entry, other: Entry) -> bool:
+    """Whether one name of a file stands for two observations: it was written anew in between."""
+    if not (one.inside or other.inside) or one.fingerprint == other.fingerprint:
+        return False
+    if None in (one.fingerprint, other.fingerprint):
+        return False
+    return bool(one.observation and other.observation) and one.observation != other.observation
+
+
+def _shared(one: Entry, other: Entry) -> str:
+    """What two entries that are the same frame have in common; empty if it was read twice."""
+    if not (one.inside or other.inside) or (one.inside and one.read and one.read == other.read):
+        return ""
+    return _with_id(one.unit.file, one.map_id) if one.unit else ""
 
 
 def _may_share(one: Entry, other: Entry) -> bool:
@@ -108,9 +174,17 @@ def _may_share(one: Entry, other: Entry) -> bool:
         return True
     if all(file.keys for entry in (one, other) for file in entry.originals):
         return False
+    if _known_to_differ(one, other):
+        return False
     return not {file.short for file in one.originals}.isdisjoint(
         file.short for file in other.originals
     )
+
+
+def _known_to_differ(one: Entry, other: Entry) -> bool:
+    """Whether these are maps whose contents are known: if they were the same, it would be known."""
+    maps = not (one.is_coadd or other.is_coadd)
+    return maps and one.fingerprint is not None and other.fingerprint is not None
 
 
 def doubtful(entries: Sequence[Entry]) -> tuple[str, Entry, Entry] | None:
@@ -130,10 +204,12 @@ def doubtful(entries: Sequence[Entry]) -> tuple[str, Entry, Entry] | None:
         return None
     for number, entry in enumerate(entries):
         for file in entry.originals:
-            for other in unknown.get(file.short, ()):
-                shared = common_id(entries[other].map_ids, entry.map_ids)
-                if other != number and shared is not None:
-                    first, second = sorted((number, other))
+            for place in unknown.get(file.short, ()):
+                other = entries[place]
+                if place == number or _known_to_differ(entry, other):
+                    continue
+                if common_id(other.map_ids, entry.map_ids) is not None:
+                    first, second = sorted((number, place))
                     return file.short, entries[first], entries[second]
     return None
 

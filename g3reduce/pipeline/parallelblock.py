@@ -9,7 +9,8 @@ from typing import Any, TypeAlias
 
 from ..choices import Schedule
 from ..errors import UsageError, require_choice
-from .ledger import Unit
+from ..g3files.frames import Fingerprint
+from .units import Unit
 
 PathLike: TypeAlias = "str | os.PathLike[str]"
 Files: TypeAlias = "Sequence[PathLike | Sequence[PathLike]]"
@@ -32,9 +33,10 @@ class ParallelBlock:
     shared: bool
     first_position: int
 
-    def unit(self, number: int, index: int) -> Unit:
+    def unit(self, number: int, index: int, fingerprint: Fingerprint | None = None) -> Unit:
         """The name of a frame of one of its files."""
-        return Unit(self.files[number], index, self.first_position + number, self.shared)
+        position = self.first_position + number
+        return Unit(self.files[number], index, position, self.shared, fingerprint)
 
 
 def check_schedule(schedule: str) -> None:

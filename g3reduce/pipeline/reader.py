@@ -20,9 +20,9 @@ from ..spt3gtypes import Frame
 from .arguments import frame_types
 from .filenames import check_files_of_rank
 from .leaders import merged_leaders
-from .ledger import set_unit
 from .parallelblock import Files, ParallelBlock, blocks_of
 from .sources import Keeper, await_source, note_source, pipeline_begins
+from .units import fingerprint_of, set_unit
 
 logger = logging.getLogger(__name__)
 
@@ -272,7 +272,7 @@ class MPIFileReader:
         file = block.files[piece.file]
         self._files_begun += not piece.part
         for index, frame in numbered_frames(self._opener, file, piece):
-            set_unit(frame, block.unit(piece.file, index))
+            set_unit(frame, block.unit(piece.file, index, fingerprint_of(frame)))
             self._warn_of_maps(frame)
             yield frame
 
@@ -308,12 +308,13 @@ class MPIFileReader:
         while True:
             # If this fails on rank 0, the others must not wait for a frame.
             frame, data = collectively(self._comm, following)
-            if not self._comm.bcast(data is not None):
+            more, fingerprint = self._comm.bcast((data is not None, fingerprint_of(frame)))
+            if not more:
                 return
             data = transfer.broadcast_bytes(self._comm, data)
             if frame is None:
                 frame = FileFrame()
                 frame._cereal_loads(data)
-                set_unit(frame, block.unit(0, index))
+                set_unit(frame, block.unit(0, index, fingerprint))
             index += 1
             yield frame

@@ -11,7 +11,7 @@ from skies import pixels, write_frames
 from spt3g import core, maps
 
 from g3reduce import MPIMapCoadder
-from g3reduce.coadd.intake import side_by_side
+from g3reduce.coadd.adding import side_by_side
 from g3reduce.maps.mapfile import frames_of
 
 ends = st.lists(st.integers(1, 30), max_size=8).map(sorted)

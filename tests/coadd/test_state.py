@@ -264,8 +264,10 @@ FORGERIES = {
     "a plane that is missing": without("Sum.T#0"),
     "a plane that is short": entry_with("Sum.T#0", core.G3VectorInt([1])),
     "a plane of another kind": entry_with("Sum.T#0", core.G3VectorString(["x"])),
-    "no ledger": without("SumEntries"),
-    "a ledger that is none": entry_with("SumEntries", "[[1]]"),
+    "no ledger": without("Ledger"),
+    "a ledger that is none": entry_with("Ledger", "[[1]]"),
+    "a ledger without numbers": without("LedgerNumbers"),
+    "a ledger that does not say what was read": without("LedgerReadNumbers"),
     "no Id": without("Id"),
     "an Id that is no text": entry_with("Id", 5),
 }

@@ -174,7 +174,10 @@ def test_a_stream_that_is_cut_off_is_an_error_wherever(ending, read, content, tm
     plain = tmp_path / "plain.g3"
     plain.write_bytes(content)
     ends = [raw.end for raw in walk(open_bytes(str(plain)))]
-    reads = {"coadd": coadd_files, "reader": lambda name: list(MPIFileReader(None, [[name]]))}
+    reads = {
+        "coadd": lambda name: coadd_files(name, on_duplicate="sum"),
+        "reader": lambda name: list(MPIFileReader(None, [[name]])),
+    }
     whole = COMPRESS[ending](content)
     at_frame = {
         ".gz": _gzip_without_an_end,

@@ -233,13 +233,14 @@ def test_a_frame_with_a_wrong_checksum_is_not_blamed_on_its_neighbour(
         size = mine.size
         data = theirs.read(0, size - 4) + mine.read(size - 4, 4)
     Path(files[broken]).write_bytes(data)
+    options = {"collate": collate, "ignore_missing_weights": True, "on_duplicate": "sum"}
     with pytest.raises(InputError) as caught:
-        coadd_files(files, collate=collate, ignore_missing_weights=True)
+        coadd_files(files, **options)
     assert not isinstance(caught.value, MismatchError)
     assert str(caught.value).startswith(f"{files[broken]}, frame 0")
     Path(files[broken]).write_bytes(Path(other).read_bytes())
     with pytest.raises(MismatchError, match="units"):
-        coadd_files(files, collate=collate, ignore_missing_weights=True)
+        coadd_files(files, **options)
 
 
 # Files that change, and places that are gone

@@ -322,7 +322,7 @@ def test_runs_in_common_for_a_while_are_the_same(tmp_path, monkeypatch):
     files = []
     for number, skymap in enumerate((one, one, other, one)):
         files.append(write(tmp_path / f"{number}.g3", frame_of("x", {"T": skymap})))
-    both_ways(files, tmp_path, monkeypatch)
+    both_ways(files, tmp_path, monkeypatch, on_duplicate="sum")
 
 
 def test_empty_maps_are_the_same(tmp_path, monkeypatch):
@@ -333,7 +333,8 @@ def test_empty_maps_are_the_same(tmp_path, monkeypatch):
             write(tmp_path / f"{number}-{i}.g3", frame_of("x", {"T": skymap}))
             for i, skymap in enumerate(order)
         ]
-        both_ways(files, tmp_path, monkeypatch)
+        same = {"on_duplicate": "sum"} if order[0] is order[1] is full else {}
+        both_ways(files, tmp_path, monkeypatch, **same)
 
 
 def test_a_frame_in_memory_is_walked_like_one_in_a_file():
@@ -384,7 +385,7 @@ def test_small_frames_that_differ_in_little_are_told_apart(tmp_path, kind):
         skymap = frame.pop("T")
         skymap.overflow = float(number % 5)
         frame["T"] = skymap
-        if number % 7 == 0:
+        if number % 7 == 0 or number > 30:  # from there on maps come again
             frame["Note"] = "x" * number
         frames.append(frame)
     with core.G3Writer(file) as writer:

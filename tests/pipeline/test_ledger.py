@@ -164,25 +164,25 @@ def observation(source, number, unit=None):
 
 def test_the_observation_of_a_map_is_the_one_of_its_own_file():
     current = ObservationId()
-    assert current.prefix(Unit("a.g3", 1)) == ""
+    assert current.of(Unit("a.g3", 1)) == ""
     current.observe(core.G3Frame(core.G3FrameType.Wiring))
     current.observe(observation("ra0hdec-44.75", 1234, Unit("a.g3", 0)))
-    assert current.prefix(Unit("a.g3", 1)) == "ra0hdec-44.75/1234/"
-    assert current.prefix(Unit("b.g3", 1)) == ""
+    assert current.of(Unit("a.g3", 1)) == "ra0hdec-44.75/1234"
+    assert current.of(Unit("b.g3", 1)) == ""
 
 
 def test_an_observation_that_all_ranks_see_holds_for_all_files_without_their_own():
     current = ObservationId()
     current.observe(observation("all", 1, Unit("cal.g3", 0, shared=True)))
-    assert current.prefix(Unit("b.g3", 1)) == current.prefix(None) == "all/1/"
+    assert current.of(Unit("b.g3", 1)) == current.of(None) == "all/1"
     current.observe(observation("b", 2, Unit("b.g3", 0)))
-    assert current.prefix(Unit("b.g3", 1)) == "b/2/"
-    assert current.prefix(Unit("c.g3", 1)) == "all/1/"
+    assert current.of(Unit("b.g3", 1)) == "b/2"
+    assert current.of(Unit("c.g3", 1)) == "all/1"
 
 
 def test_an_observation_made_in_the_pipeline_holds_for_all_that_follows():
     current = ObservationId()
     current.observe(observation("made", 3))
-    assert current.prefix(None) == current.prefix(Unit("x.g3", 0)) == "made/3/"
+    assert current.of(None) == current.of(Unit("x.g3", 0)) == "made/3"
     current.observe(observation("made", 4))
-    assert current.prefix(None) == "made/4/"
+    assert current.of(None) == "made/4"

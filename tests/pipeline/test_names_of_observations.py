@@ -261,10 +261,10 @@ def test_what_is_kept_of_calibration_frames_has_an_entry_for_each_rank(comm, sha
         accumulated(files[1], files[2:])
 
 
-def map_frame():
+def map_frame(value=1.0):
     frame = core.G3Frame(core.G3FrameType.Map)
     frame["Id"] = "90GHz"
-    frame["T"] = maps.FlatSkyMap(np.ones((4, 4)), 1.0, weighted=False)
+    frame["T"] = maps.FlatSkyMap(np.full((4, 4), value), 1.0, weighted=False)
     return frame
 
 
@@ -272,9 +272,9 @@ def map_frame():
 def test_coadds_list_an_observation_under_one_name_if_metadata_last(comm, shared_folder):
     if comm.rank == 0:
         written(shared_folder / "a.g3", scans.observation_frame(7), map_frame())
-        written(shared_folder / "b.g3", map_frame())
+        written(shared_folder / "b.g3", map_frame(2.0))
         written(shared_folder / "c.g3", scans.observation_frame(8))
-        written(shared_folder / "d.g3", map_frame())
+        written(shared_folder / "d.g3", map_frame(3.0))
     comm.Barrier()
     pattern = str(shared_folder / "?.g3")
     options = {"record_obs_id": True, "mpicomm": comm, "result": "all"}

@@ -7,7 +7,7 @@ import re
 
 import pytest
 from families import BANDS, Family, value_of, write
-from spt3g import core
+from spt3g import core, maps
 
 import g3reduce
 from g3reduce import DuplicateError, RemoteError
@@ -82,7 +82,8 @@ def test_what_cannot_be_known_is_said_once(comm, shared_folder, on_first, monkey
             os.mkdir(shared_folder / f"night{night}")
             monkeypatch.chdir(shared_folder / f"night{night}")
             write("maps.g3", {"90GHz": 10.0**night})
-            g3reduce.coadd_files("maps.g3", "coadd.g3", mpicomm=OneProcess())
+            with core.G3Writer("coadd.g3") as writer:
+                writer(maps.coadd_map_files(["maps.g3"]))
             os.unlink("maps.g3")
 
     on_first(make)
