@@ -7,6 +7,9 @@ In reading order:
   stay there until they are added.
 - `coadder` is the module of a pipeline, with the `settings` on which all ranks agree.
   `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden.
+- `growing` is about files that are added to a coadd that is there, or subtracted from it, by
+  `removing`. `exactinput` finds the exact sums in coadds that are input, and `state` writes running
+  sums and takes them up again.
 - `intake` takes each frame: `membership` says to which coadds it belongs, and `provenance` where
   it comes from. `adding` brings its pixels into the sums.
 - `ledgerframe` writes the ledger of a coadd into its frame, and reads it.

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import skies
 import sumstates
+from choices import ALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from mapsums import STORAGES, added, emptied
@@ -22,7 +23,7 @@ from g3reduce.coadd.joining import Coadd
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.pipeline.ledger import Ledger
 
-relaxed = settings(deadline=None, max_examples=60)
+relaxed = settings(deadline=None, max_examples=100 if ALL else 30)
 FAMILIES = sorted(anynumbers.FAMILIES)
 
 
