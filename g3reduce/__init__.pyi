@@ -8,6 +8,7 @@ from . import simulate as simulate
 from . import stitching as stitching
 from . import strategies as strategies
 from .arrays.reduction import Reduction as Reduction
+from .coadd.checking import check_files as check_files
 from .coadd.coadder import MPIMapCoadder as MPIMapCoadder
 from .coadd.coadds import Coadds as Coadds
 from .coadd.files import coadd_files as coadd_files

@@ -7,9 +7,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import Nonfinite, OnDuplicate, PolConv, ReadyStrategy, choices_of
+from ..choices import Nonfinite, PolConv, ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import checkpointing, growing
+from . import checkpointing, growing, setaside
+from .lists import files_of, with_lists
 from .messages import counted, wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
 from .streams import say
@@ -36,7 +37,7 @@ def add_parser(subparsers: Any) -> None:
         "coadd", help="sum the maps of .g3 files", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="coadd")
-    add_files(parser, needed=False)
+    add_files(parser)
     parser.add_argument(
         "-o",
         "--output-file",
@@ -93,12 +94,7 @@ def add_parser(subparsers: Any) -> None:
         choices=choices_of(PolConv),
         help="convert polarization to this convention (default: those that differ are an error)",
     )
-    parser.add_argument(
-        "--on-duplicate",
-        choices=choices_of(OnDuplicate),
-        default="error",
-        help="what to do with a file that is named twice (default: %(default)s)",
-    )
+    setaside.add_flags(parser)
     parser.add_argument(
         "--strategy",
         choices=choices_of(ReadyStrategy),
@@ -142,6 +138,10 @@ def run(options: argparse.Namespace) -> int | None:
 
     start = time.perf_counter()
     comm = communicators.resolve(None)
+    options.files = files_of(options, comm)
+    options.add, options.subtract = (
+        with_lists(words, comm) for words in (options.add, options.subtract)
+    )
     coadds = coadd_files(
         output_file=options.output_file,
         mpicomm=comm,
@@ -153,7 +153,6 @@ def run(options: argparse.Namespace) -> int | None:
         record_obs_id=options.record_obs_id,
         metadata_lasts=options.metadata_lasts,
         pol_conv=options.pol_conv,
-        on_duplicate=options.on_duplicate,
         strategy=options.strategy,
         schedule=options.schedule,
         reproducible=options.reproducible,
@@ -161,6 +160,7 @@ def run(options: argparse.Namespace) -> int | None:
         nonfinite=options.nonfinite,
         keep_maps=False,
         **growing.arguments(options),
+        **setaside.arguments(options),
         **checkpointing.arguments(options),
     )
     if comm.rank == 0:
@@ -172,9 +172,10 @@ def run(options: argparse.Namespace) -> int | None:
             *map(_contents, frames),
             *_left_out(frames, options.nonfinite),
             *growing.lines(frames),
+            *setaside.closing_lines(coadds.left_out, coadds.n_given),
             last,
         )
-    return None
+    return setaside.SET_ASIDE if coadds.left_out else None
 
 
 def _left_out(frames: Sequence[Frame], nonfinite: str) -> list[str]:

@@ -57,7 +57,7 @@ class Flags:
         if value is None:
             return flag
         if action.nargs == 0:  # a switch
-            return flag if value == str(action.const) else f"no {flag}"
+            return flag if value.strip("\"'") == str(action.const) else f"no {flag}"
         return f"{flag} {value.strip(chr(34) + chr(39))}"
 
 

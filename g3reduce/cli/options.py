@@ -10,13 +10,20 @@ from typing import Any
 from ..choices import Schedule, choices_of
 
 
-def add_files(parser: argparse.ArgumentParser, *, needed: bool = True) -> None:
-    """Add the input files, of which there may be none if they are not needed."""
+def add_files(parser: argparse.ArgumentParser) -> None:
+    """Add the input files, and lists of them; see `lists.files_of`."""
     parser.add_argument(
         "files",
-        nargs="+" if needed else "*",
+        nargs="*",
         metavar="IN",
-        help="input files; quoted patterns are expanded",
+        help="input files; quoted patterns are expanded; @LIST stands for the names in a list",
+    )
+    parser.add_argument(
+        "--from-file",
+        action="append",
+        metavar="LIST",
+        help="a list of input files, one a line, as seen from the current folder; lines that "
+        "begin with # do not count",
     )
 
 

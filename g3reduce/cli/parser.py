@@ -131,5 +131,5 @@ def _is_option(word: str) -> bool:
 
 
 def _is_file(word: str) -> bool:
-    """Whether this is the name of a file or a pattern of names, and no Id or key."""
-    return word.endswith(SUFFIXES) or "://" in word or glob.has_magic(word)
+    """Whether this is the name of a file, of a list, or a pattern of names, and no Id or key."""
+    return word.startswith("@") or word.endswith(SUFFIXES) or "://" in word or glob.has_magic(word)

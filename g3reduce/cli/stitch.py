@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..choices import Gaps, Missing, Overlap, choices_of
 from ..errors import UsageError
 from ..g3files.names import SUFFIXES
+from .lists import files_of
 from .messages import counted, wrote
 from .options import add_files, add_schedule, add_verbose, count
 from .streams import say
@@ -193,7 +194,7 @@ def _stitch(options: argparse.Namespace, to_toast: bool, comm: Comm) -> list[Sti
         from ..stitching.files import stitch_files
 
         return stitch_files(
-            options.files,
+            files_of(options, comm, needed=True),
             options.output_file,
             mpicomm=comm,
             timestreams=timestreams,
@@ -210,7 +211,7 @@ def _stitch(options: argparse.Namespace, to_toast: bool, comm: Comm) -> list[Sti
     from ..toast3.volume import stitch_to_toast
 
     return stitch_to_toast(
-        options.files,
+        files_of(options, comm, needed=True),
         options.output_file,
         mpicomm=comm,
         timestreams=timestreams[0],

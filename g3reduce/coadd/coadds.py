@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeVar
 
 from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
 from ..maps.shard import Shard
-from ..pipeline.ledger import Ledger
+from ..pipeline.ledger import Ledger, LeftOut
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
 
@@ -48,6 +48,11 @@ class Coadds(Mapping[str, Frame]):
         Whether they were read from the output of an earlier run, which had done all: see the
         argument `resume` of `coadd_files`.
 
+    left_out : list of LeftOut
+        The files that were left out, on all ranks: ``file``, ``frame`` (-1: all of it), ``reason``.
+    n_given : int
+        How many files there were; 0 if it was not `coadd_files` that read them.
+
     Examples
     --------
     >>> coadds = coadd_files("obs/*.g3", collate=True)  # doctest: +SKIP
@@ -70,6 +75,8 @@ class Coadds(Mapping[str, Frame]):
         statistics: Statistics | None = None,
         ledger: Ledger | None = None,
         from_earlier: bool = False,
+        left_out: Sequence[LeftOut] = (),
+        n_given: int = 0,
     ):
         self._frames = dict(frames or {})
         self.here = here
@@ -77,6 +84,8 @@ class Coadds(Mapping[str, Frame]):
         self.statistics = statistics or Statistics()
         self.ledger = ledger or Ledger()
         self.from_earlier = from_earlier
+        self.left_out = list(left_out)
+        self.n_given = n_given
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
         """The same result with these frames."""

@@ -89,11 +89,14 @@ class FoundFrame(NamedTuple):
         The names of its coadds.
     kind : FrameKind or int
         What must agree between frames; in a `Survey`, the number of the kind.
+    n_bytes : int
+        How long it is in its file, decompressed; 0 if that is not known.
     """
 
     counted: Ledger
     coadds: tuple[str, ...]
     kind: Any
+    n_bytes: int
 
 
 @dataclass
@@ -258,7 +261,9 @@ def _found(
     counted = provenance.ledger_of(frame)
     planes = planes_of(frame, where)
     kind = _kind_of(planes, where, terms)
-    return FoundFrame(counted, coadds, kind), planes
+    fingerprint = fingerprint_of(frame)
+    n_bytes = fingerprint.length if fingerprint else 0
+    return FoundFrame(counted, coadds, kind, n_bytes), planes
 
 
 def _coadds_of(frame: Frame, terms: Terms) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..choices import Nonfinite, OnDuplicateFile, OnError, ReadyStrategy, Result, Schedule
@@ -26,7 +26,7 @@ from .coadder import MPIMapCoadder
 from .coadds import Coadds
 from .feeding import Reader, feed
 from .growing import agreed_growth, followed, held
-from .inputs import Found, look
+from .inputs import Found, as_names, look
 from .membership import Assign, as_list_of_ids
 from .tally import Tally
 
@@ -119,7 +119,7 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
         Look at all files before any is added, and raise with all that is wrong with any.
     manifest : name or path, optional
         A file that says how many frames there are in each input, or its SHA-256: see
-        `g3reduce.survey_files`.
+        `g3reduce.check_files`.
     add_to : name or path, optional
         A file of coadds to which these maps are added; `files` may be empty then. It may be the
         output file, which is replaced when all is done. If it has exact sums, these go on.
@@ -247,9 +247,11 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                             whole = followed(joined.values(), require_unchanged)
                             write_frames(output, whole, comm, root)
                     work.finish()
-    return coadder.finish_with(
+    coadds = coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
     )
+    coadds.left_out, coadds.n_given = chosen.listed, len(names) - bool(growth)
+    return coadds
 
 
 def _check_arguments(
@@ -264,10 +266,7 @@ def _check_arguments(
     check_schedule(schedule)
     check_flags(keep_maps=keep_maps)
     choice.verify()
-    several = isinstance(files, Iterable) and not isinstance(files, str | bytes | os.PathLike)
-    names: list[Any] = list(files) if several else [files]
-    if not all(isinstance(name, str | os.PathLike) for name in names):
-        raise UsageError(f"files is {files!r}; expected the name of a file, or a list of names.")
+    names = as_names(files)
     if output_file is not None and not isinstance(output_file, str | os.PathLike):
         raise UsageError(f"output_file is {output_file!r}; expected the name of a file, or None.")
     if output_file is not None and result == "sharded":

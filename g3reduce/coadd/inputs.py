@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
+from ..errors import UsageError
 from ..g3files.names import expand
 from ..g3files.pieces import Piece
 from ..pipeline.filenames import refuse_repeated_inputs
@@ -22,6 +23,20 @@ class Found(NamedTuple):
     pieces: list[Piece]
     output: str | None
     n_bytes: float
+
+
+def as_names(files: Any) -> list[str | os.PathLike[str]]:
+    """The names that an argument ``files`` holds.
+
+    Raises
+    ------
+    UsageError
+    """
+    several = isinstance(files, Iterable) and not isinstance(files, str | bytes | os.PathLike)
+    names: list[Any] = list(files) if several else [files]
+    if not all(isinstance(name, str | os.PathLike) for name in names):
+        raise UsageError(f"files is {files!r}; expected the name of a file, or a list of names.")
+    return names
 
 
 def look(

@@ -1,0 +1,111 @@
+"""``g3reduce check``: look at the files of a coadd without adding them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..choices import Nonfinite, OnDuplicate, PolConv, choices_of
+from ..errors import OutputError
+from .lists import files_of
+from .options import add_files, add_verbose
+from .setaside import add_comparing
+from .streams import result
+
+DESCRIPTION = """\
+Look at .g3 files before a coadd: which cannot be read or are broken, which do
+not fit the others, which are there twice; and about how much memory and time
+their coadd takes. All problems of all files are told at once. On several ranks
+they share the files.
+"""
+
+EXAMPLE = """\
+examples:
+  g3reduce check obs/*.g3
+  mpirun -n 8 g3reduce check 'obs/*.g3' --deep --collate
+  g3reduce check 'obs/*.g3' --write-manifest obs/MANIFEST
+
+The exit code is 0 if a coadd would not end because of any file, else 1.
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "check", help="look at files before a coadd", description=DESCRIPTION, epilog=EXAMPLE
+    )
+    parser.set_defaults(run=run, command="check")
+    add_files(parser)
+    parser.add_argument(
+        "--deep",
+        action="store_true",
+        help="read all pixels, too: checksums, NaN, negative and singular weights",
+    )
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    parser.add_argument(
+        "-m", "--map-ids", nargs="+", action="extend", metavar="ID", help="as of coadd"
+    )
+    parser.add_argument("-c", "--collate", action="store_true", help="as of coadd")
+    parser.add_argument(
+        "--no-check-weighted", dest="weighted", action="store_false", help="as of coadd"
+    )
+    parser.add_argument("--ignore-missing-weights", action="store_true", help="as of coadd")
+    parser.add_argument("--pol-conv", choices=choices_of(PolConv), help="as of coadd")
+    parser.add_argument(
+        "--nonfinite", choices=choices_of(Nonfinite), default="keep", help="as of coadd"
+    )
+    parser.add_argument("--reproducible", action="store_true", help="as of coadd")
+    parser.add_argument(
+        "--on-duplicate", choices=choices_of(OnDuplicate), default="error", help="as of coadd"
+    )
+    add_comparing(parser)
+    parser.add_argument(
+        "--write-manifest",
+        metavar="FILE",
+        help="write how many frames there are in each file; with --deep also its SHA-256",
+    )
+    add_verbose(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    """Look, and print the report."""
+    from ..coadd.checking import check_files
+    from ..mpi import communicators
+
+    comm = communicators.resolve(None)
+    checked = check_files(
+        files_of(options, comm, needed=True),
+        mpicomm=comm,
+        deep=options.deep,
+        map_ids=options.map_ids,
+        collate=options.collate,
+        weighted=options.weighted,
+        ignore_missing_weights=options.ignore_missing_weights,
+        pol_conv=options.pol_conv,
+        nonfinite=options.nonfinite,
+        reproducible=options.reproducible,
+        on_duplicate=options.on_duplicate,
+        like=options.like,
+        manifest=options.manifest,
+    )
+    if comm.rank == 0:
+        lines = [json.dumps(checked.as_data(), indent=1)] if options.json else checked.lines()
+        for line in lines:
+            result(line)
+        if options.write_manifest is not None:
+            _write_manifest(options.write_manifest, checked, with_sha256=options.deep)
+    return 0 if checked.is_fine else 1
+
+
+def _write_manifest(file: str, checked: Any, *, with_sha256: bool) -> None:
+    from ..coadd.manifest import lines_of_manifest
+
+    bad = checked.seen.bad
+    files = [(one.name, one.n_frames) for at, one in enumerate(checked.seen.files) if at not in bad]
+    lines = lines_of_manifest(files, with_sha256=with_sha256)
+    try:
+        with open(file, "w", encoding="utf-8", errors="surrogateescape") as manifest:
+            manifest.write("\n".join([*lines, ""]))
+    except OSError as error:
+        raise OutputError(f"{file}: {error.strerror or error}.") from error

@@ -1,0 +1,71 @@
+"""The flags of ``g3reduce coadd`` about files that cannot be added."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any
+
+from ..choices import OnDuplicateFile, choices_of
+
+# The exit code of work that is done, but without some of its input.
+SET_ASIDE = 3
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "--skip-bad",
+        dest="on_error",
+        action="store_const",
+        const="skip",
+        default="error",
+        help="leave out files that cannot be read, are broken or do not fit the others, each as a "
+        "whole; if there are any the exit code is 3 (default: they are an error)",
+    )
+    parser.add_argument(
+        "--max-bad",
+        metavar="N|P%",
+        help="with --skip-bad, give up if more than N files, or P %% of all, are bad",
+    )
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="look at all files before any is added, and tell all that is wrong",
+    )
+    add_comparing(parser)
+    parser.add_argument(
+        "--on-duplicate",
+        choices=choices_of(OnDuplicateFile),
+        default="error",
+        help="what to do with a file that is there twice: refuse, leave out the second, or sum "
+        "both (default: %(default)s)",
+    )
+
+
+def add_comparing(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say what files are compared with."""
+    parser.add_argument(
+        "--like",
+        metavar="FILE",
+        help="the file with which all must agree (default: the majority decides)",
+    )
+    parser.add_argument(
+        "--manifest",
+        metavar="FILE",
+        help="how many frames each file should have, or its SHA-256, as sha256sum prints it",
+    )
+
+
+def arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of `coadd_files` for these flags."""
+    names = ("on_error", "max_bad", "check", "like", "manifest", "on_duplicate")
+    return {name: getattr(options, name) for name in names}
+
+
+def closing_lines(left_out: Sequence[Any], n_files: int) -> list[str]:
+    """The line about files that were left out."""
+    if not left_out:
+        return []
+    listed = ", ".join(f"{one.file} ({one.reason})" for one in left_out)
+    return [f"Left out {len(left_out)} of {n_files} files: {listed}."]

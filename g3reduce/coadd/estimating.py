@@ -1,0 +1,106 @@
+"""About how much memory and time a coadd of some files takes, from what a survey has seen."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from .survey import Survey
+
+# What Python, numpy, spt3g and MPI take on each rank before any map is there, and what is at work.
+_BASE = 200 * 2**20
+
+
+class Estimate(NamedTuple):
+    """What a coadd is expected to take.
+
+    Attributes
+    ----------
+    sums, most : int
+        Bytes of the sums on each rank: if all footprints are the same, and if none overlap.
+    frame : int
+        Bytes of the largest frame.
+    base : int
+        Bytes that each rank takes anyhow.
+    n_bytes : int
+        Bytes that are to be read.
+    seconds : float or None
+        How long it takes on so many ranks, if all can read at once; None if it is not known.
+    n_ranks : int
+    """
+
+    sums: int
+    most: int
+    frame: int
+    base: int
+    n_bytes: int
+    seconds: float | None
+    n_ranks: int
+
+    @property
+    def memory(self) -> int:
+        """Bytes on each rank, if all footprints are the same."""
+        return self.sums + self.frame + self.base
+
+    def lines(self) -> list[str]:
+        """The estimate in words."""
+        memory = (
+            f"Estimate: {_size(self.memory)} of memory on each rank (sums {_size(self.sums)}, the "
+            f"largest frame {_size(self.frame)}, Python and its packages {_size(self.base)})"
+        )
+        if self.most > 1.2 * self.sums:
+            memory += f"; sums up to {_size(self.most)} if footprints do not overlap"
+        lines = [memory + ". The first rank holds the output, too."]
+        if self.seconds is not None:
+            ranks = f"{self.n_ranks} ranks" if self.n_ranks > 1 else "1 rank"
+            lines.append(
+                f"Estimate: {_time(self.seconds)} for {_size(self.n_bytes)} on {ranks}, at the "
+                "rate at which a file was read just now."
+            )
+        return lines
+
+
+def estimate(seen: Survey, *, limbs: int, rate: float | None, n_ranks: int) -> Estimate:
+    """What a coadd of the files that are not bad is expected to take.
+
+    Parameters
+    ----------
+    seen : Survey
+    limbs : int
+        How many numbers a sum has for each pixel: 1, and more if it is reproducible.
+    rate : float or None
+        Bytes that a rank reads and adds in a second.
+    n_ranks : int
+    """
+    largest: dict[str, int] = {}
+    together: dict[str, int] = {}
+    whole: dict[str, int] = {}
+    bad, n_bytes, frame_bytes = seen.bad, 0, 0
+    for number, file in enumerate(seen.files):
+        if number in bad or number in seen.copies:
+            continue
+        n_bytes += file.n_bytes
+        for frame in file.frames:
+            frame_bytes = max(frame_bytes, frame.n_bytes)
+            size = sum(8 * stub.size for stub in seen.kinds[frame.kind].stubs.values())
+            for name in frame.coadds:
+                largest[name] = max(largest.get(name, 0), min(frame.n_bytes, size))
+                together[name] = together.get(name, 0) + frame.n_bytes
+                whole[name] = max(whole.get(name, 0), size)
+    most = sum(min(together[name], whole[name]) for name in largest)
+    seconds = None if not rate else n_bytes / rate / n_ranks
+    sums = limbs * sum(largest.values())
+    return Estimate(sums, max(sums, limbs * most), frame_bytes, _BASE, n_bytes, seconds, n_ranks)
+
+
+def _size(n_bytes: float) -> str:
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 1000:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB"
+
+
+def _time(seconds: float) -> str:
+    if seconds < 120:
+        return f"{max(seconds, 0.1):.2g} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
