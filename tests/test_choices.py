@@ -75,6 +75,8 @@ def test_the_command_line_offers_the_same(command):
     (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     (subparser,) = subparsers.choices.values()
     kinds = KINDS | {"pol_conv": choices.PolConv}
+    if command is coadd:  # it sees all files before any is added
+        kinds["on_duplicate"] = choices.OnDuplicateFile
     found = {action.dest: action.choices for action in subparser._actions if action.choices}
     assert found
     for name, offered in found.items():

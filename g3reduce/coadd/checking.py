@@ -205,7 +205,7 @@ def _majority(seen: Survey) -> list[str]:
 def _describe(kind: FrameKind) -> str:
     there = {name.split(".")[0] for name in kind.stubs}
     keys = [key for key in MAP_KEYS if key in there]
-    first = kind.stubs.get("T") or next(iter(kind.stubs.values()))
+    first = kind.stubs["T" if "T" in kind.stubs else next(iter(kind.stubs))]
     if is_flat(first):
         n_y, n_x = first.shape
         geometry = f"flat-sky maps of {n_x} x {n_y} pixels, {first.proj}"

@@ -47,7 +47,6 @@ class Coadds(Mapping[str, Frame]):
     from_earlier : bool
         Whether they were read from the output of an earlier run, which had done all: see the
         argument `resume` of `coadd_files`.
-
     left_out : list of LeftOut
         The files that were left out, on all ranks: ``file``, ``frame`` (-1: all of it), ``reason``.
     n_given : int
