@@ -82,9 +82,9 @@ class AllBadNamed:
         reporter, first, *_ = told[states.index(_INPUT)]
         seen = look_at(self._comm, self.names, self.terms, self._choice)
         faults = {seen.files[number].name: problem.fault for number, problem in seen.bad.items()}
-        faults |= {file: fault for _, _, file, fault in told if file and file not in faults}
+        faults |= {file: fault for _, _, file, fault, _ in told if file and file not in faults}
         # Of files that do not agree, either may be the odd one: the survey says which.
-        compared = any(text and not file for _, text, file, _ in told)
+        compared = any(mismatch for *_, mismatch in told)
         if len(faults) + compared < 2:
             return None
         text = f"{first}\n{listed(list(faults.items()), len(self.names))}"
@@ -97,9 +97,13 @@ class AllBadNamed:
         return better
 
 
-def _told(error: Exception) -> tuple[str, str, str]:
-    """The text of an error of a file, the file that is bad by itself, and what is wrong with it."""
-    if not isinstance(error, InputError):
-        return "", "", ""
-    compared = isinstance(error, DuplicateError | MismatchError) or error.file is None
-    return (str(error), "", "") if compared else (str(error), error.file or "", fault_of(error))
+def _told(error: Exception) -> tuple[str, str, str, bool]:
+    """What is told of an error of a file to other ranks.
+
+    Its text; the file that is bad by itself, and what is wrong with it; and whether it is instead
+    that files do not agree.
+    """
+    mismatch = isinstance(error, MismatchError)
+    if not isinstance(error, InputError) or isinstance(error, DuplicateError) or mismatch:
+        return str(error), "", "", mismatch
+    return str(error), error.file or "", fault_of(error) if error.file else "", False
