@@ -24,7 +24,7 @@ BETWEEN_RANKS = {
     *("pipeline/accumulator.py", "stitching/accumulated.py", "maps/summary.py"),
 }
 MAY_USE = {
-    "pickle": BETWEEN_RANKS | {"kernels/keeping.py"},  # whose files nobody else can write
+    "pickle.loads": BETWEEN_RANKS | {"kernels/keeping.py"},  # whose files nobody else can write
     "import_module": {  # of names that stand in the source
         *("cli/__init__.py", "toast3/importing.py", "toast3/volume.py", "reductions/counts.py"),
     },
@@ -34,7 +34,8 @@ MAY_USE = {
 NEVER = {
     "modules": {"marshal", "shelve", "dill", "cloudpickle", "joblib", "yaml", "runpy", "code"},
     "builtins": {"eval", "exec", "compile", "__import__"},
-    "attributes": {"system", "popen", "execv", "execve", "execvp", "posix_spawn", "allow_pickle"},
+    "attributes": {"system", "popen", "execv", "execve", "execvp", "posix_spawn", "allow_pickle"}
+    | {"pickle.load", "Unpickler", "pickle.Unpickler"},
 }
 
 
@@ -47,10 +48,13 @@ def names_used(tree: ast.AST) -> tuple[set[str], set[str], set[str]]:
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             modules.add((node.module or "").split(".")[0])
             attributes.update(alias.name for alias in node.names)
+            attributes.update(f"{node.module}.{alias.name}" for alias in node.names)
         elif isinstance(node, ast.Name):
             names.add(node.id)
         elif isinstance(node, ast.Attribute):
             attributes.add(node.attr)
+            if isinstance(node.value, ast.Name):
+                attributes.add(f"{node.value.id}.{node.attr}")
         elif isinstance(node, ast.keyword) and node.arg:
             attributes.add(node.arg)
     return modules, names, attributes
@@ -77,7 +81,12 @@ def test_nothing_in_the_source_makes_code_of_files():
             "import yaml",
             "from marshal import loads",
         ),
-        *("os.system(text)", "numpy.load(file, allow_pickle=True)", "from os import popen"),
+        *(
+            "os.system(text)",
+            "numpy.load(file, allow_pickle=True)",
+            "pickle.load(file)",
+            "from os import popen",
+        ),
     ],
 )
 def test_the_search_finds_what_it_is_for(line):
