@@ -18,11 +18,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="with --reproducible: keep the exact sums beside the maps, so that coadds of this "
         "coadd are the same to the bit as coadds of its input",
     )
-    for flag, what in (
-        ("--add", "files to add to the coadds that are in OUT; IN is empty then"),
-        ("--subtract", "files that are in the coadds of OUT, to be taken out of them again"),
+    for flag, name, what in (
+        ("--add", "add_to", "files to add to the coadds that are in OUT; IN is empty then"),
+        ("--subtract", "subtract", "files that are in the coadds of OUT, to be taken out again"),
     ):
-        parser.add_argument(flag, nargs="+", action="extend", default=[], metavar="FILE", help=what)
+        parser.add_argument(
+            flag, dest=name, nargs="+", action="extend", default=[], metavar="FILE", help=what
+        )
 
 
 def arguments(options: argparse.Namespace) -> dict[str, Any]:
@@ -30,7 +32,7 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
 
     The program ends here if it is not clear what is to be coadded.
     """
-    grows = bool(options.add or options.subtract)
+    grows = bool(options.add_to or options.subtract)
     if grows and options.files:
         options.refuse(
             f"{options.files[0]} is input of a new coadd, but --add and --subtract change the one "
@@ -39,7 +41,7 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
     if not grows and not options.files:
         options.refuse("there are no input files: name them (IN), or those to --add")
     return {
-        "files": options.add if grows else options.files,
+        "files": options.add_to if grows else options.files,
         "subtract": options.subtract,
         "add_to": options.output_file if grows else None,
         "keep_exact": options.keep_exact,

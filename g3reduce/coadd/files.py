@@ -230,9 +230,8 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                         coadder.start_over()
                         continue
                     coadder.leave_out(chosen.listed)
-                    require_maps = functools.partial(
-                        _require_maps, len(names) - bool(growth), as_list_of_ids(map_ids)
-                    )
+                    n_new = len(names) - len(chosen.left_out) - bool(growth)
+                    require_maps = functools.partial(_require_maps, n_new, as_list_of_ids(map_ids))
                     try:
                         with progress_in_interrupt(
                             lambda: Progress.all_read(len(names), "their sums were being joined")
@@ -282,6 +281,8 @@ def _require_maps(
     n_files: int, map_ids: Sequence[str] | None, n_read: Counter[str], any_added: bool
 ) -> None:
     """Refuse to make an empty coadd, or one that lacks what was asked for."""
+    if not n_files:  # all that was to be added to a coadd is in it already, or bad
+        return
     files = f"the {n_files} input files" if n_files > 1 else "the input file"
     if not n_read:
         raise InputError(f"There is no Map frame in {files}.")

@@ -161,7 +161,7 @@ class Growth:
             there = ", ".join(map(repr, self.base.ids))
             raise InputError(
                 f"{where}: it belongs to the coadd {new[0]!r}, but {self.base.file} has only "
-                f"{there}. Say map_ids, output_map_id and collate as that was made, so that only "
+                f"{there}. Say map_ids, output_map_id and collate= as that was made, so that only "
                 "what belongs to it is read."
             )
         unit = unit_of(frame)
@@ -197,7 +197,7 @@ class Growth:
         if other:
             raise UsageError(
                 f"{self.base.file} has a coadd {other[0]!r}, which these options do not make. Say "
-                "output_map_id and collate as it was made."
+                "output_map_id and collate= as it was made."
             )
 
 

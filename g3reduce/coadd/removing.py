@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
 
@@ -32,16 +32,18 @@ def ledger_without(ledger: Ledger, removed: Ledger, coadd: str) -> Ledger:
     InputError
         If one is not in it, or was changed since, or if none would be left.
     """
-    left, unlisted = list(ledger.entries), []
+    counted, unlisted = _Counted(ledger.entries), []
     for entry in removed.entries:
-        found = next((one for one in left if _is_same(one, entry)), None)
+        found = counted.take(entry)
         if found is None:
             unlisted.append(entry)
         else:
-            left.remove(found)
-    for entry in unlisted:  # they may be in coadds that list their files only
-        _require_listed(left, entry, coadd)
-    left = [_without_files(entry, unlisted) for entry in left]
+            _require_alike(found, entry, coadd)
+    left = counted.left
+    if unlisted:  # they may be in coadds that list their files only
+        for entry in unlisted:
+            _require_listed(left, entry, coadd)
+        left = [_without_files(entry, unlisted) for entry in left]
     left = [entry for entry in left if entry.originals or not entry.names_files]
     if not left:
         raise InputError(
@@ -66,8 +68,51 @@ def take_away(total: MapSum, removed: MapSum, coadd: str) -> None:
         )
 
 
-def _is_same(counted: Entry, removed: Entry) -> bool:
-    return not counted.is_coadd and bool({*counted.frames} & {*removed.frames})
+class _Counted:
+    """The entries of a ledger, to be taken out of it one by one."""
+
+    def __init__(self, entries: Sequence[Entry]):
+        self._entries: dict[int, Entry] = dict(enumerate(entries))
+        self._places: dict[Hashable, list[int]] = {}
+        for place, entry in enumerate(entries):
+            for key in _keys_of(entry):
+                self._places.setdefault(key, []).append(place)
+
+    @property
+    def left(self) -> list[Entry]:
+        """Those that were not taken out."""
+        return list(self._entries.values())
+
+    def take(self, like: Entry) -> Entry | None:
+        """Take out the entry of the same frame; None if there is none."""
+        for key in _keys_of(like):
+            for place in self._places.get(key, ()):
+                if place in self._entries:
+                    return self._entries.pop(place)
+        return None
+
+
+def _keys_of(entry: Entry) -> list[Hashable]:
+    """What the same frame has in common with this one, wherever it is now: first its content."""
+    if entry.is_coadd:  # it stands for the frames that it lists
+        return []
+    content = [] if entry.fingerprint is None else [(entry.fingerprint, entry.map_id)]
+    return [*content, *entry.frames]
+
+
+def _require_alike(counted: Entry, removed: Entry, coadd: str) -> None:
+    marks = counted.fingerprint, removed.fingerprint
+    if None not in marks and marks[0] != marks[1]:
+        raise InputError(
+            f"{removed}: this was changed since it was added to the coadd {coadd!r}, so what is in "
+            "it cannot be subtracted any more. Make the coadd again.",
+            fault="changed since it was added",
+        )
+    if counted.sign != removed.sign:
+        raise InputError(
+            f"{removed}: this was added to the coadd {coadd!r} with the sign {counted.sign:+d}, "
+            f"and would be subtracted with the sign {removed.sign:+d}. Use the same assign."
+        )
 
 
 def _require_listed(entries: Iterable[Entry], removed: Entry, coadd: str) -> None:

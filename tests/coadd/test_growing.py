@@ -296,3 +296,29 @@ def test_bad_files_are_left_out_but_not_those_to_be_subtracted(survey, season):
     assert_same(season, [files[0], *files[2:4]], **EXACT)
     Path(season).write_bytes(before[: len(before) // 2])
     refused(InputError, r"season\.g3", files[3], season, **how)
+
+
+def test_files_that_were_moved_changed_or_had_another_sign(survey, season, tmp_path):
+    files = survey(5, "flat sparse", "hits")
+
+    def signed(frame):
+        return {"x": -1 if "obs_002" in g3reduce.unit_of(frame).file else 1}
+
+    coadd_files(files[:3], season, assign=signed)
+    to = {"output_file": season, "add_to": season}
+    plus = {**to, "assign": lambda frame: {"x": 1}}
+    refused(InputError, r"with the sign -1.*with the sign \+1", [], subtract=files[2], **plus)
+    moved = str(tmp_path / "moved.g3")
+    os.rename(files[0], moved)
+    os.rename(files[3], files[0])  # another one has its name now
+    refused(InputError, "changed since it was added", [], subtract=files[0], **plus)
+    coadd_files(files[4], subtract=moved, assign=signed, **to)
+    assert_same(season, [*files[1:3], files[4]], assign=signed)
+
+
+def test_on_duplicate_skip_adds_what_is_new(survey, season):
+    files = survey(4, "flat sparse", "hits")
+    for last in (2, 4, 4):
+        base = {"add_to": season} if last > 2 or os.path.exists(season) else {}
+        coadd_files(files[:last], season, on_duplicate="skip", **EXACT, **base)
+        assert_same(season, files[:last], **EXACT)
