@@ -139,8 +139,8 @@ def run(options: argparse.Namespace) -> int | None:
     start = time.perf_counter()
     comm = communicators.resolve(None)
     options.files = files_of(options, comm)
-    options.add, options.subtract = (
-        with_lists(words, comm) for words in (options.add, options.subtract)
+    options.add_to, options.subtract = (
+        with_lists(words, comm) for words in (options.add_to, options.subtract)
     )
     coadds = coadd_files(
         output_file=options.output_file,
