@@ -18,7 +18,8 @@ from ..errors import InputError, about_file
 from ..g3files.names import check_file, is_stream
 from ..g3files.pieces import Piece
 from ..g3files.source import Stamp
-from ..maps.finite import KEEP, finite
+from ..maps import mapframe
+from ..maps.finite import ERROR, KEEP
 from ..maps.framekind import FrameKind, kind_of
 from ..maps.mapfile import planes_of
 from ..maps.pixels import Plane
@@ -208,9 +209,7 @@ def look_through(opener: MapOpener, name: str, piece: Piece, terms: Terms) -> No
             with about_file(name), verified_on_error(frame):
                 if _coadds_of(frame, terms):
                     planes = planes_of(frame, str(frame.unit))
-                    _kind_of(planes, str(frame.unit), terms)
-                    read_through(planes)
-                    finite(planes, str(frame.unit), "error" if terms.nonfinite == "error" else KEEP)
+                    read_through(_as_added(planes, str(frame.unit), terms, terms.nonfinite))
             with about_file(name):
                 verify(frame)
 
@@ -239,11 +238,12 @@ def _walk(found: Examined, terms: Terms, position: int, deep: bool) -> None:
             if one is not None:
                 found.frames.append(one)
                 if deep:
-                    sound |= read_through(planes)
+                    sound |= read_through(_as_added(planes, str(frame.unit), terms, KEEP))
             if deep:
                 verify(frame)
                 where = str(frame.unit)
-                sound |= soundness_of_weights(planes_of(frame, where, verified=True))
+                planes = planes_of(frame, where, verified=True) if one is not None else {}
+                sound |= soundness_of_weights(planes)
     if any(frame.kind.lacks_weights for frame in found.frames) and not terms.ignore_missing_weights:
         found.tell("weighted maps without weights")
     for fault, not_finite in sound.faults():
@@ -269,6 +269,15 @@ def _found(
 def _coadds_of(frame: Frame, terms: Terms) -> tuple[str, ...]:
     signs = terms.members.signs_of(frame, terms.get_map_id, lambda frame: str(frame.unit))
     return tuple(signs or ())
+
+
+def _as_added(
+    planes: dict[str, Plane], where: str, terms: Terms, nonfinite: str
+) -> dict[str, Plane]:
+    """The maps of a frame as they would be added; those that are not finite may be refused."""
+    refuses = ERROR if nonfinite == ERROR else KEEP
+    how = {"weighted": terms.weighted, "pol_conv": terms.pol_conv, "nonfinite": refuses}
+    return mapframe.read(planes, where, **how).planes
 
 
 def _kind_of(planes: dict[str, Plane], where: str, terms: Terms) -> FrameKind:

@@ -177,7 +177,8 @@ def _feed(
     checkpoints.begin(tally)
     for frame in reader:
         tally.see(frame)
-        coadder.observe(frame)
+        with about_file(frame.unit.file):
+            coadder.observe(frame)
         if frame.type == core.G3FrameType.Map and not work.earlier.has(frame):
             with about_file(frame.unit.file):
                 one = coadder.take(frame)

@@ -220,7 +220,7 @@ def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str
         raise MismatchError(
             f"{here} does not agree with {there}: {name} differs in {'; '.join(texts)}. They must "
             "not be added.",
-            differences=tuple(one._replace(plane=name) for one in different),
+            differences=tuple(different),
         )
 
 
@@ -235,7 +235,7 @@ def _differences(name: str, mine: Any, theirs: Any) -> list[Difference]:
         attributes.append("pol_conv")
     if is_polarized(name) and pixels.is_flat(mine):
         attributes.append("flat_pol")
-    return _that_differ(attributes, mine, theirs)
+    return [one._replace(plane=name) for one in _that_differ(attributes, mine, theirs)]
 
 
 def _different_geometry(a: Any, b: Any) -> list[Difference]:
