@@ -6,7 +6,8 @@ In reading order:
   `feeding` brings their frames to the coadder. `mapopener` opens files so that the pixels of maps
   stay there until they are added.
 - `coadder` is the module of a pipeline, with the `settings` on which all ranks agree.
-  `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden.
+  `subclassing` is what it has in common with spt3g's ``CoaddMaps``, and what may be overridden;
+  `driven`, what `coadd_files` does with it.
 - `growing` is about files that are added to a coadd that is there, or subtracted from it, by
   `removing`. `exactinput` finds the exact sums in coadds that are input, and `state` writes running
   sums and takes them up again.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -15,13 +14,11 @@ from ..errors import UsageError
 from ..mpi import communicators
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import EndModule, at_the_end
-from ..pipeline.ledger import LeftOut, union, unit_of
+from ..pipeline.ledger import union, unit_of
 from ..spt3gtypes import Frame
 from .adding import Pending
 from .coadds import Coadds
-from .examining import Terms
-from .growing import Growth
-from .intake import Intake
+from .driven import Driven
 from .joining import Coadd, join_coadds
 from .membership import Assign
 from .settings import agreed_settings
@@ -30,7 +27,7 @@ from .subclassing import LikeCoaddMaps
 logger = logging.getLogger(__name__)
 
 
-class MPIMapCoadder(LikeCoaddMaps, EndModule):
+class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
     """Coadd map frames over all ranks; an end-of-pipeline G3 module.
 
     The arguments and results are those of `spt3g.maps.CoaddMaps`, with the sum taken over the
@@ -269,46 +266,6 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
         """Add frames that were taken, several at once, which is faster than one by one."""
         self._intake.add(taken)
 
-    def states(self) -> dict[str, Coadd]:
-        """The sums of this rank as they are, by name: between two frames of input."""
-        self._intake.require_all_added()
-        return self._intake.coadds
-
-    def notes(self) -> dict[str, Any]:
-        """What else than the sums has to be known to go on later, as JSON can hold it."""
-        return {"mixed": sorted(self._members.mixed)}
-
-    def take_up(self, states: Mapping[str, Coadd], notes: Mapping[str, Any]) -> None:
-        """Add sums that were made earlier, of which `states` and `notes` were kept.
-
-        Raises
-        ------
-        MismatchError, InputError
-            If they do not agree with each other.
-        """
-        for name, coadd in states.items():
-            self._intake.take_up(name, coadd)
-        self._members.mixed.update(map(str, notes.get("mixed", ())))
-
-    def options(self) -> dict[str, Any]:
-        """The arguments that change what is in the sums, as JSON can hold them.
-
-        How sums are joined, and where, may differ from one run to the next. Functions stand here
-        by their names only.
-        """
-        return self._settings.of_sums()
-
-    def grow(self, growth: Growth) -> None:
-        """Add to coadds that there are, once these come as frames of input.
-
-        Raises
-        ------
-        UsageError
-            If they are not such coadds.
-        """
-        growth.require_names(self._members.name_of)
-        self._members.growth = growth
-
     def finish(self) -> Coadds:
         """Join the sums of all ranks; what happens at the end of processing. Collective.
 
@@ -381,37 +338,6 @@ class MPIMapCoadder(LikeCoaddMaps, EndModule):
             ledger=union(coadd.ledger for coadd in joined.values()),
         )
         return {} if sharded else joined
-
-    @property
-    def terms(self) -> Terms:
-        """What decides which frames are added, and whether they can be."""
-        settings = self._settings
-        return Terms(
-            dataclasses.replace(settings.members, mixed=set()),
-            self.get_map_id,
-            settings.weighted,
-            settings.pol_conv,
-            settings.nonfinite,
-            settings.ignore_missing_weights,
-        )
-
-    def start_over(self) -> None:
-        """Forget all that was added, to add again what is to be in the coadds."""
-        self._members.mixed.clear()
-        self._intake = self._new_intake(self._comm)
-
-    def leave_out(self, left_out: Sequence[LeftOut]) -> None:
-        """Note what was left out in the ledgers of all coadds."""
-        for coadd in self._intake.coadds.values():
-            coadd.ledger.left_out += left_out
-
-    def _new_intake(self, comm: communicators.Comm) -> Intake:
-        makes_maps = self._settings.result == "all" or comm.rank == self._settings.root
-        return Intake(comm, self._settings, in_maps=makes_maps and self._keep_outputs)
-
-    def discard(self) -> None:
-        """Forget all that was added, after an error that all ranks know of."""
-        self._intake.coadds.clear()
 
     def _has_frames(self) -> bool:
         return bool(self._intake.coadds)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from ..errors import InputError, UsageError
@@ -146,10 +147,9 @@ class Intake:
             empty = earlier.total.emptied(**self._how_to_sum)
             self.coadds[name] = Coadd(self._members.frame_id(name), empty, Ledger())
         self.coadds[name].total.absorb(earlier.total)
-        for entry in earlier.ledger.entries:
-            self.coadds[name].ledger.record(entry)
-            if self._once:
-                self._counted.add(entry)
+        self.coadds[name].ledger.take(earlier.ledger, 1)
+        for entry in earlier.ledger.entries if self._once else ():
+            self._counted.add(entry)
 
     def require_all_added(self) -> None:
         """Refuse sums that lack a frame which they count, or a part of it.
@@ -194,6 +194,8 @@ class Intake:
         maps = mapframe.read(planes, where, **self._how_to_read)
         self._warn_of_missing_weights(maps)
         state = self._exact_input.state_of(frame, maps) if self._exact_input else None
+        if state is None and "InputMapIds" in frame:  # a coadd, which may lack pixels itself
+            maps = _with_skipped(maps, frame.get("SkippedPixels", 0))
         parts = (state.summary if state else maps.kind).parts
         coadds = {
             name: self.coadds.get(name) or self._new_coadd(name, maps, parts) for name in signs
@@ -236,3 +238,8 @@ class Intake:
         if self._warns and maps.kind.lacks_weights:
             self._warns = False  # once: there may be thousands of them
             logger.warning("%s: the maps are weighted, but have no weights.", maps.where)
+
+
+def _with_skipped(maps: MapFrame, skipped: Any) -> MapFrame:
+    """The maps of a coadd that says how many pixels were left out of its input."""
+    return replace(maps, skipped=maps.skipped + skipped) if isinstance(skipped, int) else maps
