@@ -30,7 +30,7 @@ TOLD = {
     "cut in a checksum": r"cut off at byte \d+",
     "cut and packed": "cut off",
     "a bit of a pixel": r"wrong checksum in frame [12]",
-    "a bit of a key": r"wrong checksum in frame [12]|not UTF-8",
+    "a bit of a key": r"wrong checksum in frame [12]|not UTF-8|frame [12].* CRC ",
     "a bit of a checksum": r"wrong checksum in frame [12]",
     "a type that does not exist": r"frame [12], byte \d+: the type of this frame is 205",
     "a wrong number of keys": r"(cut off|broken) at byte \d+",
@@ -43,7 +43,7 @@ TOLD = {
     "not readable": "cannot be opened",
     "missing": "missing",
     "other units": r"has Power, .* Tcmb \(units of [TQU]\)",
-    "another geometry": r"has .* (alpha_center|nside) of",
+    "another geometry": r"has .* \((alpha_center|nside) of [TQU]\)",
     "another coordinate system": r"has Galactic, .* Equatorial \(coord_ref of ",
     "another convention": r"has COSMO, .* IAU \(pol_conv of ",
     "without weights": "has no Wpol",
@@ -83,6 +83,15 @@ def contributions(files):
                 yield int(np.count_nonzero(weights)), math.fsum(weights.ravel())
 
 
+def without_exact_keys(frame):
+    """A coadd without what reproducible ones tell of themselves."""
+    plain = core.G3Frame(frame.type)
+    for key in frame.keys():  # noqa: SIM118 (no dictionary)
+        if not key.startswith("Exact"):
+            plain[key] = frame[key]
+    return plain
+
+
 def assert_ledger(season, ledger):
     """Each frame of the good files stands there once, with all that is known of it."""
     counted = [(one.unit.file, one.unit.index, one.map_id) for one in ledger.entries]
@@ -120,7 +129,7 @@ def test_good_files_are_summed_and_all_others_accounted_for(
     expected = season.expected()
     written = {frame["Id"]: frame for frame in core.G3File(str(output))}
     for name, frame in expected.items():
-        skies.assert_same_coadd(coadds[name], frame)
-        skies.assert_same_coadd(written[f"Coadd{name}"], frame)
+        for mine in (coadds[name], written[f"Coadd{name}"]):
+            skies.assert_same_coadd(without_exact_keys(mine), frame)
     assert_ledger(season, coadds.ledger)
     assert what_was_told(season, coadds.ledger)

@@ -6,8 +6,8 @@ Each trial is one coadd with checkpoints. It is killed up to three times, each t
 a moment and with a victim that are drawn by lot, and resumed with another number of ranks, and, if
 ``--other`` names the Python of an environment with the other MPI, with either of them. The coadd
 must be that of spt3g, if it is reproducible the same file as that of an undisturbed job; its ledger
-must have each frame once; and nothing may be left behind. Trials go on until so many jobs were
-killed.
+must have each frame once; and nothing may be left behind. Some of the coadds are of files of which
+some are bad, and left out. Trials go on until so many jobs were killed.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import faultyseason
 import numpy as np
 import skies
 from killedjob import STAGES
@@ -36,7 +37,13 @@ from g3reduce.mpi.launch import is_open_mpi, mpirun_environment
 N_FILES, N_IDS = 14, 2
 SCRIPT = Path(__file__).parent / "killedjob.py"
 SECONDS = 90
-KINDS = (("flat sparse", "polarized"), ("healpix ring", "polarized"), ("flat dense", "hits"))
+FAULTY = ("flat sparse", "with faults")
+KINDS = (
+    ("flat sparse", "polarized"),
+    ("healpix ring", "polarized"),
+    ("flat dense", "hits"),
+    FAULTY,
+)
 
 
 @dataclass
@@ -47,6 +54,7 @@ class Figures:
     victims: Counter[str] = field(default_factory=Counter)
     trials: int = 0
     jobs: int = 0
+    inputs: int = 0
     frames: int = 0
     lost: int = 0
     doubled: int = 0
@@ -58,7 +66,7 @@ class Figures:
                 f"{self.jobs} jobs: "
                 + ", ".join(f"{self.killed[stage]} while {stage}" for stage in STAGES),
                 "killed: " + ", ".join(f"{who} {n}" for who, n in self.victims.most_common()),
-                f"{self.trials * N_FILES} inputs tried, {self.frames} frames; frames lost: "
+                f"{self.inputs} inputs tried, {self.frames} frames; frames lost: "
                 f"{self.lost}, frames doubled: {self.doubled}",
             ]
         )
@@ -70,12 +78,21 @@ class Season:
     def __init__(self, folder, kind):
         self.folder = Path(folder)
         self.folder.mkdir(parents=True)
-        self.files = skies.write_files(self.folder, N_FILES, *kind)
-        coadder, _ = by_spt3g(self.files, collate=True, output_map_id="Coadd")
+        self.bad, self.words, self.code = {}, ["--collate"], 0
+        if kind == FAULTY:
+            season = faultyseason.make(self.folder, 2 * N_FILES, 5, share=0.5)
+            self.files, self.bad = season.files, season.bad
+            self.words += ["--skip-bad", "--nonfinite", "error"]
+            self.code = 3
+            good = [file for file in season.good if file not in season.without_maps]
+        else:
+            self.files = good = skies.write_files(self.folder, N_FILES, *kind)
+        coadder, _ = by_spt3g(good, collate=True, output_map_id="Coadd")
         self.expected = {frame["Id"]: frame for frame in coadder.coadd_frames.values()}
         self.undisturbed = self.folder / "undisturbed.g3"
-        words = ["coadd", *self.files, "-o", str(self.undisturbed), "--collate", "--reproducible"]
-        subprocess.run([sys.executable, "-m", "g3reduce", *words], check=True, capture_output=True)
+        words = ["coadd", *self.files, "-o", str(self.undisturbed), *self.words, "--reproducible"]
+        done = subprocess.run([sys.executable, "-m", "g3reduce", *words], capture_output=True)
+        assert done.returncode == self.code, done.stderr.decode()
 
 
 class Trial:
@@ -98,8 +115,10 @@ class Trial:
             self.job(str(stage))
         code, said = self.job("undisturbed")
         self.figures.trials += 1
+        self.figures.inputs += len(self.season.files)
         try:
-            assert code == 0, f"code {code}"
+            # If it was complete before, it is not said again that some files were left out.
+            assert code in (0, self.season.code), f"code {code}"
             self.check()
         except AssertionError as error:
             story = "\n".join(map(str, self.story))
@@ -118,7 +137,8 @@ class Trial:
         victim = str(self.rng.choice(["a rank", "all", "launcher"] if ranks else ["a rank"]))
         notes = Path(tempfile.mkdtemp(dir=self.folder))
         words = [str(SCRIPT), str(notes), stage, str(place), str(number), str(rank), victim]
-        words += ["coadd", *self.season.files, "-o", str(self.output), "--collate", "--resume"]
+        words += ["coadd", *self.season.files, "-o", str(self.output), *self.season.words]
+        words += ["--resume"]
         words += ["--checkpoint", str(self.checkpoints), "--checkpoint-every", "0.001"]
         words += ["--reproducible"] if self.reproducible else []
         command = [python, *words]
@@ -167,12 +187,14 @@ class Trial:
         assert [frame["Id"] for frame in frames] == list(self.season.expected)
         for frame in frames:
             expected = self.season.expected[frame["Id"]]
-            came = Counter(frame["InputFiles"])
+            came, due = Counter(frame["Ledger"]["file"]), Counter(expected["InputFiles"])
             self.figures.frames += sum(came.values())
-            self.figures.lost += sum((Counter(self.season.files) - came).values())
-            self.figures.doubled += sum((came - Counter(self.season.files)).values())
-            assert list(frame["InputFiles"]) == self.season.files
-            assert list(frame["InputMapIds"]) == list(expected["InputMapIds"])
+            self.figures.lost += sum((due - came).values())
+            self.figures.doubled += sum((came - due).values())
+            left_out = frame["LeftOut"]["file"] if "LeftOut" in frame else ()
+            assert sorted(left_out) == sorted(self.season.bad)
+            for key in ("InputFiles", "InputMapIds"):
+                assert list(frame[key]) == list(expected[key])
             planes = skies.maps_by_plane(frame)
             assert sorted(planes) == sorted(skies.maps_by_plane(expected))
             for name, theirs in skies.maps_by_plane(expected).items():
