@@ -11,6 +11,9 @@ from ..choices import OnDuplicateFile, choices_of
 # The exit code of work that is done, but without some of its input.
 SET_ASIDE = 3
 
+# So many files that were left out are told in one line.
+_IN_A_LINE = 3
+
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
@@ -64,8 +67,11 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def closing_lines(left_out: Sequence[Any], n_files: int) -> list[str]:
-    """The line about files that were left out."""
+    """What is said about files that were left out."""
     if not left_out:
         return []
-    listed = ", ".join(f"{one.file} ({one.reason})" for one in left_out)
-    return [f"Left out {len(left_out)} of {n_files} files: {listed}."]
+    listed = [f"{one.file} ({one.reason})" for one in left_out]
+    first = f"Left out {len(left_out)} of {n_files} files:"
+    if len(listed) <= _IN_A_LINE:
+        return [f"{first} {', '.join(listed)}."]
+    return [first, *(f"  {one}" for one in listed)]

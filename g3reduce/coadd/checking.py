@@ -24,6 +24,9 @@ from .survey import Survey
 # One file up to this size is read as a whole to find the rate.
 _READ_FOR_RATE = 2**28
 
+# So many files that do not end a coadd are listed.
+_SHOWN = 30
+
 
 class Checked(NamedTuple):
     """What a look at files has found; the same on all ranks.
@@ -52,20 +55,23 @@ class Checked(NamedTuple):
             lines.append("A coadd ends with an error because of")
             lines += [f"  {seen.files[at].name}: {seen.files[at].faults}" for at in bad]
         lines += [seen.undecided] if seen.undecided else []
-        notes: dict[str, list[str]] = {}
-        for at, file in enumerate(seen.files):
-            for fault in [one.fault for one in file.problems] if at not in bad else []:
-                notes.setdefault(fault, []).append(file.name)
-        for at, fault in seen.copies.items():
-            notes.setdefault(f"left out, because it is {fault}", []).append(seen.files[at].name)
-        if seen.missing:
-            notes["listed in the manifest, but not given"] = seen.missing
-        streams = [file.name for file in seen.files if not file.known]
-        if streams:
-            notes["a stream, of which nothing is known before"] = streams
+        notes = [
+            f"  {file.name}: {file.faults}"
+            for at, file in enumerate(seen.files)
+            if file.problems and at not in bad
+        ]
+        notes += [f"  {seen.files[at].name}: {fault}" for at, fault in seen.copies.items()]
+        notes += [f"  {name}: listed in the manifest, but not given" for name in seen.missing]
+        notes += [
+            f"  {file.name}: a stream, of which nothing is known before"
+            for file in seen.files
+            if not file.known
+        ]
         if notes:
             lines.append("To be known, though a coadd does not end because of it:")
-            lines += [f"  {name}: {fault}" for fault, names in notes.items() for name in names]
+            lines += notes[:_SHOWN]
+        if len(notes) > _SHOWN:
+            lines.append(f"  ... and {len(notes) - _SHOWN} more (--json lists all)")
         lines += self.estimate.lines()
         lines.append(_verdict(self))
         return lines

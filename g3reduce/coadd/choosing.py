@@ -10,14 +10,14 @@ from ..choices import OnDuplicateFile, OnError
 from ..errors import InputError, UsageError, require_choice
 from ..g3files.pieces import Piece
 from ..mpi import communicators
-from ..mpi.agreement import from_rank
+from ..mpi.agreement import collectively, from_rank
 from ..pipeline.arguments import check_flags
-from ..pipeline.filenames import check_files_of_rank
+from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.ledger import LeftOut
-from .copies import copies_among
-from .examining import Problem, Terms, examine
+from .copies import Copy, copies_among
+from .examining import Examined, Problem, Terms, examine
 from .feeding import Fed
-from .majority import odd_ones
+from .majority import odd_ones, require_model, tell_of_fewer_maps
 from .manifest import not_given, read_manifest
 from .survey import Survey, survey
 
@@ -152,11 +152,13 @@ def first_look(names: Sequence[str], comm: communicators.Comm, choice: Choice) -
 
     Raises
     ------
-    InputError
-        If one is missing, unreadable, empty, or visibly no .g3 file.
+    InputError, DuplicateError
+        If one is missing, unreadable, empty, or visibly no .g3 file, or is named twice.
     """
     if not choice.surveys:
         check_files_of_rank(names, comm)
+        if choice.on_duplicate == "error" and comm.rank == 0:
+            refuse_repeated_inputs(names)
 
 
 def choose(
@@ -173,10 +175,14 @@ def choose(
     if not choice.surveys:
         return chosen
     seen = look_at(comm, names, terms, choice, root=root)
-    if seen.undecided or (seen.bad and not choice.skips):
-        raise error_of(seen)
     bad = {number: problem.fault for number, problem in seen.bad.items()}
-    return chosen.without({**seen.copies, **bad}, len(bad), choice)
+
+    def decide() -> Chosen:
+        if seen.undecided or (bad and not choice.skips):
+            raise error_of(seen)
+        return chosen.without({**seen.copies, **bad}, len(bad), choice)
+
+    return collectively(comm, decide)
 
 
 def look_at(
@@ -201,23 +207,32 @@ def look_at(
     models = [] if choice.like is None else [os.fspath(choice.like)]
     seen = survey(comm, [*names, *models], terms, deep=deep, manifest=expected or None)
     like = seen.files.pop() if models else None
-    if like is not None and (like.is_bad or not like.frames):
-        raise InputError(f"{like.name}: files cannot be compared with this ({like.faults}).")
-    if expected:
-        seen.missing = not_given(names, expected)
+    copies: dict[int, Copy] = {}
     if choice.on_duplicate != "sum":
-        for number, copy in from_rank(comm, root, lambda: copies_among(seen.files)).items():
-            if copy.whole and choice.on_duplicate == "skip":
-                seen.copies[number] = copy.fault
-            else:
-                message = f"{seen.files[number].name}: {copy.fault}, so it would be summed twice."
-                seen.files[number].problems.append(Problem(copy.fault, message))
-    usable = set(range(len(names))) - seen.bad.keys() - seen.copies.keys()
+        copies = from_rank(comm, root, lambda: copies_among(seen.files))
+    seen.missing = not_given(names, expected) if expected else []
+    collectively(comm, lambda: _compare(seen, copies, terms, choice, like))
+    return seen
+
+
+def _compare(
+    seen: Survey, copies: Mapping[int, Copy], terms: Terms, choice: Choice, like: Examined | None
+) -> None:
+    """Add to a survey what is wrong with files beside others."""
+    if like is not None:
+        require_model(like, seen, terms)
+    for number, copy in copies.items():
+        if copy.whole and choice.on_duplicate == "skip":
+            seen.copies[number] = copy.fault
+        else:
+            message = f"{seen.files[number].name}: {copy.fault}, so it would be summed twice."
+            seen.files[number].problems.append(Problem(copy.fault, message))
+    usable = set(range(len(seen.files))) - seen.bad.keys() - seen.copies.keys()
     judged = odd_ones(seen, terms, usable, like)
     for number, problem in judged.odd.items():
         seen.files[number].problems.append(problem)
     seen.undecided = judged.undecided
-    return seen
+    tell_of_fewer_maps([seen.files[number] for number in sorted(usable - judged.odd.keys())])
 
 
 def error_of(seen: Survey) -> InputError:
@@ -282,7 +297,9 @@ def after_feeding(
         bad = from_rank(
             comm, 0, lambda: {at: _first_fault(names[at], terms, bad[at]) for at in sorted(bad)}
         )
-    return chosen.without(bad, len(bad), choice) if bad else chosen, again
+    if bad:
+        chosen = collectively(comm, lambda: chosen.without(bad, len(bad), choice))
+    return chosen, again
 
 
 def _first_fault(name: str, terms: Terms, otherwise: str) -> str:

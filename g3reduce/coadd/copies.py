@@ -38,7 +38,7 @@ def copies_among(files: Sequence[Examined]) -> dict[int, Copy]:
         first = next(filter(None, overlaps), None)
         if first is not None:
             whole = all(one is not None and one.whole for one in overlaps)
-            found[number] = Copy(_fault(first), whole)
+            found[number] = Copy(_fault(file.name, first), whole)
             continue
         for frame in file.frames:
             for name in frame.coadds:
@@ -54,9 +54,9 @@ def _overlaps_of(frame: FoundFrame, indices: dict[str, Index]) -> Iterator[Overl
         yield next(filter(None, (index.find(entry) for index in mine)), None)
 
 
-def _fault(overlap: Overlap) -> str:
+def _fault(name: str, overlap: Overlap) -> str:
     unit = overlap.entry.read
     other = unit.file if unit else str(overlap.entry)
     if overlap.common and not overlap.whole:
-        return f"has {overlap.common} in common with {other}"
-    return f"the same as {other}"
+        return f"{overlap.common} is in {other}, too"
+    return "named twice" if other == name else f"the same as {other}"

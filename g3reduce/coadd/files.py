@@ -189,8 +189,7 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
             if growth:
                 coadder.grow(growth)
             terms = all_bad.terms = coadder.terms
-            once = on_duplicate == "error" and not choice.surveys
-            found = look(inputs, output_file, once, comm.size, base) if comm.rank == root else None
+            found = look(inputs, output_file, comm.size, base) if comm.rank == root else None
             # Names that are known already need no agreement of their own.
             patterns = any(map(may_be_pattern, inputs))
             if not patterns:

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 from ..g3files.names import expand
 from ..g3files.pieces import Piece
-from ..pipeline.filenames import refuse_repeated_inputs
 from ..pipeline.output import check_output
 from .mapopener import pieces_of
 
@@ -42,17 +41,14 @@ def as_names(files: Any) -> list[str | os.PathLike[str]]:
 def look(
     inputs: Sequence[str | os.PathLike[str]],
     output_file: str | os.PathLike[str] | None,
-    once: bool,
     n_ranks: int,
     base: str | None = None,
 ) -> Found:
-    """Expand patterns, and check that no input is named twice and the output can be written.
+    """Expand patterns, and check that the output can be written.
 
     The output may be only one of the inputs: the coadd `base` to which the others are added.
     """
     names = expand(inputs)
-    if once:
-        refuse_repeated_inputs(names)
     output = None if output_file is None else os.fspath(output_file)
     if output is not None:
         check_output(output, [name for name in names if name != base])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -11,6 +12,8 @@ from ..maps.agreement import require_agreement, require_same_parts
 from ..maps.framekind import FrameKind
 from .examining import Examined, Problem, Terms
 from .survey import Survey
+
+_WORDS = {"pol_conv": "convention of polarization", "coord_ref": "coordinate system"}
 
 # So many differences between two frames are listed.
 _SHOWN = 3
@@ -76,6 +79,37 @@ def odd_ones(
     return Judged(odd, undecided)
 
 
+def require_model(like: Examined, survey: Survey, terms: Terms) -> None:
+    """Refuse a file to which others are to be compared, if they cannot be.
+
+    Raises
+    ------
+    InputError
+    """
+    if like.is_bad or not like.frames:
+        raise InputError(f"{like.name}: files cannot be compared with this ({like.faults}).")
+    rule = _Rule(survey.kinds, not terms.ignore_missing_weights)
+    for one in like.frames:
+        for other in like.frames:
+            if {*one.coadds} & {*other.coadds} and not rule.agree(one.kind, other.kind):
+                raise InputError(
+                    f"{like.name}: files cannot be compared with this: two of its own frames that "
+                    "go into one coadd do not agree. Coadd by Id (collate), or name another file."
+                )
+
+
+def tell_of_fewer_maps(files: Sequence[Examined]) -> None:
+    """Tell of files that have fewer maps than most: they may have been cut off between frames."""
+    counts = Counter(file.n_maps for file in files)
+    most, n_files = max(counts.items(), key=lambda item: item[1], default=(0, 0))
+    if 3 * n_files < 2 * len(files) or n_files < 2:
+        return
+    for file in files:
+        if 0 < file.n_maps < most:
+            maps = "1 map" if file.n_maps == 1 else f"{file.n_maps} maps"
+            file.tell(f"{maps}, {n_files} others have {most}: only a manifest says if it is whole")
+
+
 def _them(others: Collection[int], everyone: Collection[int]) -> str:
     """How messages name the files of the majority."""
     if len(others) == 1:
@@ -100,7 +134,9 @@ def _tie(
 
 def _of(difference: Difference) -> str:
     plane = f" of {difference.plane}" if difference.plane else ""
-    return "" if difference.attribute == "planes" else f" ({difference.attribute}{plane})"
+    # In the words of users, and not by the name of an argument.
+    name = _WORDS.get(difference.attribute, difference.attribute)
+    return "" if difference.attribute == "planes" else f" ({name}{plane})"
 
 
 class _Rule:

@@ -187,7 +187,8 @@ def _refuse_unknown_type(raw: RawFrame) -> None:
     what = f"is {raw.type}, which does not exist" if raw.type != _END else "is EndProcessing"
     raise InputError(
         f"{raw}, byte {raw.start}: the type of this frame {what}; expected one of {known}. The "
-        "file is broken here: no checksum covers the type."
+        "file is broken here: no checksum covers the type.",
+        fault=f"frame {raw.index} is of type {raw.type}, which no frame of input has",
     )
 
 

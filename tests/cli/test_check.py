@@ -67,7 +67,7 @@ def test_the_report_tells_all_problems_and_the_exit_code_is_the_verdict(g3reduce
         "T, Q, U, Wpol",
         "A coadd ends with an error because of",
         "  obs/obs_002.g3: cut off at byte 5000",
-        "  obs/obs_003.g3: has Galactic, the other 4 Equatorial (coord_ref)",
+        "  obs/obs_003.g3: has Galactic, the other 4 Equatorial (coordinate system)",
         "To be known, though a coadd does not end because of it:",
         "  obs/obs_004.g3: no map in it",
         "Not fine: 2 of 7 files cannot be used.",
@@ -90,7 +90,7 @@ def test_bad_files_are_skipped_with_a_line_and_a_code_of_their_own(obs, g3reduce
     assert done.returncode == 3, done.stderr
     assert (
         "Left out 2 of 7 files: obs/obs_002.g3 (cut off at byte 5000), obs/obs_003.g3 (has "
-        "Galactic, the other 4 Equatorial (coord_ref))."
+        "Galactic, the other 4 Equatorial (coordinate system))."
     ) in done.stdout
     (frame,) = (f for f in core.G3File(str(obs / "coadd.g3")) if f.type == core.G3FrameType.Map)
     good = [str(obs / "obs" / f"obs_00{number}.g3") for number in (0, 1, 5, 6)]
