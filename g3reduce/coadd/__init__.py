@@ -17,7 +17,7 @@ In reading order:
 - `checkpointing` lets the work be stopped, and go on in another run: `checkpoints` writes the sums
   of a rank while it reads, `checkpointcommit` makes sets of what all ranks wrote, and `resuming`
   takes one up. `checkpointfolder`, `checkpointset` and `checkpointfile` are what is on the disk;
-  `tally` counts what a rank has read.
+  `tally` counts what a rank has read, and `completion` marks what is done.
 - `joining` makes the coadds of all ranks one, and frames of them; `coadds` is what users get.
 
 Imports from `strategies`, `maps`, `pipeline` and from what is below them.

@@ -3,29 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from spt3g import core
-
 from ..errors import Stopped, UsageError
-from ..g3files.maps import MAP_KEYS
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.communicators import Comm
 from ..mpi.stopping import StopRequest
 from ..pipeline.arguments import check_flags
+from ..pipeline.ledger import LeftOut
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpoints import Checkpoints, NoCheckpoints
-from .checkpointset import Input, Job, Unusable, job_in, sealed, to_body, unsealed
+from .checkpointset import Input, Job, Unusable
 from .coadder import MPIMapCoadder
-from .coadds import Coadds
+from .completion import Complete, mark_complete
 from .resuming import Earlier, take_up
 
 logger = logging.getLogger(__name__)
@@ -93,15 +90,15 @@ class Work:
         What need not be read again.
     checkpoints : NoCheckpoints
         For the time of reading.
-    complete : bool
-        Whether there is nothing to do: the output of an earlier run is there.
+    complete : Complete or None
+        If there is nothing to do, what an earlier run has done.
     """
 
     earlier: Earlier
     checkpoints: NoCheckpoints
-    complete: bool = False
+    complete: Complete | None = None
 
-    def finish(self) -> None:
+    def finish(self, left_out: Sequence[LeftOut]) -> None:
         """Take note, once the output is there, that all is done. Collective."""
 
     def start_over(self) -> None:
@@ -125,16 +122,14 @@ class CheckpointedWork(Work):
         self._comm.allgather(None)  # no rank writes any more
         collectively(self._comm, lambda: self._folder.clear() if self._job else None)
 
-    def finish(self) -> None:
+    def finish(self, left_out: Sequence[LeftOut]) -> None:
         """Remove the sets, and leave a marker in their place. Collective."""
         self._comm.allgather(None)  # no rank writes any more
         if self._job is None:
             return
         try:
             if self._output is not None:
-                job = _without(self._output, self._job)
-                body = to_body(job, output=_seen(self._output))
-                self._folder.write(COMPLETE, sealed(body))
+                mark_complete(self._folder, self._job, self._output, left_out)
             self._folder.clear()
         except OSError as error:
             logger.warning(
@@ -197,7 +192,7 @@ def checkpointed(
         own = stack.enter_context(_own_communicator(comm))
         stack.callback(folder.release)
         job: Job | None = None
-        complete = False
+        complete: Complete | None = None
 
         def claim() -> str:
             nonlocal job, complete
@@ -217,7 +212,7 @@ def checkpointed(
                 *(comm, folder, job, output),
                 earlier=Earlier(),
                 checkpoints=NoCheckpoints(),
-                complete=True,
+                complete=complete,
             )
             return
         earlier = take_up(comm, folder, job, coadder) if wishes.resume else Earlier()
@@ -247,8 +242,10 @@ def _refuse_streams(names: list[str]) -> None:
             )
 
 
-def _look_around(folder: CheckpointFolder, wishes: Wishes, job: Job, output: str | None) -> bool:
-    """Look what is in the folder; return whether all was done by an earlier run."""
+def _look_around(
+    folder: CheckpointFolder, wishes: Wishes, job: Job, output: str | None
+) -> Complete | None:
+    """Look what is in the folder; return what an earlier run has done, if that is all."""
     numbers = folder.sets()
     if numbers and not wishes.resume:
         try:
@@ -260,59 +257,13 @@ def _look_around(folder: CheckpointFolder, wishes: Wishes, job: Job, output: str
             "there; to begin from nothing, remove this folder or name another one."
         )
     if not os.path.lexists(folder.file(COMPLETE)):
-        return False
+        return None
     if wishes.resume and not numbers:
         try:
-            _require_complete(folder, job, output)
+            return Complete.found(folder, job, output)
         except (Unusable, OSError) as reason:
             logger.warning(
                 "%s: this was complete, but the work begins anew: %s.", folder.given, reason
             )
-        else:
-            return True
     os.unlink(folder.file(COMPLETE))
-    return False
-
-
-def _require_complete(folder: CheckpointFolder, job: Job, output: str | None) -> None:
-    with open(folder.file(COMPLETE), "rb") as file:
-        body = unsealed(file.read())
-    if output is None:
-        raise Unusable("this time no output file is named")
-    _without(output, job).require_same(job_in(body))
-    then, now = body.get("output"), _seen(output)
-    if then != json.loads(json.dumps(now)):
-        gone = now["size"] < 0
-        raise Unusable(f"{output} is {'gone' if gone else 'not the file that was written then'}")
-
-
-def _without(output: str, job: Job) -> Job:
-    """The job without the coadd that it has added to, if the output has replaced that."""
-    path = os.path.realpath(output)
-    inputs = tuple(one for one in job.inputs if os.path.realpath(one.name) != path)
-    return Job(job.options, inputs)
-
-
-def _seen(output: str) -> dict[str, Any]:
-    return Input.of(os.path.realpath(output))._asdict()
-
-
-def read_back(output: str, *, here: bool, whole: bool) -> Coadds:
-    """The coadds in the output of an earlier run.
-
-    Parameters
-    ----------
-    output : str
-    here : bool
-        Whether this rank is to have them.
-    whole : bool
-        With their maps, and not only what else is in the frames.
-    """
-    frames = {}
-    for frame in core.G3File(output) if here else ():
-        if frame.type == core.G3FrameType.Map:
-            for key in MAP_KEYS if not whole else ():
-                if key in frame:
-                    frame[key] = frame.pop(key).clone(False)
-            frames[str(frame["Id"])] = frame
-    return Coadds(frames, here=here, from_earlier=True)
+    return None

@@ -94,8 +94,10 @@ def _when(mtime_ns: int) -> str:
 # What a manifest says of a rank: types, lists and pairs of them, and objects by their values.
 _KINDS: dict[str, Any] = {
     **{"rank": int, "name": str, "size": int, "crc32c": int, "coadds": [str], "frames": int},
-    **{"done": [({str: int}, [int])], "notes": {str: [str]}},
+    **{"done": [({str: int}, [int])]},
 }
+_NOTES: dict[str, Any] = {"mixed": [str], "lasting": [(int, int, str)]}
+_NO_NOTES: dict[str, list[Any]] = {name: [] for name in _NOTES}
 
 
 def _fits(value: Any, kind: Any) -> bool:
@@ -138,7 +140,7 @@ class Member(NamedTuple):
     coadds: Sequence[str] = ()
     frames: int = 0
     done: Sequence[Sequence[Any]] = ()
-    notes: Mapping[str, Any] = {}
+    notes: Mapping[str, Any] = _NO_NOTES
 
     @classmethod
     def of(cls, fields: dict[str, Any]) -> Member:
@@ -149,9 +151,11 @@ class Member(NamedTuple):
         KeyError, TypeError
             If something is not there, or is of another kind.
         """
-        for name, kind in _KINDS.items():
-            if not _fits(fields[name], kind):
-                raise TypeError(f"{name} of a rank is {fields[name]!r}")
+        notes = fields["notes"]
+        for given, kinds in ((fields, _KINDS), (notes, _NOTES)):
+            for name, kind in kinds.items():
+                if not _fits(given[name], kind):
+                    raise TypeError(f"{name} of a rank is {given[name]!r}")
         return cls(**fields)
 
     @property

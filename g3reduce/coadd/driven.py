@@ -34,7 +34,8 @@ class Driven:
 
     def notes(self) -> dict[str, Any]:
         """What else than the sums has to be known to go on later, as JSON can hold it."""
-        return {"mixed": sorted(self._members.mixed)}
+        lasting = self._intake.provenance.notes()
+        return {"mixed": sorted(self._members.mixed), "lasting": lasting}
 
     def take_up(self, states: Mapping[str, Coadd], notes: Mapping[str, Any]) -> None:
         """Add sums that were made earlier, of which `states` and `notes` were kept.
@@ -47,6 +48,7 @@ class Driven:
         for name, coadd in states.items():
             self._intake.take_up(name, coadd)
         self._members.mixed.update(map(str, notes.get("mixed", ())))
+        self._intake.provenance.take_up(notes.get("lasting", ()))
 
     def options(self) -> dict[str, Any]:
         """The arguments that change what is in the sums, as JSON can hold them.

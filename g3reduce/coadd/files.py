@@ -20,7 +20,7 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.output import write_frames
 from ..pipeline.parallelblock import check_schedule
 from .allbad import AllBadNamed
-from .checkpointing import EVERY_S, agreed_wishes, checkpointed, read_back, stop_request
+from .checkpointing import EVERY_S, agreed_wishes, checkpointed, stop_request
 from .choosing import Choice, after_feeding, choose, first_look
 from .coadder import MPIMapCoadder
 from .coadds import Coadds
@@ -210,9 +210,10 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                     held(comm, growth, output, root) as require_unchanged,
                     checkpointed(comm, wishes, request, coadder, names, output) as work,
                 ):
-                    if work.complete and output is not None:
+                    if work.complete is not None:
                         here = result == "all" or comm.rank == root
-                        return read_back(output, here=here, whole=keep_maps)
+                        n_given = len(names) - bool(growth)
+                        return work.complete.coadds(here=here, whole=keep_maps, n_given=n_given)
                     chosen.require_uncounted(work.earlier.counted)
                     left = work.earlier.left_of(chosen.of(pieces))
                     counter = SharedCounter(comm)
@@ -244,7 +245,7 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                         ):
                             whole = followed(joined.values(), require_unchanged)
                             write_frames(output, whole, comm, root)
-                    work.finish()
+                    work.finish(chosen.listed)
     coadds = coadder.finish_with(
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
     )

@@ -81,6 +81,11 @@ class Intake:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._provenance.observe(frame)
 
+    @property
+    def provenance(self) -> Provenance:
+        """What is known of where frames come from."""
+        return self._provenance
+
     def complete_provenance(self, comm: communicators.Comm) -> None:
         """Learn from other ranks what files that these have read say of its own. Collective."""
         self._provenance.complete(comm, (coadd.ledger for coadd in self.coadds.values()))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from spt3g import core
@@ -53,6 +53,19 @@ class Provenance:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._observation.observe(frame)
         self._latest = unit_of(frame)
+
+    def notes(self) -> list[tuple[int, int, str]]:
+        """Which observation lasts over the end of each file, where metadata last.
+
+        That is the position of the file, the number of the frame that names it, and its name.
+        """
+        at_end = self._observation.at_end if self._lasts else {}
+        return [(position, *end) for position, end in at_end.items()]
+
+    def take_up(self, notes: Iterable[Sequence[Any]]) -> None:
+        """Go on from what `notes` has told of files that are not read again."""
+        for position, index, name in notes:
+            self._observation.at_end[int(position)] = int(index), str(name)
 
     def ledger_of(self, frame: Frame) -> Ledger:
         """The ledger of a map frame alone. Call this once for each frame.

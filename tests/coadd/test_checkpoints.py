@@ -148,6 +148,8 @@ def test_what_is_done_is_not_done_again(place):
     again = coadd(place, resume=True)
     assert again.from_earlier
     assert list(again) == ["Coadd90GHz", "Coadd150GHz"]
+    files = [entry.unit.file for entry in again.ledger.entries]
+    assert sorted(files) == sorted(2 * files_of(place))
     skies.assert_same_map(again["Coadd90GHz"]["T"], core.G3File("out.g3").next()["T"])
     outlines = coadd(place, resume=True, keep_maps=False)
     assert outlines["Coadd90GHz"]["T"].npix_allocated == 0
@@ -374,3 +376,46 @@ def test_a_coadd_that_grows_in_its_place_is_stopped_and_resumed(place):
     coadd(place, files=files[3:], resume=True, **grow)
     assert (place / "out.g3").read_bytes() == (place / "grown.g3").read_bytes()
     assert coadd(place, files=files[3:], resume=True, **grow).from_earlier
+
+
+def test_files_that_are_left_out_stay_so(place):
+    """They are neither lost from the list nor come back as good, and a bad one is no obstacle."""
+    files = files_of(place)
+    with open(files[1], "r+b") as file:
+        file.seek(-2000, os.SEEK_END)
+        file.write(bytes(64))
+    options = {"reproducible": True, "resume": True, "checkpoint_every": 1e-9}
+    with pytest.raises(InputError, match="obs_001"):  # after a set with obs_000
+        coadd(place, **options)
+    options |= {"on_error": "skip"}
+    undisturbed = coadd_files(files, "other.g3", collate=True, reproducible=True, on_error="skip")
+    with signal_at("obs_003.g3"), pytest.raises(Stopped):
+        coadd(place, **options)
+    coadds = coadd(place, **options)
+    again = coadd(place, **options)
+    assert again.from_earlier
+    for one in (undisturbed, coadds, again):
+        assert [out.file for out in one.left_out] == ["obs_001.g3"]
+        assert one.n_given == 6
+        assert len(one.ledger.entries) == 10
+    assert again.left_out == undisturbed.left_out
+    assert (place / "out.g3").read_bytes() == (place / "other.g3").read_bytes()
+
+
+def test_observations_that_last_are_known_after_a_stop(place):
+    """Those of files that are not read again count for later files that name none."""
+    files = files_of(place)
+    for number in (1, 2, 4):
+        frames = [one for one in core.G3File(files[number]) if one.type == core.G3FrameType.Map]
+        with core.G3Writer(files[number]) as writer:
+            for frame in frames:
+                writer(frame)
+    options = {"record_obs_id": True, "metadata_lasts": True}
+    with signal_at(files[2]), pytest.raises(Stopped):
+        coadd(place, **options)
+    (coadded, _) = coadd(place, resume=True, **options).values()
+    numbers = [1000, 1000, 1000, 1003, 1003, 1005]
+    assert list(coadded["InputMapIds"]) == list(
+        dict.fromkeys(f"field/{number}/90GHz" for number in numbers)
+    )
+    assert list(coadded["InputFiles"]) == files
