@@ -42,10 +42,10 @@ TOLD = {
     "a link to nothing": "missing",
     "not readable": "cannot be opened",
     "missing": "missing",
-    "other units": r"has Power, .* Tcmb \(units of [TQU]\)",
-    "another geometry": r"has .* \((alpha_center|nside) of [TQU]\)",
-    "another coordinate system": r"has Galactic, .* Equatorial \(coord_ref of ",
-    "another convention": r"has COSMO, .* IAU \(pol_conv of ",
+    "other units": r"has Power, .* Tcmb \(units",
+    "another geometry": r"has .* \((alpha_center|nside)",
+    "another coordinate system": r"has Galactic, .* Equatorial \(coord_ref",
+    "another convention": r"has COSMO, .* IAU \(pol_conv",
     "without weights": "has no Wpol",
     "without polarization": "has no [QU],",
     "a pixel that is NaN": r"frame [12]: T is not finite: nan",
@@ -66,11 +66,13 @@ def what_was_told(season, ledger):
     told = {one.file: one.reason for one in ledger.left_out}
     assert len(told) == len(ledger.left_out), "a file is listed twice"
     assert set(told) == set(season.bad)
-    for file, fault in season.bad.items():
-        if file in season.same_as:
-            assert told[file] == f"the same as {season.same_as[file]}"
-        else:
-            assert re.search(TOLD[fault], told[file]), (fault, file, told[file])
+    due = TOLD | dict.fromkeys(faultyseason.COPIES, "^the same as ")
+    assert not [
+        (fault, file, told[file])
+        for file, fault in season.bad.items()
+        if not re.search(due[fault], told[file])
+        or not told[file].endswith(season.same_as.get(file, ""))
+    ]
     return told
 
 
