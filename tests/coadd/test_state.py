@@ -20,7 +20,9 @@ from g3reduce import InputError, MismatchError
 from g3reduce.arrays.exactness import Exactness
 from g3reduce.coadd import state
 from g3reduce.coadd.joining import Coadd
+from g3reduce.g3files.vectors import blob_of
 from g3reduce.maps.mapsum import MapSum
+from g3reduce.maps.sumstate import values_of
 from g3reduce.pipeline.ledger import Ledger
 
 relaxed = settings(deadline=None, max_examples=100 if ALL else 30)
@@ -90,7 +92,10 @@ def test_plain_sums_are_added_as_maps_are(family, data):
     mine, theirs = frames[: len(frames) // 2], frames[len(frames) // 2 :]
     if not mine:
         return
-    total, other = added(mine), added(theirs)
+    total, other = added(mine, in_maps=data.draw(st.booleans())), added(theirs)
+    if data.draw(st.booleans()):  # as after a checkpoint: nothing was added before
+        before, total = total, total.emptied(in_maps=data.draw(st.booleans()))
+        total.absorb(before)
     sums = [skies.planes(sumstates.finished(added(part))) for part in (mine, theirs)]
     total.absorb(other)
     for name, plane in skies.planes(sumstates.finished(total)).items():
@@ -300,3 +305,13 @@ def test_the_state_of_no_pixels(tmp_path):
     again = MapSum.of(skies.read_frame(frame, "x"), exactness=Exactness())
     again.absorb(back)
     assert again.summary.numbering is None
+
+
+@pytest.mark.parametrize("exactness", [None, Exactness()], ids=["plain", "exact"])
+def test_to_write_a_state_copies_no_pixels(exactness):
+    total = added([skies.map_frame("flat dense", "hits", 0)], exactness=exactness)
+    values = values_of(total)
+    for name, plane in total.blocks.planes.items():
+        size, pieces = blob_of(values[f"Sum.{name}"])
+        assert size == sum(len(memoryview(piece).cast("B")) for piece in pieces)
+        assert np.may_share_memory(pieces[-1], plane)
