@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, NamedTuple, get_args
 
 __all__ = [
@@ -131,15 +129,26 @@ class ReductionError(G3ReduceError):
     """A function of a reduction has failed, or has returned what cannot be used."""
 
 
-@contextmanager
-def about_file(name: str) -> Iterator[None]:
-    """Let errors of input that come from inside say which file they are about."""
-    try:
-        yield
-    except InputError as error:
-        if error.file is None:
-            error.file = name
-        raise
+class about_file:
+    """A context that lets errors of input from inside say which file they are about.
+
+    Parameters
+    ----------
+    name : str
+        The file, as it was named.
+    """
+
+    __slots__ = ("_name",)  # it is entered for each frame
+
+    def __init__(self, name: str):
+        self._name = name
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, traceback: object) -> None:
+        if isinstance(error, InputError) and error.file is None:
+            error.file = self._name
 
 
 def require_choice(name: str, value: object, kind: Any) -> None:

@@ -131,8 +131,9 @@ class Examined:
 
     @property
     def faults(self) -> str:
-        """All that is wrong with it, in a few words."""
-        return "; ".join(problem.fault for problem in self.problems)
+        """All that is wrong with it, in a few words; what would end a coadd first."""
+        ranked = sorted(self.problems, key=lambda problem: not problem.ends_it)
+        return "; ".join(problem.fault for problem in ranked)
 
     @property
     def is_bad(self) -> bool:

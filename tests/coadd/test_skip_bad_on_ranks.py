@@ -7,7 +7,7 @@ from pathlib import Path
 import faultyseason
 import pytest
 import skies
-from choices import some_of
+from choices import ALL, some_of
 from faults import rewrite
 from spt3g import core, maps
 
@@ -52,9 +52,20 @@ def in_power(frames):
             frame[key] = skymap
 
 
+def write_large(folder, broken):
+    """Three files of eight maps, of which one is broken somewhere."""
+    files = [str(folder / f"large{number}.g3") for number in range(3)]
+    for number, file in enumerate(files):
+        with core.G3Writer(file) as writer:
+            for seed in range(8):
+                writer(skies.map_frame("flat sparse", "polarized", 20 * number + seed))
+    flip(files[broken[0]], broken[1])
+    return files
+
+
 @pytest.fixture
 def season(shared_folder, on_first):
-    return on_first(lambda: faultyseason.make(shared_folder, 42, 3, share=0.8))
+    return on_first(lambda: faultyseason.make(shared_folder, 42 if ALL else 22, 3, share=0.8))
 
 
 @pytest.mark.ranks(*some_of([1, 2, 3, 5], fewer=[1, 3]))
@@ -105,16 +116,7 @@ def test_a_fault_late_in_a_large_file_that_ranks_share(
 ):
     limits(smallest_piece=3000, small_frame=16)
 
-    def write():
-        files = [str(shared_folder / f"large{number}.g3") for number in range(3)]
-        for number, file in enumerate(files):
-            with core.G3Writer(file) as writer:
-                for seed in range(8):
-                    writer(skies.map_frame("flat sparse", "polarized", 20 * number + seed))
-        flip(files[1], where)
-        return files
-
-    files = on_first(write)
+    files = on_first(lambda: write_large(shared_folder, broken=(1, where)))
     coadds, said = outcome_of(comm, files, on_error="skip")
     assert not said
     assert_sum_of(coadds, [files[0], files[2]])
@@ -148,6 +150,25 @@ def test_a_file_that_changes_while_it_is_added_does_not_count_half(
         assert [one.file for one in coadds.left_out] == [files[2]]
         assert len(coadds.ledger.entries) == 9
         assert_sum_of(coadds, [file for file in files if file != files[2]])
+
+
+@pytest.mark.ranks(1, 3)
+def test_what_was_kept_of_a_file_that_turns_out_bad_is_forgotten(
+    comm, shared_folder, on_first, limits
+):
+    """Checkpoints hold frames of a file that ranks share before its fault is found."""
+    limits(smallest_piece=3000, small_frame=16)
+    files = on_first(lambda: write_large(shared_folder, broken=(1, 0.98)))
+    folder, output = shared_folder / "kept", shared_folder / "coadd.g3"
+    kept = {"checkpoint": folder, "checkpoint_every": 1e-9, "output_file": output}
+    coadds, said = outcome_of(comm, files, on_error="skip", **kept)
+    assert not said
+    assert_sum_of(coadds, [files[0], files[2]])
+    again, said = outcome_of(comm, files, on_error="skip", resume=True, **kept)
+    assert not said
+    assert again.from_earlier
+    assert again.left_out == coadds.left_out
+    assert [one.file for one in again.left_out] == [files[1]]
 
 
 @pytest.mark.ranks(1, 3)
