@@ -27,6 +27,14 @@ _SAME_S = 2.0
 _LOOK_S = 0.1
 
 
+_open: list[StopRequest] = []
+
+
+def are_noted() -> bool:
+    """Whether signals are noted here, so that they need not end the work at once."""
+    return bool(_open)
+
+
 class StopRequest:
     """Whether the work is to stop: by a signal to any rank, or because its time is up.
 
@@ -57,6 +65,7 @@ class StopRequest:
         self.warned = False
 
     def __enter__(self) -> StopRequest:
+        _open.append(self)
         with contextlib.suppress(ValueError):  # not the main thread: signals are somebody else's
             for number in (*_STOPPING, *_WARNING):
                 self._previous[number] = signal.signal(number, self._catch)
@@ -72,6 +81,7 @@ class StopRequest:
             # None is a handler that was not installed from Python, and cannot be from there.
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
         self._previous.clear()
+        _open.remove(self)
 
     @property
     def came(self) -> bool:

@@ -14,7 +14,7 @@ from .. import temporary
 from ..errors import InterruptedByUser, OutputError
 from ..g3files.names import SUFFIXES
 from ..g3files.outputfile import OutputFile, failure
-from ..mpi import communicators
+from ..mpi import communicators, stopping
 from ..mpi.agreement import collectively, describe_rank
 from ..mpi.interrupts import Interrupts
 from ..spt3gtypes import Frame
@@ -178,6 +178,7 @@ def publish(comm: communicators.Comm, output: Output | None) -> None:
 
     A signal that comes meanwhile takes effect either on all ranks, before the output has its name,
     or after all of it is done. So no exit code says that there is no output when there is one.
+    Where signals only ask to stop (see `StopRequest`), the output is finished.
 
     Parameters
     ----------
@@ -201,7 +202,8 @@ def publish(comm: communicators.Comm, output: Output | None) -> None:
                 "had its name; nothing was written."
             )
 
-    interrupts.open()
+    if not stopping.are_noted():
+        interrupts.open()
     try:
         collectively(comm, complete)
         collectively(comm, output.publish if output is not None else lambda: None)

@@ -18,6 +18,7 @@ from spt3gcoadds import by_spt3g
 from g3reduce import InputError, Stopped, UsageError, coadd_files
 from g3reduce.coadd import checkpointcommit, checkpoints
 from g3reduce.coadd.mapopener import MapOpener
+from g3reduce.g3files.outputfile import OutputFile
 
 OPTIONS = {"collate": True}
 
@@ -419,3 +420,15 @@ def test_observations_that_last_are_known_after_a_stop(place):
         dict.fromkeys(f"field/{number}/90GHz" for number in numbers)
     )
     assert list(coadded["InputFiles"]) == files
+
+
+def test_a_signal_while_the_output_is_written_lets_it_be_finished(place, monkeypatch):
+    complete = OutputFile.complete
+
+    def asked(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+        complete(self)
+
+    monkeypatch.setattr(OutputFile, "complete", asked)
+    coadd(place)
+    assert_right(place)

@@ -117,8 +117,7 @@ class Trial:
         self.figures.trials += 1
         self.figures.inputs += len(self.season.files)
         try:
-            # If it was complete before, it is not said again that some files were left out.
-            assert code in (0, self.season.code), f"code {code}"
+            assert code == self.season.code, f"code {code}"
             self.check()
         except AssertionError as error:
             story = "\n".join(map(str, self.story))
