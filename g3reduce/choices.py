@@ -13,6 +13,7 @@ ReadyStrategy: TypeAlias = Literal["auto", "gather", "tree", "allreduce", "reduc
 Result: TypeAlias = Literal["root", "all", "sharded"]
 OnDuplicate: TypeAlias = Literal["error", "sum"]
 OnDuplicateFile: TypeAlias = Literal["error", "skip", "sum"]
+SameObservation: TypeAlias = Literal["error", "warn", "sum"]
 OnError: TypeAlias = Literal["error", "skip"]
 Nonfinite: TypeAlias = Literal["keep", "error", "skip"]
 PolConv: TypeAlias = Literal["IAU", "COSMO"]

@@ -17,6 +17,7 @@ KINDS = {
     "strategy": choices.ReadyStrategy,
     "result": choices.Result,
     "on_duplicate": choices.OnDuplicate,
+    "same_observation": choices.SameObservation,
     "nonfinite": choices.Nonfinite,
     "schedule": choices.Schedule,
     "gaps": choices.Gaps,
@@ -74,7 +75,10 @@ def test_the_command_line_offers_the_same(command):
     command.add_parser(parser.add_subparsers())
     (subparsers,) = (a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
     (subparser,) = subparsers.choices.values()
-    kinds = KINDS | {"pol_conv": choices.PolConv}
+    kinds = KINDS | {
+        "pol_conv": choices.PolConv,
+        "on_duplicate": choices.OnDuplicateFile,
+    }
     if command is coadd:  # it sees all files before any is added
         kinds["on_duplicate"] = choices.OnDuplicateFile
     found = {action.dest: action.choices for action in subparser._actions if action.choices}

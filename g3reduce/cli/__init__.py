@@ -25,7 +25,7 @@ from .checkpointing import STOPPED
 from .messages import FlagFormatter, Flags
 from .parser import BAD_USAGE, Parser
 
-COMMANDS = ("coadd", "check", "stitch", "digest", "demo")
+COMMANDS = ("coadd", "check", "stitch", "digest", "ledger", "demo")
 
 DONE, FAILED = 0, 1
 

@@ -7,13 +7,14 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import Nonfinite, PolConv, ReadyStrategy, choices_of
+from ..choices import Nonfinite, PolConv, ReadyStrategy, SameObservation, choices_of
 from ..spt3gtypes import Frame
 from . import checkpointing, growing, setaside
 from .lists import files_of, with_lists
-from .messages import counted, wrote
+from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
 from .streams import say
+from .summary import lines_about
 
 DESCRIPTION = """\
 Coadd the map frames of .g3 files into one map frame, or one for each Id.
@@ -96,6 +97,13 @@ def add_parser(subparsers: Any) -> None:
     )
     setaside.add_flags(parser)
     parser.add_argument(
+        "--same-observation",
+        choices=choices_of(SameObservation),
+        default="warn",
+        help="what to do with an observation that comes from several files with other content "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--strategy",
         choices=choices_of(ReadyStrategy),
         default="auto",
@@ -153,6 +161,7 @@ def run(options: argparse.Namespace) -> int | None:
         record_obs_id=options.record_obs_id,
         metadata_lasts=options.metadata_lasts,
         pol_conv=options.pol_conv,
+        same_observation=options.same_observation,
         strategy=options.strategy,
         schedule=options.schedule,
         reproducible=options.reproducible,
@@ -169,7 +178,7 @@ def run(options: argparse.Namespace) -> int | None:
         if coadds.from_earlier:
             last = f"{options.output_file} is already complete."
         say(
-            *map(_contents, frames),
+            *lines_about(coadds),
             *_left_out(frames, options.nonfinite),
             *growing.lines(frames),
             *setaside.closing_lines(coadds.left_out, coadds.n_given),
@@ -184,10 +193,3 @@ def _left_out(frames: Sequence[Frame], nonfinite: str) -> list[str]:
         return []
     skipped = sum(frame.get("SkippedPixels", 0) for frame in frames)
     return [f"Left out {skipped} pixels that are not finite."]
-
-
-def _contents(frame: Frame) -> str:
-    """The line about a coadd."""
-    keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
-    n_files = counted(len(frame.get("InputFiles", ())), "file")
-    return f"{frame['Id']}: {', '.join(keys)} from {n_files}"

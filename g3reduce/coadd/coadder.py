@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Mapping, Sequence, Set
+from typing import Any, Literal, NamedTuple
 
 from spt3g import core
 
-from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result
+from ..choices import Nonfinite, OnDuplicate, ReadyStrategy, Result, SameObservation
 from ..errors import UsageError
 from ..mpi import communicators
 from ..pipeline.arguments import check_flags
@@ -25,6 +25,14 @@ from .settings import agreed_settings
 from .subclassing import LikeCoaddMaps
 
 logger = logging.getLogger(__name__)
+
+
+class _Note(NamedTuple):
+    """What ranks tell each other when they join: Ids that were mixed, and what was read."""
+
+    mixed: set[str]
+    n_seen: Counter[str]
+    with_maps: Set[int]
 
 
 class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
@@ -89,7 +97,11 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         The rank on which the coadds enter the pipeline, and the one that gets them with
         ``result="root"``.
     on_duplicate : {"error", "sum"}
-        What to do with a frame of a file that comes a second time, on whatever rank.
+        What to do with a frame that comes a second time, on whatever rank: of the same file by any
+        name, or of the same content.
+    same_observation : {"error", "warn", "sum"}
+        What to do with maps of one Id and one observation (`SourceName`, `ObservationID`) that come
+        from several files and differ: raise; sum them, and say how many there are; or sum them.
     pol_conv : {"IAU", "COSMO"} or spt3g.maps.MapPolConv, optional
         Convert polarization to this convention (the sign of U, TU and QU). Default: conventions
         that differ are an error.
@@ -154,6 +166,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         result: Result = "root",
         root: int = 0,
         on_duplicate: OnDuplicate = "error",
+        same_observation: SameObservation = "warn",
         pol_conv: Any = None,
         reproducible: bool = False,
         absmax: float | Mapping[str, float] | None = None,
@@ -181,6 +194,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             result=result,
             root=root,
             on_duplicate=on_duplicate,
+            same_observation=same_observation,
             pol_conv=pol_conv,
             reproducible=reproducible,
             absmax=absmax,
@@ -194,6 +208,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         self._intake = self._new_intake(comm)
         self._coadds = Coadds(here=False)
         self._skipped: dict[str, int] = {}
+        self.with_maps: frozenset[int] = frozenset()
         super().__init__(comm)
 
     @property
@@ -288,6 +303,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         self,
         failure: Exception | None = None,
         n_seen: Counter[str] | None = None,
+        with_maps: Set[int] = frozenset(),
         check: Callable[[Counter[str], bool], None] = lambda n_seen, any_added: None,
     ) -> dict[str, Coadd]:
         """Join the sums of all ranks, without making frames of them. Collective.
@@ -298,6 +314,8 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             What has gone wrong on this rank before, of which all ranks are to hear.
         n_seen : Counter, optional
             How many Map frames of each Id this rank has read.
+        with_maps : set of int
+            The positions of files in which it has met Map frames.
         check : callable
             Called with the sum of `n_seen` over all ranks, and whether any frame was added on any,
             before the sums are joined; raises what there is against it.
@@ -317,19 +335,21 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             result=settings.result,
             root=settings.root,
             once=settings.once,
+            same_observation=settings.same_observation,
             require_weights=not settings.ignore_missing_weights,
             keep_exact=settings.keep_exact,
             frame_id=self._members.frame_id,
-            note=(self._members.mixed, n_seen or Counter()),
+            note=_Note(self._members.mixed, n_seen or Counter(), with_maps),
             check=lambda names, notes: check(
-                sum((seen for _, seen in notes), Counter()), bool(names)
+                sum((note.n_seen for note in notes), Counter()), bool(names)
             ),
         )
         self._intake.coadds.clear()
         if self._comm.rank == 0:
-            self._members.warn_of_mixed_ids({name for mixed, _ in notes for name in mixed})
+            self._members.warn_of_mixed_ids({name for note in notes for name in note.mixed})
         if not names and self._comm.rank == settings.root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
+        self.with_maps = frozenset().union(*(note.with_maps for note in notes))
         sharded = settings.result == "sharded"
         self._coadds = Coadds(
             here=settings.result != "root" or self._comm.rank == settings.root,

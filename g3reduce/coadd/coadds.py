@@ -52,6 +52,11 @@ class Coadds(Mapping[str, Frame]):
     n_given : int
         How many files there were; 0 if it was not `coadd_files` that read them.
 
+    Attributes
+    ----------
+    without_maps : list of str
+        The files that `coadd_files` has read in which there is no Map frame, where the result is.
+
     Examples
     --------
     >>> coadds = coadd_files("obs/*.g3", collate=True)  # doctest: +SKIP
@@ -85,6 +90,7 @@ class Coadds(Mapping[str, Frame]):
         self.from_earlier = from_earlier
         self.left_out = list(left_out)
         self.n_given = n_given
+        self.without_maps: list[str] = []
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
         """The same result with these frames."""

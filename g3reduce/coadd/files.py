@@ -8,7 +8,15 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
-from ..choices import Nonfinite, OnDuplicateFile, OnError, ReadyStrategy, Result, Schedule
+from ..choices import (
+    Nonfinite,
+    OnDuplicateFile,
+    OnError,
+    ReadyStrategy,
+    Result,
+    SameObservation,
+    Schedule,
+)
 from ..errors import InputError, UsageError
 from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
@@ -47,6 +55,7 @@ def coadd_files(
     result: Result = "root",
     root: int = 0,
     on_duplicate: OnDuplicateFile = "error",
+    same_observation: SameObservation = "warn",
     pol_conv: Any = None,
     reproducible: bool = False,
     absmax: float | Mapping[str, float] | None = None,
@@ -83,7 +92,8 @@ def coadd_files(
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
-strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_lasts, keep_exact
+strategy, result, root, same_observation, pol_conv, reproducible, absmax, nonfinite, \
+metadata_lasts, keep_exact
         As in `MPIMapCoadder`. There must be a map of each Id in `map_ids`.
     on_duplicate : {"error", "skip", "sum"}
         As in `MPIMapCoadder`; or leave out files whose frames are all in files before them, too.
@@ -178,6 +188,7 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                 strategy=strategy,
                 result=result,
                 root=root,
+                same_observation=same_observation,
                 on_duplicate="sum" if on_duplicate == "sum" else "error",
                 pol_conv=pol_conv,
                 reproducible=reproducible,
@@ -236,7 +247,9 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
                         with progress_in_interrupt(
                             lambda: Progress.all_read(len(names), "their sums were being joined")
                         ):
-                            joined = coadder.join(fed.failure, tally.n_read, require_maps)
+                            joined = coadder.join(
+                                fed.failure, tally.n_read, tally.with_maps, require_maps
+                            )
                     finally:
                         coadder.discard()
                     if output is not None:
@@ -250,6 +263,11 @@ strategy, result, root, pol_conv, reproducible, absmax, nonfinite, metadata_last
         {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
     )
     coadds.left_out, coadds.n_given = chosen.listed, len(names) - bool(growth)
+    if coadds.here:
+        counted = {unit.file for unit in coadds.ledger.units()}
+        read = (name for at, name in enumerate(names) if at not in chosen.left_out)
+        with_maps = {names[at] for at in coadder.with_maps} | counted | {base}
+        coadds.without_maps = [name for name in read if name not in with_maps]
     return coadds
 
 

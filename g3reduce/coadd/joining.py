@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import functools
+import logging
 import operator
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeAlias
 
@@ -28,10 +29,13 @@ from ..maps.sumstate import Values, values_of
 from ..mpi import communicators
 from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Ledger, merge
+from ..pipeline.repeated import message_of, refuse_repeated_observations, repeated_in
 from ..spt3gtypes import Frame
 from .growing import removed_from
 from .ledgerframe import put_ledger
 from .removing import ledger_without, take_away
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -145,6 +149,7 @@ def join_coadds(
     result: Result,
     root: int,
     once: bool,
+    same_observation: str,
     require_weights: bool,
     keep_exact: bool,
     frame_id: Callable[[str], str],
@@ -162,6 +167,8 @@ def join_coadds(
         How they are joined, and where the result goes.
     once : bool
         Refuse input that was counted on two ranks.
+    same_observation : str
+        What to do with observations that came from several files; see `MPIMapCoadder`.
     require_weights : bool
         Refuse to join sums with weights and sums without.
     keep_exact : bool
@@ -206,15 +213,16 @@ def join_coadds(
                 total = MapSum(join(summaries), require_weights=require_weights)
             total.prepare(summaries, layouts[name])
             prepared[name] = Coadd(frame_id(name), total, ledger)
+            if same_observation == "error":
+                refuse_repeated_observations(repeated_in(ledger.entries))
         for name, minus in _removals(prepared).items():
             coadd = prepared[name]
             coadd.ledger = ledger_without(coadd.ledger, prepared[minus].ledger, coadd.frame_id)
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
     prepared = collectively(comm, prepare)
-    if once and comm.rank == root:
-        for coadd in prepared.values():
-            coadd.ledger.warn_of_doubts()
+    if comm.rank == root:
+        _warn(prepared.values(), once=once, same_observation=same_observation)
     joined, done, removals = {}, [], _removals(prepared)
     for name, coadd in prepared.items():
         blocks, statistics = strategies.reduce(
@@ -233,6 +241,17 @@ def join_coadds(
             skipped[name] -= skipped.pop(minus)
         joined = collectively(comm, functools.partial(_without, joined, removals, keep_exact))
     return Joined(list(skipped), joined, whole, skipped, notes)
+
+
+def _warn(coadds: Iterable[Coadd], *, once: bool, same_observation: str) -> None:
+    """Warn of what may have been counted twice."""
+    ledgers = [coadd.ledger for coadd in coadds]
+    for ledger in ledgers if once else ():
+        ledger.warn_of_doubts()
+    if same_observation == "warn":
+        found = dict.fromkeys(one for ledger in ledgers for one in repeated_in(ledger.entries))
+        if found:
+            logger.warning("%s", message_of(list(found)))
 
 
 def _removals(coadds: Mapping[str, Coadd]) -> dict[str, str]:

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..arrays.exactness import Exactness
-from ..choices import Result
-from ..errors import UsageError
+from ..choices import Result, SameObservation
+from ..errors import UsageError, require_choice
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe
 from ..maps.finite import check_nonfinite
@@ -34,6 +34,8 @@ nonfinite
         As in `MPIMapCoadder`.
     once : bool
         Whether a frame that comes a second time is refused.
+    same_observation : str
+        As in `MPIMapCoadder`.
     pol_conv : spt3g.maps.MapPolConv or None
     exactness : Exactness or None
         Of sums that do not depend on the order; None for plain sums.
@@ -51,6 +53,7 @@ nonfinite
     root: int
     nonfinite: str
     once: bool
+    same_observation: str
     pol_conv: Any
     exactness: Exactness | None
     keep_exact: bool
@@ -69,7 +72,9 @@ nonfinite
 
 
 # How sums are joined, and where; what was met; and what is said in the words of arguments.
-_NOT_OF_SUMS = {"strategy", "result", "root", "mixed", "members", "once", "exactness"}
+_NOT_OF_SUMS = {
+    *("strategy", "result", "root", "mixed", "members", "once", "same_observation", "exactness")
+}
 
 
 def _plain(value: Any) -> Any:
@@ -90,6 +95,7 @@ def agreed_settings(
     result: Result,
     root: int,
     on_duplicate: str,
+    same_observation: str,
     pol_conv: Any,
     absmax: float | Mapping[str, float] | None,
     nonfinite: str,
@@ -104,8 +110,8 @@ def agreed_settings(
     comm : communicator
     check : callable
         Raises what there is against other arguments on this rank.
-    map_ids, output_map_id, collate, assign, strategy, result, root, on_duplicate, pol_conv, \
-absmax, nonfinite, flags
+    map_ids, output_map_id, collate, assign, strategy, result, root, on_duplicate, \
+same_observation, pol_conv, absmax, nonfinite, flags
         As in `MPIMapCoadder`.
 
     Raises
@@ -121,6 +127,7 @@ absmax, nonfinite, flags
         members = Membership(as_list_of_ids(map_ids), output_map_id, collate, assign)
         members.check()
         check_on_duplicate(on_duplicate)
+        require_choice("same_observation", same_observation, SameObservation)
         check_nonfinite(nonfinite)
         check_strategy(strategy, result)
         check_environment()
@@ -138,6 +145,7 @@ absmax, nonfinite, flags
             root=rank_of(root, comm),
             nonfinite=nonfinite,
             once=on_duplicate == "error",
+            same_observation=same_observation,
             pol_conv=mapframe.as_pol_conv(pol_conv),
             exactness=exactness,
             keep_exact=flags["keep_exact"],
@@ -151,6 +159,7 @@ absmax, nonfinite, flags
             "result": result,
             "root": settings.root,
             "on_duplicate": on_duplicate,
+            "same_observation": same_observation,
             "pol_conv": str(pol_conv),
             "absmax": exactness and sorted(exactness.bounds.items()),
             "nonfinite": nonfinite,

@@ -38,6 +38,7 @@ class Tally:
         self.done: dict[int, Counter[str]] = dict(done or {})
         self._whole = {piece.file for piece in pieces if piece.is_whole}
         self._of_pieces: Counter[str] = Counter()
+        self._in_pieces: set[int] = set()  # files read in pieces, in which maps were seen
         self._file = -1
         self._seen: Counter[str] = Counter()
 
@@ -51,12 +52,19 @@ class Tally:
         if frame.type == core.G3FrameType.Map and counts:
             self._seen[str(frame.get("Id", None))] += 1
 
+    @property
+    def with_maps(self) -> frozenset[int]:
+        """The files in which Map frames were seen."""
+        whole = {file for file, seen in self.done.items() if seen}
+        return frozenset(whole | self._in_pieces | ({self._file} if self._seen else set()))
+
     def end_file(self) -> None:
         """Take note that the file of the last frame was read to its end."""
         if self._file in self._whole:
             self.done[self._file] = self._seen
         else:
             self._of_pieces += self._seen
+            self._in_pieces |= {self._file} if self._seen else set()
         self._file, self._seen = -1, Counter()
 
     @property

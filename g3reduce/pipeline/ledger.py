@@ -235,5 +235,6 @@ def _refuse_same_content(first: Entry, second: Entry) -> NoReturn:
     if first.unit and second.unit and first.unit.index == second.unit.index:
         both = f"{second.unit.file} and {first.unit.file}"
     raise DuplicateError(
-        f"{both} have the same content, which would be summed twice. Drop one, or say {_WAY_OUT}."
+        f"{both} have the same content, which would be summed twice. Drop one, or pass "
+        'on_duplicate="skip" where files are coadded, or on_duplicate="sum" to count both.'
     )

@@ -1,0 +1,53 @@
+"""The closing lines of ``g3reduce coadd``, which account for every file of input."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from ..spt3gtypes import Frame
+from .messages import counted
+
+if TYPE_CHECKING:
+    from ..coadd.coadds import Coadds
+
+_WIDTH = 80
+_NAMED = 5  # names or Ids in a line; how many more there are is said
+
+
+def lines_about(coadds: Coadds) -> list[str]:
+    """The coadds, and what became of all files."""
+    ledger = coadds.ledger
+    lines = [_contents(frame) for frame in coadds.values()]
+    if coadds.n_given:
+        n_read = coadds.n_given - len(coadds.left_out)
+        lines.append(_line("Files", f"{coadds.n_given} given, {n_read} read"))
+    if coadds.without_maps:
+        text = f"{len(coadds.without_maps)}: {_listed(coadds.without_maps)}"
+        lines.append(_line("Without maps", text))
+    by_id = [f"{map_id or 'no Id'} ({n})" for map_id, n in sorted(ledger.n_frames_by_id().items())]
+    lines.append(_line("Frames", f"{len(ledger.entries)}: {_listed(by_id)}"))
+    if observations := ledger.observations():
+        lines.append(_line("Observations", f"{len(observations)}"))
+    return lines
+
+
+def _contents(frame: Frame) -> str:
+    """The line about a coadd."""
+    keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
+    n_files = counted(len(frame.get("InputFiles", ())), "file")
+    return f"{frame['Id']}: {', '.join(keys)} from {n_files}"
+
+
+def _line(label: str, text: str) -> str:
+    begin = f"{label + ':':<14}"
+    return textwrap.fill(
+        begin + text, _WIDTH, subsequent_indent=" " * len(begin), break_long_words=False
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    listed: Sequence[str] = list(names)
+    more = f", and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
+    return ", ".join(listed[:_NAMED]) + more
