@@ -1,10 +1,11 @@
 """The command ``g3reduce``: one file for each of its subcommands.
 
-A subcommand (`coadd`, `stitch`, `digest`, `demo`) has ``add_parser(subparsers)`` and ``run``, and
-imports what it works with only when it runs, since ranks wait for the slowest start. For all of
-them: `parser` and `options` read the command line, `messages` words what is said, `streams` writes
-it and keeps the exit code true, and `ctrlc` ends all ranks with one line. Of `coadd`,
-`checkpointing` has the flags about checkpoints, and `retrying` starts ranks.
+A subcommand (`coadd`, `check`, `stitch`, `digest`, `demo`) has ``add_parser(subparsers)`` and
+``run``, and imports what it works with only when it runs, since ranks wait for the slowest start.
+For all of them: `parser`, `options` and `lists` read the command line, `messages` words what is
+said, `streams` writes it and keeps the exit code true, and `ctrlc` ends all ranks with one line.
+Of `coadd`, `checkpointing` has the flags about checkpoints, `retrying` starts ranks, and
+`setaside` has the flags about files that cannot be added.
 
 The roof: it imports from every other folder.
 """
