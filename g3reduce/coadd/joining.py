@@ -213,16 +213,16 @@ def join_coadds(
                 total = MapSum(join(summaries), require_weights=require_weights)
             total.prepare(summaries, layouts[name])
             prepared[name] = Coadd(frame_id(name), total, ledger)
-            if same_observation == "error":
-                refuse_repeated_observations(repeated_in(ledger.entries))
         for name, minus in _removals(prepared).items():
             coadd = prepared[name]
             coadd.ledger = ledger_without(coadd.ledger, prepared[minus].ledger, coadd.frame_id)
+        for coadd in _kept(prepared) if same_observation == "error" else ():
+            refuse_repeated_observations(repeated_in(coadd.ledger.entries))
         return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
 
     prepared = collectively(comm, prepare)
     if comm.rank == root:
-        _warn(prepared.values(), once=once, same_observation=same_observation)
+        _warn(_kept(prepared), once=once, same_observation=same_observation)
     joined, done, removals = {}, [], _removals(prepared)
     for name, coadd in prepared.items():
         blocks, statistics = strategies.reduce(
@@ -258,6 +258,11 @@ def _removals(coadds: Mapping[str, Coadd]) -> dict[str, str]:
     """By the name of a coadd, the name of the one that is to be taken away from it."""
     found = {removed_from(name): name for name in coadds}
     return {name: minus for name, minus in found.items() if name is not None}
+
+
+def _kept(coadds: Mapping[str, Coadd]) -> list[Coadd]:
+    """Those that are not to be taken away from others."""
+    return [coadd for name, coadd in coadds.items() if removed_from(name) is None]
 
 
 def _without(

@@ -322,3 +322,19 @@ def test_on_duplicate_skip_adds_what_is_new(survey, season):
         base = {"add_to": season} if last > 2 or os.path.exists(season) else {}
         coadd_files(files[:last], season, on_duplicate="skip", **EXACT, **base)
         assert_same(season, files[:last], **EXACT)
+
+
+def test_an_observation_that_was_made_anew_replaces_the_old_one(survey, season, tmp_path, caplog):
+    files = survey(3, "flat sparse", "hits", map_ids=("x",))
+    anew = str(tmp_path / "anew.g3")
+    with core.G3Writer(anew) as writer:
+        observation, _ = core.G3File(files[1])
+        writer(observation)
+        writer(skies.map_frame("flat sparse", "hits", 77, "x"))
+    coadd_files(files, season, **EXACT)
+    to = {"output_file": season, "add_to": season, "same_observation": "error"}
+    refused(DuplicateError, r"field/1001.*obs_001\.g3 and .*anew\.g3", anew, **to)
+    coadd_files(anew, subtract=files[1], **to)
+    coadd_files(files[1], subtract=anew, **{**to, "same_observation": "warn"})
+    assert "counted from several files" not in caplog.text
+    assert_same(season, files, **EXACT)
