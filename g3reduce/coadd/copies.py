@@ -59,4 +59,6 @@ def _fault(name: str, overlap: Overlap) -> str:
     other = unit.file if unit else str(overlap.entry)
     if overlap.common and not overlap.whole:
         return f"{overlap.common} is in {other}, too"
+    if overlap.entry.inside:
+        return f"is in {other} already"
     return "named twice" if other == name else f"the same as {other}"

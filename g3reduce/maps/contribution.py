@@ -60,7 +60,8 @@ class Contribution:
         if self._single:
             self._sums.append([sum_in_any_order(np.concatenate(self._single))])
             self._single.clear()
-        weight = float(np.add.reduce(np.concatenate(self._sums))) if self._sums else 0.0
+        with np.errstate(invalid="ignore"):  # inf - inf is NaN, as it should be
+            weight = float(np.add.reduce(np.concatenate(self._sums))) if self._sums else 0.0
         return self._pixels, math.nan if math.isnan(weight) else weight
 
 

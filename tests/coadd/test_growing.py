@@ -320,7 +320,8 @@ def test_on_duplicate_skip_adds_what_is_new(survey, season):
     files = survey(4, "flat sparse", "hits")
     for last in (2, 4, 4):
         base = {"add_to": season} if last > 2 or os.path.exists(season) else {}
-        coadd_files(files[:last], season, on_duplicate="skip", **EXACT, **base)
+        coadds = coadd_files(files[:last], season, on_duplicate="skip", **EXACT, **base)
+        assert all("is in" in one.reason for one in coadds.left_out)
         assert_same(season, files[:last], **EXACT)
 
 
