@@ -79,7 +79,7 @@ def sum_in_any_order(values: Values) -> float:
         largest = float(np.max(np.abs(values), initial=0.0))
         if not largest:
             break
-        unit = math.ldexp(1.0, max(math.frexp(largest)[1] - bits, -1022))
+        unit = math.ldexp(1.0, max(math.frexp(largest)[1] - bits, -1074))
         high = np.rint(values / unit) * unit
         parts.append(float(np.add.reduce(high)))
         values = values - high
