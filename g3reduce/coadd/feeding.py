@@ -73,11 +73,13 @@ class Reader(MPIFileReader):
         Returns
         -------
         bool
-            Whether that is possible: bad files are passed over, and it is known which one it is.
+            Whether that is possible: bad files are passed over, it is known which one it is, and
+            all others can be read once more, which streams cannot.
         """
-        if self._terms is None or error.file is None:
+        files = self._blocks[0].files
+        if self._terms is None or error.file is None or any(map(is_stream, files)):
             return False
-        for position, name in enumerate(self._blocks[0].files):
+        for position, name in enumerate(files):
             if name == error.file:
                 self.bad[position] = fault_of(error)
         self.cut_short = error
@@ -93,8 +95,8 @@ class Reader(MPIFileReader):
             except InputError as error:
                 if piece.is_whole:
                     self.bad[piece.file] = fault_of(error)
-                else:
-                    self.set_aside(error)
+                elif not self.set_aside(error):
+                    raise
                 return
         yield from super()._frames_of(block, piece)
 

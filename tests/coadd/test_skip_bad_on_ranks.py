@@ -13,7 +13,10 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, RemoteError, coadd_files
+from g3reduce.coadd.feeding import Reader
+from g3reduce.g3files.pieces import Piece
 from g3reduce.mpi import OneProcess
+from g3reduce.mpi.counter import SharedCounter
 
 
 def outcome_of(comm, files, **options):
@@ -212,6 +215,20 @@ def test_copies_are_left_out_but_nothing_else_is_lost(comm, survey, on_first):
     made, said = outcome_of(comm, [*files, part], on_duplicate="skip")
     assert made is None
     assert len(said) == comm.size
+
+
+def test_beside_a_stream_nothing_is_read_a_second_time(tmp_path):
+    """A file that turns out bad when a part of it was added is an error then: see `set_aside`."""
+    files = skies.write_files(tmp_path, 1, "flat sparse", "polarized")
+    error = InputError("broken")
+    error.file = files[0]
+    for names, possible in ((files, True), ([*files, "tcp://host:1"], False)):
+        pieces = [Piece(number) for number in range(len(names))]
+        terms = g3reduce.MPIMapCoadder(OneProcess()).terms
+        comm = OneProcess()
+        reader = Reader(comm, names, pieces, SharedCounter(comm), "dynamic", terms)
+        assert reader.set_aside(error) == possible
+        assert bool(reader.bad) == possible
 
 
 def test_no_majority_is_asked_for_and_like_decides(tmp_path):
