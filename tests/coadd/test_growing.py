@@ -22,6 +22,7 @@ from g3reduce import (
     G3ReduceError,
     InputError,
     OutputError,
+    Stopped,
     UsageError,
     coadd_files,
     digest,
@@ -339,3 +340,19 @@ def test_an_observation_that_was_made_anew_replaces_the_old_one(survey, season, 
     coadd_files(files[1], subtract=anew, **{**to, "same_observation": "warn"})
     assert "counted from several files" not in caplog.text
     assert_same(season, files, **EXACT)
+
+
+def test_a_job_that_adds_and_subtracts_is_stopped_and_goes_on(survey, season, tmp_path):
+    files = survey(5, "healpix ring", "hits")
+    coadd_files(files[:3], season, **EXACT)
+    how = {"add_to": season, "subtract": files[1], "checkpoint": tmp_path / "kept"}
+    with pytest.raises(Stopped):
+        coadd_files(files[3:], season, stop_after=1e-6, **how)
+    assert_same(season, files[:3], **EXACT)
+    with pytest.raises(InputError, match="other"):
+        coadd_files(files[3:], season, resume=True, **{**how, "subtract": files[2]})
+    coadd_files(files[3:], season, resume=True, **how)
+    left = [files[0], *files[2:]]
+    assert_same(season, left, **EXACT)
+    coadd_files(files[3:], season, resume=True, **how)  # as a script may that was killed later
+    assert_same(season, left, **EXACT)
