@@ -291,13 +291,12 @@ def after_feeding(
             return chosen, False  # all ranks raise when they join
         bad = theirs | bad
     again = any(again for *_, again in told)
-    if again:
-        # Which rank came to which fault first is chance; that of the whole file is not.
+    if bad:
+        # Which rank came to which fault first, and how, is chance; that of the whole file is not.
         names = chosen.names
         bad = from_rank(
             comm, 0, lambda: {at: _first_fault(names[at], terms, bad[at]) for at in sorted(bad)}
         )
-    if bad:
         chosen = collectively(comm, lambda: chosen.without(bad, len(bad), choice))
     return chosen, again
 
