@@ -107,8 +107,8 @@ def test_no_hostile_file_runs_code(tmp_path):
     lines = done.stdout.splitlines()
     assert len(lines) == 4, "\n".join(lines[:20])
     resumed, ran, read, control = lines
-    assert re.fullmatch(r"went on from \d\d+ checkpoints", resumed)
+    assert re.fullmatch(r"went on from \d+ checkpoints", resumed)
     assert ran.startswith("ran False in ")
     n_read, n_refused = map(int, re.findall(r"\d+", read))
-    assert n_read > n_refused > 100, "most are to be read to their end, others refused"
+    assert n_read > n_refused > 50, "most are to be read to their end, others refused"
     assert control == "control: ['compile', 'exec', 'pickle.find_class'], ran True"

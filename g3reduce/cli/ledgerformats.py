@@ -127,6 +127,9 @@ def _table(one: CoaddLedger) -> Iterator[str]:
     """The table of a coadd, what was left out, and totals."""
     ledger = one.ledger
     yield f"{one}:"
+    if not (ledger.entries or one.files or one.map_ids):
+        yield "  no coadd: there is no ledger, and no input is listed."
+        return
     if not ledger.entries:
         yield f"  no ledger. It lists {counted(len(one.files), 'file')}: {', '.join(one.files)};"
         yield f"  and the Ids {', '.join(one.map_ids) or '(none)'}."

@@ -13,12 +13,14 @@ import subprocess
 
 import pytest
 import skies
+from choices import some_of
 from spt3g import core, maps
 
 import g3reduce
 from g3reduce import coadd_files
 from g3reduce.coadd import checkpoints
 
+N_RANKS = some_of([1, 3], fewer=[3])
 SOON = 1e-9  # seconds: a checkpoint wherever there can be one
 
 
@@ -90,7 +92,7 @@ def assert_right(output, files):
         skies.assert_same_coadd(frame, expected[frame["Id"]])
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_coadd_goes_on_without_its_checkpoints(comm, files, disk, caplog, fault):
     output = disk.parent / "coadd.g3"
@@ -108,7 +110,7 @@ def test_a_coadd_goes_on_without_its_checkpoints(comm, files, disk, caplog, faul
     assert_right(output, files)
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 def test_a_disk_that_is_full_when_the_work_is_to_stop(comm, files, disk):
     """What was committed before is there, and from there the work goes on."""
     output = disk.parent / "coadd.g3"

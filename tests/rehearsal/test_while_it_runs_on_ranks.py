@@ -14,11 +14,13 @@ import time
 
 import pytest
 import skies
+from choices import some_of
 from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, OutputError, RemoteError, coadd_files
 
+N_RANKS = some_of([1, 3], fewer=[3])
 OLD = b"something old"
 
 
@@ -108,7 +110,7 @@ MEANWHILE = {
 }
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 @pytest.mark.parametrize("happens", MEANWHILE, ids=lambda happens: happens.__name__)
 def test_a_file_that_changes_while_it_is_read(comm, season, shared_folder, happens):
     errors = coadd_while(comm, season, happens)
@@ -117,7 +119,7 @@ def test_a_file_that_changes_while_it_is_read(comm, season, shared_folder, happe
     assert_untouched(shared_folder)
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 @pytest.mark.parametrize("happens", [replaced, os.unlink], ids=["replaced", "deleted"])
 def test_a_file_that_gets_another_name_is_read_to_its_end(comm, season, shared_folder, happens):
     """Or it is an error; but it is never a part of one and a part of the other."""
@@ -132,7 +134,7 @@ def test_a_file_that_gets_another_name_is_read_to_its_end(comm, season, shared_f
         skies.assert_same_coadd(frame, by_spt3g[frame["Id"]])
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 def test_a_folder_of_input_that_vanishes(comm, season, shared_folder):
     def vanish(file):
         """On the first rank; the others wait for it, each in its first file."""
@@ -151,7 +153,7 @@ def test_a_folder_of_input_that_vanishes(comm, season, shared_folder):
     assert_untouched(shared_folder)
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 def test_a_folder_of_output_that_vanishes(comm, season, shared_folder):
     errors = coadd_while(comm, season, lambda file: shutil.rmtree(shared_folder / "out"))
     assert_told(errors, OutputError, "coadd.g3: ", "No such file or directory")
@@ -170,7 +172,7 @@ def as_nobody():
     os.seteuid(0)
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 def test_a_folder_of_output_that_may_not_be_written_any_more(
     comm, season, shared_folder, on_first, request
 ):
@@ -224,7 +226,7 @@ def fill(folder):
             file.write(bytes(4096))
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 def test_a_disk_that_others_fill(comm, season, small_disk, shared_folder):
     errors = coadd_while(comm, season, lambda file: fill(small_disk))
     assert_told(errors, OutputError, "coadd.g3: ", os.strerror(errno.ENOSPC))
@@ -234,7 +236,7 @@ def test_a_disk_that_others_fill(comm, season, small_disk, shared_folder):
         assert_untouched(shared_folder)
 
 
-@pytest.mark.ranks(1, 3)
+@pytest.mark.ranks(*N_RANKS)
 def test_a_disk_that_may_only_be_read_any_more(comm, season, small_disk, shared_folder):
     """As the system makes it after errors of the disk."""
 

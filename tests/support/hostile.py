@@ -6,7 +6,7 @@ The process coadds, stitches and lists files of each kind that are not hostile, 
 are imported. From then on it notes each event of Python's that means that code came from data, and
 does the same with hostile files. It prints how many it read, and what it noted. In these files one
 key holds what spt3g may evaluate: one of those that coadds have, or with "all" any text in the
-source that may be a key.
+source that may be a key. Without "all", only some of the files and checkpoints are tried.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import io
+import itertools
 import logging
 import os
 import pickle
@@ -257,6 +258,8 @@ def main(folder: Path, keys: Sequence[str]) -> None:
         for ending in (".g3", ".g3.gz", ".txt"):
             hostile.append(str(folder / f"{name}{ending}"))
             Path(hostile[-1]).write_bytes(content)
+    thorough = keys is not KEYS
+    hostile = hostile if thorough else hostile[::2]
     for file in (*good.values(), cut, hostile[-1]):  # what they import, is imported
         read_in_all_ways(file, good, folder)
 
@@ -271,7 +274,8 @@ def main(folder: Path, keys: Sequence[str]) -> None:
     watched(checkpoint_of(good, folder))  # what this imports, is imported
     command = checkpoint_of(good, folder)
     refused = taken = 0
-    for what in hostile_checkpoints(folder / "checkpoints", keys, ran):
+    checkpoints = hostile_checkpoints(folder / "checkpoints", keys, ran)
+    for what in itertools.islice(checkpoints, None, None, 1 if thorough else 7):
         armed = True
         try:
             taken += watched(command) == 0
