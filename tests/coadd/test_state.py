@@ -25,7 +25,7 @@ from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.sumstate import values_of
 from g3reduce.pipeline.ledger import Ledger
 
-relaxed = settings(deadline=None, max_examples=100 if ALL else 30)
+relaxed = settings(deadline=None, max_examples=100 if ALL else 20)
 FAMILIES = sorted(anynumbers.FAMILIES)
 
 
