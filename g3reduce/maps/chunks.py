@@ -22,6 +22,8 @@ from ..g3files.source import Bytes
 from ..kernels import choice as kernels
 from ..limits import LIMITS
 
+_FEW = 2048  # fewer values are counted before they would be compared
+
 
 class DenseChunk(NamedTuple):
     """Neighbouring pixels of a dense map: the number of the first, and the values."""
@@ -72,7 +74,7 @@ class RunsChunk:
         begins = self.layout.copier(self.group).begins
         if not len(begins):
             return 0, np.empty(0)
-        return int(np.count_nonzero(self.values)), np.add.reduceat(self.values, begins)
+        return n_hit(self.values), np.add.reduceat(self.values, begins)
 
     def with_values(self, values: Values) -> RunsChunk:
         """The same runs with other values, which take the place of those in `raw`."""
@@ -88,6 +90,11 @@ class PointsChunk(NamedTuple):
 
 
 Chunk: TypeAlias = "DenseChunk | RunsChunk | PointsChunk"
+
+
+def n_hit(values: Values) -> int:
+    """How many values are not 0. numpy counts truths several times as fast as it does floats."""
+    return int(np.count_nonzero(values if len(values) < _FEW else values != 0))
 
 
 def dense_chunks(values: Values) -> Iterator[Chunk]:

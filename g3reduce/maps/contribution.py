@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..g3files.lines import Values
-from .chunks import Chunk, PointsChunk, RunsChunk
+from .chunks import Chunk, PointsChunk, RunsChunk, n_hit
 from .pixels import Plane
 
 # The first of these planes that a frame has says which pixels it hits. Only T is no weight.
@@ -47,7 +47,7 @@ class Contribution:
             self._pixels += pixels
             self._sums.append(sums)
         else:
-            self._pixels += int(np.count_nonzero(chunk.values))
+            self._pixels += n_hit(chunk.values)
             if isinstance(chunk, PointsChunk):
                 self._single.append(chunk.values.copy())
             else:
