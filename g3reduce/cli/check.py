@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import Any
 
-from ..choices import Nonfinite, OnDuplicate, PolConv, choices_of
+from ..choices import Nonfinite, OnDuplicate, PolConv, SameObservation, choices_of
 from ..errors import OutputError
 from .lists import files_of
 from .options import add_files, add_verbose
@@ -59,6 +59,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--on-duplicate", choices=choices_of(OnDuplicate), default="error", help="as of coadd"
     )
+    parser.add_argument(
+        "--same-observation",
+        choices=choices_of(SameObservation),
+        default="warn",
+        help="as of coadd",
+    )
     add_comparing(parser)
     parser.add_argument(
         "--write-manifest",
@@ -86,6 +92,7 @@ def run(options: argparse.Namespace) -> int:
         nonfinite=options.nonfinite,
         reproducible=options.reproducible,
         on_duplicate=options.on_duplicate,
+        same_observation=options.same_observation,
         like=options.like,
         manifest=options.manifest,
     )

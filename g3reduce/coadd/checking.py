@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..choices import Nonfinite, OnDuplicate
+from ..choices import Nonfinite, OnDuplicate, SameObservation
 from ..g3files.maps import MAP_KEYS
 from ..g3files.names import expand
 from ..maps.framekind import FrameKind
@@ -112,6 +112,7 @@ def check_files(
     nonfinite: Nonfinite = "keep",
     reproducible: bool = False,
     on_duplicate: OnDuplicate = "error",
+    same_observation: SameObservation = "warn",
     like: str | os.PathLike[str] | None = None,
     manifest: str | os.PathLike[str] | None = None,
 ) -> Checked:
@@ -127,7 +128,7 @@ def check_files(
         Read all pixels, too: checksums are compared, and NaN, infinities, and negative or singular
         weights are found. Else only headers and attributes are read, and all of small frames.
     map_ids, collate, weighted, ignore_missing_weights, assign, pol_conv, nonfinite, reproducible, \
-on_duplicate, like, manifest
+on_duplicate, same_observation, like, manifest
         As in `coadd_files`, for the coadd that is meant.
 
     Returns
@@ -150,7 +151,13 @@ on_duplicate, like, manifest
     True
     """
     comm = communicators.private(mpicomm)
-    choice = Choice(check=True, on_duplicate=on_duplicate, like=like, manifest=manifest)
+    choice = Choice(
+        check=True,
+        on_duplicate=on_duplicate,
+        same_observation=same_observation,
+        like=like,
+        manifest=manifest,
+    )
 
     def check() -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
         choice.verify()
@@ -169,6 +176,7 @@ on_duplicate, like, manifest
         nonfinite=nonfinite,
         reproducible=reproducible,
         on_duplicate=on_duplicate,
+        same_observation=same_observation,
     ).terms
     names = from_rank(comm, 0, lambda: expand(given))
     seen = look_at(comm, names, terms, choice, deep=deep)

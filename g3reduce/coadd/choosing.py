@@ -6,7 +6,7 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
-from ..choices import OnDuplicateFile, OnError
+from ..choices import OnDuplicateFile, OnError, SameObservation
 from ..errors import InputError, UsageError, require_choice
 from ..g3files.pieces import Piece
 from ..mpi import communicators
@@ -14,7 +14,7 @@ from ..mpi.agreement import collectively, from_rank
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.ledger import LeftOut
-from .copies import Copy, copies_among
+from .copies import Copy, copies_among, tell_of_repeated_observations
 from .examining import Examined, Problem, Terms, examine
 from .feeding import Fed
 from .majority import odd_ones, require_model, tell_of_fewer_maps
@@ -34,6 +34,7 @@ class Choice(NamedTuple):
     check: bool = False
     manifest: str | os.PathLike[str] | None = None
     on_duplicate: OnDuplicateFile = "error"
+    same_observation: SameObservation = "warn"
 
     @property
     def skips(self) -> bool:
@@ -232,7 +233,12 @@ def _compare(
     for number, problem in judged.odd.items():
         seen.files[number].problems.append(problem)
     seen.undecided = judged.undecided
-    tell_of_fewer_maps([seen.files[number] for number in sorted(usable - judged.odd.keys())])
+    fine = [seen.files[number] for number in sorted(usable - judged.odd.keys())]
+    tell_of_fewer_maps(fine)
+    if choice.same_observation != "sum":
+        # Which of them is wanted nobody can know, so that none is left out.
+        ends_it = choice.same_observation == "error" and not choice.skips
+        tell_of_repeated_observations(fine, ends_it=ends_it)
 
 
 def error_of(seen: Survey) -> InputError:

@@ -1,11 +1,13 @@
-"""Files of which a part, or all, is in files before them too: found by the rules of the ledger."""
+"""Files that repeat what is in files before them: found by the rules of the ledger."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from ..pipeline.ledger import Entry
 from ..pipeline.overlap import Index, Overlap
+from ..pipeline.repeated import repeated_in
 from .examining import Examined, FoundFrame
 
 
@@ -45,6 +47,25 @@ def copies_among(files: Sequence[Examined]) -> dict[int, Copy]:
                 for entry in frame.counted.entries:
                     indices.setdefault(name, Index()).add(entry)
     return found
+
+
+def tell_of_repeated_observations(files: Sequence[Examined], *, ends_it: bool) -> None:
+    """Tell of files with an observation that is in files before them, with other content."""
+    entries: dict[str, list[Entry]] = {}
+    for file in files:
+        for frame in file.frames:
+            for name in frame.coadds:
+                entries.setdefault(name, []).extend(frame.counted.entries)
+    told = set()
+    for listed in entries.values():
+        for one in repeated_in(listed):
+            first, second = one.files
+            if (one.observation, second) not in told:
+                told.add((one.observation, second))
+                fault = f"{one.observation} is also in {first}, with other content"
+                for file in files:
+                    if file.name == second:
+                        file.tell(fault, ends_it=ends_it, message=f"{second}: {fault}.")
 
 
 def _overlaps_of(frame: FoundFrame, indices: dict[str, Index]) -> Iterator[Overlap | None]:

@@ -162,7 +162,7 @@ metadata_lasts, keep_exact
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
-    choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate)
+    choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate, same_observation)
     checked = functools.partial(
         _check_arguments, files, output_file, result, schedule, keep_maps, choice
     )

@@ -113,6 +113,19 @@ def test_only_what_goes_into_one_coadd_must_agree(tmp_path):
     assert [*check(files, mpicomm=OneProcess(), collate=True).seen.bad] == [1]
 
 
+def test_an_observation_with_other_content_is_told(tmp_path):
+    (tmp_path / "again").mkdir()
+    files = skies.write_files(tmp_path, 2, "flat sparse", "polarized")
+    (other,) = skies.write_files(tmp_path / "again", 1, "flat sparse", "polarized", seed=1, start=1)
+    checked = g3reduce.check_files([*files, other], mpicomm=OneProcess(), collate=True)
+    assert checked.is_fine
+    fault = f"field/1001 is also in {files[1]}, with other content"
+    assert [file.faults for file in checked.seen.files] == ["", "", fault]
+    for choice, fine in (("sum", True), ("error", False)):
+        options = {"collate": True, "same_observation": choice, "mpicomm": OneProcess()}
+        assert g3reduce.check_files([*files, other], **options).is_fine == fine
+
+
 def test_a_manifest_says_what_files_do_not(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     files = skies.write_files(".", 2, "flat sparse", "polarized")
