@@ -256,11 +256,15 @@ def _look_around(
             f"checkpoint is {folder.given!r}, which holds {newest}. Say resume=True to go on from "
             "there; to begin from nothing, remove this folder or name another one."
         )
+    if not numbers:
+        folder.tidy()
     if not os.path.lexists(folder.file(COMPLETE)):
         return None
-    if wishes.resume and not numbers:
+    if wishes.resume:
         try:
-            return Complete.found(folder, job, output)
+            complete = Complete.found(folder, job, output)
+            folder.clear()  # if the run that has left the marker was killed before it could
+            return complete
         except (Unusable, OSError) as reason:
             logger.warning(
                 "%s: this was complete, but the work begins anew: %s.", folder.given, reason

@@ -432,3 +432,13 @@ def test_a_signal_while_the_output_is_written_lets_it_be_finished(place, monkeyp
     monkeypatch.setattr(OutputFile, "complete", asked)
     coadd(place)
     assert_right(place)
+
+
+def test_what_a_run_that_was_killed_at_its_end_left_is_removed(place):
+    stop(place)
+    shutil.copytree("ck", "kept")
+    coadd(place, resume=True)
+    for file in os.listdir("kept"):
+        shutil.copy(place / "kept" / file, "ck")
+    assert coadd(place, resume=True).from_earlier
+    assert_right(place)
