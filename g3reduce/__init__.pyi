@@ -8,10 +8,8 @@ from . import simulate as simulate
 from . import stitching as stitching
 from . import strategies as strategies
 from .arrays.reduction import Reduction as Reduction
-from .coadd.checking import check_files as check_files
 from .coadd.coadder import MPIMapCoadder as MPIMapCoadder
 from .coadd.coadds import Coadds as Coadds
-from .coadd.files import coadd_files as coadd_files
 from .errors import DuplicateError as DuplicateError
 from .errors import G3ReduceError as G3ReduceError
 from .errors import InputError as InputError
@@ -23,6 +21,8 @@ from .errors import RemoteError as RemoteError
 from .errors import StallError as StallError
 from .errors import Stopped as Stopped
 from .errors import UsageError as UsageError
+from .jobs.checking import check_files as check_files
+from .jobs.files import coadd_files as coadd_files
 from .maps.digest import digest as digest
 from .mpi.guard import guard as guard
 from .pipeline.accumulator import MPIAccumulator as MPIAccumulator

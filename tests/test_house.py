@@ -22,6 +22,7 @@ ROWS = (
     {"__main__.py"},
     {"cli"},
     {"toast3", "simulate", "report"},
+    {"jobs"},
     {"coadd", "reductions", "stitching"},
     {"strategies", "maps", "pipeline"},
     {"mpi", "arrays", "g3files"},

@@ -76,7 +76,7 @@ def add_parser(subparsers: Any) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Look, and print the report."""
-    from ..coadd.checking import check_files
+    from ..jobs.checking import check_files
     from ..mpi import communicators
 
     comm = communicators.resolve(None)
@@ -106,7 +106,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _write_manifest(file: str, checked: Any, *, with_sha256: bool) -> None:
-    from ..coadd.manifest import lines_of_manifest
+    from ..jobs.manifest import lines_of_manifest
 
     bad = checked.seen.bad
     files = [(one.name, one.n_frames) for at, one in enumerate(checked.seen.files) if at not in bad]

@@ -141,7 +141,7 @@ def run(options: argparse.Namespace) -> int | None:
         from . import retrying
 
         return retrying.run(options, options.words)
-    from ..coadd.files import coadd_files
+    from ..jobs.files import coadd_files
     from ..mpi import communicators
 
     start = time.perf_counter()

@@ -61,7 +61,7 @@ def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
     """Of each Map frame its Id and the digests of its maps."""
     from spt3g import core
 
-    from ..coadd.mapopener import MapOpener
+    from ..jobs.mapopener import MapOpener
     from ..maps.digest import digest
     from ..pipeline.reader import MPIFileReader
 

@@ -155,7 +155,7 @@ class _Job:
 
 
 def _newest_set(folder: str) -> int:
-    from ..coadd.checkpointfolder import CheckpointFolder
+    from ..jobs.checkpointfolder import CheckpointFolder
 
     with contextlib.suppress(OSError):
         return max(CheckpointFolder(folder).sets(), default=0)

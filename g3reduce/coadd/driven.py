@@ -9,12 +9,11 @@ from typing import Any
 from ..mpi import communicators
 from ..pipeline.ledger import LeftOut
 from ..spt3gtypes import Frame
-from .examining import Terms
 from .growing import Growth
 from .intake import Intake
 from .joining import Coadd
 from .membership import Membership
-from .settings import Settings
+from .settings import Settings, Terms
 
 
 class Driven:

@@ -17,6 +17,7 @@ from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, rank_of
 from ..pipeline.arguments import check_flags
 from ..pipeline.ledger import check_on_duplicate
+from ..spt3gtypes import Frame
 from ..strategies.nodes import check_environment
 from ..strategies.registry import check_strategy
 from .membership import Assign, Membership, as_list_of_ids
@@ -81,6 +82,27 @@ def _plain(value: Any) -> Any:
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     return json.loads(json.dumps(value, default=str))
+
+
+class Terms(NamedTuple):
+    """The arguments of a coadd that decide which frames are added, and whether they can be.
+
+    Attributes
+    ----------
+    members : Membership
+        Which coadds a frame belongs to.
+    get_map_id : callable
+        Returns the Id under which a frame counts.
+    weighted, pol_conv, nonfinite, ignore_missing_weights
+        As in `MPIMapCoadder`.
+    """
+
+    members: Membership
+    get_map_id: Callable[[Frame], Any]
+    weighted: bool
+    pol_conv: Any
+    nonfinite: str
+    ignore_missing_weights: bool
 
 
 def agreed_settings(

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 SCRIPT = """
 import os, sys, time
 from g3reduce import cli
-from g3reduce.coadd.mapopener import MapOpener
+from g3reduce.jobs.mapopener import MapOpener
 from g3reduce.mpi.agreement import world_rank
 from g3reduce.pipeline.reader import WholeFiles
 

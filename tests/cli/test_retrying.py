@@ -25,7 +25,7 @@ if os.environ.keys() & {"PMI_RANK", "OMPI_COMM_WORLD_RANK"}:
     import g3reduce.cli as cli
 
     def main(real=cli.main):
-        from g3reduce.coadd import checkpoints, mapopener
+        from g3reduce.jobs import checkpoints, mapopener
 
         checkpoints._COST = 0
         frames = mapopener.MapOpener.frames

@@ -18,7 +18,7 @@ from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
 from g3reduce import strategies
-from g3reduce.coadd.mapopener import READ_WITH
+from g3reduce.jobs.mapopener import READ_WITH
 
 DRIVERS = ("coadd_files", "coadd_files by spt3g", "pipeline")
 ROOTS = ("first", "last")

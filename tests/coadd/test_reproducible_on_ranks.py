@@ -15,7 +15,7 @@ from spt3g import core
 from ways import MEMORY, RANKS, SCHEDULES, WAYS
 
 import g3reduce
-from g3reduce.coadd.mapopener import READ_WITH
+from g3reduce.jobs.mapopener import READ_WITH
 from g3reduce.kernels import choice as kernels
 
 WEIGHTINGS = ("polarized", "unweighted", "hits")

@@ -24,10 +24,10 @@ from skies import (
 from spt3g import core, maps
 
 from g3reduce import InputError, MismatchError, coadd_files
-from g3reduce.coadd.mapopener import READ_WITH
 from g3reduce.g3files import archive
 from g3reduce.g3files.frames import Unrecognised, walk
 from g3reduce.g3files.source import FileBytes, MemoryBytes
+from g3reduce.jobs.mapopener import READ_WITH
 from g3reduce.limits import LIMITS
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapfile import (

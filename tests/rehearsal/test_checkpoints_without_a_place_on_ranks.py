@@ -18,7 +18,7 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import coadd_files
-from g3reduce.coadd import checkpoints
+from g3reduce.jobs import checkpoints
 
 N_RANKS = some_of([1, 3], fewer=[3])
 SOON = 1e-9  # seconds: a checkpoint wherever there can be one

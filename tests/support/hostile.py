@@ -34,7 +34,7 @@ from spt3g import core
 
 import g3reduce
 from g3reduce import MPIMapCoadder, cli, coadd_files
-from g3reduce.coadd.checkpointset import Manifest, sealed, unsealed
+from g3reduce.jobs.checkpointset import Manifest, sealed, unsealed
 
 # What Python tells of before it runs, loads or looks up code. A coadd needs none of these.
 EVENTS = {

@@ -9,6 +9,9 @@ from typing import NamedTuple
 from spt3g import core
 
 from ..choices import Schedule
+from ..coadd.adding import Pending
+from ..coadd.coadder import MPIMapCoadder
+from ..coadd.settings import Terms
 from ..errors import InputError, about_file
 from ..g3files.names import check_file, is_stream
 from ..g3files.pieces import Piece
@@ -18,10 +21,8 @@ from ..pipeline.parallelblock import ParallelBlock, blocks_of
 from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
 from ..spt3gtypes import Frame
-from .adding import Pending
 from .checkpointing import Work
-from .coadder import MPIMapCoadder
-from .examining import Terms, fault_of, look_through
+from .examining import fault_of, look_through
 from .mapopener import MapOpener
 from .tally import Tally
 

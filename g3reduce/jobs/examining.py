@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from spt3g import core
 
+from ..coadd.provenance import Provenance
+from ..coadd.settings import Terms
 from ..errors import InputError, about_file
 from ..g3files.names import check_file, is_stream
 from ..g3files.pieces import Piece
@@ -31,29 +32,6 @@ from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
 from .manifest import Expected
 from .mapopener import MapOpener
-from .membership import Membership
-from .provenance import Provenance
-
-
-class Terms(NamedTuple):
-    """The arguments of a coadd that decide which frames are added, and whether they can be.
-
-    Attributes
-    ----------
-    members : Membership
-        Which coadds a frame belongs to.
-    get_map_id : callable
-        Returns the Id under which a frame counts.
-    weighted, pol_conv, nonfinite, ignore_missing_weights
-        As in `MPIMapCoadder`.
-    """
-
-    members: Membership
-    get_map_id: Callable[[Frame], Any]
-    weighted: bool
-    pol_conv: Any
-    nonfinite: str
-    ignore_missing_weights: bool
 
 
 class Problem(NamedTuple):

@@ -16,9 +16,9 @@ from spt3g import core
 from spt3gcoadds import by_spt3g
 
 from g3reduce import InputError, Stopped, UsageError, coadd_files
-from g3reduce.coadd import checkpointcommit, checkpoints
-from g3reduce.coadd.mapopener import MapOpener
 from g3reduce.g3files.outputfile import OutputFile
+from g3reduce.jobs import checkpointcommit, checkpoints
+from g3reduce.jobs.mapopener import MapOpener
 
 OPTIONS = {"collate": True}
 

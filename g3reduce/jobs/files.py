@@ -17,6 +17,10 @@ from ..choices import (
     SameObservation,
     Schedule,
 )
+from ..coadd.coadder import MPIMapCoadder
+from ..coadd.coadds import Coadds
+from ..coadd.growing import agreed_growth, followed, held
+from ..coadd.membership import Assign, as_list_of_ids
 from ..errors import InputError, UsageError
 from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
@@ -30,12 +34,8 @@ from ..pipeline.parallelblock import check_schedule
 from .allbad import AllBadNamed
 from .checkpointing import EVERY_S, agreed_wishes, checkpointed, stop_request
 from .choosing import Choice, after_feeding, choose, first_look
-from .coadder import MPIMapCoadder
-from .coadds import Coadds
 from .feeding import Reader, feed
-from .growing import agreed_growth, followed, held
 from .inputs import Found, as_names, look
-from .membership import Assign, as_list_of_ids
 from .tally import Tally
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..coadd.coadder import MPIMapCoadder
 from ..errors import InputError
 from ..g3files.pieces import Piece
 from ..mpi.agreement import collectively
@@ -18,7 +19,6 @@ from ..spt3gtypes import Frame
 from .checkpointfile import read_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member, Unusable
-from .coadder import MPIMapCoadder
 
 logger = logging.getLogger(__name__)
 

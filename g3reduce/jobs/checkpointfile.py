@@ -7,12 +7,12 @@ from collections.abc import Mapping
 import google_crc32c
 import numpy as np
 
+from ..coadd.joining import Coadd
+from ..coadd.state import states_in, write_state
 from ..errors import InputError
 from ..temporary import TemporaryFile
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Member, Unusable
-from .joining import Coadd
-from .state import states_in, write_state
 
 # A file is read in parts of this size to find its checksum.
 _PART = 4 * 2**20

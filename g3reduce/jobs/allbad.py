@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Sequence
 from types import TracebackType
 
+from ..coadd.settings import Terms
 from ..errors import (
     DuplicateError,
     InputError,
@@ -17,7 +18,7 @@ from ..errors import (
 from ..mpi import communicators, meetings
 from ..mpi.agreement import world_rank
 from .choosing import Choice, listed, look_at
-from .examining import Terms, fault_of
+from .examining import fault_of
 
 # The error of a rank: something else, one of another rank, one of a file.
 _OTHER, _REMOTE, _INPUT = range(3)

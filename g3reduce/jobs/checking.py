@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..choices import Nonfinite, OnDuplicate, SameObservation
+from ..coadd.coadder import MPIMapCoadder
+from ..coadd.membership import Assign
+from ..coadd.settings import Terms
 from ..g3files.maps import MAP_KEYS
 from ..g3files.names import expand
 from ..maps.framekind import FrameKind
@@ -14,11 +17,9 @@ from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, from_rank
 from .choosing import Choice, look_at
-from .coadder import MPIMapCoadder
 from .estimating import Estimate, estimate
-from .examining import Terms, examine
+from .examining import examine
 from .inputs import as_names
-from .membership import Assign
 from .survey import Survey
 
 # One file up to this size is read as a whole to find the rate.

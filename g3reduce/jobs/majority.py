@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from ..coadd.settings import Terms
 from ..errors import Difference, InputError, MismatchError
 from ..maps.agreement import require_agreement, require_same_parts
 from ..maps.framekind import FrameKind
-from .examining import Examined, Problem, Terms
+from .examining import Examined, Problem
 from .survey import Survey
 
 _WORDS = {"pol_conv": "convention of polarization", "coord_ref": "coordinate system"}

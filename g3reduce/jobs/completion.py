@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 from spt3g import core
 
+from ..coadd.coadds import Coadds
+from ..coadd.ledgerframe import ledger_in
 from ..g3files.maps import MAP_KEYS
 from ..pipeline.ledger import Ledger, LeftOut, union
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpointset import Input, Job, Unusable, job_in, sealed, to_body, unsealed
-from .coadds import Coadds
-from .ledgerframe import ledger_in
 
 
 def mark_complete(

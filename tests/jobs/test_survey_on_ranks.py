@@ -11,7 +11,7 @@ from faults import rewrite
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce.coadd.manifest import Expected, lines_of_manifest, read_manifest
+from g3reduce.jobs.manifest import Expected, lines_of_manifest, read_manifest
 from g3reduce.mpi import OneProcess
 
 # With 42 there are faults of every kind.

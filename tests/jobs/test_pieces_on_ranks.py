@@ -9,8 +9,8 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce.coadd.mapopener import READ_WITH, MapOpener
 from g3reduce.g3files import pieces
+from g3reduce.jobs.mapopener import READ_WITH, MapOpener
 from g3reduce.pipeline.reader import MPIFileReader
 
 

@@ -8,8 +8,8 @@ import skies
 from spt3g import core, maps
 
 from g3reduce import Stopped, UsageError, coadd_files, unit_of
-from g3reduce.coadd import checkpointcommit, checkpoints
-from g3reduce.coadd.checkpointfolder import CheckpointFolder
+from g3reduce.jobs import checkpointcommit, checkpoints
+from g3reduce.jobs.checkpointfolder import CheckpointFolder
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from ..coadd.coadder import MPIMapCoadder
 from ..errors import Stopped, UsageError
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively
@@ -21,7 +22,6 @@ from ..pipeline.ledger import LeftOut
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpoints import Checkpoints, NoCheckpoints
 from .checkpointset import Input, Job, Unusable
-from .coadder import MPIMapCoadder
 from .completion import Complete, mark_complete
 from .resuming import Earlier, take_up
 

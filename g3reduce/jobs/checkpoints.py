@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import time
 
+from ..coadd.coadder import MPIMapCoadder
 from ..errors import OutputError, Stopped
 from ..mpi import waiting
 from ..mpi.agreement import agree, collectively
@@ -19,7 +20,6 @@ from .checkpointcommit import Coordinator, Report, Reporter
 from .checkpointfile import write_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Member, grouped
-from .coadder import MPIMapCoadder
 from .tally import Tally
 
 logger = logging.getLogger(__name__)

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
+from ..coadd.settings import Terms
 from ..maps.framekind import FrameKind
 from ..mpi import communicators
 from ..mpi.agreement import collectively, gather_packed
 from ..mpi.counter import SharedCounter
-from .examining import Examined, Problem, Terms, examine
+from .examining import Examined, Problem, examine
 from .manifest import Expected, expected_of
 
 

@@ -13,8 +13,8 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, RemoteError, coadd_files
-from g3reduce.coadd.feeding import Reader
 from g3reduce.g3files.pieces import Piece
+from g3reduce.jobs.feeding import Reader
 from g3reduce.mpi import OneProcess
 from g3reduce.mpi.counter import SharedCounter
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from ..coadd.provenance import OBSERVED
 from ..g3files.decoding import decoded, note
 from ..g3files.frames import RawFrame
 from ..g3files.names import is_stream
@@ -18,7 +19,6 @@ from ..mpi import communicators
 from ..mpi.agreement import from_rank
 from ..pipeline.reader import WholeFiles
 from ..spt3gtypes import Frame
-from .provenance import OBSERVED
 
 # If this variable of the environment is "spt3g", spt3g reads all files, also those whose maps could
 # be added without it.

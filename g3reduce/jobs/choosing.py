@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from ..choices import OnDuplicateFile, OnError, SameObservation
+from ..coadd.settings import Terms
 from ..errors import InputError, UsageError, require_choice
 from ..g3files.pieces import Piece
 from ..mpi import communicators
@@ -15,7 +16,7 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.ledger import LeftOut
 from .copies import Copy, copies_among, tell_of_repeated_observations
-from .examining import Examined, Problem, Terms, examine
+from .examining import Examined, Problem, examine
 from .feeding import Fed
 from .majority import odd_ones, require_model, tell_of_fewer_maps
 from .manifest import not_given, read_manifest

@@ -1,0 +1,18 @@
+"""Jobs that coadd files of maps into a file: `coadd_files`, and `check_files`.
+
+In reading order:
+
+- `files` is `coadd_files`: names in, a coadd out. `inputs` says which files there are, and
+  `feeding` brings their frames to the coadder. `mapopener` opens files so that the pixels of maps
+  stay there until they are added.
+- `choosing` says which files are added and which are left out: `survey` lets ranks look at all of
+  them, each by `examining`; `majority` finds those that do not fit, `copies` those that are there
+  twice, and `manifest` what files do not say themselves. `checking` is what `g3reduce check` does,
+  with `estimating`. `allbad` lets an error of one file name all that are bad.
+- `checkpointing` lets the work be stopped, and go on in another run: `checkpoints` writes the sums
+  of a rank while it reads, `checkpointcommit` makes sets of what all ranks wrote, and `resuming`
+  takes one up. `checkpointfolder`, `checkpointset` and `checkpointfile` are what is on the disk;
+  `tally` counts what a rank has read, and `completion` marks what is done.
+
+Imports from `coadd` and from what is below it.
+"""
