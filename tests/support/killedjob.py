@@ -16,16 +16,15 @@ import time
 from pathlib import Path
 
 from g3reduce import cli
-from g3reduce.coadd import (
+from g3reduce.coadd import coadder, joining
+from g3reduce.g3files import outputfile
+from g3reduce.jobs import (
     checkpointcommit,
     checkpointfile,
     checkpointfolder,
     checkpoints,
-    coadder,
-    joining,
     mapopener,
 )
-from g3reduce.g3files import outputfile
 from g3reduce.limits import LIMITS
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.mpi.agreement import world_rank
