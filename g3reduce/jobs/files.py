@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
@@ -19,24 +18,20 @@ from ..choices import (
 )
 from ..coadd.coadder import MPIMapCoadder
 from ..coadd.coadds import Coadds
-from ..coadd.growing import agreed_growth, followed, held
+from ..coadd.growing import agreed_growth
 from ..coadd.membership import Assign, as_list_of_ids
-from ..errors import InputError, UsageError
+from ..errors import UsageError
 from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, arguments_together, collectively
-from ..mpi.counter import SharedCounter
-from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.arguments import check_flags
-from ..pipeline.output import write_frames
 from ..pipeline.parallelblock import check_schedule
 from .allbad import AllBadNamed
-from .checkpointing import EVERY_S, agreed_wishes, checkpointed, stop_request
-from .choosing import Choice, after_feeding, choose, first_look
-from .feeding import Reader, feed
+from .checkpointing import EVERY_S, agreed_wishes, stop_request
+from .choosing import Choice, choose, first_look
 from .inputs import Found, as_names, look
-from .tally import Tally
+from .passes import Passes, Plan
 
 
 def coadd_files(
@@ -199,76 +194,25 @@ metadata_lasts, keep_exact
             )
             if growth:
                 coadder.grow(growth)
-            terms = all_bad.terms = coadder.terms
+            all_bad.terms = coadder.terms
             found = look(inputs, output_file, comm.size, base) if comm.rank == root else None
             # Names that are known already need no agreement of their own.
             patterns = any(map(may_be_pattern, inputs))
             if not patterns:
                 all_bad.names = [os.fspath(name) for name in inputs]
                 first_look(all_bad.names, comm, choice)
-        names, pieces, output, n_bytes = cast(Found, comm.bcast(found, root))
-        all_bad.names = names
-        kernels.expect(n_bytes / comm.size)
+        found = cast(Found, comm.bcast(found, root))
+        names = all_bad.names = found.names
+        kernels.expect(found.n_bytes / comm.size)
         if patterns:
             collectively(comm, functools.partial(first_look, names, comm, choice))
+        wanted = as_list_of_ids(map_ids)
+        plan = Plan(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps)
         with stop_request(comm, wishes) as request:
-            chosen = choose(comm, names, terms, choice, root)
-            if growth:
-                growth.require_kept(chosen.listed)
-            joined = None
-            while joined is None:
-                with (
-                    held(comm, growth, output, root) as require_unchanged,
-                    checkpointed(comm, wishes, request, coadder, names, output) as work,
-                ):
-                    if work.complete is not None:
-                        here = result == "all" or comm.rank == root
-                        n_given = len(names) - bool(growth)
-                        return work.complete.coadds(here=here, whole=keep_maps, n_given=n_given)
-                    chosen.require_uncounted(work.earlier.counted)
-                    left = work.earlier.left_of(chosen.of(pieces))
-                    counter = SharedCounter(comm)
-                    reader = Reader(comm, names, left, counter, schedule, choice.looking(terms))
-                    tally = Tally(pieces, work.earlier.mine, base)
-                    with progress_in_interrupt(reader.progress):
-                        fed = feed(coadder, reader, len(names), comm.size, tally, work)
-                        work.checkpoints.end(fed.failure or fed.again)
-                    chosen, again = after_feeding(comm, chosen, fed, terms, choice)
-                    if growth:
-                        growth.require_kept(chosen.listed)
-                    if again:  # frames of a file that is bad may be in the sums
-                        work.start_over()
-                        coadder.start_over()
-                        continue
-                    coadder.leave_out(chosen.listed)
-                    n_new = len(names) - len(chosen.left_out) - bool(growth)
-                    require_maps = functools.partial(_require_maps, n_new, as_list_of_ids(map_ids))
-                    try:
-                        with progress_in_interrupt(
-                            lambda: Progress.all_read(len(names), "their sums were being joined")
-                        ):
-                            joined = coadder.join(
-                                fed.failure, tally.n_read, tally.with_maps, require_maps
-                            )
-                    finally:
-                        coadder.discard()
-                    if output is not None:
-                        with progress_in_interrupt(
-                            lambda: Progress.all_read(len(names), "the coadd was being written")
-                        ):
-                            whole = followed(joined.values(), require_unchanged)
-                            write_frames(output, whole, comm, root)
-                    work.finish(chosen.listed)
-    coadds = coadder.finish_with(
-        {name: coadd.to_frame() if keep_maps else coadd.outline() for name, coadd in joined.items()}
-    )
-    coadds.left_out, coadds.n_given = chosen.listed, len(names) - bool(growth)
-    if coadds.here:
-        counted = {unit.file for unit in coadds.ledger.units()}
-        read = (name for at, name in enumerate(names) if at not in chosen.left_out)
-        with_maps = {names[at] for at in coadder.with_maps} | counted | {base}
-        coadds.without_maps = [name for name in read if name not in with_maps]
-    return coadds
+            chosen = choose(comm, names, coadder.terms, choice, root)
+            passes = Passes(comm, coadder, plan, chosen, request)
+            passes.run()
+    return passes.coadds()
 
 
 def _check_arguments(
@@ -293,26 +237,3 @@ def _check_arguments(
         )
     same = {name: str(value) for name, value in choice._asdict().items()}
     return names, {"files": list(map(str, names)), "schedule": schedule, **same}
-
-
-def _require_maps(
-    n_files: int, map_ids: Sequence[str] | None, n_read: Counter[str], any_added: bool
-) -> None:
-    """Refuse to make an empty coadd, or one that lacks what was asked for."""
-    if not n_files:  # all that was to be added to a coadd is in it already, or bad
-        return
-    files = f"the {n_files} input files" if n_files > 1 else "the input file"
-    if not n_read:
-        raise InputError(f"There is no Map frame in {files}.")
-    listed = ", ".join(f"{map_id!r} ({count})" for map_id, count in sorted(n_read.items()))
-    missing = [map_id for map_id in map_ids or () if map_id not in n_read]
-    if missing:
-        raise InputError(
-            f"There is no map with the Id {', '.join(map(repr, missing))} in {files}; these Ids "
-            f"are there (and how often): {listed}."
-        )
-    if not any_added:
-        raise InputError(
-            f"None of the maps in {files} belongs to any coadd; these Ids are there (and how "
-            f"often): {listed}."
-        )

@@ -189,7 +189,7 @@ def test_another_job_that_adds_meanwhile_is_noticed(survey, season, monkeypatch)
         fcntl.flock(other, fcntl.LOCK_EX)
         refused(OutputError, "another job is about to replace it", files[2], season, add_to=season)
     with monkeypatch.context() as patch:
-        patch.setattr("g3reduce.jobs.files.followed", replaced_meanwhile(season))
+        patch.setattr("g3reduce.jobs.passes.followed", replaced_meanwhile(season))
         refused(OutputError, "replaced or changed since", files[2], season, add_to=season)
     assert list(frames_in(season)) == ["Coadd"]
     assert not [name for name in os.listdir(os.path.dirname(season)) if name.startswith(".")]
