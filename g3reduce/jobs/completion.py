@@ -11,7 +11,9 @@ from spt3g import core
 from ..coadd.coadds import Coadds
 from ..coadd.ledgerframe import ledger_in
 from ..g3files.maps import MAP_KEYS
+from ..g3files.pieces import Piece
 from ..pipeline.ledger import Ledger, LeftOut, union
+from ..pipeline.reader import WholeFiles, numbered_frames
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpointset import Input, Job, Unusable, job_in, sealed, to_body, unsealed
 
@@ -78,9 +80,15 @@ class Complete(NamedTuple):
             With their maps, which are empty else.
         n_given : int
             How many input files there are.
+
+        Raises
+        ------
+        InputError
+            If they cannot be read.
         """
         frames, ledgers = {}, []
-        for frame in core.G3File(self.output) if here else ():
+        found = numbered_frames(WholeFiles(), self.output, Piece(0)) if here else ()
+        for _, frame in found:
             if frame.type != core.G3FrameType.Map:
                 continue
             for key in MAP_KEYS if not whole else ():

@@ -7,7 +7,7 @@ import pytest
 import skies
 from spt3g import core, maps
 
-from g3reduce import Stopped, UsageError, coadd_files, unit_of
+from g3reduce import InputError, RemoteError, Stopped, UsageError, coadd_files, unit_of
 from g3reduce.jobs import checkpointcommit, checkpoints
 from g3reduce.jobs.checkpointfolder import CheckpointFolder
 
@@ -65,3 +65,19 @@ def test_a_folder_that_only_one_host_sees(comm, place, monkeypatch):
     with pytest.raises(Exception, match="not the same folder on all hosts") as raised:
         coadd_files(files, folder / "coadd.g3", mpicomm=comm, checkpoint=folder / "kept")
     assert isinstance(raised.value, UsageError) == (comm.rank == 1)
+
+
+@pytest.mark.ranks(2)
+def test_what_was_done_but_cannot_be_read_is_told_on_all_ranks(comm, place):
+    """Only one rank reads it; the others do not go on without that."""
+    folder, files = place
+    output, kept = folder / "coadd.g3", folder / "kept"
+    coadd_files(files, output, mpicomm=comm, collate=True, checkpoint=kept)
+    if comm.rank == 0:
+        status = os.stat(output)
+        output.write_bytes(b"\0" * status.st_size)
+        os.utime(output, ns=(status.st_atime_ns, status.st_mtime_ns))
+    comm.Barrier()
+    with pytest.raises(Exception, match=r"coadd\.g3") as raised:
+        coadd_files(files, output, mpicomm=comm, collate=True, checkpoint=kept, resume=True)
+    assert isinstance(raised.value, InputError if comm.rank == 0 else RemoteError)
