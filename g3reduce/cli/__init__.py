@@ -1,11 +1,13 @@
 """The command ``g3reduce``: one file for each of its subcommands.
 
-A subcommand (`coadd`, `check`, `stitch`, `digest`, `demo`) has ``add_parser(subparsers)`` and
-``run``, and imports what it works with only when it runs, since ranks wait for the slowest start.
-For all of them: `parser`, `options` and `lists` read the command line, `messages` words what is
-said, `streams` writes it and keeps the exit code true, and `ctrlc` ends all ranks with one line.
-Of `coadd`, `checkpointing` has the flags about checkpoints, `retrying` starts ranks, and
-`setaside` has the flags about files that cannot be added.
+A subcommand (`coadd`, `check`, `stitch`, `digest`, `ledger`, `demo`) has ``run`` and
+``add_parser(subparsers)``, and imports what it works with only when it runs, since ranks wait for
+the slowest start. For all of them: `parser`, `options` and `lists` read the command line,
+`messages` words what is said, `streams` writes it and keeps the exit code true, and `ctrlc` ends
+all ranks with one line.
+Of `coadd`, `checkpointing` has the flags about checkpoints, `growing` those about coadds that
+grow, and `setaside` those about files that cannot be added; `retrying` starts ranks, and `summary`
+has the closing lines. Of `ledger`, `ledgerformats` has the tables.
 
 The roof: it imports from every other folder.
 """
@@ -34,8 +36,9 @@ DONE, FAILED = 0, 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; return its exit code.
 
-    It is 0 if and only if the output is there as a whole: 1 the work failed, 2 bad usage,
-    75 stopped with a checkpoint, 130 interrupted by Ctrl-C.
+    It is 0 if and only if all is done, and the output is there as a whole; 3 if it is, but lacks
+    files that were left out. Else 1 the work failed, 2 bad usage, 75 stopped with a checkpoint,
+    130 interrupted by Ctrl-C.
     """
     is_process = arguments is None  # else a caller goes on after it
     if is_process:
@@ -61,8 +64,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = Parser(
         prog="g3reduce",
         description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
-        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 75 stopped, go on with "
-        "--resume, 130 Ctrl-C.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 3 done, but without files that "
+        "were left out, 75 stopped, go on with --resume, 130 Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
     subparsers = parser.add_subparsers(metavar="command")
