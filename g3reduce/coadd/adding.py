@@ -5,12 +5,11 @@ from __future__ import annotations
 import collections
 import math
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import InputError, about_file
+from ..errors import InputError
 from ..g3files.archive import DENSE
 from ..g3files.runs import RunLayout
 from ..maps.contribution import Contribution
@@ -186,11 +185,14 @@ def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
         chunks = maps.planes[name].chunks()
     except InputError as error:  # of a map in memory: it does not name a file
         raise InputError(f"{maps.where}: {name} is not a valid map ({error}).") from error
-    unit = unit_of(pending.frame)
-    with about_file(unit.file) if unit else nullcontext():
+    try:
         for chunk in chunks:
             for total, sign in targets:
                 total.add_chunk(name, chunk, subtract=subtracts[sign], where=maps.where)
             if contribution is not None:  # as long as the values are in the cache
                 contribution.take(chunk)
             yield True
+    except InputError as error:
+        if error.file is None and (unit := unit_of(pending.frame)):
+            error.file = unit.file
+        raise

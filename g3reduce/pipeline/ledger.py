@@ -162,6 +162,8 @@ def union(ledgers: Iterable[Ledger]) -> Ledger:
     to one and subtracted from another has the sign of the first.
     """
     ledgers = list(ledgers)
+    if len(ledgers) == 1:
+        return merge(ledgers, once=False)
     counts: Counter[Entry] = Counter()
     signed: dict[Entry, list[Entry]] = {}
     for ledger in ledgers:
