@@ -5,9 +5,10 @@ A subcommand (`coadd`, `check`, `stitch`, `digest`, `ledger`, `demo`) has ``run`
 the slowest start. For all of them: `parser`, `options` and `lists` read the command line,
 `messages` words what is said, `streams` writes it and keeps the exit code true, and `ctrlc` ends
 all ranks with one line.
-Of `coadd`, `checkpointing` has the flags about checkpoints, `growing` those about coadds that
-grow, and `setaside` those about files that cannot be added; `retrying` starts ranks, and `summary`
-has the closing lines. Of `ledger`, `ledgerformats` has the tables.
+Of `coadd`, `adding` has the flags about what is added, `setaside` those about files that cannot be
+added, `growing` those about coadds that grow, and `checkpointing` those about checkpoints and
+ranks; `retrying` starts ranks, and `summary` has the closing lines. Of `ledger`,
+`ledgerformats` has the tables.
 
 The roof: it imports from every other folder.
 """
@@ -64,8 +65,8 @@ def _run(arguments: Sequence[str] | None) -> int:
     parser = Parser(
         prog="g3reduce",
         description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
-        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 3 done, but without files that "
-        "were left out, 75 stopped, go on with --resume, 130 Ctrl-C.",
+        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 3 done without files that\n"
+        "were set aside, 75 stopped with a checkpoint (go on with --resume), 130 Ctrl-C.",
     )
     parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
     subparsers = parser.add_subparsers(metavar="command")

@@ -6,11 +6,11 @@ import argparse
 import json
 from typing import Any
 
-from ..choices import Nonfinite, OnDuplicate, PolConv, SameObservation, choices_of
+from ..choices import OnDuplicate, choices_of
 from ..errors import OutputError
+from . import adding, setaside
 from .lists import files_of
 from .options import add_files, add_verbose
-from .setaside import add_comparing
 from .streams import result
 
 DESCRIPTION = """\
@@ -37,40 +37,26 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run, command="check")
     add_files(parser)
-    parser.add_argument(
+    look = parser.add_argument_group("the look, and its report")
+    look.add_argument(
         "--deep",
         action="store_true",
         help="read all pixels, too: checksums, NaN, negative and singular weights",
     )
-    parser.add_argument("--json", action="store_true", help="print the report as JSON")
-    parser.add_argument(
-        "-m", "--map-ids", nargs="+", action="extend", metavar="ID", help="as of coadd"
-    )
-    parser.add_argument("-c", "--collate", action="store_true", help="as of coadd")
-    parser.add_argument(
-        "--no-check-weighted", dest="weighted", action="store_false", help="as of coadd"
-    )
-    parser.add_argument("--ignore-missing-weights", action="store_true", help="as of coadd")
-    parser.add_argument("--pol-conv", choices=choices_of(PolConv), help="as of coadd")
-    parser.add_argument(
-        "--nonfinite", choices=choices_of(Nonfinite), default="keep", help="as of coadd"
-    )
-    parser.add_argument("--reproducible", action="store_true", help="as of coadd")
-    parser.add_argument(
-        "--on-duplicate", choices=choices_of(OnDuplicate), default="error", help="as of coadd"
-    )
-    parser.add_argument(
-        "--same-observation",
-        choices=choices_of(SameObservation),
-        default="warn",
-        help="as of coadd",
-    )
-    add_comparing(parser)
-    parser.add_argument(
+    look.add_argument("--json", action="store_true", help="print the report as JSON")
+    look.add_argument(
         "--write-manifest",
         metavar="FILE",
         help="write how many frames there are in each file; with --deep also its SHA-256",
     )
+    adding.add_flags(
+        parser.add_argument_group(
+            "what would be added, and how", "Say here what you will say to g3reduce coadd."
+        )
+    )
+    bad = parser.add_argument_group("input that is bad, or there twice")
+    setaside.add_comparing(bad)
+    setaside.add_repeated(bad, choices_of(OnDuplicate))
     add_verbose(parser)
 
 

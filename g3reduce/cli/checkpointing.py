@@ -15,36 +15,41 @@ STOPPED = 75
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
-    parser.add_argument(
+    """Add the flags about checkpoints."""
+    group = parser.add_argument_group("checkpoints")
+    group.add_argument(
         "--checkpoint",
         metavar="DIR",
         help="folder for checkpoints, from which --resume goes on after the job was stopped or "
         "killed; SIGTERM, SIGINT and SIGUSR1 then make a last one, and the exit code is 75",
     )
-    parser.add_argument(
+    group.add_argument(
         "--checkpoint-every",
         type=seconds,
         default=600.0,
         metavar="S",
         help="seconds from one checkpoint to the next (default: %(default)g)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--resume",
         action="store_true",
         help="go on from what is in the folder of --checkpoint, if there is anything; scripts "
         "may always say this",
     )
-    parser.add_argument(
+    group.add_argument(
         "--stop-after",
         type=seconds,
         metavar="S",
         help="after so many seconds make a last checkpoint, and end with the exit code 75",
     )
-    parser.add_argument(
+
+
+def add_rank_flags(group: argparse._ActionsContainer) -> None:
+    """Add the flags about ranks that the command starts itself."""
+    group.add_argument(
         "--ranks", type=count, metavar="N", help="start so many ranks; in place of mpirun"
     )
-    parser.add_argument(
+    group.add_argument(
         "--retries",
         type=count,
         metavar="K",
@@ -52,7 +57,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "half of the ranks if it died without a new checkpoint",
     )
     # Whoever has started the ranks says here where they are to leave their exit code.
-    parser.add_argument("--outcome-file", help=argparse.SUPPRESS)
+    group.add_argument("--outcome-file", help=argparse.SUPPRESS)
 
 
 def starts_ranks(options: argparse.Namespace) -> bool:

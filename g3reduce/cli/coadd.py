@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import Nonfinite, PolConv, ReadyStrategy, SameObservation, choices_of
+from ..choices import ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import checkpointing, growing, setaside
+from . import adding, checkpointing, growing, setaside
 from .lists import files_of, with_lists
 from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
@@ -26,9 +26,12 @@ out over all ranks. The flags of spt3g-coadd-maps mean the same here.
 EXAMPLE = """\
 examples:
   g3reduce coadd obs1.g3 obs2.g3 -o coadd.g3
-  mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 --map-ids 90GHz 150GHz --collate
+  mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 -m 90GHz 150GHz --collate
   srun -n 64 g3reduce coadd obs/*.g3 -o coadd.g3 --reproducible
   g3reduce coadd --add tonight.g3 -o season.g3
+
+Exit codes: 0 done, 1 the work failed, 2 bad usage, 3 done without files that
+were set aside, 75 stopped with a checkpoint, 130 Ctrl-C.
 """
 
 
@@ -39,90 +42,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run, command="coadd")
     add_files(parser)
-    parser.add_argument(
-        "-o",
-        "--output-file",
-        default="map_coadd.g3",
-        metavar="OUT",
-        help="output file (default: %(default)s); an existing one is replaced when the new one "
-        "is complete",
-    )
-    parser.add_argument(
-        "-m",
-        "--map-ids",
-        nargs="+",
-        action="extend",
-        metavar="ID",
-        help="Ids of maps to include (default: all)",
-    )
-    parser.add_argument(
-        "-c",
-        "--collate",
-        action="store_true",
-        help="one coadd for each Id; its Id is then that of -i followed by that of the input",
-    )
-    parser.add_argument(
-        "-i",
-        "--output-map-id",
-        default="Coadd",
-        metavar="ID",
-        help="Id of the coadd (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--no-check-weighted",
-        dest="weighted",
-        action="store_false",
-        help="add maps as they are; default: maps without their weights applied are weighted",
-    )
-    parser.add_argument(
-        "--ignore-missing-weights",
-        action="store_true",
-        help="do not warn of weighted maps that come without weights",
-    )
-    parser.add_argument(
-        "--record-obs-id",
-        action="store_true",
-        help="list inputs as SourceName/ObservationID/Id in InputMapIds",
-    )
-    parser.add_argument(
-        "--metadata-lasts",
-        action="store_true",
-        help="with --record-obs-id, the observation of a file counts for later files that name "
-        "none, too, in the order in which the files are named",
-    )
-    parser.add_argument(
-        "--pol-conv",
-        choices=choices_of(PolConv),
-        help="convert polarization to this convention (default: those that differ are an error)",
-    )
-    setaside.add_flags(parser)
-    parser.add_argument(
-        "--same-observation",
-        choices=choices_of(SameObservation),
-        default="warn",
-        help="what to do with an observation that comes from several files with other content "
-        "(default: %(default)s)",
-    )
-    parser.add_argument(
-        "--strategy",
-        choices=choices_of(ReadyStrategy),
-        default="auto",
-        help="how ranks join their sums (default: %(default)s)",
-    )
-    add_schedule(parser)
-    parser.add_argument(
-        "--nonfinite",
-        choices=choices_of(Nonfinite),
-        default="keep",
-        help="NaN and infinite pixels: sum them, refuse them, or leave each out of all maps of its "
-        "frame and say how many (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--reproducible",
-        action="store_true",
-        help="the same bits on any number of ranks, in any order of files",
-    )
-    parser.add_argument(
+    _add_output(parser.add_argument_group("output"))
+    added = parser.add_argument_group("what is added, and how")
+    adding.add_flags(added)
+    added.add_argument(
         "--absmax",
         nargs="+",
         action=Bounds,
@@ -130,9 +53,48 @@ def add_parser(subparsers: Any) -> None:
         help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
         "Wpol.TT, ...), so that less memory is needed",
     )
+    setaside.add_flags(parser)
     growing.add_flags(parser)
     checkpointing.add_flags(parser)
+    ranks = parser.add_argument_group("ranks")
+    checkpointing.add_rank_flags(ranks)
+    ranks.add_argument(
+        "--strategy",
+        choices=choices_of(ReadyStrategy),
+        default="auto",
+        help="how ranks join their sums (default: %(default)s)",
+    )
+    add_schedule(ranks)
     add_verbose(parser)
+
+
+def _add_output(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "-o",
+        "--output-file",
+        default="map_coadd.g3",
+        metavar="OUT",
+        help="output file (default: %(default)s); an existing one is replaced when the new one "
+        "is complete",
+    )
+    group.add_argument(
+        "-i",
+        "--output-map-id",
+        default="Coadd",
+        metavar="ID",
+        help="Id of the coadd (default: %(default)s)",
+    )
+    group.add_argument(
+        "--record-obs-id",
+        action="store_true",
+        help="list inputs as SourceName/ObservationID/Id in InputMapIds",
+    )
+    group.add_argument(
+        "--metadata-lasts",
+        action="store_true",
+        help="with --record-obs-id, the observation of a file counts for later files that name "
+        "none, too, in the order in which the files are named",
+    )
 
 
 def run(options: argparse.Namespace) -> int | None:

@@ -12,7 +12,8 @@ from ..spt3gtypes import Frame
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.set_defaults(refuse=parser.error)
-    parser.add_argument(
+    group = parser.add_argument_group("coadds that grow")
+    group.add_argument(
         "--keep-exact",
         action="store_true",
         help="with --reproducible: keep the exact sums beside the maps, so that coadds of this "
@@ -22,7 +23,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         ("--add", "add_to", "files to add to the coadds that are in OUT; IN is empty then"),
         ("--subtract", "subtract", "files that are in the coadds of OUT, to be taken out again"),
     ):
-        parser.add_argument(
+        group.add_argument(
             flag, dest=name, nargs="+", action="extend", default=[], metavar="FILE", help=what
         )
 

@@ -12,13 +12,14 @@ from ..choices import Schedule, choices_of
 
 def add_files(parser: argparse.ArgumentParser) -> None:
     """Add the input files, and lists of them; see `lists.files_of`."""
-    parser.add_argument(
+    group = parser.add_argument_group("input")
+    group.add_argument(
         "files",
         nargs="*",
         metavar="IN",
         help="input files; quoted patterns are expanded; @LIST stands for the names in a list",
     )
-    parser.add_argument(
+    group.add_argument(
         "--from-file",
         action="append",
         metavar="LIST",
@@ -27,9 +28,9 @@ def add_files(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_schedule(parser: argparse.ArgumentParser) -> None:
+def add_schedule(group: argparse._ActionsContainer) -> None:
     """Add ``--schedule``."""
-    parser.add_argument(
+    group.add_argument(
         "--schedule",
         choices=choices_of(Schedule),
         default="dynamic",

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import OnDuplicateFile, choices_of
+from ..choices import OnDuplicateFile, SameObservation, choices_of
 
 # The exit code of work that is done, but without some of its input.
 SET_ASIDE = 3
@@ -17,7 +17,8 @@ _IN_A_LINE = 3
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument(
+    group = parser.add_argument_group("input that is bad, or there twice")
+    group.add_argument(
         "--skip-bad",
         dest="on_error",
         action="store_const",
@@ -26,34 +27,48 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="leave out files that cannot be read, are broken or do not fit the others, each as a "
         "whole; if there are any the exit code is 3 (default: they are an error)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--max-bad",
         metavar="N|P%",
         help="with --skip-bad, give up if more than N files, or P %% of all, are bad",
     )
-    parser.add_argument(
+    group.add_argument(
         "--check",
         action="store_true",
         help="look at all files before any is added, and tell all that is wrong",
     )
-    add_comparing(parser)
-    parser.add_argument(
+    add_comparing(group)
+    add_repeated(group, choices_of(OnDuplicateFile))
+
+
+def add_repeated(group: argparse._ActionsContainer, on_duplicate: Sequence[str]) -> None:
+    """Add the flags about what is there twice."""
+    ways = {"error": "refuse", "skip": "leave out the second", "sum": "sum both"}
+    *first, last = (ways[way] for way in on_duplicate)
+    group.add_argument(
         "--on-duplicate",
-        choices=choices_of(OnDuplicateFile),
+        choices=on_duplicate,
         default="error",
-        help="what to do with a file that is there twice: refuse, leave out the second, or sum "
-        "both (default: %(default)s)",
+        help=f"what to do with a file that is there twice: {', '.join(first)}, or {last} "
+        "(default: %(default)s)",
+    )
+    group.add_argument(
+        "--same-observation",
+        choices=choices_of(SameObservation),
+        default="warn",
+        help="what to do with an observation that comes from several files with other content: "
+        "refuse, warn and sum, or sum (default: %(default)s)",
     )
 
 
-def add_comparing(parser: argparse.ArgumentParser) -> None:
+def add_comparing(group: argparse._ActionsContainer) -> None:
     """Add the flags that say what files are compared with."""
-    parser.add_argument(
+    group.add_argument(
         "--like",
         metavar="FILE",
         help="the file with which all must agree (default: the majority decides)",
     )
-    parser.add_argument(
+    group.add_argument(
         "--manifest",
         metavar="FILE",
         help="how many frames each file should have, or its SHA-256, as sha256sum prints it",

@@ -50,7 +50,8 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.set_defaults(run=run, command="stitch")
     add_files(parser)
-    parser.add_argument(
+    output = parser.add_argument_group("output")
+    output.add_argument(
         "-o",
         "--output-file",
         required=True,
@@ -58,7 +59,14 @@ def add_parser(subparsers: Any) -> None:
         help="output file; an existing one is replaced when the new one is complete. Or a folder "
         "(NAME/, NAME.h5)",
     )
-    parser.add_argument(
+    output.add_argument(
+        "--detectors-per-frame",
+        type=count,
+        metavar="N",
+        help="write a Scan frame for N detectors each (default: one for each observation)",
+    )
+    keys = parser.add_argument_group("keys of frames")
+    keys.add_argument(
         "-t",
         "--timestreams",
         nargs="+",
@@ -66,67 +74,63 @@ def add_parser(subparsers: Any) -> None:
         metavar="KEY",
         help="keys of the timestreams (default: CalTimestreams)",
     )
-    parser.add_argument(
+    keys.add_argument(
         "-b",
         "--boresight",
         default="OnlineRaDecRotation",
         metavar="KEY",
         help="key of the boresight quaternions; '' if there are none (default: %(default)s)",
     )
-    parser.add_argument("--flags", metavar="KEY", help="key of flags of samples, for all detectors")
-    parser.add_argument("--detector-flags", metavar="KEY", help="key of flags by detector")
-    parser.add_argument(
+    keys.add_argument("--flags", metavar="KEY", help="key of flags of samples, for all detectors")
+    keys.add_argument("--detector-flags", metavar="KEY", help="key of flags by detector")
+    keys.add_argument(
+        "--nets",
+        metavar="KEY",
+        help="for TOAST: key of noise-equivalent temperatures, in the Calibration frames",
+    )
+    observations = parser.add_argument_group("which scans belong together")
+    observations.add_argument(
+        "--observation-keys",
+        type=lambda keys: keys.split(","),
+        metavar="KEY[,KEY]",
+        help="keys whose values name an observation (default: SourceName,ObservationID)",
+    )
+    observations.add_argument(
+        "--metadata-lasts",
+        action="store_true",
+        help="metadata of a file count for later files, too, in the order in which they are named",
+    )
+    samples = parser.add_argument_group("samples that are missing, or there twice")
+    samples.add_argument(
         "--times",
         metavar="KEY",
         help="key of the times of samples, where some were lost inside scans",
     )
-    parser.add_argument(
+    samples.add_argument(
         "--valid",
         metavar="KEY",
         help="key of a mask in place of --times: true for each sample that came",
     )
-    parser.add_argument(
+    samples.add_argument(
         "--gaps",
         choices=choices_of(Gaps),
         help="times without samples: keep them as they are, fill them with flagged samples, or "
         "refuse them (default: keep, and for TOAST fill)",
     )
-    parser.add_argument(
+    samples.add_argument(
         "--missing",
         choices=choices_of(Missing),
         default="flag",
         help="detectors that some scans lack: flag them there, or refuse (default: %(default)s)",
     )
-    parser.add_argument(
+    samples.add_argument(
         "--overlap",
         choices=choices_of(Overlap),
         default="refuse",
         help="a sample that is the last of one scan and the first of the next: refuse, or leave it "
         "out of the later one (default: %(default)s)",
     )
-    parser.add_argument(
-        "--detectors-per-frame",
-        type=count,
-        metavar="N",
-        help="write a Scan frame for N detectors each (default: one for each observation)",
-    )
-    parser.add_argument(
-        "--observation-keys",
-        type=lambda keys: keys.split(","),
-        metavar="KEY[,KEY]",
-        help="keys whose values name an observation (default: SourceName,ObservationID)",
-    )
-    parser.add_argument(
-        "--metadata-lasts",
-        action="store_true",
-        help="metadata of a file count for later files, too, in the order in which they are named",
-    )
-    parser.add_argument(
-        "--nets",
-        metavar="KEY",
-        help="for TOAST: key of noise-equivalent temperatures, in the Calibration frames",
-    )
-    add_schedule(parser)
+    add_schedule(parser.add_argument_group("ranks"))
     add_verbose(parser)
 
 

@@ -3,6 +3,7 @@
 import argparse
 import itertools
 import os
+import re
 import subprocess
 import sys
 
@@ -81,6 +82,28 @@ def test_alone_it_shows_its_help(capsys):
     with pytest.raises(SystemExit):
         cli.main(["--help"])
     assert shown.out == capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["coadd", "check", "stitch"])
+def test_help_of_many_flags_has_headings(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([command, "--help"])
+    shown = capsys.readouterr().out
+    for heading in (
+        "input",
+        *{"coadd": ("coadds that grow", "checkpoints", "ranks")}.get(command, ()),
+    ):
+        assert f"\n\n{heading}:\n" in shown
+    without_heading = re.search(r"^options:\n(.*?)\n\n", shown, re.M | re.S)[1]
+    assert re.findall(r"--[a-z-]+", without_heading) == ["--help", "--verbose"]
+
+
+def test_check_takes_the_flags_of_coadd_about_what_is_added():
+    words = ["-cm", "A", "--no-check-weighted", "--pol-conv", "IAU", "--nonfinite", "skip"]
+    for command in ("check", "coadd"):
+        options = options_of(command, *words, "a.g3")
+        assert (options.collate, options.map_ids, options.weighted) == (True, ["A"], False)
+        assert (options.pol_conv, options.nonfinite, options.reproducible) == ("IAU", "skip", False)
 
 
 @pytest.mark.parametrize(

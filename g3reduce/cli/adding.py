@@ -1,0 +1,54 @@
+"""The flags that say what is added, and how; ``g3reduce check`` has them as ``coadd`` has them."""
+
+from __future__ import annotations
+
+import argparse
+
+from ..choices import Nonfinite, PolConv, choices_of
+
+
+def add_flags(group: argparse._ActionsContainer) -> None:
+    """Add the flags."""
+    group.add_argument(
+        "-m",
+        "--map-ids",
+        nargs="+",
+        action="extend",
+        metavar="ID",
+        help="Ids of maps to include (default: all)",
+    )
+    group.add_argument(
+        "-c",
+        "--collate",
+        action="store_true",
+        help="one coadd for each Id; its Id is then that of the output followed by that of the "
+        "input",
+    )
+    group.add_argument(
+        "--no-check-weighted",
+        dest="weighted",
+        action="store_false",
+        help="add maps as they are; default: maps without their weights applied are weighted",
+    )
+    group.add_argument(
+        "--ignore-missing-weights",
+        action="store_true",
+        help="do not warn of weighted maps that come without weights",
+    )
+    group.add_argument(
+        "--pol-conv",
+        choices=choices_of(PolConv),
+        help="convert polarization to this convention (default: those that differ are an error)",
+    )
+    group.add_argument(
+        "--nonfinite",
+        choices=choices_of(Nonfinite),
+        default="keep",
+        help="NaN and infinite pixels: sum them, refuse them, or leave each out of all maps of its "
+        "frame and say how many (default: %(default)s)",
+    )
+    group.add_argument(
+        "--reproducible",
+        action="store_true",
+        help="the same bits on any number of ranks, in any order of files",
+    )
