@@ -10,6 +10,7 @@ import logging
 import os
 import signal
 import subprocess
+import time
 
 import pytest
 import skies
@@ -19,6 +20,7 @@ from spt3g import core, maps
 import g3reduce
 from g3reduce import coadd_files
 from g3reduce.jobs import checkpoints
+from g3reduce.jobs.checkpointfolder import CheckpointFolder
 
 N_RANKS = some_of([1, 3], fewer=[3])
 SOON = 1e-9  # seconds: a checkpoint wherever there can be one
@@ -30,12 +32,14 @@ def vanish(disk):
 
 
 def fill(disk):
-    (disk / "other.dat").write_bytes(bytes((256 << 10) - _used(disk)))
-
-
-def _used(disk):
-    status = os.statvfs(disk)
-    return (status.f_blocks - status.f_bfree) * status.f_frsize
+    """Until it stays full: what other ranks begin to write meanwhile is given up, and filled."""
+    end = time.monotonic() + 0.5
+    with open(disk / "other.dat", "wb", buffering=0) as file:
+        while time.monotonic() < end:
+            try:
+                file.write(bytes(4096))
+            except OSError:
+                time.sleep(0.01)
 
 
 FAULTS = {vanish: errno.ENOENT, fill: errno.ENOSPC}
@@ -43,12 +47,12 @@ FAULTS = {vanish: errno.ENOENT, fill: errno.ENOSPC}
 
 @pytest.fixture
 def disk(comm, shared_folder, on_first):
-    """A file system of 256 KiB."""
+    """A small file system."""
     folder = shared_folder / "disk"
 
     def mount():
         folder.mkdir()
-        command = ["mount", "-t", "tmpfs", "-o", "size=256k", "g3reduce-test", str(folder)]
+        command = ["mount", "-t", "tmpfs", "-o", "size=2m", "g3reduce-test", str(folder)]
         try:
             done = subprocess.run(command, capture_output=True, text=True)
         except FileNotFoundError:
@@ -65,8 +69,9 @@ def disk(comm, shared_folder, on_first):
 
 @pytest.fixture(autouse=True)
 def at_all_borders(monkeypatch):
-    """Checkpoints, whatever they cost."""
+    """Checkpoints, whatever they cost; and a full disk stays full while old ones are removed."""
     monkeypatch.setattr(checkpoints, "_COST", 0)
+    monkeypatch.setattr(CheckpointFolder, "remove", lambda folder, name: None)
 
 
 @pytest.fixture
