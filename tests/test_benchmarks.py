@@ -67,6 +67,7 @@ def assert_shown(case, found):
     assert case.BENCHMARK.draw(found).axes
 
 
+@among_all
 def test_coadding(settings):
     found = coadding.measure(settings)
     assert_sane(found, settings.folder)

@@ -32,6 +32,7 @@ def made(tmp_path_factory):
     return folder, done.stdout
 
 
+@among_all
 def test_it_says_what_it_did_and_where_the_results_are(made):
     folder, said = made
     assert "Simulating 2 observations of a 20 by 10 degree field with 76 detectors" in said
@@ -44,6 +45,7 @@ def test_it_says_what_it_did_and_where_the_results_are(made):
         assert picture.read_bytes().startswith(b"\x89PNG")
 
 
+@among_all
 def test_its_coadd_is_that_of_spt3g(made):
     folder, _ = made
     for kind in ("flat", "healpix"):
@@ -75,8 +77,9 @@ def test_the_maps_show_the_sky_that_was_simulated(made):
     assert np.corrcoef(seen, np.asarray(sky.T)[well])[0, 1] > 0.85
 
 
-def test_it_refuses_a_folder_with_files_of_another_run(made):
-    folder, _ = made
-    done = demo(folder, "--observations", "1")
+def test_it_refuses_a_folder_with_files_of_another_run(tmp_path):
+    (tmp_path / "flat").mkdir()
+    (tmp_path / "flat" / "obs_0002.g3").touch()
+    done = demo(tmp_path, "--observations", "1")
     assert done.returncode == 2
     assert "holds files that are not of this run" in done.stderr

@@ -82,6 +82,7 @@ def assert_compiled(by_numpy, *outcomes):
         assert COMPILED in log
 
 
+@among_all
 def test_processors_of_two_kinds_share_a_folder(tmp_path, by_numpy):
     both = [started(tmp_path), started(tmp_path, **OTHER_CPU)]
     assert_compiled(by_numpy, *map(outcome, both))

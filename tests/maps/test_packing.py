@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from choices import ALL
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from spt3g import maps
@@ -17,7 +18,7 @@ from g3reduce.maps.chunks import PointsChunk
 from g3reduce.maps.pixels import is_flat, lines_of, storage_of, to_map
 from g3reduce.maps.planesums import PlaneSums
 
-relaxed = settings(deadline=None)
+relaxed = settings(max_examples=100 if ALL else 40, deadline=None)
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from anymaps import contents, geometries, skymaps, stored
+from choices import ALL
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from skies import (
@@ -25,7 +26,9 @@ from g3reduce.maps.pixels import as_points, decode, encode, is_flat, storage_of,
 NAMES = {"dense": "dense", "sparse": "sparse", "ring": "ring-sparse", "indexed": "indexed-sparse"}
 NAMES["empty"] = "empty"
 
-relaxed = settings(deadline=None)  # cores are shared, and a first call imports
+relaxed = settings(
+    max_examples=100 if ALL else 30, deadline=None
+)  # cores are shared, and a first call imports
 
 
 def without_sign_of_zero(values):
