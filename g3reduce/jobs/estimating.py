@@ -43,18 +43,19 @@ class Estimate(NamedTuple):
 
     def lines(self) -> list[str]:
         """The estimate in words."""
-        memory = (
-            f"Estimate: {_size(self.memory)} of memory on each rank (sums {_size(self.sums)}, the "
-            f"largest frame {_size(self.frame)}, Python and its packages {_size(self.base)})"
-        )
+        lines = [
+            f"Estimate: {_size(self.memory)} of memory on each rank (sums {_size(self.sums)}, a "
+            f"frame {_size(self.frame)}, the rest Python)"
+        ]
         if self.most > 1.2 * self.sums:
-            memory += f"; sums up to {_size(self.most)} if footprints do not overlap"
-        lines = [memory + ". The first rank holds the output, too."]
+            most = _size(self.most)
+            lines.append(f"Estimate: sums of up to {most} if footprints do not overlap")
+        lines.append("Estimate: the first rank holds the output, too")
         if self.seconds is not None:
             ranks = f"{self.n_ranks} ranks" if self.n_ranks > 1 else "1 rank"
             lines.append(
                 f"Estimate: {_time(self.seconds)} for {_size(self.n_bytes)} on {ranks}, at the "
-                "rate at which a file was read just now."
+                "rate of a file that was read just now"
             )
         return lines
 

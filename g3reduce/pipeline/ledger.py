@@ -28,6 +28,7 @@ from .units import where_of as where_of
 logger = logging.getLogger(__name__)
 
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
+_COPIES = 'on_duplicate="skip" where files are coadded, or on_duplicate="sum" to count both'
 
 
 @dataclass
@@ -66,8 +67,8 @@ class Ledger:
             f" ({same_because(file, other)})" if file and other and file.name != other.name else ""
         )
         raise DuplicateError(
-            f"{entry} came twice{also} and would be summed twice. Name each file once, or say "
-            f"{_WAY_OUT}."
+            f"{entry} came twice{also} and would be summed twice. Name each file once, or pass "
+            f"{_COPIES}."
         )
 
     def record(self, entry: Entry) -> None:
@@ -237,6 +238,5 @@ def _refuse_same_content(first: Entry, second: Entry) -> NoReturn:
     if first.unit and second.unit and first.unit.index == second.unit.index:
         both = f"{second.unit.file} and {first.unit.file}"
     raise DuplicateError(
-        f"{both} have the same content, which would be summed twice. Drop one, or pass "
-        'on_duplicate="skip" where files are coadded, or on_duplicate="sum" to count both.'
+        f"{both} have the same content, which would be summed twice. Drop one, or pass {_COPIES}."
     )

@@ -174,7 +174,7 @@ def test_messages_name_flags(text, expected):
         (["--absmax", "5"], "--absmax is given, but is of use with --reproducible only"),
         (["--absmax", "Z=5", "--reproducible"], "--absmax has a bound for 'Z'; expected a plane"),
         (["-m", "220GHz"], "no map with the Id '220GHz' in the input file; these Ids are there"),
-        (["obs_000.g3"], "Name each file once, or say --on-duplicate sum if"),
+        (["obs_000.g3"], "Name each file once, or pass --on-duplicate skip"),
     ],
 )
 def test_errors_of_the_library_name_flags(words, text, tmp_path, survey, monkeypatch, capsys):
