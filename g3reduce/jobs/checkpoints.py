@@ -7,7 +7,9 @@ and rank 0 commits a set when each rank has written something new.
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
 import time
 
 from ..coadd.coadder import MPIMapCoadder
@@ -174,7 +176,9 @@ class Checkpoints(NoCheckpoints):
             member = Member(self._comm.rank)
             if states:
                 member = write_member(self._folder, name, self._comm.rank, states)
-        except OSError as error:
+        except (OSError, MemoryError) as error:  # exact sums are packed before they are written
+            if isinstance(error, MemoryError):
+                error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
             logger.warning(
                 "%s: a checkpoint could not be written (%s); the work goes on.",
                 *(self._folder.given, error.strerror),

@@ -442,3 +442,13 @@ def test_what_a_run_that_was_killed_at_its_end_left_is_removed(place):
         shutil.copy(place / "kept" / file, "ck")
     assert coadd(place, resume=True).from_earlier
     assert_right(place)
+
+
+def test_without_memory_for_a_checkpoint_the_work_goes_on(place, monkeypatch, caplog):
+    def write_member(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(checkpoints, "write_member", write_member)
+    coadds = coadd(place, checkpoint_every=1e-9)
+    assert "a checkpoint could not be written (Cannot allocate memory)" in caplog.text
+    assert len(coadds.ledger.entries) == 12
