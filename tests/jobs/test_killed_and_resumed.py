@@ -12,7 +12,7 @@ from choices import ALL
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
-KILLS = int(os.environ.get("G3REDUCE_TEST_KILLS", 100 if ALL else 1))
+KILLS = int(os.environ.get("G3REDUCE_TEST_KILLS", 12 if ALL else 1))
 
 
 def test_no_frame_is_lost_or_doubled_by_kills(tmp_path):
