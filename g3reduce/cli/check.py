@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from ..choices import OnDuplicate, choices_of
-from ..errors import OutputError
 from . import adding, setaside
 from .lists import files_of
 from .options import add_files, add_verbose
@@ -93,12 +92,10 @@ def run(options: argparse.Namespace) -> int:
 
 def _write_manifest(file: str, checked: Any, *, with_sha256: bool) -> None:
     from ..jobs.manifest import lines_of_manifest
+    from ..pipeline.output import write_output
 
     bad = checked.seen.bad
     files = [(one.name, one.n_frames) for at, one in enumerate(checked.seen.files) if at not in bad]
     lines = lines_of_manifest(files, with_sha256=with_sha256)
-    try:
-        with open(file, "w", encoding="utf-8", errors="surrogateescape") as manifest:
-            manifest.write("\n".join([*lines, ""]))
-    except OSError as error:
-        raise OutputError(f"{file}: {error.strerror or error}.") from error
+    text = "\n".join([*lines, ""]).encode("utf-8", "surrogateescape")
+    write_output(file, lambda output: output.write(text))

@@ -12,7 +12,6 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ..errors import OutputError
 from .messages import counted
 
 if TYPE_CHECKING:
@@ -50,30 +49,22 @@ def write(output: str, kind: str, found: Sequence[CoaddLedger]) -> None:
     ------
     OutputError
     """
-    folder = os.path.dirname(output) or "."
-    try:
-        fd, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(output)}.")
-        os.close(fd)
-        try:
-            if kind == "sqlite":
-                _write_sqlite(temporary, found)
-            else:
-                with open(temporary, "w", encoding="utf-8") as file:
-                    file.writelines(f"{line}\n" for line in lines(kind, found))
-            os.chmod(temporary, 0o666 & ~_umask())
-            os.replace(temporary, output)
-        except BaseException:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
-            raise
-    except (OSError, sqlite3.Error) as error:
-        raise OutputError(f"{output}: it cannot be written ({error}).") from error
+    from ..pipeline.output import write_output
+
+    if kind == "sqlite":
+        content = _database(found)
+    else:
+        content = "".join(f"{line}\n" for line in lines(kind, found)).encode()
+    write_output(output, lambda file: file.write(content))
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _database(found: Sequence[CoaddLedger]) -> bytes:
+    """The content of a file of SQLite."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "ledger.sqlite")
+        _write_sqlite(path, found)
+        with open(path, "rb") as file:
+            return file.read()
 
 
 def _write_sqlite(path: str, found: Sequence[CoaddLedger]) -> None:

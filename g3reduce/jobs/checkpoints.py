@@ -7,15 +7,13 @@ and rank 0 commits a set when each rank has written something new.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import time
 
 from ..coadd.coadder import MPIMapCoadder
 from ..errors import OutputError, Stopped
 from ..mpi import waiting
-from ..mpi.agreement import agree, collectively
+from ..mpi.agreement import agree, collectively, describe_error
 from ..mpi.communicators import Comm, OneProcess
 from ..mpi.stopping import StopRequest
 from .checkpointcommit import Coordinator, Report, Reporter
@@ -163,7 +161,7 @@ class Checkpoints(NoCheckpoints):
             self._request.warned = False
             self._write()
 
-    def _write(self) -> OSError | None:
+    def _write(self) -> Exception | None:
         """Write the sums of this rank, if there is anything new in them."""
         mark = self._mark()
         if mark == self._marked:
@@ -176,12 +174,10 @@ class Checkpoints(NoCheckpoints):
             member = Member(self._comm.rank)
             if states:
                 member = write_member(self._folder, name, self._comm.rank, states)
-        except (OSError, MemoryError) as error:  # exact sums are packed before they are written
-            if isinstance(error, MemoryError):
-                error = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        except Exception as error:  # of any kind: others may be waiting, and the sums are whole
             logger.warning(
                 "%s: a checkpoint could not be written (%s); the work goes on.",
-                *(self._folder.given, error.strerror),
+                *(self._folder.given, _reason(error)),
             )
             return error
         finally:
@@ -206,20 +202,28 @@ class Checkpoints(NoCheckpoints):
         counts = [(name, len(coadd.ledger.entries)) for name, coadd in states.items()]
         return counts, len(self._tally.done)
 
-    def _commit_last(self, reports: list[Report], problem: OSError | None) -> None:
+    def _commit_last(self, reports: list[Report], problem: Exception | None) -> None:
         try:
             if problem is not None:
                 raise problem
             if self._coordinator is not None:
                 self._coordinator.take(reports)
                 self._coordinator.commit()
-        except OSError as error:
+        except Exception as error:
             raise OutputError(
                 f"{self._folder.given}: the work was stopped, but the last checkpoint could not be "
-                f"written ({error.strerror}). What was committed before is still there."
+                f"written ({_reason(error)}). What was committed before is still there."
             ) from error
 
     def _raise_stopped(self) -> None:
         done = sum(self._comm.allgather(len(self._tally.done)))
         text = f"stopped at {done} of {self._n_files} files; go on with resume=True."
         agree(self._comm, Stopped(text))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, MemoryError):  # exact sums are packed before they are written
+        return "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return describe_error(error).rstrip(": ")
