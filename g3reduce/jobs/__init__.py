@@ -16,3 +16,9 @@ In reading order:
 
 Imports from `coadd` and from what is below it.
 """
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -206,7 +206,7 @@ class Manifest:
         frames = sum(member.frames for member in self.members)
         return (
             f"set {self.number} of {self.written} ({done} of {len(self.job.inputs)} files, "
-            f"{frames} frames)"
+            f"{frames} frame{'s' if frames != 1 else ''})"
         )
 
     def to_bytes(self) -> bytes:

@@ -28,7 +28,7 @@ from .units import where_of as where_of
 logger = logging.getLogger(__name__)
 
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
-_COPIES = 'on_duplicate="skip" where files are coadded, or on_duplicate="sum" to count both'
+_COPIES = 'on_duplicate="skip" to count it once, or on_duplicate="sum" to count both'
 
 
 @dataclass

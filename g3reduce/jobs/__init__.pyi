@@ -1,0 +1,1 @@
+from .checking import Checked as Checked
