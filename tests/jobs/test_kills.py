@@ -24,7 +24,7 @@ from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
-KILLS = int(os.environ.get("G3REDUCE_TEST_KILLS", 100 if ALL else 3))
+KILLS = int(os.environ.get("G3REDUCE_TEST_KILLS", 40 if ALL else 3))
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 GROUP = "all, as Ctrl-C in a terminal"
 OLD = b"something old"
