@@ -48,8 +48,8 @@ TOLD = {
     "another convention": "COSMO, .* IAU ",
     "without weights": "no Wpol|without weights",
     "without polarization": "no [QU],",
-    "a pixel that is NaN": r"frame [12]: T .* nan",
-    "a weight that is infinite": r"frame [12]: Wpol\.TT .* inf",
+    "a pixel that is NaN": r"frame [12]: T .* nan|NaN or infinite: \d+ in T$",
+    "a weight that is infinite": r"frame [12]: Wpol\.TT .* inf|NaN or infinite: \d+ in Wpol\.TT$",
 }
 
 
