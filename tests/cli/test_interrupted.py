@@ -45,9 +45,8 @@ N_FILES = 60
 @pytest.fixture
 def work(tmp_path):
     """A folder with input for all commands, an earlier output, and the script."""
-    (one,) = skies.write_files(tmp_path, 1, "flat sparse", "hits")
-    for number in range(N_FILES):
-        (tmp_path / f"map_{number:02}.g3").write_bytes((tmp_path / one).read_bytes())
+    for number, name in enumerate(skies.write_files(tmp_path, N_FILES, "flat sparse", "hits")):
+        os.rename(name, tmp_path / f"map_{number:02}.g3")
     rng = np.random.default_rng(1)
     frames = scans.an_observation(rng, [3] * N_FILES, gaps=[0] * N_FILES, detectors="ab", obs=1)
     scans.write_files(tmp_path, frames, N_FILES, "scans")
