@@ -220,9 +220,7 @@ def contradictions(frames):
     stokes = [{name for name in one if name in "TQU"} for one in said]
     of_u = {str(one["U"].pol_conv) for one in said if "U" in one}
     may = len(set().union(*conventions)) > 1 or len(flat) > 1 or len(set(map(frozenset, said))) > 1
-    # What is not labelled as polarized says nothing by its convention.
-    sure = [{str(one[n].pol_conv) for n in SIGNED if n in one and one[n].polarized} for one in said]
-    return may, stokes[0] != stokes[1] or any(c >= {"IAU", "COSMO"} for c in (*sure, of_u))
+    return may, stokes[0] != stokes[1] or any(c >= {"IAU", "COSMO"} for c in (*conventions, of_u))
 
 
 @settings(max_examples=400 if ALL else 25, deadline=None)
