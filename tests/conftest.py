@@ -1,5 +1,6 @@
 """What all tests have: the runner of ranks (``plugins/``), and makers of input (``support/``)."""
 
+import itertools
 import os
 import signal
 from pathlib import Path
@@ -17,3 +18,16 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 SUPPORT = Path(__file__).parent / "support"
 pytest.register_assert_rewrite(*(path.stem for path in SUPPORT.glob("*.py")))
 pytest_plugins = ["ranks_plugin", "common_fixtures"]
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def folder_for_mpirun(monkeypatch, tmp_path_factory):
+    """A folder of its own for what Open MPI's mpirun keeps while it runs.
+
+    A killed one leaves it behind, under the number of its process. A later one with that number
+    would then not start: "The PMIx server's listener thread failed to start".
+    """
+    folder = tmp_path_factory.getbasetemp() / f"mpirun-{next(_numbers)}"
+    monkeypatch.setenv("PRTE_MCA_prte_tmpdir_base", str(folder))

@@ -136,7 +136,8 @@ class Job:
         self.process = subprocess.Popen(
             # With less priority: what this process runs meanwhile may be in a hurry.
             ["nice", *mpirun_command(n_ranks, [sys.executable, *pytest_command, *tests])],
-            env=mpirun_environment() | {NOTES: str(self.folder)},
+            env=mpirun_environment()
+            | {NOTES: str(self.folder), "PRTE_MCA_prte_tmpdir_base": str(self.folder)},
             cwd=root,
             stdout=self.output,
             stderr=subprocess.STDOUT,
