@@ -1,0 +1,10 @@
+"""Files of maps: .g3, FITS and HDF5, by the name of the file.
+
+Imports from `maps`, `pipeline` and from what is below them.
+"""
+
+from __future__ import annotations
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)
