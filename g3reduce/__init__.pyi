@@ -1,4 +1,5 @@
 from . import arrays as arrays
+from . import formats as formats
 from . import maps as maps
 from . import mpi as mpi
 from . import pipeline as pipeline

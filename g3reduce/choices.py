@@ -22,6 +22,9 @@ Gaps: TypeAlias = Literal["keep", "fill", "refuse"]
 Missing: TypeAlias = Literal["flag", "refuse"]
 Overlap: TypeAlias = Literal["refuse", "drop"]
 Distribution: TypeAlias = Literal["detector", "time", "root"]
+MapFormat: TypeAlias = Literal["g3", "fits", "hdf5"]
+FitsStyle: TypeAlias = Literal["spt3g", "enmap"]
+FitsUnits: TypeAlias = Literal["K", "uK"]
 TOASTDistribution: TypeAlias = Literal["detector", "time"]
 
 

@@ -1,5 +1,9 @@
 """Files of maps: .g3, FITS and HDF5, by the name of the file.
 
+In reading order: `kinds`, which format a name means; `options`, what can be chosen where maps are
+written; `reading` and `writing`, the way in and the way out, from which each format has files of
+its own.
+
 Imports from `maps`, `pipeline` and from what is below them.
 """
 

@@ -1,0 +1,52 @@
+"""What can be chosen where maps are written."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..choices import FitsStyle, FitsUnits
+from ..errors import UsageError, require_choice
+
+
+@dataclass(frozen=True)
+class WriteOptions:
+    """How maps are written into files of other formats. A .g3 file holds them as they are.
+
+    Attributes
+    ----------
+    units : {"K", "uK"}
+        FITS: the unit of temperatures. Weights are in its inverse square.
+    unweight : bool
+        Divide weighted maps by their weights, before they are written.
+    nested : bool or None
+        HEALPix in FITS: the order of pixels. None: that of the map.
+    style : {"spt3g", "enmap"}
+        Flat-sky FITS: an image for each map, as spt3g has them; or one of (T, Q, U), which
+        pixell reads as an ``enmap``, with weights and hits in files of their own.
+    companions : bool
+        FITS: maps, weights and hits in files of their own, ``_map``, ``_invcov`` and ``_hits``,
+        which TOAST looks for. They hold unweighted maps.
+    compress : bool
+        HDF5: compress the chunks (gzip).
+
+    Raises
+    ------
+    UsageError
+        If one is not what it must be.
+    """
+
+    units: FitsUnits = "K"
+    unweight: bool = False
+    nested: bool | None = None
+    style: FitsStyle = "spt3g"
+    companions: bool = False
+    compress: bool = False
+
+    def __post_init__(self) -> None:
+        require_choice("units", self.units, FitsUnits)
+        require_choice("style", self.style, FitsStyle)
+        for name in ("unweight", "companions", "compress"):
+            if not isinstance(getattr(self, name), bool):
+                raise UsageError(f"{name} is {getattr(self, name)!r}; expected True or False.")
+        if not isinstance(self.nested, bool | None):
+            raise UsageError(f"nested is {self.nested!r}; expected True, False or None.")

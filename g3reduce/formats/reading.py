@@ -1,0 +1,91 @@
+"""The Map frames of a file of any format."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+from spt3g import core
+
+from ..errors import UsageError
+from ..g3files.names import check_file
+from ..g3files.pieces import Piece
+from ..pipeline.reader import WholeFiles, numbered_frames
+from ..pipeline.units import Unit, fingerprint_of, set_unit
+from ..spt3gtypes import Frame
+from .kinds import format_of
+
+
+class Assumed(NamedTuple):
+    """What holds where a file does not say it; see `map_frames_in`.
+
+    Attributes
+    ----------
+    pol_conv, coord, units : str or None
+        None: that is not known, either.
+    """
+
+    pol_conv: str | None = None
+    coord: str | None = None
+    units: str | None = None
+
+
+def map_frames_in(
+    file: str | os.PathLike[str],
+    *,
+    pol_conv: str | None = None,
+    coord: str | None = None,
+    units: str | None = None,
+) -> Iterator[Frame]:
+    """The Map frames of a file of any format, one after another.
+
+    Parameters
+    ----------
+    file : name or path
+        Its ending says what format it has: see `format_of`.
+    pol_conv : {"IAU", "COSMO"}, optional
+        The polarization convention of maps of which the file does not say it. What the file says
+        is never overruled; this is true of all three.
+    coord : {"C", "G", "E", "L"}, optional
+        Their coordinate system: equatorial, Galactic, ecliptic, local.
+    units : {"K", "mK", "uK", ...}, optional
+        Their units, as FITS names them.
+
+    Yields
+    ------
+    spt3g.core.G3Frame
+        With ``Id`` and the maps ``T``, ``Q``, ``U``, ``Wpol`` or ``Wunpol`` and ``H``, as far as
+        there are any. Values are in the units of G3 (``core.G3Units``). `g3reduce.unit_of` says
+        which file and frame it was.
+
+    Raises
+    ------
+    UsageError
+        If the name has none of the endings.
+    InputError
+        If the file cannot be read; or does not say what must be known, and none of the arguments
+        does. No value is ever guessed.
+
+    Examples
+    --------
+    >>> for frame in map_frames_in("map.fits", coord="C", pol_conv="COSMO"):  # doctest: +SKIP
+    ...     print(frame["Id"], frame["T"].units)
+    """
+    name, assumed = os.fspath(file), Assumed(pol_conv, coord, units)
+    kind = format_of(name)
+    if kind == "g3":
+        return _of_g3(name)
+    raise UsageError(f"{name}: files of this format ({kind}) cannot be read yet, {assumed}.")
+
+
+def _of_g3(file: str) -> Iterator[Frame]:
+    check_file(file)
+    return _map_frames(file)
+
+
+def _map_frames(file: str) -> Iterator[Any]:
+    for index, frame in numbered_frames(WholeFiles(), file, Piece(0)):
+        if frame.type == core.G3FrameType.Map:
+            set_unit(frame, Unit(file, index, fingerprint=fingerprint_of(frame)))
+            yield frame
