@@ -6,6 +6,7 @@ from . import pipeline as pipeline
 from . import reductions as reductions
 from . import report as report
 from . import simulate as simulate
+from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
 from .arrays.reduction import Reduction as Reduction

@@ -80,6 +80,7 @@ class Intake:
     def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._provenance.observe(frame)
+        self._members.observe(frame)
 
     @property
     def provenance(self) -> Provenance:

@@ -51,6 +51,18 @@ class Membership:
     mixed: set[str] = field(default_factory=set)
     growth: Growth | None = None
 
+    def __post_init__(self) -> None:
+        # A splitting is data; what learns from the frames that come is made anew for each coadder.
+        new = getattr(self.assign, "assigner", None)
+        if new is not None:
+            self.assign = new()
+
+    def observe(self, frame: Frame) -> None:
+        """Let `assign` learn from a frame of any type about the maps after it, if it does so."""
+        observe = getattr(self.assign, "observe", None)
+        if observe is not None:
+            observe(frame)
+
     @property
     def several(self) -> bool:
         """Whether there may be several coadds."""

@@ -183,8 +183,9 @@ def look_through(opener: MapOpener, name: str, piece: Piece, terms: Terms) -> No
         If something is.
     """
     for index, frame in numbered_frames(opener, name, piece):
+        set_unit(frame, Unit(name, index))
+        terms.members.observe(frame)
         if frame.type == core.G3FrameType.Map:
-            set_unit(frame, Unit(name, index))
             with about_file(name), verified_on_error(frame):
                 if _coadds_of(frame, terms):
                     planes = planes_of(frame, str(frame.unit))
@@ -209,6 +210,7 @@ def _walk(found: Examined, terms: Terms, position: int, deep: bool) -> None:
         found.n_frames = index + 1
         set_unit(frame, Unit(found.name, index, position, fingerprint=fingerprint_of(frame)))
         provenance.observe(frame)
+        terms.members.observe(frame)
         if frame.type != core.G3FrameType.Map:
             continue
         found.n_maps += 1

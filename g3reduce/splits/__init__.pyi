@@ -1,0 +1,13 @@
+from .facts import MapFacts as MapFacts
+from .makers import everything as everything
+from .makers import file as file
+from .makers import map_id as map_id
+from .makers import observation as observation
+from .makers import source as source
+from .plan import Plan as Plan
+from .rules import Rule as Rule
+from .splitting import Splitting as Splitting
+from .splitting import bundles as bundles
+from .splitting import by as by
+from .splitting import signflips as signflips
+from .splitting import split as split

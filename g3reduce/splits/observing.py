@@ -1,0 +1,89 @@
+"""What frames say of maps: the observation to which they belong, and when that was."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from spt3g import core
+
+from ..pipeline.units import file_of, fingerprint_of, unit_of
+from ..spt3gtypes import Frame
+from .facts import MapFacts
+
+_SOURCE, _NUMBER = "SourceName", "ObservationID"
+
+# The first of these that an observation has says when it began.
+_TIMES = ("ObservationStart", "StartTime")
+
+
+class _Observed(NamedTuple):
+    """What a frame says of its observation."""
+
+    source: str = ""
+    number: str = ""
+    time: float | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.source}/{self.number}" if self.source and self.number else ""
+
+
+class FactsOfFrames:
+    """Finds what is known of maps, from their frames and from those that come before them.
+
+    What a frame does not say itself, the last frame before it in its file says that names an
+    observation; or if none does, the last one that all ranks have read.
+    """
+
+    def __init__(self) -> None:
+        self._of_file: dict[str, _Observed] = {}
+        self._of_all = _Observed()
+
+    def observe(self, frame: Frame) -> None:
+        """Learn from a frame of any type to which observation the maps after it belong."""
+        if _SOURCE not in frame and _NUMBER not in frame:
+            return
+        unit = unit_of(frame)
+        if unit is None or unit.shared:
+            self._of_all = _observed_in(frame)
+        else:
+            self._of_file[unit.file] = _observed_in(frame)
+
+    def facts_of(self, frame: Frame, weight: float | None = None) -> MapFacts:
+        """What is known of a map frame."""
+        unit = unit_of(frame)
+        observed = _observed_in(frame)
+        before = self._of_file.get(unit.file, self._of_all) if unit else self._of_all
+        if not observed.name or (observed.time is None and observed.name == before.name):
+            observed = before
+        map_id = frame.get("Id", None)
+        return MapFacts(
+            unit.file if unit else file_of(frame) or "",
+            unit.index if unit else -1,
+            map_id=map_id if isinstance(map_id, str) else "",
+            source=observed.source,
+            observation=observed.name,
+            time=observed.time,
+            weight=weight,
+            fingerprint=fingerprint_of(frame),
+        )
+
+
+def _observed_in(frame: Frame) -> _Observed:
+    values: dict[str, Any] = {key: _value(frame, key) for key in (_SOURCE, _NUMBER)}
+    texts = {
+        key: str(value) if isinstance(value, str | int) else "" for key, value in values.items()
+    }
+    return _Observed(texts[_SOURCE], texts[_NUMBER], _time_in(frame))
+
+
+def _value(frame: Frame, key: str) -> Any:
+    return frame[key] if key in frame else None  # noqa: SIM401 (of a frame before a piece)
+
+
+def _time_in(frame: Frame) -> float | None:
+    for key in _TIMES:
+        value = _value(frame, key)
+        if isinstance(value, core.G3Time):
+            return float(value.time / core.G3Units.s)
+    return None
