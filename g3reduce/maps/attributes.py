@@ -16,6 +16,7 @@ from .pixels import is_flat
 
 # By the name of the plane; to ask spt3g takes long.
 _POL_TYPES = dict(maps.MapPolType.names)
+_NO_CONVENTION = maps.MapPolConv.names["none"]
 
 
 def with_known_attributes(stubs: Mapping[str, SkyMap], where: str) -> dict[str, SkyMap]:
@@ -41,7 +42,8 @@ def with_known_attributes(stubs: Mapping[str, SkyMap], where: str) -> dict[str, 
 def _with_components(stubs: Mapping[str, SkyMap]) -> dict[str, SkyMap]:
     """Set the component of weights that lack it (of older files, or made from a map T).
 
-    Their convention is that of U then. As in spt3g, the map TT says whether they lack it.
+    Their convention is that of U then, unless they say one. As in spt3g, the map TT says whether
+    they lack it.
     """
     known = dict(stubs)
     for name, stub in stubs.items():
@@ -50,7 +52,7 @@ def _with_components(stubs: Mapping[str, SkyMap]) -> dict[str, SkyMap]:
             continue
         if stub.pol_type != _POL_TYPES[component]:
             attributes = {"pol_type": _POL_TYPES[component]}
-            if key == "Wpol" and "U" in stubs:
+            if key == "Wpol" and "U" in stubs and stub.pol_conv == _NO_CONVENTION:
                 attributes["pol_conv"] = stubs["U"].pol_conv
             known[name] = with_attributes(stub, **attributes)
     return known

@@ -93,11 +93,14 @@ def test_the_types_of_weights_are_those_of_spt3g(tmp_path, told_by_tt, in_file):
     assert says["Wpol.QQ"] == ("T" if told_by_tt else "QQ")
 
 
+@pytest.mark.parametrize("typed", [True, False])
 @pytest.mark.parametrize("component", ["TU", "QU"])
-def test_the_convention_of_what_depends_on_it_must_agree(component):
+def test_the_convention_of_what_depends_on_it_must_agree(component, typed):
     def mislead(name, skymap):
         if name == component:
             skymap.pol_conv = COSMO
+        if not typed:  # as in older files
+            skymap.pol_type = NO_TYPE
 
     frame = map_frame("flat sparse", "polarized", 0)
     changed(frame, "Wpol", mislead)
