@@ -9,6 +9,7 @@ from . import simulate as simulate
 from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
+from .analysis.differencing import difference as difference
 from .arrays.reduction import Reduction as Reduction
 from .coadd.coadder import MPIMapCoadder as MPIMapCoadder
 from .coadd.coadds import Coadds as Coadds

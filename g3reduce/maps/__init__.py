@@ -4,7 +4,7 @@ In reading order: `pixels` and `chunks`, the pixels of a map; `agreement` and `a
 maps must agree in; `mapframe`, a frame that is ready to be added; `weighting` and `finite`, what is
 done to its pixels before; `storedframe` and `mapfile`, map frames in files; `numbering` and
 `positions`, where pixels stand in a sum; `planesums`, `summary` and `mapsum`, the sum; `digest`,
-hashes of maps.
+hashes of maps; `stokes`, unweighted maps and their weights, with the `matrices` of each pixel.
 
 Imports from `g3reduce.arrays` and `g3reduce.g3files`.
 """

@@ -118,10 +118,17 @@ def _in_planes(plane: str, mine: bool, if_so: str, else_: str) -> Difference:
     return Difference("planes", *values, plane)
 
 
+_NOT_ADDED = "They must not be added."
+
+
 def require_agreement(
-    mine: Mapping[str, Any], theirs: Mapping[str, Any], here: str, there: str
+    mine: Mapping[str, Any],
+    theirs: Mapping[str, Any],
+    here: str,
+    there: str,
+    conclusion: str = _NOT_ADDED,
 ) -> None:
-    """Refuse to add maps that do not agree.
+    """Refuse to add, or to compare, maps that do not agree.
 
     Parameters
     ----------
@@ -129,6 +136,8 @@ def require_agreement(
         The stubs of both.
     here, there : str
         How messages name both.
+    conclusion : str
+        The last sentence of the message.
 
     Raises
     ------
@@ -137,14 +146,14 @@ def require_agreement(
     """
     common = sorted({*mine} & {*theirs})
     for name in common:
-        _refuse_differences(name, mine[name], theirs[name], here, there)
+        _refuse_differences(name, mine[name], theirs[name], here, there, conclusion)
     if not common:
         a, b = next(iter(mine)), next(iter(theirs))
         different = _different_geometry(mine[a], theirs[b])
         if different:
             raise MismatchError(
                 f"{here} does not agree with {there}: {a} and {b} differ in {_listed(different)}. "
-                "They must not be added.",
+                f"{conclusion}",
                 differences=tuple(different),
             )
 
@@ -208,7 +217,9 @@ def unset_differences(mine: Any, theirs: Any) -> None:
             setattr(mine, attribute, unset)
 
 
-def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str) -> None:
+def _refuse_differences(
+    name: str, mine: Any, theirs: Any, here: str, there: str, conclusion: str
+) -> None:
     different = _differences(name, mine, theirs)
     if different:
         texts = [
@@ -218,8 +229,8 @@ def _refuse_differences(name: str, mine: Any, theirs: Any, here: str, there: str
             for one in different
         ]
         raise MismatchError(
-            f"{here} does not agree with {there}: {name} differs in {'; '.join(texts)}. They must "
-            "not be added.",
+            f"{here} does not agree with {there}: {name} differs in {'; '.join(texts)}. "
+            f"{conclusion}",
             differences=tuple(different),
         )
 

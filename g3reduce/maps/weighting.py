@@ -54,7 +54,7 @@ def apply(planes: Mapping[str, Plane], weights: str) -> dict[str, Plane]:
         points = {name: as_points(planes[name].chunks(), shape) for name in needed}
         hit = np.unique(np.concatenate([points[name].pixels for name in stokes]))
         products = _multiply(
-            stokes, matrix, {name: _at(hit, found) for name, found in points.items()}
+            stokes, matrix, {name: at(hit, found) for name, found in points.items()}
         )
         chunks = {
             name: partial(iter, (PointsChunk(hit, product),)) for name, product in products.items()
@@ -80,7 +80,7 @@ def _multiply(
     return products
 
 
-def _at(pixels: NDArray[np.int64], points: PointsChunk) -> FloatArray:
+def at(pixels: NDArray[np.int64], points: PointsChunk) -> FloatArray:
     """The values of these pixels, 0 where there is none."""
     if not len(points.pixels):
         return np.zeros(len(pixels))
