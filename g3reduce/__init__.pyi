@@ -27,6 +27,8 @@ from .errors import UsageError as UsageError
 from .jobs.checking import check_files as check_files
 from .jobs.files import coadd_files as coadd_files
 from .maps.digest import digest as digest
+from .maps.fromarrays import map_frame as map_frame
+from .maps.toarrays import map_arrays as map_arrays
 from .mpi.guard import guard as guard
 from .pipeline.accumulator import MPIAccumulator as MPIAccumulator
 from .pipeline.distributor import MPIFrameParallelizer as MPIFrameParallelizer

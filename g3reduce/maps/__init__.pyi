@@ -1,1 +1,2 @@
 from .shard import Shard as Shard
+from .toarrays import MapArrays as MapArrays
