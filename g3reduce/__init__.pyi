@@ -10,6 +10,7 @@ from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
 from .analysis.differencing import difference as difference
+from .analysis.unweighted import unweight as unweight
 from .arrays.reduction import Reduction as Reduction
 from .coadd.coadder import MPIMapCoadder as MPIMapCoadder
 from .coadd.coadds import Coadds as Coadds

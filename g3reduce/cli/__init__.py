@@ -1,6 +1,6 @@
 """The command ``g3reduce``: one file for each of its subcommands.
 
-A subcommand (`coadd`, `check`, `stitch`, `difference`, `digest`, `ledger`, `demo`) has ``run`` and
+A subcommand, one of `COMMANDS`, has ``run`` and
 ``add_parser(subparsers)``, and imports what it works with only when it runs, since ranks wait for
 the slowest start. For all of them: `parser`, `options` and `lists` read the command line,
 `messages` words what is said, `streams` writes it and keeps the exit code true, and `ctrlc` ends
@@ -8,7 +8,8 @@ all ranks with one line.
 Of `coadd`, `adding` has the flags about what is added, `setaside` those about files that cannot be
 added, `growing` those about coadds that grow, and `checkpointing` those about checkpoints and
 ranks; `retrying` starts ranks, and `summary` has the closing lines. Of `ledger`,
-`ledgerformats` has the tables. `comparing` is what commands have in common that compare maps.
+`ledgerformats` has the tables. `comparing` is what commands have in common that compare maps,
+`headers` the flags about FITS files that do not say all.
 
 The roof: it imports from every other folder.
 """
@@ -29,7 +30,7 @@ from .checkpointing import STOPPED
 from .messages import FlagFormatter, Flags
 from .parser import BAD_USAGE, Parser
 
-COMMANDS = ("coadd", "check", "stitch", "difference", "digest", "ledger", "demo")
+COMMANDS = ("coadd", "check", "stitch", "difference", "unweight", "digest", "ledger", "demo")
 
 DONE, FAILED = 0, 1
 

@@ -207,6 +207,15 @@ def to_map(stub: SkyMap, content: Content, scratch: bytearray | None = None) -> 
     return skymap
 
 
+def map_of(plane: Plane) -> SkyMap:
+    """A new map with the pixels of a plane, stored as the plane says."""
+    stub = plane.stub.clone(False)
+    stub.overflow = plane.overflow
+    if plane.storage == DENSE:
+        return to_map(stub, Content(DENSE, whole(plane.chunks(), stub)))
+    return encode(stub, plane.storage, *as_points(plane.chunks(), stub.shape))
+
+
 def _set_one_by_one(stub: SkyMap, content: Content) -> SkyMap:
     """Do what `to_map` does by spt3g's own means, which are slow."""
     empty = stub.clone(False)

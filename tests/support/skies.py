@@ -100,6 +100,14 @@ def write_frames(folder: str | os.PathLike[str], frames: Sequence[core.G3Frame])
     return files
 
 
+def write_file(file: str | os.PathLike[str], frames: Sequence[core.G3Frame]) -> str:
+    """Write all frames into one file; return its name."""
+    with core.G3Writer(str(file)) as writer:
+        for frame in frames:
+            writer(frame)
+    return str(file)
+
+
 def maps_by_plane(frame: core.G3Frame) -> dict[str, maps.G3SkyMap]:
     """The maps themselves: T, Q, U, H, and components of weights as Wpol.TT."""
     found = {}
