@@ -1,3 +1,4 @@
+from . import analysis as analysis
 from . import arrays as arrays
 from . import formats as formats
 from . import maps as maps
@@ -10,6 +11,7 @@ from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
 from .analysis.differencing import difference as difference
+from .analysis.nulltest import null_test as null_test
 from .analysis.unweighted import unweight as unweight
 from .arrays.reduction import Reduction as Reduction
 from .coadd.coadder import MPIMapCoadder as MPIMapCoadder

@@ -1,0 +1,2 @@
+from .chisquare import Statistic as Statistic
+from .nulltest import NullTest as NullTest

@@ -115,9 +115,8 @@ def difference(
     frames, ledgers = {}, []
     for pair in pairs_of(a, b, halves, headers):
         found = half_difference(pair, pol_conv=pol_conv, max_condition=max_condition)
-        frame = found.to_frame(pair.frame_id, weighted=weighted)
-        ledgers.append(_record(frame, pair))
-        frames[pair.frame_id] = frame
+        frames[pair.frame_id], ledger = recorded(found, pair, weighted=weighted)
+        ledgers.append(ledger)
     if output_file is not None:
         write_maps(output_file, frames.values())
     return Coadds(frames, here=True, ledger=union(ledgers))
@@ -162,7 +161,7 @@ def half_difference(
     )
 
 
-_CONCLUSION = "They cannot be compared."
+CONCLUSION = "They cannot be compared."
 
 
 def _require_agreement(a: StokesMaps, b: StokesMaps) -> None:
@@ -171,11 +170,12 @@ def _require_agreement(a: StokesMaps, b: StokesMaps) -> None:
         raise MismatchError(
             f"{has.where} has T, Q and U, and {lacks.where} has T only. Compare maps of one kind."
         )
-    require_agreement(a.stubs, b.stubs, a.where, b.where, _CONCLUSION)
+    require_agreement(a.stubs, b.stubs, a.where, b.where, CONCLUSION)
 
 
-def _record(frame: Frame, pair: Pair) -> Ledger:
-    """Write into a difference what it is, and what is in it; return the ledger."""
+def recorded(found: StokesMaps, pair: Pair, *, weighted: bool = True) -> tuple[Frame, Ledger]:
+    """The frame of a difference, which says what it is and what is in it; and its ledger."""
+    frame = found.to_frame(pair.frame_id, weighted=weighted)
     a, b = _ledger_of(pair.a), _ledger_of(pair.b)
     _warn_of_common(a, b, pair)
     ledger = Ledger()
@@ -191,7 +191,7 @@ def _record(frame: Frame, pair: Pair) -> Ledger:
         if values:
             frame[key] = core.G3VectorString(values)
     put_ledger(frame, ledger)
-    return ledger
+    return frame, ledger
 
 
 def _ledger_of(one: Given) -> Ledger:

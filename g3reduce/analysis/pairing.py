@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 from ..errors import MismatchError, UsageError
-from .sources import Given, Headers, Source, frames_of
+from .sources import Given, Headers, Realisation, Source, frames_of
 
 # Ids of splits are made of parts.
 _SEPARATOR = "_"
@@ -32,6 +32,8 @@ def pairs_of(
     b: Source | None,
     halves: tuple[str, str] | None = None,
     headers: Headers = Headers(),  # noqa: B008
+    *,
+    realisations: bool = True,
 ) -> Iterator[Pair]:
     """The pairs of two sources, in the order of the first.
 
@@ -43,6 +45,8 @@ def pairs_of(
         Names of splits: maps of `a` whose Ids have the first as a part go with those of `b` whose
         Ids have the second, and are the same otherwise. Other maps do not count.
     headers : Headers
+    realisations : bool
+        Whether sign flips are paired, too.
 
     Raises
     ------
@@ -51,20 +55,25 @@ def pairs_of(
     MismatchError
         If a map has no partner.
     """
+
+    def maps_in(source: Source) -> Iterator[Given]:
+        found = frames_of(source, headers)
+        return found if realisations else (one for one in found if Realisation.of(one) is None)
+
     if halves is None:
         if b is None:
             raise UsageError(
                 "There is only one source of maps. Give two, or name the halves that are in it: "
                 'halves=("early", "late").'
             )
-        first, second = list(frames_of(a, headers)), list(frames_of(b, headers))
+        first, second = list(maps_in(a)), list(maps_in(b))
         if len(first) == len(second) == 1:
             yield _pair(first[0], second[0], None)
             return
         mine, theirs = _by_id(first), _by_id(second)
     else:
-        mine = _by_rest(frames_of(a, headers), _name(halves, 0))
-        theirs = _by_rest(frames_of(a if b is None else b, headers), _name(halves, 1))
+        mine = _by_rest(maps_in(a), _name(halves, 0))
+        theirs = _by_rest(maps_in(a if b is None else b), _name(halves, 1))
     _require_partners(mine, theirs, halves)
     for key, one in mine.items():
         yield _pair(one, theirs[key], key if halves else None)

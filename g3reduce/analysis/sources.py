@@ -113,7 +113,7 @@ def _is_same(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
 
 
 class Realisation(NamedTuple):
-    """Which sign-flip realisation a map is, by its Id.
+    """Which sign-flip realisation a map is.
 
     Attributes
     ----------
@@ -126,7 +126,11 @@ class Realisation(NamedTuple):
     number: int
 
     @classmethod
-    def of(cls, frame_id: str) -> Realisation | None:
-        """What an Id says, as in ``150GHz_early_signflip007``; None if it is no realisation."""
-        match = _REALISATION.fullmatch(frame_id)
+    def of(cls, given: Given) -> Realisation | None:
+        """What the record ``Split`` of a frame says, or else its Id, as in
+        ``150GHz_early_signflip007``; None if it is no realisation."""
+        record = given.frame.get("Split", None)
+        if isinstance(record, core.G3MapString) and "realisation" in record and "base" in record:
+            return cls(record["base"], int(record["realisation"]))
+        match = _REALISATION.fullmatch(given.frame_id)
         return cls(match[1] or "", int(match[2])) if match else None

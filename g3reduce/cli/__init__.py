@@ -30,7 +30,17 @@ from .checkpointing import STOPPED
 from .messages import FlagFormatter, Flags
 from .parser import BAD_USAGE, Parser
 
-COMMANDS = ("coadd", "check", "stitch", "difference", "unweight", "digest", "ledger", "demo")
+COMMANDS = (
+    "coadd",
+    "check",
+    "stitch",
+    "difference",
+    "null",
+    "unweight",
+    "digest",
+    "ledger",
+    "demo",
+)
 
 DONE, FAILED = 0, 1
 
