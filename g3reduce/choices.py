@@ -25,7 +25,7 @@ Overlap: TypeAlias = Literal["refuse", "drop"]
 Distribution: TypeAlias = Literal["detector", "time", "root"]
 MapFormat: TypeAlias = Literal["g3", "fits", "hdf5"]
 FitsStyle: TypeAlias = Literal["spt3g", "enmap"]
-FitsUnits: TypeAlias = Literal["K", "uK"]
+FitsUnits: TypeAlias = Literal["K", "mK", "uK"]
 TOASTDistribution: TypeAlias = Literal["detector", "time"]
 
 

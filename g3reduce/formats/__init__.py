@@ -1,8 +1,10 @@
 """Files of maps: .g3, FITS and HDF5, by the name of the file.
 
-In reading order: `kinds`, which format a name means; `options`, what can be chosen where maps are
-written; `reading` and `writing`, the way in and the way out, from which each format has files of
-its own.
+In reading order: `kinds`, which format a name means; `options`, what can be chosen; `units` and
+`entries`, units and whatever a frame has beside maps; `pixeltable`, a frame as a table of pixels.
+`writing` is the way out: `healpixcolumns` and `healpixfits` with `fitsbytes`, and `hdf5writing`.
+`reading` is the way in: `fitsreading` and `healpixreading`, and `hdf5reading`; `hdf5` is the layout
+of these files.
 
 Imports from `maps`, `pipeline` and from what is below them.
 """

@@ -45,3 +45,25 @@ def format_of(file: str | os.PathLike[str]) -> MapFormat:
     raise UsageError(
         f"{name}: the name does not say what format this is; expected one of {listed}."
     )
+
+
+def split_name(file: str) -> tuple[str, str]:
+    """A name without its ending, and that."""
+    ending = max((one for one in ENDINGS[format_of(file)] if file.endswith(one)), key=len)
+    return file.removesuffix(ending), ending
+
+
+def bare_name(file: str) -> str:
+    """The name of a file without its folder and its ending."""
+    return os.path.basename(split_name(file)[0])
+
+
+def distinct_name(map_id: str, met: set[str]) -> str:
+    """An Id as a part of the name of a file or a group, different from those that were met."""
+    name = bare = map_id.replace("/", "_").strip() or "map"
+    number = 1
+    while name in met:
+        number += 1
+        name = f"{bare}_{number}"
+    met.add(name)
+    return name

@@ -1,8 +1,9 @@
-"""What can be chosen where maps are written."""
+"""What can be chosen where maps are written, and what is said where files are silent."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from ..choices import FitsStyle, FitsUnits
 from ..errors import UsageError, require_choice
@@ -14,12 +15,16 @@ class WriteOptions:
 
     Attributes
     ----------
-    units : {"K", "uK"}
-        FITS: the unit of temperatures. Weights are in its inverse square.
+    units : {"K", "mK", "uK"}
+        FITS: the unit of temperatures. Weights are in its inverse square. ``"mK"`` is what G3 has,
+        so that every bit stays as it is.
     unweight : bool
         Divide weighted maps by their weights, before they are written.
     nested : bool or None
         HEALPix in FITS: the order of pixels. None: that of the map.
+    full_sky : bool or None
+        HEALPix in FITS: all pixels of the sky, or those that were hit with their numbers. None:
+        all if more than half of them were hit.
     style : {"spt3g", "enmap"}
         Flat-sky FITS: an image for each map, as spt3g has them; or one of (T, Q, U), which
         pixell reads as an ``enmap``, with weights and hits in files of their own.
@@ -38,6 +43,7 @@ class WriteOptions:
     units: FitsUnits = "K"
     unweight: bool = False
     nested: bool | None = None
+    full_sky: bool | None = None
     style: FitsStyle = "spt3g"
     companions: bool = False
     compress: bool = False
@@ -48,5 +54,22 @@ class WriteOptions:
         for name in ("unweight", "companions", "compress"):
             if not isinstance(getattr(self, name), bool):
                 raise UsageError(f"{name} is {getattr(self, name)!r}; expected True or False.")
-        if not isinstance(self.nested, bool | None):
-            raise UsageError(f"nested is {self.nested!r}; expected True, False or None.")
+        for name in ("nested", "full_sky"):
+            if not isinstance(getattr(self, name), bool | None):
+                raise UsageError(
+                    f"{name} is {getattr(self, name)!r}; expected True, False or None."
+                )
+
+
+class Assumed(NamedTuple):
+    """What holds where a file does not say it; see `map_frames_in`.
+
+    Attributes
+    ----------
+    pol_conv, coord, units : str or None
+        None: that is not known, either.
+    """
+
+    pol_conv: str | None = None
+    coord: str | None = None
+    units: str | None = None

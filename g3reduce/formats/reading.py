@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import Any
 
 from spt3g import core
 
-from ..errors import UsageError
 from ..g3files.names import check_file
 from ..g3files.pieces import Piece
 from ..pipeline.reader import WholeFiles, numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
+from .fitsreading import check_assumed, map_frames_in_fits
+from .hdf5reading import map_frames_in_hdf5
 from .kinds import format_of
-
-
-class Assumed(NamedTuple):
-    """What holds where a file does not say it; see `map_frames_in`.
-
-    Attributes
-    ----------
-    pol_conv, coord, units : str or None
-        None: that is not known, either.
-    """
-
-    pol_conv: str | None = None
-    coord: str | None = None
-    units: str | None = None
+from .options import Assumed
 
 
 def map_frames_in(
@@ -74,17 +62,16 @@ def map_frames_in(
     """
     name, assumed = os.fspath(file), Assumed(pol_conv, coord, units)
     kind = format_of(name)
+    check_assumed(assumed)
     if kind == "g3":
-        return _of_g3(name)
-    raise UsageError(f"{name}: files of this format ({kind}) cannot be read yet, {assumed}.")
-
-
-def _of_g3(file: str) -> Iterator[Frame]:
-    check_file(file)
-    return _map_frames(file)
+        return _map_frames(name)
+    if kind == "fits":
+        return map_frames_in_fits(name, assumed)
+    return map_frames_in_hdf5(name, assumed)
 
 
 def _map_frames(file: str) -> Iterator[Any]:
+    check_file(file)
     for index, frame in numbered_frames(WholeFiles(), file, Piece(0)):
         if frame.type == core.G3FrameType.Map:
             set_unit(frame, Unit(file, index, fingerprint=fingerprint_of(frame)))

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
 
-from ..errors import UsageError
-from ..pipeline.output import check_output, write_frames
+from ..errors import OutputError, UsageError
+from ..g3files.outputfile import PlacedOutput
+from ..maps.pixels import is_flat
+from ..mpi import communicators
+from ..mpi.agreement import collectively
+from ..pipeline.output import check_output, publish, write_frames, write_output
 from ..spt3gtypes import Frame
-from .kinds import format_of
+from .hdf5writing import write_groups
+from .healpixcolumns import planes_by_file
+from .healpixfits import HealpixFits
+from .kinds import ENDINGS, distinct_name, format_of, split_name
 from .options import WriteOptions
+from .pixeltable import PixelTable
 
 
 def write_maps(
@@ -39,7 +48,7 @@ def write_maps(
     Raises
     ------
     OutputError
-        If a file cannot be written.
+        If a file cannot be written, or if a map lacks what its readers must know.
     UsageError
         If the name has none of the endings.
 
@@ -57,4 +66,197 @@ def write_maps(
         check_output(name)
         write_frames(name, frames)
         return [name]
-    raise UsageError(f"{name}: files of this format ({kind}) cannot be written yet, {options}.")
+    return write_tables(name, map(PixelTable.of_frame, frames), options)
+
+
+def write_tables(
+    file: str,
+    tables: Iterable[PixelTable],
+    options: WriteOptions,
+    comm: communicators.Comm | None = None,
+    root: int = 0,
+    *,
+    sharded: bool = False,
+    inputs: Sequence[str] = (),
+) -> list[str]:
+    """Write maps into FITS or HDF5 files. Collective over `comm`.
+
+    Parameters
+    ----------
+    file : str
+    tables : iterable of PixelTable
+        On `root` only; or, of shards, on all ranks, in the same order.
+    options : WriteOptions
+    comm : communicator, optional
+        Default: this process alone.
+    root : int
+    sharded : bool
+        Whether each rank has a part of each map, which it writes itself.
+    inputs : list of str
+        Files that must not be replaced.
+
+    Returns
+    -------
+    list of str
+        The files that were written, on all ranks.
+
+    Raises
+    ------
+    OutputError, UsageError
+    """
+    comm = comm or communicators.OneProcess()
+    here = sharded or comm.rank == root
+    if format_of(file) == "hdf5":
+        collectively(comm, lambda: check_output(file, inputs, ENDINGS["hdf5"]))
+        write_groups(file, tables if here else (), options, comm, root, sharded=sharded)
+        return [file]
+    jobs = _jobs(file, tables, options) if here else iter(())
+    written: list[str] = []
+    while True:
+        job = collectively(comm, lambda: next(jobs, None))
+        name = comm.bcast(job.file if job else None, root)
+        if name is None:
+            return written
+        collectively(comm, lambda name=name: check_output(name, inputs, ENDINGS["fits"]))  # type: ignore[misc]
+        _write_fits(name, job, options, comm, root, sharded=sharded)
+        written.append(name)
+
+
+class _Job(NamedTuple):
+    """A FITS file to be written: its name, its map, and which planes of this."""
+
+    file: str
+    table: PixelTable
+    planes: list[str]
+
+
+def _jobs(file: str, tables: Iterable[PixelTable], options: WriteOptions) -> Iterator[_Job]:
+    """The files that become of maps. Where there are several, they have Ids in their names."""
+    stem, ending = split_name(file)
+    met: set[str] = set()
+    coming = iter(tables)
+    table = next(coming, None)
+    alone = True
+    while table is not None:
+        following = next(coming, None)
+        alone = alone and following is None
+        label = "" if alone else f"_{distinct_name(str(table.outline['Id']), met)}"
+        for part, planes in planes_by_file(table, options).items():
+            yield _Job(f"{stem}{label}{part}{ending}", table, planes)
+        table = following
+
+
+def _write_fits(
+    file: str,
+    job: _Job | None,
+    options: WriteOptions,
+    comm: communicators.Comm,
+    root: int,
+    *,
+    sharded: bool,
+) -> None:
+    """Write one file."""
+    if file.endswith(".gz"):
+        if sharded:
+            raise UsageError(
+                f"{file}: ranks cannot write their shards into a compressed file. Name an output "
+                'that ends in .fits, or take another result than "sharded".'
+            )
+
+        def put(output: Any) -> None:
+            if job is not None:
+                _content(job, options, communicators.OneProcess()).put_in_order(output.write)
+
+        write_output(file, put, comm, root)
+        return
+    ranks = comm if sharded else communicators.OneProcess()
+    write_placed(
+        file,
+        (lambda: _content(job, options, ranks)) if job is not None else None,
+        comm,
+        root,
+        sharded=sharded,
+    )
+
+
+def _content(job: _Job, options: WriteOptions, ranks: communicators.Comm) -> HealpixFits:
+    if is_flat(job.table.stub):
+        raise OutputError(f"{job.file}: flat maps cannot be written as FITS yet.")
+    return HealpixFits(ranks, job.table, options, job.planes, job.file)
+
+
+def write_placed(
+    file: str,
+    prepare: Callable[[], Any] | None,
+    comm: communicators.Comm,
+    root: int,
+    *,
+    sharded: bool,
+) -> None:
+    """Write a file whose parts stand at places that are known before. Collective over `comm`.
+
+    Parameters
+    ----------
+    file : str
+    prepare : callable or None
+        Returns what is to be written, an object with ``size``, ``put(fd)``, which writes what this
+        rank has and returns its checksum, and ``finish(fd, sums)``, which writes the rest. None
+        where there is nothing to be written.
+    comm : communicator
+    root : int
+    sharded : bool
+        Whether all ranks have something to be written, or only `root`.
+
+    Raises
+    ------
+    OutputError
+    """
+    # Where all take part, preparing is collective itself.
+    content = prepare() if sharded and prepare else None
+    outputs: list[PlacedOutput] = []
+
+    def begin() -> str:
+        nonlocal content
+        if comm.rank != root:
+            return ""
+        if content is None and prepare is not None:
+            content = prepare()
+        outputs.append(PlacedOutput(file, content.size if content is not None else 0))
+        return outputs[0].path
+
+    def put() -> int:
+        if content is None:
+            return 0
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            total: int = content.put(fd)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+        return total
+
+    def finish() -> None:
+        if outputs and content is not None:
+            fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+            try:
+                content.finish(fd, sums)
+            finally:
+                os.close(fd)
+
+    try:
+        path = comm.bcast(collectively(comm, begin), root)
+        sums = comm.allgather(collectively(comm, lambda: _or_failure(file, put)))
+        collectively(comm, lambda: _or_failure(file, finish))
+        publish(comm, outputs[0] if outputs else None)
+    finally:
+        for output in outputs:
+            output.discard()
+
+
+def _or_failure(file: str, work: Callable[[], Any]) -> Any:
+    from ..g3files.outputfile import failure
+
+    try:
+        return work()
+    except OSError as error:
+        raise failure(file, error) from error

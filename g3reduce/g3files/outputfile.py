@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import errno
 import lzma
 import os
 import zlib
@@ -140,6 +141,90 @@ class OutputFile(_Output[TemporaryFile]):
             except OSError as error:
                 raise failure(self._name, error) from error
         super().complete()
+
+
+class PlacedOutput(_Output[TemporaryFile]):
+    """A file of a known size, whose parts are written at their places, also by other processes.
+
+    Parameters
+    ----------
+    file : str
+    size : int
+        In bytes.
+
+    Attributes
+    ----------
+    path : str
+        Where it is until it is published.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened.
+    """
+
+    def __init__(self, file: str, size: int):
+        self._name = file
+        try:
+            self._held = TemporaryFile(os.path.realpath(file))
+            os.ftruncate(self._held.fd, size)
+        except OSError as error:
+            raise failure(file, error) from error
+        self._held.written = size
+        self.path = self._held.path
+
+
+class OutputPath(_Output[TemporaryFile]):
+    """A file that another library writes into `path`, and that has its name once it is complete.
+
+    Parameters
+    ----------
+    file : str
+
+    Attributes
+    ----------
+    path : str
+        Where it is until it is published.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened.
+    """
+
+    def __init__(self, file: str):
+        self._name = file
+        try:
+            self._held = TemporaryFile(os.path.realpath(file))
+        except OSError as error:
+            raise failure(file, error) from error
+        self.path = self._held.path
+
+    def complete(self) -> None:
+        """Make sure that everything is on the disk.
+
+        Raises
+        ------
+        OutputError
+        """
+        self._held.written = os.fstat(self._held.fd).st_size
+        super().complete()
+
+
+def write_at(fd: int, data: Any, offset: int) -> None:
+    """Write all of a buffer at a place of a file.
+
+    Raises
+    ------
+    OSError
+    """
+    rest = memoryview(data).cast("B")
+    while len(rest):
+        taken = os.pwrite(fd, rest, offset)
+        if not taken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        offset += taken
+        rest = rest[taken:]
 
 
 class OutputFolder(_Output[TemporaryFolder]):

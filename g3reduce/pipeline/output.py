@@ -33,15 +33,23 @@ class Output(Protocol):
         """Give it its name."""
 
 
-def check_output(file: str, inputs: Sequence[str] = ()) -> None:
+def check_output(file: str, inputs: Sequence[str] = (), endings: Sequence[str] = SUFFIXES) -> None:
     """Check that an output can be written, before the work begins.
 
     Temporary files of other jobs with the same output are logged as warnings.
 
+    Parameters
+    ----------
+    file : str
+    inputs : list of str
+        Files that must not be replaced.
+    endings : list of str
+        What the name may end in. Default: as spt3g writes it.
+
     Raises
     ------
     OutputError
-        If the name is not one that spt3g writes, the folder is missing or read-only, or the file
+        If the name does not end like that, the folder is missing or read-only, or the file
         is one of the inputs, or no regular file.
     """
     if not file:
@@ -55,10 +63,10 @@ def check_output(file: str, inputs: Sequence[str] = ()) -> None:
             f"{file}: this is {kind}; expected the name of a file, which is replaced when the new "
             "one is complete."
         )
-    if not file.endswith(SUFFIXES):
+    if not file.endswith(tuple(endings)):
         raise OutputError(
-            f"{file}: the name of the output must end in {', '.join(SUFFIXES[:-1])} or "
-            f"{SUFFIXES[-1]}."
+            f"{file}: the name of the output must end in {', '.join(endings[:-1])} or "
+            f"{endings[-1]}."
         )
     target = _target(file)
     folder = os.path.dirname(target)

@@ -48,8 +48,8 @@ def test_one_frame_alone_is_written(tmp_path):
 
 
 def test_options_are_checked():
-    with pytest.raises(g3reduce.UsageError, match="units is 'mK'"):
-        WriteOptions(units="mK")
+    with pytest.raises(g3reduce.UsageError, match="units is 'nK'"):
+        WriteOptions(units="nK")
     with pytest.raises(g3reduce.UsageError, match="unweight is 1"):
         WriteOptions(unweight=1)
 

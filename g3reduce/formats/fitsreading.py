@@ -1,0 +1,173 @@
+"""FITS files opened, and what their headers say of all kinds of maps."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, NoReturn
+
+from spt3g import maps
+
+from ..choices import PolConv
+from ..errors import InputError, UsageError, about_file, require_choice
+from ..pipeline.units import Unit, set_unit
+from ..spt3gtypes import Frame
+from .entries import SCALARS, Table, of_array
+from .fitsbytes import KEY, KIND, in_table, unescaped
+from .options import Assumed
+
+logger = logging.getLogger(__name__)
+
+# What astropy raises where a file is not what it should be.
+ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError)
+
+_SYSTEMS = {"C": "Equatorial", "G": "Galactic", "L": "Local", "E": "Ecliptic"}
+_SYSTEM_NAMES = {
+    **{"EQUATORIAL": "C", "CELESTIAL": "C", "ICRS": "C", "FK5": "C", "Q": "C", "J2000": "C"},
+    **{"GALACTIC": "G", "LOCAL": "L", "ECLIPTIC": "E"},
+}
+
+
+def map_frames_in_fits(file: str, assumed: Assumed) -> Iterator[Frame]:
+    """The Map frames of a FITS file; see `g3reduce.formats.map_frames_in`."""
+    with about_file(file), opened(file) as parts:
+        if any(is_healpix(part.header) for part in parts):
+            from .healpixreading import frame_of
+
+            frames = iter([frame_of(parts, file, assumed)])
+        else:
+            raise InputError(f"{file}: there is no HEALPix map in it.")
+        for index, frame in enumerate(frames):
+            set_unit(frame, Unit(file, index))
+            yield frame
+
+
+@contextmanager
+def opened(file: str) -> Iterator[Any]:
+    """A FITS file, as `astropy.io.fits.HDUList`; what is wrong with it becomes an `InputError`."""
+    from astropy.io import fits
+    from astropy.utils.exceptions import AstropyWarning
+
+    if not os.path.exists(file):
+        raise InputError(f"{file}: No such file or directory.", fault="missing")
+    import warnings
+
+    try:
+        with warnings.catch_warnings():
+            # Parts that are cut off are warned of, and then read as far as they go.
+            warnings.filterwarnings("error", message=".*truncated.*", category=AstropyWarning)
+            warnings.filterwarnings("ignore", category=AstropyWarning)
+            with fits.open(file, memmap=not file.endswith(".gz")) as parts:
+                list(parts)  # all headers
+                yield parts
+    except InputError:
+        raise
+    except (*ERRORS, fits.VerifyError, AstropyWarning) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"{file}: this FITS file cannot be read, it is broken or cut off ({reason}).",
+            fault="broken",
+        ) from error
+
+
+def is_healpix(header: Mapping[str, Any]) -> bool:
+    """Whether a part of a file is a table of HEALPix pixels."""
+    if header.get("XTENSION") != "BINTABLE":
+        return False
+    return str(header.get("PIXTYPE", "")).strip().upper() == "HEALPIX" or "NSIDE" in header
+
+
+def tables_in(parts: Any) -> Iterator[Table]:
+    """The entries of a frame that a file has."""
+    for part in parts:
+        if not in_table(part.header):
+            continue
+        columns = {}
+        for name in part.columns.names:
+            values = of_array(part.data.field(name))
+            columns[name] = [unescaped(one) if isinstance(one, str) else one for one in values]
+        kind = str(part.header[KIND])
+        yield Table(SCALARS if not kind else str(part.header[KEY]), kind, columns)
+
+
+def coordinates_in(header: Mapping[str, Any], assumed: Assumed, where: str) -> Any:
+    """The coordinate system of a map, as spt3g has it.
+
+    Raises
+    ------
+    InputError
+        If it is not known, or is one that spt3g does not have.
+    """
+    text = str(header.get("COORDSYS", "") or "").strip().upper()
+    if not text and "COORDREF" in header:
+        text = str(header["COORDREF"]).strip().upper()
+    known = _SYSTEM_NAMES.get(text, text)
+    if known not in _SYSTEMS:
+        if assumed.coord is None:
+            said = f"COORDSYS is {text!r}" if text else "there is no COORDSYS"
+            _ask(where, f"the coordinate system ({said})", "coord", "C, G or L")
+        known = assumed.coord
+    if known == "E":
+        raise InputError(
+            f"{where}: the map is in ecliptic coordinates, which spt3g does not have. Rotate it "
+            "first, as with healpy.Rotator."
+        )
+    return maps.MapCoordReference.names[_SYSTEMS[known]]
+
+
+def convention_in(header: Mapping[str, Any], assumed: Assumed, where: str) -> Any:
+    """The polarization convention of a map, as spt3g has it.
+
+    Raises
+    ------
+    InputError
+        If it is not known.
+    """
+    text = str(header.get("POLCCONV", "") or "").strip().upper()
+    if text not in ("IAU", "COSMO"):
+        if assumed.pol_conv is None:
+            said = f"POLCCONV is {text!r}" if text else "there is no POLCCONV"
+            _ask(where, f"the polarization convention ({said})", "pol_conv", "IAU or COSMO")
+        text = assumed.pol_conv
+    return maps.MapPolConv.names[text]
+
+
+def ask_for_units(where: str, said: str) -> NoReturn:
+    """Ask for the units of a map.
+
+    Raises
+    ------
+    InputError
+    """
+    _ask(where, f"its units ({said})", "units", "K, mK or uK")
+
+
+def _ask(where: str, what: str, argument: str, choices: str) -> NoReturn:
+    raise InputError(
+        f"{where}: the file does not say {what}. Nothing is guessed: say {argument}=..., one of "
+        f"{choices}."
+    )
+
+
+def check_assumed(assumed: Assumed) -> None:
+    """Refuse what cannot hold for any file.
+
+    Raises
+    ------
+    UsageError
+    """
+    if assumed.pol_conv is not None:
+        require_choice("pol_conv", assumed.pol_conv, PolConv)
+    if assumed.coord is not None and assumed.coord not in _SYSTEMS:
+        raise UsageError(f"coord is {assumed.coord!r}; expected one of {', '.join(_SYSTEMS)}.")
+    if assumed.units is not None:
+        from .units import MAP, unit_in
+
+        try:
+            unit = unit_in(assumed.units, "units")
+        except InputError as error:
+            raise UsageError(str(error)) from error
+        if unit.power not in (MAP, 0):
+            raise UsageError(f"units is {assumed.units!r}; expected that of T, such as K or uK.")
