@@ -10,6 +10,7 @@ from . import simulate as simulate
 from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
+from .analysis.comparing import compare as compare
 from .analysis.differencing import difference as difference
 from .analysis.nulltest import null_test as null_test
 from .analysis.unweighted import unweight as unweight

@@ -37,6 +37,7 @@ COMMANDS = (
     "difference",
     "null",
     "unweight",
+    "diff",
     "digest",
     "ledger",
     "demo",
