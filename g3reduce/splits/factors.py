@@ -1,4 +1,4 @@
-"""The factors of a splitting: each says one part of the name of a coadd."""
+"""The factors of a splitting: each says one part of the name of a coadd, and which maps have it."""
 
 from __future__ import annotations
 
@@ -11,30 +11,56 @@ from ..errors import InputError, UsageError
 from .facts import MapFacts
 from .overview import Overview
 from .rules import Every, Rule
+from .words import FIELDS
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", re.ASCII)
+
+# What `By` takes from frames; anything else is a column.
+_OF_FRAMES = ("id", "source", "observation")
 
 
-class Factor(ABC):
-    """One part of the name of a coadd, and which maps have it."""
-
-    #: Whether it needs to know of all maps before it can decide about one.
-    planned: bool = False
-    #: Whether it needs the weights of maps.
-    needs_weights: bool = False
+class Factor:
+    """One part of the name of a coadd."""
 
     @property
-    def pool(self) -> str:
-        """The text of what it asks of observations: those that have it alike share bundles."""
-        return ""
+    def planned(self) -> bool:
+        """Whether all maps must be known before it can be said of one which part it has."""
+        return True
+
+    @property
+    def needs_weights(self) -> bool:
+        """Whether the weights of maps must be known."""
+        return False
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns of the table of observations that it asks for."""
+        return set()
+
+
+class Direct(Factor, ABC):
+    """A factor whose parts are known of each map by itself, or in view of all maps."""
+
+    @property
+    def planned(self) -> bool:
+        """Not, unless it says otherwise."""
+        return False
 
     @abstractmethod
-    def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...]:
-        """The parts that a map has: none if it does not take part."""
+    def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
+        """The part that a map has: None if it does not take part."""
+
+    @abstractmethod
+    def pool_of(self, part: str) -> str:
+        """What observations with this part have in common: they make bundles of their own."""
+
+    @abstractmethod
+    def text_of(self, part: str) -> str:
+        """How it is recorded which maps have this part."""
 
 
 @dataclass(frozen=True)
-class Split(Factor):
+class Split(Direct):
     """The maps for which a rule holds.
 
     Attributes
@@ -47,44 +73,87 @@ class Split(Factor):
     rule: Rule
 
     @property
-    def planned(self) -> bool:  # type: ignore[override]
+    def planned(self) -> bool:
         """Whether the rule is."""
         return self.rule.planned
 
     @property
-    def pool(self) -> str:
-        """The rule, if it is about observations."""
-        return str(self.rule) if self.rule.by_observation else ""
+    def columns(self) -> set[str]:
+        """Those of the rule."""
+        return self.rule.columns
 
-    def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...]:
+    def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
         """The name, if the rule holds."""
-        return (self.name,) if self.rule.holds(facts, overview) else ()
+        return self.name if self.rule.holds(facts, overview) else None
+
+    def pool_of(self, part: str) -> str:
+        """The rule, as far as it is about observations."""
+        about = self.rule.about_observations()
+        return "" if about == Every() else str(about)
+
+    def text_of(self, part: str) -> str:
+        """The name, and its rule."""
+        return str(self)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.rule}"
 
 
 @dataclass(frozen=True)
-class By(Factor):
+class By(Direct):
     """A split for each value of a field.
 
     Attributes
     ----------
     field : str
+        ``"id"``, ``"source"``, ``"observation"``, or a column of the table of observations.
     """
 
     field: str
 
-    def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...]:
-        """The value of the map."""
-        value = {"id": facts.map_id, "source": facts.source, "observation": facts.observation}
-        found = value[self.field].replace("/", "-")
-        if not found:
+    @property
+    def columns(self) -> set[str]:
+        """The field, if it is a column."""
+        return set() if self.field in _OF_FRAMES else {self.field}
+
+    def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
+        """The value of the map; a ``/`` in the name of an observation becomes a ``-``.
+
+        Raises
+        ------
+        InputError
+            If it is not known, or cannot be a part of a name.
+        """
+        part = self._value_of(facts)
+        if not part:
             raise InputError(
                 f"{facts.where}: its {self.field} is not known, and there is to be a coadd for "
                 f"each {self.field}. Leave the map out, or name splits by rules."
             )
-        return (found,)
+        if "/" in part or not part.isprintable():
+            raise InputError(
+                f"{facts.where}: its {self.field} is {part!r}, which cannot be a part of the name "
+                "of a coadd, because of '/' or a sign that cannot be printed. Name splits by rules."
+            )
+        return part
+
+    def _value_of(self, facts: MapFacts) -> str:
+        if self.field == "id":
+            return facts.map_id
+        if self.field == "source":
+            return facts.source
+        if self.field == "observation":
+            return facts.observation.replace("/", "-")
+        value = facts.value_of(self.field)
+        return value if isinstance(value, str) else f"{value:.15g}"
+
+    def pool_of(self, part: str) -> str:
+        """The value, if it is one of observations."""
+        return "" if self.field == "id" else f"{self.field} {part}"
+
+    def text_of(self, part: str) -> str:
+        """The field, and its value."""
+        return f"by {self.field}: {part}"
 
     def __str__(self) -> str:
         return f"by {self.field}"
@@ -92,36 +161,41 @@ class By(Factor):
 
 @dataclass(frozen=True)
 class Bundles(Factor):
-    """Bundles of whole observations.
+    """Bundles of whole observations, or the coadds that lack one of them each.
 
     Attributes
     ----------
     n_bundles : int
-    by : {"weight", "number"}
+        0 if they are of a number of days.
+    kind : {"weight", "number", "days"}
     seed : int
+    days : float
+    jackknife : bool
+        Whether each coadd lacks one bundle, instead of being it.
     """
 
     n_bundles: int
-    by: str = "weight"
+    kind: str = "weight"
     seed: int = 0
-
-    planned = True
+    days: float = 0.0
+    jackknife: bool = False
 
     @property
-    def needs_weights(self) -> bool:  # type: ignore[override]
+    def needs_weights(self) -> bool:
         """Whether they are of equal weight."""
-        return self.by == "weight"
+        return self.kind == "weight"
 
-    def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...]:
-        """Not known of one map alone."""
-        raise UsageError("Bundles are known only once they are planned.")
-
-    def name_of(self, bundle: int) -> str:
-        """The name of a bundle."""
-        return f"bundle{bundle:0{len(str(self.n_bundles - 1))}}"
+    def part_of(self, bundle: int, n_bundles: int) -> str:
+        """The part of the name for one of so many bundles."""
+        name = "jackknife" if self.jackknife else "bundle"
+        return f"{name}{bundle:0{len(str(n_bundles - 1))}}"
 
     def __str__(self) -> str:
-        return f"{self.n_bundles} bundles of equal {self.by}, seed {self.seed}"
+        if self.kind == "days":
+            text = f"bundles of {self.days:.15g} days"
+        else:
+            text = f"{self.n_bundles} bundles of equal {self.kind}, seed {self.seed}"
+        return f"all but one of {text}" if self.jackknife else text
 
 
 @dataclass(frozen=True)
@@ -136,15 +210,13 @@ class SignFlips(Factor):
     n_realisations: int
     seed: int = 0
 
-    planned = True
-    needs_weights = True
+    @property
+    def needs_weights(self) -> bool:
+        """They are balanced by weight."""
+        return True
 
-    def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...]:
-        """Not known of one map alone."""
-        raise UsageError("Sign flips are known only once they are planned.")
-
-    def name_of(self, realisation: int) -> str:
-        """The name of a realisation."""
+    def part_of(self, realisation: int) -> str:
+        """The part of the name for a realisation."""
         return f"signflip{realisation:0{max(3, len(str(self.n_realisations - 1)))}}"
 
     def __str__(self) -> str:
@@ -160,8 +232,8 @@ def check_name(name: Any) -> str:
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise UsageError(
-            f"a split is named {name!r}; expected letters, digits, and . + _ - after the first: "
-            "the name is a part of Ids and of names of files."
+            f"a split is named {name!r}; expected letters and digits, with . + _ - after the "
+            "first, because the name is a part of Ids and of names of files."
         )
     return name
 
@@ -176,9 +248,21 @@ def as_rule(rule: Any, name: str) -> Rule:
     if not isinstance(rule, Rule):
         raise UsageError(
             f"the rule of the split {name!r} is {rule!r}; expected a rule, such as "
-            'splits.map_id("150GHz*").'
+            'splits.map_id("150GHz*"), or splits.parse_rule("id=150GHz*").'
         )
     return rule
 
 
-EVERY = Every()
+def as_field(field: Any) -> str:
+    """A field by whose values maps can be split, if it is one.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not isinstance(field, str) or not field or (field in FIELDS and field not in _OF_FRAMES):
+        raise UsageError(
+            f"by({field!r}); expected one of {', '.join(_OF_FRAMES)}, or a column of the table of "
+            "observations."
+        )
+    return field

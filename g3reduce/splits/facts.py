@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from ..errors import InputError
 from ..g3files.frames import Fingerprint
 
 
@@ -31,7 +33,8 @@ class MapFacts(NamedTuple):
     fingerprint : Fingerprint or None
         The checksum and the length of the frame in its file, if they are known.
     columns : mapping of str to Any, or None
-        The row of its observation in the table of observations, by the names of columns.
+        The row of its observation in the table of observations, by the names of columns; None if
+        there is no table.
     """
 
     file: str
@@ -48,3 +51,62 @@ class MapFacts(NamedTuple):
     def where(self) -> str:
         """How messages name the map."""
         return f"{self.file}, frame {self.frame} (Id {self.map_id!r})"
+
+    def known_time(self, who: str) -> float:
+        """The time of its observation, which `who` asks for.
+
+        Raises
+        ------
+        InputError
+            If it is not known.
+        """
+        if self.time is None or not math.isfinite(self.time):
+            raise InputError(
+                f"{self.where}: it is not known when it was observed, and {who} asks for it. "
+                "Neither the frame nor the Observation frame before it has ObservationStart or "
+                'StartTime, unless something else was named. Say what tells it: time="spt" or '
+                'time="ctime" if the ObservationID does, or time="iso:COLUMN", "ctime:COLUMN" or '
+                '"mjd:COLUMN" of a table of observations.'
+            )
+        return self.time
+
+    def value_of(self, column: str) -> float | str:
+        """The value of its observation in a column of the table.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        if self.columns is None:
+            raise InputError(
+                f"{self.where}: the column {column!r} is asked for, and there is no table of "
+                "observations. Name one: splitting.using(table=FILE)."
+            )
+        value = self.columns[column]  # or an InputError that says what is missing
+        if value is None or (isinstance(value, float) and math.isnan(value)):
+            raise InputError(
+                f"{self.where}: the table of observations has no value of {column!r} for "
+                f"{self.observation}. Fill it in, or leave the observation out."
+            )
+        if not isinstance(value, str | int | float):
+            raise InputError(
+                f"{self.where}: {column!r} of {self.observation} is a {type(value).__name__} in "
+                "the table of observations; expected a number or a text."
+            )
+        return value if isinstance(value, str) else float(value)
+
+    def number_of(self, column: str) -> float:
+        """The number of its observation in a column of the table.
+
+        Raises
+        ------
+        InputError
+            If there is none.
+        """
+        value = self.value_of(column)
+        if isinstance(value, str):
+            raise InputError(
+                f"{self.where}: {column} of {self.observation} is {value!r}; expected a number."
+            )
+        return value

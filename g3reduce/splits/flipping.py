@@ -10,9 +10,6 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .facts import MapFacts
-
 Signs: TypeAlias = NDArray[np.int8]
 
 # One hash gives the places in the permutations of so many realisations.
@@ -70,32 +67,6 @@ def signs_of(
             n_flipped += above < missing or (above == missing and at_random)
         signs[realisation, places[drawn[:n_flipped]]] = -1
     return signs
-
-
-def weights_of(maps: Sequence[MapFacts], group: str) -> list[float]:
-    """The weights of the maps of a coadd, all 1 if none is known.
-
-    Raises
-    ------
-    InputError
-        If only some are known, or one is negative or not finite.
-    """
-    unknown = [one for one in maps if one.weight is None]
-    if len(unknown) == len(maps):
-        return [1.0] * len(maps)
-    if unknown:
-        raise InputError(
-            f"{unknown[0].where}: its weight is not known, while those of other maps of {group!r} "
-            "are, so sign flips cannot be balanced. Give all maps weights, or none."
-        )
-    for one in maps:
-        if one.weight is None or not math.isfinite(one.weight) or one.weight < 0:
-            raise InputError(
-                f"{one.where}: the sum of its weights TT is {one.weight}, so sign flips of "
-                f"{group!r} cannot be balanced; expected a number from 0 on. Leave the map out, or "
-                "mend its weights."
-            )
-    return [float(one.weight or 0.0) for one in maps]
 
 
 def _whole_numbers(weights: Sequence[float]) -> NDArray[np.int64]:

@@ -8,7 +8,9 @@ from spt3g import core
 
 from ..pipeline.units import file_of, fingerprint_of, unit_of
 from ..spt3gtypes import Frame
+from .clocks import IN_FRAMES, Clock
 from .facts import MapFacts
+from .tables import Table
 
 _SOURCE, _NUMBER = "SourceName", "ObservationID"
 
@@ -33,15 +35,24 @@ class FactsOfFrames:
 
     What a frame does not say itself, the last frame before it in its file says that names an
     observation; or if none does, the last one that all ranks have read.
+
+    Parameters
+    ----------
+    table : Table, optional
+        The table of observations.
+    clock : Clock
+        What tells when observations began.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, table: Table | None = None, clock: Clock = IN_FRAMES) -> None:
+        self._table = table
+        self._clock = clock
         self._of_file: dict[str, _Observed] = {}
         self._of_all = _Observed()
 
     def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
-        if _SOURCE not in frame and _NUMBER not in frame:
+        if _SOURCE not in frame:
             return
         unit = unit_of(frame)
         if unit is None or unit.shared:
@@ -57,16 +68,24 @@ class FactsOfFrames:
         if not observed.name or (observed.time is None and observed.name == before.name):
             observed = before
         map_id = frame.get("Id", None)
-        return MapFacts(
-            unit.file if unit else file_of(frame) or "",
-            unit.index if unit else -1,
-            map_id=map_id if isinstance(map_id, str) else "",
-            source=observed.source,
-            observation=observed.name,
-            time=observed.time,
-            weight=weight,
-            fingerprint=fingerprint_of(frame),
+        return self.completed(
+            MapFacts(
+                unit.file if unit else file_of(frame) or "",
+                unit.index if unit else -1,
+                map_id=map_id if isinstance(map_id, str) else "",
+                source=observed.source,
+                observation=observed.name,
+                time=observed.time,
+                weight=weight,
+                fingerprint=fingerprint_of(frame),
+            )
         )
+
+    def completed(self, facts: MapFacts) -> MapFacts:
+        """The same with the row of its observation, and the time that the clock tells."""
+        columns = self._table.row_of(facts.observation) if self._table else facts.columns
+        time = self._clock.time_of(facts.time, facts.observation, columns)
+        return facts._replace(columns=columns, time=time)
 
 
 def _observed_in(frame: Frame) -> _Observed:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import statistics
 from collections.abc import Sequence
 
+from ..errors import InputError
 from .facts import MapFacts
+from .words import natural
 
 
 class Overview:
@@ -13,7 +18,77 @@ class Overview:
     Parameters
     ----------
     inputs : sequence of MapFacts
+
+    Attributes
+    ----------
+    observations : dict of str to list of int
+        The places in `inputs` of the maps of each observation. Maps of which it is not known count
+        as those of one observation if they are in one file.
+
+    Raises
+    ------
+    InputError
+        If maps without observations are in two files of the same name.
     """
 
     def __init__(self, inputs: Sequence[MapFacts]):
         self.inputs = list(inputs)
+        self.observations: dict[str, list[int]] = {}
+        self._medians: dict[str, float] = {}
+        files: dict[str, MapFacts] = {}
+        for place, one in enumerate(self.inputs):
+            self.observations.setdefault(observation_of(one), []).append(place)
+            if not one.observation:
+                other = files.setdefault(os.path.basename(one.file), one)
+                if other.file != one.file:
+                    raise InputError(
+                        f"{one.where} and {other.where} are in files of the same name, and their "
+                        "observations are not known, so they cannot be told apart but by folders, "
+                        "on which splits must not depend. Give frames the keys SourceName and "
+                        "ObservationID, or files names that differ."
+                    )
+
+    def number_of(self, facts: MapFacts) -> int:
+        """The number of the observation of a map, in the order of time, or else of names."""
+        return self._numbers[observation_of(facts)]
+
+    @property
+    def in_order_of(self) -> str:
+        """What the numbers of observations follow: ``"time"`` or ``"name"``."""
+        return "time" if any(one.time is not None for one in self.inputs) else "name"
+
+    def time_of(self, observation: str, who: str) -> float:
+        """When an observation began, which `who` asks for.
+
+        Raises
+        ------
+        InputError
+            If this is not known of any of its maps.
+        """
+        return min(self.inputs[at].known_time(who) for at in self.observations[observation])
+
+    def median(self, column: str) -> float:
+        """The median of a column of the table over all observations, each counted once.
+
+        Raises
+        ------
+        InputError
+            If the table lacks one of them, or its value is no number.
+        """
+        if column not in self._medians:
+            firsts = [self.inputs[places[0]] for places in self.observations.values()]
+            self._medians[column] = statistics.median(one.number_of(column) for one in firsts)
+        return self._medians[column]
+
+    @functools.cached_property
+    def _numbers(self) -> dict[str, int]:
+        names = sorted(self.observations, key=natural)
+        if self.in_order_of == "time":
+            asks = "their order, in which others stand by their times,"
+            names.sort(key=lambda name: self.time_of(name, asks))
+        return {name: number for number, name in enumerate(names)}
+
+
+def observation_of(facts: MapFacts) -> str:
+    """The name of the observation of a map; if it is not known, that of its file."""
+    return facts.observation or f"file {os.path.basename(facts.file)}"

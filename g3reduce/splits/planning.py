@@ -2,111 +2,177 @@
 
 from __future__ import annotations
 
+import logging
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
-from itertools import product
-from typing import TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
 
 from ..errors import InputError
-from . import bundling, flipping
-from .factors import Bundles, Factor, SignFlips
+from . import bundling, flipping, weights
+from .factors import Bundles, SignFlips, Split
 from .facts import MapFacts
 from .identity import identities_of
-from .overview import Overview
+from .instants import DAY, date_of
+from .overview import Overview, observation_of
 from .plan import Group, Plan
+from .products import Product, name_of
+from .words import natural
 
-Line: TypeAlias = "tuple[Factor, ...]"
-
-# The coadd of a splitting that says nothing but sign flips.
-ALONE = "Coadd"
+logger = logging.getLogger(__name__)
 
 
-def make_plan(lines: Sequence[Line], inputs: Sequence[MapFacts]) -> Plan:
+def make_plan(
+    products: Sequence[Product], inputs: Sequence[MapFacts], record: Mapping[str, str]
+) -> Plan:
     """The plan of a splitting.
 
     Parameters
     ----------
-    lines : sequence of tuple of Factor
-        The products that are side by side.
+    products : sequence of Product
+        Those that are side by side.
     inputs : sequence of MapFacts
+        All maps of the input.
+    record : mapping of str to str
+        What is to be recorded of every coadd.
+
+    Raises
+    ------
+    InputError
+        If what is asked for is not known of a map, or two coadds would have the same name.
     """
-    overview = Overview(inputs)
-    names = identities_of(inputs)
-    groups: dict[str, tuple[Group, str]] = {}
-    for line in lines:
-        for group in _groups_of(line, inputs, names, overview):
-            text = " * ".join(map(str, line))
+    planner = _Planner(inputs)
+    groups: list[Group] = []
+    made_by: dict[str, str] = {}
+    for product in products:
+        for group in planner.groups_of(product):
+            group.record = {**group.record, **record}
+            groups.append(group)
             for name in (group.name, *group.flips):
-                if name in groups:
+                if name in made_by:
                     raise InputError(
-                        f"two coadds would be named {name!r}: one of {groups[name][1]}, one of "
-                        f"{text}. Name the splits otherwise."
+                        f"two coadds would be named {name!r}: one of ({made_by[name]}), and one of "
+                        f"({product}). Give splits other names."
                     )
-                groups[name] = group, text
-    unique = {id(group): group for group, _ in groups.values()}
-    return Plan(inputs, unique.values())
+                made_by[name] = str(product)
+    return Plan(inputs, groups, " + ".join(map(str, products)))
 
 
-def _groups_of(
-    line: Line, inputs: Sequence[MapFacts], names: Sequence[str], overview: Overview
-) -> Iterator[Group]:
-    direct = [one for one in line if not isinstance(one, Bundles | SignFlips)]
-    members: dict[tuple[str, ...], list[int]] = defaultdict(list)
-    for place, facts in enumerate(inputs):
-        for parts in product(*(one.parts_of(facts, overview) for one in direct)):
-            members[parts].append(place)
-    rule = " * ".join(map(str, direct)) or "all"
-    pool = " & ".join(filter(None, (one.pool for one in direct)))
-    bundles = next((one for one in line if isinstance(one, Bundles)), None)
-    flips = next((one for one in line if isinstance(one, SignFlips)), None)
-    of_observation = {}
-    if bundles is not None:
-        of_observation = _bundled(bundles, pool, inputs, {p for m in members.values() for p in m})
-    for parts in sorted(members):
-        record = {"rule": rule}
-        for bundle in range(bundles.n_bundles) if bundles else (None,):
-            maps = members[parts]
-            ending: tuple[str, ...] = ()
-            if bundles is not None and bundle is not None:
-                maps = [at for at in maps if of_observation[_key(inputs[at])] == bundle]
-                ending = (bundles.name_of(bundle),)
-                record = record | {"bundles": str(bundles), "bundle": str(bundle)}
-            if maps:
-                name = "_".join((*parts, *ending)) or ALONE
-                yield _flipped(Group(name, maps, record=dict(record)), flips, inputs, names)
+class _Planner:
+    """The maps of the input, and what they make of products."""
 
+    def __init__(self, inputs: Sequence[MapFacts]):
+        self._inputs = inputs
+        self._overview = Overview(inputs)
+        self._names = identities_of(inputs)
 
-def _flipped(
-    group: Group, flips: SignFlips | None, inputs: Sequence[MapFacts], names: Sequence[str]
-) -> Group:
-    if flips is None:
-        return group
-    weights = flipping.weights_of([inputs[place] for place in group.maps], group.name)
-    group.signs = flipping.signs_of(
-        [names[place] for place in group.maps],
-        weights,
-        flips.n_realisations,
-        seed=flips.seed,
-        group=group.name,
-    )
-    numbers = range(flips.n_realisations)
-    group.flips = tuple(f"{group.name}_{flips.name_of(number)}" for number in numbers)
-    group.record |= {"signflips": str(flips)}
-    return group
+    def groups_of(self, product: Product) -> Iterator[Group]:
+        """The coadds of a product, in order."""
+        members: dict[tuple[str, ...], list[int]] = defaultdict(list)
+        for place, facts in enumerate(self._inputs):
+            parts = product.parts_of(facts, self._overview)
+            if parts is not None:
+                members[parts].append(place)
+        if not members:
+            self._warn_of_nothing(product)
+        pools: dict[str, set[int]] = defaultdict(set)
+        for parts, places in members.items():
+            pools[product.pool_of(parts)].update(places)
+        bundled = {
+            pool: self._bundled(product.bundles, pool, sorted(places))
+            for pool, places in pools.items()
+            if product.bundles is not None
+        }
+        for parts in sorted(members, key=lambda parts: [natural(part) for part in parts]):
+            record = product.record_of(parts)
+            if any(isinstance(one, Split) and one.planned for one in product.direct):
+                record["order"] = f"of observations by {self._overview.in_order_of}"
+            whole = Group(name_of(parts), members[parts], record=record)
+            groups: Iterator[Group] = iter((whole,))
+            if product.bundles is not None:
+                groups = self._bundles_of(
+                    parts, whole, product.bundles, bundled[product.pool_of(parts)]
+                )
+            for group in groups:
+                if product.flips is not None:
+                    self._flip(group, product.flips)
+                yield group
 
+    def _bundled(self, bundles: Bundles, pool: str, places: Sequence[int]) -> dict[str, int]:
+        """The bundle of each observation of which any of these maps is."""
+        maps = [self._inputs[place] for place in places]
+        names = list(dict.fromkeys(map(observation_of, maps)))
+        if bundles.kind == "days":
+            return bundling.by_time(names, self._overview, bundles.days)
+        bundling.require_enough(names, bundles.n_bundles, pool)
+        if bundles.kind == "number":
+            return bundling.by_number(names, bundles.n_bundles, bundles.seed)
+        of_maps: dict[str, list[float]] = {name: [] for name in names}
+        for one, weight in zip(maps, weights.weights_of(maps, "bundles"), strict=True):
+            of_maps[observation_of(one)].append(weight)
+        # Sorted, so that the sum does not depend on the order of files.
+        of_observation = {name: sum(sorted(found)) for name, found in of_maps.items()}
+        return bundling.by_weight(of_observation, bundles.n_bundles, bundles.seed)
 
-def _key(facts: MapFacts) -> str:
-    """What is kept together in one bundle: an observation, or a map whose one is not known."""
-    return facts.observation
+    def _bundles_of(
+        self, parts: tuple[str, ...], whole: Group, bundles: Bundles, bundle_of: Mapping[str, int]
+    ) -> Iterator[Group]:
+        n_bundles = bundles.n_bundles
+        if bundles.kind == "days":
+            last = max(self._overview.observations, key=self._time_of)
+            n_bundles = 1 + bundling.by_time([last], self._overview, bundles.days)[last]
+        of_maps = [bundle_of[observation_of(self._inputs[place])] for place in whole.maps]
+        for bundle in range(n_bundles):
+            maps = [
+                place
+                for place, found in zip(whole.maps, of_maps, strict=True)
+                if (found == bundle) != bundles.jackknife
+            ]
+            # The same as without: nothing to leave out, nothing to be coadded.
+            if not maps or (bundles.jackknife and len(maps) == len(whole.maps)):
+                continue
+            record = {**whole.record, "bundles": str(bundles), "bundle": str(bundle)}
+            if bundles.kind == "days":
+                start = bundling.first_day(self._overview) + bundle * bundles.days * DAY
+                stop = start + bundles.days * DAY
+                record["dates"] = f"{date_of(start)}..{date_of(stop)}"
+            elif bundles.needs_weights and not weights.are_known(self._inputs):
+                record["weights"] = weights.EQUAL
+            name = name_of((*parts, bundles.part_of(bundle, n_bundles)))
+            yield Group(name, maps, record=record)
 
+    def _time_of(self, observation: str) -> float:
+        return self._overview.time_of(observation, "bundle_days")
 
-def _bundled(
-    bundles: Bundles, pool: str, inputs: Sequence[MapFacts], places: set[int]
-) -> dict[str, int]:
-    weights: dict[str, float] = defaultdict(float)
-    for place in sorted(places):
-        weight = inputs[place].weight
-        weights[_key(inputs[place])] += 1.0 if weight is None else weight
-    return bundling.bundles_of(
-        weights, bundles.n_bundles, by=bundles.by, seed=bundles.seed, pool=pool
-    )
+    def _flip(self, group: Group, flips: SignFlips) -> None:
+        """Add realisations to a coadd."""
+        maps = [self._inputs[place] for place in group.maps]
+        if len(maps) == 1:
+            logger.warning(
+                "%r has a single map (%s), so its sign flips cannot be balanced: each realisation "
+                "is the coadd itself, or its negative, with all of the sky.",
+                *(group.name, maps[0].where),
+            )
+        of_maps = weights.weights_of(maps, f"sign flips of {group.name!r}")
+        group.signs = flipping.signs_of(
+            [self._names[place] for place in group.maps],
+            of_maps,
+            flips.n_realisations,
+            seed=flips.seed,
+            group=group.name,
+        )
+        total = sum(of_maps) or 1.0
+        group.balance = group.signs @ (np.array(of_maps) / total)
+        numbers = range(flips.n_realisations)
+        group.flips = tuple(f"{group.name}_{flips.part_of(number)}" for number in numbers)
+        group.record["seed"] = str(flips.seed)
+        if not weights.are_known(maps):
+            group.record["weights"] = weights.EQUAL
+
+    def _warn_of_nothing(self, product: Product) -> None:
+        ids = sorted({one.map_id for one in self._inputs}, key=natural)
+        logger.warning(
+            "No map of the input is in (%s), so there is no such coadd. There are %d maps; Ids: "
+            "%s.",
+            *(product, len(self._inputs), ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")),
+        )

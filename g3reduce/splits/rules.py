@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import fnmatch
-import os
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from .facts import MapFacts
@@ -14,14 +13,10 @@ from .overview import Overview
 class Rule(ABC):
     """Whether a map is of a split.
 
-    ``a & b`` holds where both do, ``a | b`` where any does, and ``~a`` where `a` does not.
-    ``str(rule)`` is its text, which `parse_rule` reads.
+    ``a & b`` holds where both do, ``a | b`` where any does, and ``~a`` where `a` does not. What the
+    second one asks for need be known only of maps for which the first one does not decide.
+    ``str(rule)`` is its text, from which `parse_rule` makes it again.
     """
-
-    #: Whether all maps of an observation are alike to the rule.
-    by_observation: bool = True
-    #: Whether the rule needs to know of all maps before it can decide about one.
-    planned: bool = False
 
     @abstractmethod
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
@@ -39,6 +34,29 @@ class Rule(ABC):
             If what the rule asks for is not known of the map.
         """
 
+    @abstractmethod
+    def conditions(self) -> Iterator[Condition]:
+        """What it is made of."""
+
+    @property
+    def by_observation(self) -> bool:
+        """Whether all maps of an observation are alike to the rule."""
+        return all(condition.of_observation for condition in self.conditions())
+
+    @property
+    def planned(self) -> bool:
+        """Whether all maps must be known before the rule can decide about one."""
+        return any(condition.of_all for condition in self.conditions())
+
+    @property
+    def columns(self) -> set[str]:
+        """The columns of the table of observations that it asks for."""
+        return {condition.asks_for for condition in self.conditions() if condition.asks_for}
+
+    def about_observations(self) -> Rule:
+        """The part of the rule that all maps of an observation are alike to."""
+        return self if self.by_observation else Every()
+
     def __and__(self, other: Rule) -> Rule:
         return Both(self, other) if isinstance(other, Rule) else NotImplemented
 
@@ -49,8 +67,32 @@ class Rule(ABC):
         return Not(self)
 
 
+class Condition(Rule):
+    """A rule that is not made of others.
+
+    Attributes
+    ----------
+    of_observation : bool
+        Whether it asks for something that all maps of an observation have in common.
+    of_all : bool
+        Whether all maps must be known before it can decide about one.
+    """
+
+    of_observation = True
+    of_all = False
+
+    @property
+    def asks_for(self) -> str:
+        """The column of the table of observations that it asks for; empty if none."""
+        return ""
+
+    def conditions(self) -> Iterator[Condition]:
+        """Itself."""
+        yield self
+
+
 @dataclass(frozen=True)
-class Every(Rule):
+class Every(Condition):
     """Holds for every map."""
 
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
@@ -68,19 +110,24 @@ class Both(Rule):
     left: Rule
     right: Rule
 
-    @property
-    def by_observation(self) -> bool:  # type: ignore[override]
-        """Whether both are."""
-        return self.left.by_observation and self.right.by_observation
-
-    @property
-    def planned(self) -> bool:  # type: ignore[override]
-        """Whether any is."""
-        return self.left.planned or self.right.planned
-
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
-        """Whether both hold. What the second asks for need be known only where the first holds."""
+        """Whether both hold."""
         return self.left.holds(facts, overview) and self.right.holds(facts, overview)
+
+    def conditions(self) -> Iterator[Condition]:
+        """Those of both."""
+        yield from self.left.conditions()
+        yield from self.right.conditions()
+
+    def about_observations(self) -> Rule:
+        """The parts of both, as far as they are about observations."""
+        parts = [self.left.about_observations(), self.right.about_observations()]
+        parts = [part for part in parts if part != Every()]
+        return Both(*parts) if len(parts) == 2 else (*parts, Every())[0]
+
+    def __str__(self) -> str:
+        left = _in_brackets(self.left, Either)
+        return f"{left} & {_in_brackets(self.right, Either, Both)}"
 
 
 @dataclass(frozen=True)
@@ -90,19 +137,17 @@ class Either(Rule):
     left: Rule
     right: Rule
 
-    @property
-    def by_observation(self) -> bool:  # type: ignore[override]
-        """Whether both are."""
-        return self.left.by_observation and self.right.by_observation
-
-    @property
-    def planned(self) -> bool:  # type: ignore[override]
-        """Whether any is."""
-        return self.left.planned or self.right.planned
-
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
         """Whether any holds."""
         return self.left.holds(facts, overview) or self.right.holds(facts, overview)
+
+    def conditions(self) -> Iterator[Condition]:
+        """Those of both."""
+        yield from self.left.conditions()
+        yield from self.right.conditions()
+
+    def __str__(self) -> str:
+        return f"{self.left} | {_in_brackets(self.right, Either)}"
 
 
 @dataclass(frozen=True)
@@ -111,52 +156,18 @@ class Not(Rule):
 
     rule: Rule
 
-    @property
-    def by_observation(self) -> bool:  # type: ignore[override]
-        """Whether the other is."""
-        return self.rule.by_observation
-
-    @property
-    def planned(self) -> bool:  # type: ignore[override]
-        """Whether the other is."""
-        return self.rule.planned
-
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
         """Whether the other does not hold."""
         return not self.rule.holds(facts, overview)
 
-
-@dataclass(frozen=True)
-class Matches(Rule):
-    """Holds where a name matches a pattern of ``*``, ``?`` and ``[...]``.
-
-    Attributes
-    ----------
-    field : str
-        ``"id"``, ``"source"``, ``"observation"`` or ``"file"``.
-    pattern : str
-    """
-
-    field: str
-    pattern: str
-
-    @property
-    def by_observation(self) -> bool:  # type: ignore[override]
-        """Whether the name is one of the observation."""
-        return self.field in ("source", "observation")
-
-    def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
-        """Whether the name matches."""
-        return any(fnmatch.fnmatchcase(name, self.pattern) for name in self._names_of(facts))
-
-    def _names_of(self, facts: MapFacts) -> tuple[str, ...]:
-        if self.field == "id":
-            return (facts.map_id,)
-        if self.field == "source":
-            return (facts.source,)
-        if self.field == "observation":
-            return facts.observation, facts.observation.rpartition("/")[2]
-        return facts.file, os.path.basename(facts.file)
+    def conditions(self) -> Iterator[Condition]:
+        """Those of the other."""
+        yield from self.rule.conditions()
 
     def __str__(self) -> str:
-        return f"{self.field}={self.pattern}"
+        return f"~{_in_brackets(self.rule, Either, Both)}"
+
+
+def _in_brackets(rule: Rule, *kinds: type[Rule]) -> str:
+    """The text of a rule, in brackets if it is of one of these kinds."""
+    return f"({rule})" if isinstance(rule, kinds) else str(rule)

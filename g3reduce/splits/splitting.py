@@ -2,58 +2,153 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError, UsageError
+from ..pipeline.ledger import Ledger
 from ..spt3gtypes import Frame
-from .factors import Bundles, By, Factor, SignFlips, Split, as_rule, check_name
+from .clocks import IN_FRAMES, Clock
+from .factors import Factor
 from .facts import MapFacts
+from .ledgerfacts import facts_in
 from .observing import FactsOfFrames
 from .plan import Plan
-from .planning import ALONE, Line, make_plan
-from .rules import Rule
+from .planning import make_plan
+from .products import Product, name_of
+from .tables import Table, read_table
 
 
 @dataclass(frozen=True)
 class Splitting:
     """Which maps go to which coadds, with which sign: to be passed as `assign`.
 
-    ``a * b`` is `b` within each coadd of `a`, whose names are joined by ``_``; ``a + b`` has the
-    coadds of both, side by side.
+    ``a * b`` is `b` within each coadd of `a`, and names are joined by ``_``; ``a + b`` has the
+    coadds of both, side by side. `split`, `by`, `bundles`, `bundle_days`, `jackknife` and
+    `signflips` make splittings.
+
+    Some have to know all maps before they can say of one where it goes: those with bundles, sign
+    flips, the parity of observations, or a median. `coadd_files` sees to that; for a pipeline, pass
+    ``assign=splitting.planned(...)``.
 
     Attributes
     ----------
-    lines : tuple of tuple of Factor
-        The products that are side by side.
+    products : tuple of Product
+        Those that are side by side.
+    table : Table or None
+        The table of observations.
+    clock : Clock
+        What tells when observations began.
+
+    Examples
+    --------
+    >>> halves = split(early=date(stop="2019-05-01"), late=date(start="2019-05-01"))
+    >>> everything = by("id") * halves * bundles(4) * signflips(100, seed=1)
+    >>> coadd_files("obs/*.g3", "coadds.g3", assign=everything)  # doctest: +SKIP
     """
 
-    lines: tuple[Line, ...]
+    products: tuple[Product, ...]
+    table: Table | None = None
+    clock: Clock = IN_FRAMES
+
+    @classmethod
+    def of(cls, *factors: Factor) -> Splitting:
+        """These factors side by side."""
+        return cls(tuple(map(Product.of, factors)))
 
     @property
     def is_planned(self) -> bool:
         """Whether all maps must be known before it can be said of one where it goes."""
-        return any(factor.planned for line in self.lines for factor in line)
+        return any(one.planned for product in self.products for one in product.factors)
 
     @property
     def needs_weights(self) -> bool:
         """Whether a plan needs the weights of maps."""
-        return any(factor.needs_weights for line in self.lines for factor in line)
+        return any(one.needs_weights for product in self.products for one in product.factors)
 
     def __str__(self) -> str:
-        return " + ".join(" * ".join(map(str, line)) for line in self.lines)
+        return " + ".join(map(str, self.products))
 
     def __mul__(self, other: Splitting) -> Splitting:
         if not isinstance(other, Splitting):
             return NotImplemented
-        lines = tuple((*mine, *theirs) for mine in self.lines for theirs in other.lines)
-        return Splitting(lines)
+        return self._with(
+            other, tuple(mine * theirs for mine in self.products for theirs in other.products)
+        )
 
     def __add__(self, other: Splitting) -> Splitting:
         if not isinstance(other, Splitting):
             return NotImplemented
-        return Splitting(self.lines + other.lines)
+        return self._with(other, self.products + other.products)
+
+    def using(
+        self,
+        table: str | os.PathLike[str] | Table | None = None,
+        *,
+        key: str | None = None,
+        time: str | None = None,
+    ) -> Splitting:
+        """The same with a table of observations, or with something that tells their times.
+
+        Parameters
+        ----------
+        table : path or Table, optional
+            A file as `read_table` reads it: CSV, YAML or SQLite.
+        key : str, optional
+            Its column that names the observations.
+        time : str, optional
+            What tells when an observation began. ``"frame"`` (the default): its key
+            ``ObservationStart`` or ``StartTime``, of the Map frame or of the Observation frame
+            before. ``"spt"``: its ObservationID, which is in seconds since 2017-01-01 UTC; or
+            ``"ctime"``, since 1970-01-01 UTC. ``"iso:COLUMN"``, ``"ctime:COLUMN"``,
+            ``"mjd:COLUMN"``, ``"spt:COLUMN"``: a column of the table.
+
+        Returns
+        -------
+        Splitting
+
+        Raises
+        ------
+        UsageError
+            If the table lacks a column that is asked for.
+        InputError
+            If the table cannot be read.
+        """
+        found = self.table
+        if isinstance(table, Table):
+            found = table
+        elif table is not None:
+            found = read_table(table, key=key)
+        new = replace(self, table=found, clock=self.clock if time is None else Clock.of(time))
+        if new.table is not None:
+            new.require_table()
+        return new
+
+    def require_table(self) -> None:
+        """Refuse rules that ask for columns that there are not.
+
+        Raises
+        ------
+        UsageError
+        """
+        factors = [factor for product in self.products for factor in product.factors]
+        columns = {column for factor in factors for column in factor.columns}
+        columns |= {self.clock.column} - {""}
+        if self.table is not None:
+            self.table.require(columns)
+        elif columns:
+            raise UsageError(
+                f"the splitting asks for the column {min(columns)!r}, and there is no table of "
+                "observations: name one, as splitting.using(table=FILE), or --table FILE. (A rule "
+                "takes for a column what is not id, source, observation, file, date or parity.)"
+            )
+
+    def facts(self) -> FactsOfFrames:
+        """What finds the facts of maps in frames, as this splitting needs them."""
+        self.require_table()
+        return FactsOfFrames(self.table, self.clock)
 
     def plan(self, inputs: Sequence[MapFacts]) -> Plan:
         """Decide of all maps of the input where they go.
@@ -63,57 +158,93 @@ class Splitting:
         inputs : sequence of MapFacts
             All maps of the input, in any order.
 
+        Returns
+        -------
+        Plan
+            The same whatever the order.
+
         Raises
         ------
         InputError
             If what a rule asks for is not known of a map.
         """
-        return make_plan(self.lines, inputs)
+        facts = self.facts()
+        return make_plan(self.products, list(map(facts.completed, inputs)), self._record())
 
-    def facts(self) -> FactsOfFrames:
-        """What finds the facts of frames, as this splitting needs them."""
-        return FactsOfFrames()
+    def planned(self, inputs: Ledger | Sequence[MapFacts] | Any) -> Plan:
+        """The plan for the maps of a ledger: a function for `assign` in a pipeline.
+
+        Parameters
+        ----------
+        inputs : Ledger, or anything with a `ledger` (as `Coadds`), or sequence of MapFacts
+            All maps that the pipeline is going to bring, and no others need be there.
+
+        Returns
+        -------
+        Plan
+
+        Examples
+        --------
+        >>> coadds = coadd_files(files, mpicomm=comm, result="all")  # doctest: +SKIP
+        >>> assign = (bundles(4) * signflips(20)).planned(coadds)  # doctest: +SKIP
+        >>> MPIMapCoadder(comm, assign=assign)  # doctest: +SKIP
+        """
+        ledger = getattr(inputs, "ledger", inputs)
+        return self.plan(facts_in(ledger) if isinstance(ledger, Ledger) else list(ledger))
 
     def assigner(self) -> Assigner:
         """A function for `assign` that also learns from the frames before maps."""
         return Assigner(self)
 
-    def signs_of(self, facts: MapFacts) -> dict[str, int]:
-        """The coadds to which a map goes, and its sign in each.
-
-        Raises
-        ------
-        UsageError
-            If this has to be planned.
-        """
-        if self.is_planned:
-            raise UsageError(
-                "this splitting has bundles, sign flips or rules that can be decided only once all "
-                "maps are known: pass splitting.planned(ledger), or use coadd_files, which plans."
-            )
-        found: dict[str, int] = {}
-        for line in self.lines:
-            names = [""]
-            for factor in line:
-                parts = factor.parts_of(facts)
-                names = [f"{name}_{part}" if name else part for name in names for part in parts]
-            for name in names:
-                if name in found:
-                    raise InputError(f"{facts.where}: two coadds would be named {name!r}.")
-                found[name or ALONE] = 1
-        return found
-
     def __call__(self, frame: Frame) -> Mapping[str, int] | None:
-        """The coadds to which a frame goes by itself alone; None if it goes to none."""
+        """The coadds to which a frame goes, from what it says itself; None if it goes to none."""
         return self.assigner()(frame)
+
+    def _with(self, other: Splitting, products: tuple[Product, ...]) -> Splitting:
+        clocks = {one.clock for one in (self, other)} - {IN_FRAMES}
+        tables = [one.table for one in (self, other) if one.table is not None]
+        if len(clocks) > 1 or any(table != tables[0] for table in tables):
+            raise UsageError(
+                "two splittings that are combined use different tables or times: "
+                f"{self._record()} and {other._record()}. Combine them first, and then say "
+                ".using(...)."
+            )
+        clock = next(iter(clocks), IN_FRAMES)
+        return Splitting(products, tables[0] if tables else None, clock)
+
+    def _record(self) -> dict[str, str]:
+        record = {}
+        if self.table is not None:
+            record["table"] = str(self.table)
+        if self.clock != IN_FRAMES:
+            record["time"] = str(self.clock)
+        return record
 
 
 class Assigner:
-    """A splitting at work: an `assign` function that also sees the frames between maps."""
+    """A splitting at work: an `assign` function that also sees the frames between maps.
+
+    Parameters
+    ----------
+    splitting : Splitting
+
+    Raises
+    ------
+    UsageError
+        If it has to be planned.
+    """
 
     def __init__(self, splitting: Splitting):
+        if splitting.is_planned:
+            raise UsageError(
+                f"({splitting}) can say where a map goes only once all maps are known, because of "
+                "its bundles, sign flips, parities or medians. coadd_files plans it; for a "
+                "pipeline, pass assign=splitting.planned(coadds), with coadds or a ledger that "
+                "list the same maps."
+            )
         self._splitting = splitting
         self._facts = splitting.facts()
+        self._made_by: dict[str, tuple[Product, tuple[str, ...]]] = {}
 
     def __str__(self) -> str:
         return str(self._splitting)
@@ -124,73 +255,34 @@ class Assigner:
 
     def __call__(self, frame: Frame) -> Mapping[str, int] | None:
         """The coadds to which a frame goes, and its sign in each; None if it goes to none."""
-        return self._splitting.signs_of(self._facts.facts_of(frame)) or None
+        return self.signs_of(self._facts.facts_of(frame)) or None
 
+    def signs_of(self, facts: MapFacts) -> dict[str, int]:
+        """The coadds to which a map goes, and its sign in each.
 
-def _of(factor: Factor) -> Splitting:
-    return Splitting(((factor,),))
+        Raises
+        ------
+        InputError
+            If what a rule asks for is not known of it, or two coadds would have the same name.
+        """
+        found = {}
+        for product in self._splitting.products:
+            parts = product.parts_of(facts)
+            if parts is None:
+                continue
+            name = name_of(parts)
+            other, others = self._made_by.setdefault(name, (product, parts))
+            if other is not product or others != parts:
+                raise InputError(
+                    f"{facts.where}: two coadds would be named {name!r}: one of ({other}), and one "
+                    f"of ({product}). Give splits other names."
+                )
+            found[name] = 1
+        return found
 
-
-def split(**rules: Rule) -> Splitting:
-    """Splits by rules, under the names of the arguments.
-
-    A map goes to every split whose rule holds, and to none if none does.
-
-    Examples
-    --------
-    >>> halves = split(first=source("field1"), rest=~source("field1"))
-    """
-    if not rules:
-        raise UsageError("split() was given no rule; expected name=rule, once or more.")
-    return Splitting(
-        tuple((Split(check_name(name), as_rule(rule, name)),) for name, rule in rules.items())
-    )
-
-
-def by(field: str) -> Splitting:
-    """A coadd for each Id, source or observation.
-
-    Parameters
-    ----------
-    field : {"id", "source", "observation"}
-    """
-    if field not in ("id", "source", "observation"):
-        raise UsageError(f"by({field!r}); expected one of id, source, observation.")
-    return _of(By(field))
-
-
-def bundles(n_bundles: int, *, by: str = "weight", seed: int = 0) -> Splitting:
-    """Bundles of whole observations, of equal weight or equal number.
-
-    Parameters
-    ----------
-    n_bundles : int
-    by : {"weight", "number"}
-    seed : int
-    """
-    if by not in ("weight", "number"):
-        raise UsageError(f"bundles by {by!r}; expected one of weight, number.")
-    return _of(Bundles(_counted("n_bundles", n_bundles), by, _seed(seed)))
-
-
-def signflips(n_realisations: int, *, seed: int = 0) -> Splitting:
-    """Each coadd, and beside it realisations of its noise, in which half of it is subtracted.
-
-    Parameters
-    ----------
-    n_realisations : int
-    seed : int
-    """
-    return _of(SignFlips(_counted("n_realisations", n_realisations), _seed(seed)))
-
-
-def _counted(name: str, value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise UsageError(f"{name} is {value!r}; expected a number from 1 on.")
-    return value
-
-
-def _seed(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool):
-        raise UsageError(f"seed is {value!r}; expected an integer.")
-    return value
+    def record_of(self, name: str) -> dict[str, str]:
+        """What is to be recorded of a coadd, as texts; empty if this rank has not made it."""
+        if name not in self._made_by:
+            return {}
+        product, parts = self._made_by[name]
+        return {"name": name, **product.record_of(parts), **self._splitting._record()}

@@ -49,4 +49,4 @@ def test_sign_flips_stand_beside_what_they_are_of():
 
 def test_what_has_to_be_planned_says_so():
     with pytest.raises(UsageError, match="only once all maps are known"):
-        splits.signflips(3).signs_of(facts(1))
+        splits.signflips(3).assigner()

@@ -1,0 +1,63 @@
+"""Words of the text of a rule: what may stand as it is, and what is put in quotation marks."""
+
+from __future__ import annotations
+
+import re
+
+# What a rule calls by these names; a column of the same name is put in quotation marks.
+FIELDS = ("id", "source", "observation", "file", "date", "parity", "all")
+
+# With these a number, or a value that is known only once all maps are, would be meant.
+MEDIAN = "median"
+
+_PLAIN_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
+_PLAIN_VALUE = re.compile(r"[^\s&|~()\"<>=!]+")
+
+
+def number_in(word: str) -> float | None:
+    """The number that a word is; None if it is none."""
+    if not re.fullmatch(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?", word, re.ASCII):
+        return None
+    number = float(word)
+    return number if abs(number) != float("inf") else None
+
+
+def text_of_number(number: float) -> str:
+    """The shortest text that `number_in` reads as this number."""
+    text = repr(float(number))
+    return text.removesuffix(".0")
+
+
+def quoted(text: str) -> str:
+    """A text in quotation marks."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def unquoted(text: str) -> str:
+    """What stands in quotation marks."""
+    return re.sub(r"\\(.)", r"\1", text[1:-1], flags=re.DOTALL)
+
+
+def as_pattern(text: str) -> str:
+    """A pattern of names, as it stands in a rule."""
+    return text if _PLAIN_VALUE.fullmatch(text) else quoted(text)
+
+
+def as_value(value: float | str) -> str:
+    """A value with which a column is compared, as it stands in a rule."""
+    if not isinstance(value, str):
+        return text_of_number(value)
+    plain = _PLAIN_VALUE.fullmatch(value) and number_in(value) is None and value != MEDIAN
+    return value if plain else quoted(value)
+
+
+def as_column(name: str) -> str:
+    """The name of a column, as it stands in a rule."""
+    plain = _PLAIN_FIELD.fullmatch(name) and name not in FIELDS
+    return name if plain else quoted(name)
+
+
+def natural(text: str) -> tuple[list[tuple[int, str]], str]:
+    """What puts names in their order, numbers in them by their values: 90GHz before 150GHz."""
+    parts = [part for part in re.split(r"([0-9]+)", text) if part]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text
