@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from typing import Any
 
-from ..choices import Nonfinite, PolConv, choices_of
+from ..choices import InputCoord, Nonfinite, PolConv, choices_of
 
 
 def add_flags(group: argparse._ActionsContainer) -> None:
@@ -41,6 +42,22 @@ def add_flags(group: argparse._ActionsContainer) -> None:
         help="convert polarization to this convention (default: those that differ are an error)",
     )
     group.add_argument(
+        "--input-pol-conv",
+        choices=choices_of(PolConv),
+        help="the convention of FITS and HDF5 files that do not say it",
+    )
+    group.add_argument(
+        "--input-coord",
+        choices=choices_of(InputCoord),
+        help="the coordinate system of those that do not say it: equatorial, Galactic, ecliptic, "
+        "local",
+    )
+    group.add_argument(
+        "--input-units",
+        metavar="UNIT",
+        help="the unit of those that do not say it: K, uK, ...",
+    )
+    group.add_argument(
         "--nonfinite",
         choices=choices_of(Nonfinite),
         default="keep",
@@ -52,3 +69,12 @@ def add_flags(group: argparse._ActionsContainer) -> None:
         action="store_true",
         help="the same bits on any number of ranks, in any order of files",
     )
+
+
+def assumed(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of files that are silent, as arguments of `coadd_files`."""
+    return {
+        "input_pol_conv": options.input_pol_conv,
+        "input_coord": options.input_coord,
+        "input_units": options.input_units,
+    }

@@ -74,6 +74,7 @@ def run(options: argparse.Namespace) -> int:
         weighted=options.weighted,
         ignore_missing_weights=options.ignore_missing_weights,
         pol_conv=options.pol_conv,
+        **adding.assumed(options),
         nonfinite=options.nonfinite,
         reproducible=options.reproducible,
         on_duplicate=options.on_duplicate,

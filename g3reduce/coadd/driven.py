@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from ..maps.assumed import Assumed
 from ..mpi import communicators
 from ..pipeline.ledger import LeftOut
 from ..spt3gtypes import Frame
@@ -79,7 +80,12 @@ class Driven:
             settings.pol_conv,
             settings.nonfinite,
             settings.ignore_missing_weights,
+            settings.assumed,
         )
+
+    def assume(self, assumed: Assumed) -> None:
+        """Note what holds of input whose headers are silent, as whoever reads it has to know."""
+        self._settings = self._settings._replace(assumed=assumed)
 
     def start_over(self) -> None:
         """Forget all that was added, to add again what is to be in the coadds."""

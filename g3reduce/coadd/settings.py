@@ -12,6 +12,7 @@ from ..choices import Result, SameObservation
 from ..errors import UsageError, require_choice
 from ..g3files.maps import MAP_KEYS
 from ..maps import mapframe
+from ..maps.assumed import Assumed
 from ..maps.finite import check_nonfinite
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, rank_of
@@ -42,6 +43,8 @@ nonfinite
         Of sums that do not depend on the order; None for plain sums.
     keep_exact : bool
         Whether the coadds are to have their exact sums beside the maps.
+    assumed : Assumed
+        What holds of input whose headers are silent.
     """
 
     members: Membership
@@ -58,6 +61,7 @@ nonfinite
     pol_conv: Any
     exactness: Exactness | None
     keep_exact: bool
+    assumed: Assumed = Assumed()
 
     def of_sums(self) -> dict[str, Any]:
         """The settings that change what is in a sum, as JSON can hold them.
@@ -68,6 +72,7 @@ nonfinite
         options["reproducible"] = self.exactness is not None
         options["absmax"] = self.exactness and self.exactness.bounds
         options["on_duplicate"] = "error" if self.once else "sum"
+        options["assumed"] = [*self.assumed] if any(self.assumed) else None
         kept = {name: value for name, value in options.items() if name not in _NOT_OF_SUMS}
         return {name: _plain(value) for name, value in kept.items()}
 
@@ -95,6 +100,8 @@ class Terms(NamedTuple):
         Returns the Id under which a frame counts.
     weighted, pol_conv, nonfinite, ignore_missing_weights
         As in `MPIMapCoadder`.
+    assumed : Assumed
+        What holds of input whose headers are silent.
     """
 
     members: Membership
@@ -103,6 +110,7 @@ class Terms(NamedTuple):
     pol_conv: Any
     nonfinite: str
     ignore_missing_weights: bool
+    assumed: Assumed = Assumed()
 
 
 def agreed_settings(

@@ -10,13 +10,13 @@ from typing import Any, NoReturn
 
 from spt3g import maps
 
-from ..choices import PolConv
-from ..errors import InputError, UsageError, about_file, require_choice
+from ..errors import InputError, UsageError, about_file
+from ..maps.assumed import Assumed
 from ..pipeline.units import Unit, set_unit
 from ..spt3gtypes import Frame
 from .entries import SCALARS, Table, of_array
+from .fingerprints import pixels_fingerprint
 from .fitsbytes import KEY, KIND, in_table, unescaped
-from .options import Assumed
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +38,12 @@ def map_frames_in_fits(file: str, assumed: Assumed) -> Iterator[Frame]:
 
             frames = iter([frame_of(parts, file, assumed)])
         else:
-            raise InputError(f"{file}: there is no HEALPix map in it.")
+            from .flatreading import frame_of_images
+
+            frames = iter([frame_of_images(parts, file, assumed)])
         for index, frame in enumerate(frames):
-            set_unit(frame, Unit(file, index))
+            frame.fingerprint = pixels_fingerprint(frame, file)
+            set_unit(frame, Unit(file, index, fingerprint=frame.fingerprint))
             yield frame
 
 
@@ -146,8 +149,10 @@ def ask_for_units(where: str, said: str) -> NoReturn:
 
 def _ask(where: str, what: str, argument: str, choices: str) -> NoReturn:
     raise InputError(
-        f"{where}: the file does not say {what}. Nothing is guessed: say {argument}=..., one of "
-        f"{choices}."
+        f"{where}: the file does not say {what}. Nothing is guessed: say {argument}=... (to "
+        f"coadd_files input_{argument}, on the command line --input-{argument.replace('_', '-')}), "
+        f"one of {choices}.",
+        fault=f"{argument} not said",
     )
 
 
@@ -158,10 +163,6 @@ def check_assumed(assumed: Assumed) -> None:
     ------
     UsageError
     """
-    if assumed.pol_conv is not None:
-        require_choice("pol_conv", assumed.pol_conv, PolConv)
-    if assumed.coord is not None and assumed.coord not in _SYSTEMS:
-        raise UsageError(f"coord is {assumed.coord!r}; expected one of {', '.join(_SYSTEMS)}.")
     if assumed.units is not None:
         from .units import MAP, unit_in
 

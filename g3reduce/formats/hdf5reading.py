@@ -13,15 +13,16 @@ from spt3g import core, maps
 from ..errors import G3ReduceError, InputError, about_file
 from ..g3files.archive import DENSE, EMPTY, INDEXED, RING, SPARSE
 from ..g3files.maps import MAP_KEYS
+from ..maps.assumed import Assumed
 from ..maps.mapframe import to_frame
 from ..maps.pixels import encode, is_flat
 from ..pipeline.units import Unit, set_unit
 from ..spt3gtypes import Frame, SkyMap
 from .entries import Table, of_array, put_tables
+from .fingerprints import pixels_fingerprint
 from .fitsreading import ask_for_units, convention_in, coordinates_in
 from .hdf5 import ENTRIES, FLAT, FORMAT, NAMED, h5py_or_remedy, plane_of, shape_of
 from .kinds import bare_name
-from .options import Assumed
 from .pixeltable import Pixels, Values
 from .units import COUNT, MAP, WEIGHTS, FileUnit, unit_in
 
@@ -53,7 +54,8 @@ def map_frames_in_hdf5(file: str, assumed: Assumed) -> Iterator[Frame]:
                 fault="no file of maps",
             )
         for index, frame in enumerate(frames):
-            set_unit(frame, Unit(file, index))
+            frame.fingerprint = pixels_fingerprint(frame, file)
+            set_unit(frame, Unit(file, index, fingerprint=frame.fingerprint))
             yield frame
 
 

@@ -15,6 +15,7 @@ from ..g3files.archive import DENSE, INDEXED, RING
 from ..g3files.lines import Rings
 from ..g3files.maps import STOKES
 from ..g3files.runs import LayoutFinder
+from ..maps.assumed import Assumed
 from ..maps.mapframe import to_frame
 from ..maps.pixels import encode
 from ..spt3gtypes import Frame, SkyMap
@@ -22,7 +23,6 @@ from .entries import put_tables
 from .fitsreading import ask_for_units, convention_in, coordinates_in, is_healpix, tables_in
 from .healpixcolumns import UNSEEN, WEIGHT_UNITS
 from .kinds import bare_name
-from .options import Assumed
 from .pixeltable import Pixels, Values
 from .units import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
 

@@ -1,9 +1,8 @@
-"""What can be chosen where maps are written, and what is said where files are silent."""
+"""What can be chosen where maps are written."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from ..choices import FitsStyle, FitsUnits
 from ..errors import UsageError, require_choice
@@ -59,17 +58,3 @@ class WriteOptions:
                 raise UsageError(
                     f"{name} is {getattr(self, name)!r}; expected True, False or None."
                 )
-
-
-class Assumed(NamedTuple):
-    """What holds where a file does not say it; see `map_frames_in`.
-
-    Attributes
-    ----------
-    pol_conv, coord, units : str or None
-        None: that is not known, either.
-    """
-
-    pol_conv: str | None = None
-    coord: str | None = None
-    units: str | None = None

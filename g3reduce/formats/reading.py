@@ -10,13 +10,13 @@ from spt3g import core
 
 from ..g3files.names import check_file
 from ..g3files.pieces import Piece
+from ..maps.assumed import Assumed
 from ..pipeline.reader import WholeFiles, numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
 from .fitsreading import check_assumed, map_frames_in_fits
 from .hdf5reading import map_frames_in_hdf5
 from .kinds import format_of
-from .options import Assumed
 
 
 def map_frames_in(
@@ -60,7 +60,7 @@ def map_frames_in(
     >>> for frame in map_frames_in("map.fits", coord="C", pol_conv="COSMO"):  # doctest: +SKIP
     ...     print(frame["Id"], frame["T"].units)
     """
-    name, assumed = os.fspath(file), Assumed(pol_conv, coord, units)
+    name, assumed = os.fspath(file), Assumed(pol_conv, coord, units).checked()
     kind = format_of(name)
     check_assumed(assumed)
     if kind == "g3":

@@ -6,7 +6,7 @@ import glob
 import os
 import stat
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..errors import InputError, about_file
 
@@ -18,11 +18,14 @@ _HEADER = struct.Struct("<BI")
 _NEWEST_PLAUSIBLE_VERSION = 255
 
 
-def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
+def expand(
+    patterns: Iterable[str | os.PathLike[str]], endings: tuple[str, ...] = SUFFIXES
+) -> list[str]:
     """File names that names and shell patterns stand for, those of one pattern in sorted order.
 
-    Of what a pattern matches, only names that spt3g reads are taken (``.g3``, perhaps followed
-    by ``.gz``, ``.bz2`` or ``.xz``); a plain name is taken as it is.
+    Of what a pattern matches, only names with one of these endings are taken (those that spt3g
+    reads: ``.g3``, perhaps followed by ``.gz``, ``.bz2`` or ``.xz``); a plain name is taken as it
+    is.
 
     Raises
     ------
@@ -42,9 +45,10 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
             files.append(name)
             continue
         matches = sorted(glob.glob(name, recursive=True))
-        usable = [match for match in matches if match.endswith(SUFFIXES)]
+        usable = [match for match in matches if match.endswith(endings)]
         if not usable:
-            found = f"{len(matches)} files, none of them named *.g3" if matches else "nothing"
+            named = f"{len(matches)} files, none of them named *{', *'.join(endings)}"
+            found = named if matches else "nothing"
             raise InputError(f"The pattern {name!r} matches {found}, seen from {_here()}.")
         files.extend(usable)
     if not files:
@@ -90,6 +94,21 @@ def _look_at(file: str) -> None:
             "by which spt3g recognizes its files.",
             fault="not named like a .g3 file",
         )
+    head = head_of(file)
+    if file.endswith(".g3") and not _begins_a_frame(head):
+        raise InputError(
+            f"{file}: this is not a .g3 file (it begins with {head!r}).", fault="no .g3 file"
+        )
+
+
+def head_of(file: str) -> bytes:
+    """The first bytes of a file.
+
+    Raises
+    ------
+    InputError
+        If it is missing, no file, unreadable or empty.
+    """
     try:
         file.encode()
         mode = os.stat(file).st_mode
@@ -111,13 +130,10 @@ def _look_at(file: str) -> None:
         raise InputError(
             f"{file}: the file is empty. Was the job that wrote it cut off?", fault="empty"
         )
-    if file.endswith(".g3") and not _begins_a_frame(head):
-        raise InputError(
-            f"{file}: this is not a .g3 file (it begins with {head!r}).", fault="no .g3 file"
-        )
+    return head
 
 
-def check_files(files: Sequence[str]) -> None:
+def check_files(files: Sequence[str], check: Callable[[str], None] = check_file) -> None:
     """Look at several files, and report all that cannot be used together.
 
     Raises
@@ -129,7 +145,7 @@ def check_files(files: Sequence[str]) -> None:
     problems = []
     for file in files:
         try:
-            check_file(file)
+            check(file)
         except InputError as error:
             problems.append(str(error))
     if not problems:

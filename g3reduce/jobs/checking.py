@@ -6,12 +6,13 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from ..choices import Nonfinite, OnDuplicate, SameObservation
+from ..choices import InputCoord, Nonfinite, OnDuplicate, PolConv, SameObservation
 from ..coadd.coadder import MPIMapCoadder
 from ..coadd.membership import Assign
 from ..coadd.settings import Terms
+from ..formats.firstlook import expand
 from ..g3files.maps import MAP_KEYS
-from ..g3files.names import expand
+from ..maps.assumed import Assumed
 from ..maps.framekind import FrameKind
 from ..maps.pixels import is_flat
 from ..mpi import communicators
@@ -110,6 +111,9 @@ def check_files(
     ignore_missing_weights: bool = False,
     assign: Assign | None = None,
     pol_conv: Any = None,
+    input_pol_conv: PolConv | None = None,
+    input_coord: InputCoord | None = None,
+    input_units: str | None = None,
     nonfinite: Nonfinite = "keep",
     reproducible: bool = False,
     on_duplicate: OnDuplicate = "error",
@@ -128,8 +132,8 @@ def check_files(
     deep : bool
         Read all pixels, too: checksums are compared, and NaN, infinities, and negative or singular
         weights are found. Else only headers and attributes are read, and all of small frames.
-    map_ids, collate, weighted, ignore_missing_weights, assign, pol_conv, nonfinite, reproducible, \
-on_duplicate, same_observation, like, manifest
+    map_ids, collate, weighted, ignore_missing_weights, assign, pol_conv, input_pol_conv, \
+input_coord, input_units, nonfinite, reproducible, on_duplicate, same_observation, like, manifest
         As in `coadd_files`, for the coadd that is meant.
 
     Returns
@@ -160,13 +164,16 @@ on_duplicate, same_observation, like, manifest
         manifest=manifest,
     )
 
+    assumed = Assumed(input_pol_conv, input_coord, input_units)
+
     def check() -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
         choice.verify()
         names = as_names(files)
-        return names, {"files": list(map(str, names)), "deep": deep, **choice._asdict()}
+        said = assumed.checked("input_")._asdict()
+        return names, {"files": list(map(str, names)), "deep": deep, **choice._asdict(), **said}
 
     given = agreed_arguments(comm, "The arguments of check_files", check)
-    terms = MPIMapCoadder(
+    coadder = MPIMapCoadder(
         comm,
         map_ids=map_ids,
         collate=collate,
@@ -178,7 +185,9 @@ on_duplicate, same_observation, like, manifest
         reproducible=reproducible,
         on_duplicate=on_duplicate,
         same_observation=same_observation,
-    ).terms
+    )
+    coadder.assume(assumed.checked())
+    terms = coadder.terms
     names = from_rank(comm, 0, lambda: expand(given))
     seen = look_at(comm, names, terms, choice, deep=deep)
     rate = from_rank(comm, 0, lambda: _rate(seen, terms, deep=deep))

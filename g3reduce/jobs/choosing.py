@@ -9,6 +9,7 @@ from typing import NamedTuple
 from ..choices import OnDuplicateFile, OnError, SameObservation
 from ..coadd.settings import Terms
 from ..errors import InputError, UsageError, require_choice
+from ..formats.firstlook import check_file
 from ..g3files.pieces import Piece
 from ..mpi import communicators
 from ..mpi.agreement import collectively, from_rank
@@ -155,10 +156,10 @@ def first_look(names: Sequence[str], comm: communicators.Comm, choice: Choice) -
     Raises
     ------
     InputError, DuplicateError
-        If one is missing, unreadable, empty, or visibly no .g3 file, or is named twice.
+        If one is missing, unreadable, empty, or visibly not what its name says, or is named twice.
     """
     if not choice.surveys:
-        check_files_of_rank(names, comm)
+        check_files_of_rank(names, comm, check_file)
         if choice.on_duplicate == "error" and comm.rank == 0:
             refuse_repeated_inputs(names)
 

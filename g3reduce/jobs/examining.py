@@ -16,7 +16,8 @@ from spt3g import core
 from ..coadd.provenance import Provenance
 from ..coadd.settings import Terms
 from ..errors import InputError, about_file
-from ..g3files.names import check_file, is_stream
+from ..formats.firstlook import check_file
+from ..g3files.names import is_stream
 from ..g3files.pieces import Piece
 from ..g3files.source import Stamp
 from ..maps import mapframe
@@ -206,7 +207,7 @@ def fault_of(error: InputError) -> str:
 def _walk(found: Examined, terms: Terms, position: int, deep: bool) -> None:
     provenance = Provenance(record_obs_id=False)
     sound = Soundness()
-    for index, frame in numbered_frames(MapOpener(), found.name, Piece(0)):
+    for index, frame in numbered_frames(MapOpener(terms.assumed), found.name, Piece(0)):
         found.n_frames = index + 1
         set_unit(frame, Unit(found.name, index, position, fingerprint=fingerprint_of(frame)))
         provenance.observe(frame)

@@ -13,8 +13,10 @@ from ..coadd.adding import Pending
 from ..coadd.coadder import MPIMapCoadder
 from ..coadd.settings import Terms
 from ..errors import InputError, about_file
-from ..g3files.names import check_file, is_stream
+from ..formats.firstlook import check_file
+from ..g3files.names import is_stream
 from ..g3files.pieces import Piece
+from ..maps.assumed import Assumed
 from ..mpi import communicators
 from ..mpi.counter import SharedCounter
 from ..pipeline.parallelblock import ParallelBlock, blocks_of
@@ -44,6 +46,8 @@ class Reader(MPIFileReader):
     terms : Terms, optional
         If given, each piece is looked through before its first frame is given out, and passed over
         if anything is wrong with it.
+    assumed : Assumed, optional
+        What holds of input whose headers are silent.
 
     Attributes
     ----------
@@ -61,12 +65,15 @@ class Reader(MPIFileReader):
         counter: SharedCounter,
         schedule: Schedule,
         terms: Terms | None = None,
+        assumed: Assumed | None = None,
     ):
         self.bad: dict[int, str] = {}
         self.cut_short: InputError | None = None
         self._terms = terms
-        self._before = MapOpener()  # it walks through files ahead of the one that reads them
-        self._set_up(comm, blocks_of([names], schedule), schedule, MapOpener(), [counter], [pieces])
+        self._before = MapOpener(assumed)  # it walks through files ahead of the one that reads them
+        self._set_up(
+            comm, blocks_of([names], schedule), schedule, MapOpener(assumed), [counter], [pieces]
+        )
 
     def set_aside(self, error: InputError) -> bool:
         """Read nothing more, because a file of which frames were given out is bad.

@@ -8,9 +8,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from ..choices import (
+    InputCoord,
     Nonfinite,
     OnDuplicateFile,
     OnError,
+    PolConv,
     ReadyStrategy,
     Result,
     SameObservation,
@@ -23,6 +25,7 @@ from ..coadd.membership import Assign, as_list_of_ids
 from ..errors import UsageError
 from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
+from ..maps.assumed import Assumed
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..pipeline.arguments import check_flags
@@ -52,6 +55,9 @@ def coadd_files(
     on_duplicate: OnDuplicateFile = "error",
     same_observation: SameObservation = "warn",
     pol_conv: Any = None,
+    input_pol_conv: PolConv | None = None,
+    input_coord: InputCoord | None = None,
+    input_units: str | None = None,
     reproducible: bool = False,
     absmax: float | Mapping[str, float] | None = None,
     nonfinite: Nonfinite = "keep",
@@ -71,7 +77,7 @@ def coadd_files(
     add_to: str | os.PathLike[str] | None = None,
     subtract: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
 ) -> Coadds:
-    """Coadd the maps of .g3 files, on all ranks at once. Collective over `mpicomm`.
+    """Coadd the maps of files, on all ranks at once. Collective over `mpicomm`.
 
     Each file is read by one rank, each rank sums what it read, and the sums are joined: like
     `spt3g.maps.coadd_map_files` on any number of ranks. Where there are few files for the ranks,
@@ -80,7 +86,8 @@ def coadd_files(
     Parameters
     ----------
     files : name, path or list of these
-        Input files, all of them on all ranks. Shell patterns are expanded, on `root`.
+        Input files, all of them on all ranks: .g3, FITS and HDF5 (see `g3reduce.formats`). Shell
+        patterns are expanded, on `root`.
     output_file : name or path, optional
         Where `root` writes the coadds: to a temporary file, which is renamed when it is complete.
         Other ranks may give None.
@@ -90,6 +97,13 @@ def coadd_files(
 strategy, result, root, same_observation, pol_conv, reproducible, absmax, nonfinite, \
 metadata_lasts, keep_exact
         As in `MPIMapCoadder`. There must be a map of each Id in `map_ids`.
+    input_pol_conv : {"IAU", "COSMO"}, optional
+        The polarization convention of FITS and HDF5 files that do not say it, as of healpy's and
+        pixell's. What a file says is never overruled: `pol_conv` converts, these only inform.
+    input_coord : {"C", "G", "E", "L"}, optional
+        The coordinate system of those that do not say it.
+    input_units : str, optional
+        The units of those that do not say it: ``"K"``, ``"uK"``, ...
     on_duplicate : {"error", "skip", "sum"}
         As in `MPIMapCoadder`; or leave out files whose frames are all in files before them, too.
     schedule : {"dynamic", "static"}
@@ -157,9 +171,10 @@ metadata_lasts, keep_exact
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
+    assumed = Assumed(input_pol_conv, input_coord, input_units)
     choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate, same_observation)
     checked = functools.partial(
-        _check_arguments, files, output_file, result, schedule, keep_maps, choice
+        _check_arguments, files, output_file, result, schedule, keep_maps, choice, assumed
     )
     with AllBadNamed(comm, choice) as all_bad:
         with arguments_together(comm, "The arguments of coadd_files"):
@@ -194,6 +209,7 @@ metadata_lasts, keep_exact
             )
             if growth:
                 coadder.grow(growth)
+            coadder.assume(assumed.checked())
             all_bad.terms = coadder.terms
             found = look(inputs, output_file, comm.size, base) if comm.rank == root else None
             # Names that are known already need no agreement of their own.
@@ -222,6 +238,7 @@ def _check_arguments(
     schedule: Schedule,
     keep_maps: bool,
     choice: Choice,
+    assumed: Assumed,
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
@@ -236,4 +253,5 @@ def _check_arguments(
             'choose another result ("root", "all").'
         )
     same = {name: str(value) for name, value in choice._asdict().items()}
+    same |= {f"input_{name}": value for name, value in assumed.checked("input_")._asdict().items()}
     return names, {"files": list(map(str, names)), "schedule": schedule, **same}

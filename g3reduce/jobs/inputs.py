@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..g3files.names import expand
+from ..formats.firstlook import expand
 from ..g3files.pieces import Piece
 from ..pipeline.output import check_output
 from .mapopener import pieces_of

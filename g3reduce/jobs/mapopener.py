@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from ..coadd.provenance import OBSERVED
+from ..formats.kinds import format_of
+from ..formats.reading import map_frames_in
 from ..g3files.decoding import decoded, note
 from ..g3files.frames import RawFrame
 from ..g3files.names import is_stream
 from ..g3files.outlines import Outlines
 from ..g3files.pieces import Piece, Walk, plan
 from ..g3files.source import Stamp
+from ..maps.assumed import Assumed
 from ..maps.mapfile import best_of, frames_of
 from ..mpi import communicators
 from ..mpi.agreement import from_rank
@@ -37,9 +40,15 @@ class MapOpener(WholeFiles):
     Large files that are not compressed are handed out in pieces: each frame is read by one rank,
     whatever rank reads those before it. Frames before a piece that name an observation are passed
     on.
+
+    Parameters
+    ----------
+    assumed : Assumed, optional
+        What holds of FITS and HDF5 files whose headers are silent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, assumed: Assumed | None = None) -> None:
+        self._assumed = assumed or Assumed()
         self._walk: Walk | None = None
         self._walked = "", 0, 0  # the file, its number, and the latest piece of it
         self._outlines = Outlines()
@@ -52,6 +61,8 @@ class MapOpener(WholeFiles):
         """Map frames as `StoredFrame` where that is possible, others as spt3g has them."""
         if piece.stamp is not None:
             return self._frames_of_piece(file, piece, piece.stamp)
+        if not is_stream(file) and format_of(file) != "g3":
+            return enumerate(map_frames_in(file, **self._assumed._asdict()))
         if is_stream(file):
             note(file, "a stream")
         elif _by_spt3g():

@@ -159,7 +159,15 @@ class Passes:
         left = work.earlier.left_of(self._chosen.of(self._plan.found.pieces))
         looking = self._plan.choice.looking(self._terms)
         counter = SharedCounter(self._comm)
-        reader = Reader(self._comm, self._names, left, counter, self._plan.schedule, looking)
+        reader = Reader(
+            self._comm,
+            self._names,
+            left,
+            counter,
+            self._plan.schedule,
+            looking,
+            self._terms.assumed,
+        )
         with progress_in_interrupt(reader.progress):
             fed = feed(self._coadder, reader, len(self._names), self._comm.size, tally, work)
             work.checkpoints.end(fed.failure or fed.again)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from ..errors import DuplicateError
-from ..g3files.names import check_files, expand
+from ..g3files.names import check_file, check_files, expand
 from ..mpi import communicators
 from ..mpi.agreement import from_rank, same_everywhere
 from .ledger import Entry, Ledger, Unit
@@ -57,7 +57,9 @@ def names_of_files(
     return from_rank(comm, 0, look)
 
 
-def check_files_of_rank(names: Sequence[str], comm: communicators.Comm) -> None:
+def check_files_of_rank(
+    names: Sequence[str], comm: communicators.Comm, check: Callable[[str], None] = check_file
+) -> None:
     """Take a first look at some of the files, so that all ranks together look at all of them.
 
     Raises
@@ -65,7 +67,7 @@ def check_files_of_rank(names: Sequence[str], comm: communicators.Comm) -> None:
     InputError
         If a file is missing, unreadable, empty, or visibly no .g3 file.
     """
-    check_files(names[comm.rank :: comm.size])  # thousands of them on a network take a while
+    check_files(names[comm.rank :: comm.size], check)  # thousands of them on a network take a while
 
 
 def name_of_output(

@@ -6,13 +6,14 @@ the same one.
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Iterator
 from itertools import islice
 
 from ..errors import InputError
 from ..g3files.compressed import open_bytes
 from ..g3files.frames import RawFrame, Unrecognised, walk
-from ..g3files.names import is_stream
+from ..g3files.names import SUFFIXES, is_stream
 from ..limits import LIMITS
 from .entries import Entry
 
@@ -38,7 +39,7 @@ def _have_same_bytes(one: Entry, other: Entry) -> bool | None:
     """Whether the bytes of two frames are the same; None if they cannot be read."""
     mine, theirs = _frame_of(one), _frame_of(other)
     if mine is None or theirs is None:
-        return None
+        return _are_in_same_files(one, other)
     try:
         # The first bytes to differ end it.
         return all(a == b for a, b in zip(_parts(mine), _parts(theirs), strict=True))
@@ -46,10 +47,24 @@ def _have_same_bytes(one: Entry, other: Entry) -> bool | None:
         return None
 
 
+def _are_in_same_files(one: Entry, other: Entry) -> bool | None:
+    """Whether files that are no .g3 files are copies of each other; None if that is not so."""
+    mine, theirs = one.unit, other.unit
+    if mine is None or theirs is None or mine.index != theirs.index:
+        return None
+    files = mine.file, theirs.file
+    if any(file.endswith(SUFFIXES) or is_stream(file) for file in files):
+        return None
+    try:
+        return filecmp.cmp(*files, shallow=False) or None
+    except OSError:
+        return None
+
+
 def _frame_of(entry: Entry) -> RawFrame | None:
     """The frame of an entry, if it still is where it was, and what it was."""
     unit = entry.unit
-    if unit is None or unit.index < 0 or is_stream(unit.file):
+    if unit is None or unit.index < 0 or not unit.file.endswith(SUFFIXES):
         return None
     try:
         frame = next(islice(walk(open_bytes(unit.file)), unit.index, None), None)
