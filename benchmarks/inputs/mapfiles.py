@@ -51,6 +51,7 @@ SIZES = {
     "tiny": Size(8, 32, 13, (20, 30), (40, 60)),  # some 10 kB a file: for tests
     "100 kB": Size(8, 128, 9.5, (33, 42), (60, 90)),  # a file; dense HEALPix 55
     "small": Size(64, 256, 13, (110, 165), (220, 330)),  # a MB a file; HEALPix 2 to 4
+    "patch": Size(128, 512, 20.5, (250, 400), (485, 728)),  # 7 MB a file; dense HEALPix 14
     "medium": Size(256, 2048, 13, (800, 1200), (1500, 2250)),  # 45 to 70 MB a file
     "survey": Size(512, 2048, 20.5, (960, 1440), (1940, 2910)),  # 100 MB; dense HEALPix 226
     "large": Size(1024, 4096, 13, (1500, 2250), (3000, 4500)),  # 190 to 900 MB a file
@@ -103,7 +104,8 @@ def _frame(number: int, kind: str, layout: str, size: Size, map_id: str) -> Any:
         frame[key] = skymap(True, key)
     weights = maps.G3SkyMapWeights()
     for key in WEIGHTS:
-        setattr(weights, key, skymap(False, key))
+        component = skymap(False, key)
+        setattr(weights, key, component * component if key == "TT" else component)  # positive
     frame["Wpol"] = weights
     return frame
 

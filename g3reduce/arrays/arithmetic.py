@@ -185,11 +185,7 @@ class Plain:
         self, blocks: Blocks, name: str, runs: Scattered, *, subtract: bool, where: str
     ) -> None:
         """In place."""
-        flat, places = flat_of(blocks, name), runs.places
-        if runs.loops:
-            runs.loops.add_runs(flat, runs.raw, *places.for_loops, places.step, subtract)
-        else:
-            runs.combine(flat, np.subtract if subtract else np.add)
+        add_scattered(flat_of(blocks, name), runs, subtract=subtract)
 
     def add_all(
         self, blocks: Blocks, name: str, arrays: Sequence[Array], *, first: bool, where: str
@@ -222,6 +218,15 @@ class Plain:
     def matched(self, name: str, grid: Grid | None, *, subtract: bool, remove: bool) -> list[Match]:
         """The plane of this name."""
         return [Match(name, name, subtract != remove)]
+
+
+def add_scattered(flat: Array, runs: Scattered, *, subtract: bool) -> None:
+    """Add values to the numbers of a plane, in place, or subtract them."""
+    places = runs.places
+    if runs.loops:
+        runs.loops.add_runs(flat, runs.raw, *places.for_loops, places.step, subtract)
+    else:
+        runs.combine(flat, np.subtract if subtract else np.add)
 
 
 def flat_of(blocks: Blocks, plane: str) -> NDArray[Any]:

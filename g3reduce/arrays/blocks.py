@@ -59,6 +59,8 @@ class Blocks:
         The planes: name and kind of number of each. All planes hold the same rows.
     fill : number
         What a row holds when it is new: the identity of the operation that will be done on it.
+    widths : dict of str to int, optional
+        Of planes whose rows are longer: how many times `row_length` elements each has.
 
     Attributes
     ----------
@@ -66,7 +68,7 @@ class Blocks:
         Numbers of the rows that are held: in rising order, but for those that `append` has put
         behind the others; see `sort`.
     planes : dict of str to array, shape (n_held, row_length)
-        The elements of those rows. Contiguous.
+        The elements of those rows. Contiguous. Rows of a wide plane are longer, see `widths`.
     moves : int
         How often rows that were held may have come to other positions.
 
@@ -85,13 +87,15 @@ class Blocks:
         row_length: int,
         dtypes: Mapping[str, DTypeLike],
         fill: float = 0,
+        widths: Mapping[str, int] | None = None,
     ):
         self.n_rows = n_rows
         self.row_length = row_length
         self.fill = fill
+        self.widths = dict(widths or {})
         self.rows: Rows = np.empty(0, np.int64)
         self.planes: dict[str, NDArray[np.generic]] = {
-            name: np.empty((0, row_length), dtype) for name, dtype in dtypes.items()
+            name: self._new_plane(name, 0, dtype) for name, dtype in dtypes.items()
         }
         self.moves = 0
         self._sorted = True
@@ -108,7 +112,8 @@ class Blocks:
     @property
     def row_nbytes(self) -> int:
         """Size of one row in all planes, in bytes."""
-        return self.row_length * sum(plane.itemsize for plane in self.planes.values())
+        elements = [self._length(name) * plane.itemsize for name, plane in self.planes.items()]
+        return sum(elements)
 
     @property
     def complete(self) -> bool:
@@ -127,11 +132,13 @@ class Blocks:
     def like(self) -> Blocks:
         """New blocks for the same planes, without any row."""
         dtypes = {name: plane.dtype for name, plane in self.planes.items()}
-        return Blocks(self.n_rows, self.row_length, dtypes, self.fill)
+        return Blocks(self.n_rows, self.row_length, dtypes, self.fill, self.widths)
 
-    def add_plane(self, name: str, dtype: DTypeLike) -> None:
+    def add_plane(self, name: str, dtype: DTypeLike, width: int = 1) -> None:
         """Add a plane, in which all rows that are held are filled with `fill`."""
-        self.planes[name] = self._new_plane(len(self.rows), dtype)
+        if width != 1:
+            self.widths[name] = width
+        self.planes[name] = self._new_plane(name, len(self.rows), dtype)
 
     def replace(self, rows: Rows, planes: dict[str, NDArray[np.generic]]) -> None:
         """Replace all rows, each of which is given once, and planes."""
@@ -170,7 +177,7 @@ class Blocks:
         union = distinct(np.concatenate([self.rows, new]), self.n_rows)
         kept = np.searchsorted(union, self.rows)
         for name, old in self.planes.items():
-            plane = self._new_plane(len(union), old.dtype)
+            plane = self._new_plane(name, len(union), old.dtype)
             if len(old):
                 plane[kept] = old
             self.planes[name] = plane
@@ -192,7 +199,8 @@ class Blocks:
         for name, old in self.planes.items():
             room, plane = self._room.get(name, (old, None))
             if plane is not old or len(room) < len(union):
-                room = self._new_plane(min(self.n_rows, _with_reserve(len(union))), old.dtype)
+                n_held = min(self.n_rows, _with_reserve(len(union)))
+                room = self._new_plane(name, n_held, old.dtype)
                 room[: len(old)] = old
             self.planes[name] = room[: len(union)]
             self._room[name] = room, self.planes[name]
@@ -204,13 +212,13 @@ class Blocks:
         if self._sorted:
             return
         order = np.argsort(self.rows)
-        spare: dict[np.dtype[np.generic], NDArray[np.generic]] = {}
+        spare: dict[tuple[object, object], NDArray[np.generic]] = {}
         for name, old in self.planes.items():
-            plane = spare.pop(old.dtype, None)
+            plane = spare.pop((old.dtype, old.shape), None)
             if plane is None:
                 plane = memory.zeros(old.shape, old.dtype)
             self.planes[name] = np.take(old, order, axis=0, out=plane, mode="clip")
-            spare[old.dtype] = old  # memory that was touched is fast
+            spare[old.dtype, old.shape] = old  # memory that was touched is fast
         self._room.clear()
         self._hold(self.rows[order], in_order=True)
         self.moves += 1
@@ -224,8 +232,11 @@ class Blocks:
         self.rows, self._sorted = rows, in_order
         self._positions = self._order = None
 
-    def _new_plane(self, n_held: int, dtype: DTypeLike) -> NDArray[np.generic]:
-        plane = memory.zeros((n_held, self.row_length), dtype)
+    def _length(self, name: str) -> int:
+        return self.row_length * self.widths.get(name, 1)
+
+    def _new_plane(self, name: str, n_held: int, dtype: DTypeLike) -> NDArray[np.generic]:
+        plane = memory.zeros((n_held, self._length(name)), dtype)
         if self.fill:  # zeros need not be written, and memory is not touched before it is used
             plane[:] = self.fill
         return plane

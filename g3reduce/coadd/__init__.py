@@ -8,7 +8,8 @@ In reading order:
 - `intake` takes each frame: `membership` says to which coadds it belongs, and `provenance` where
   it comes from. `adding` brings its pixels into the sums. `exactinput` finds the exact sums in
   coadds that are input.
-- `joining` makes the coadds of all ranks one, and frames of them; `coadds` is what users get.
+- `joining` makes the coadds of all ranks one, and frames of them; `flipped` makes coadds of the
+  sign-flip realisations that were summed beside one; `coadds` is what users get.
 - `ledgerframe` writes the ledger of a coadd into its frame, and reads it; `coaddledger` reads that
   of any coadd.
 - `state` writes running sums and takes them up again. `growing` is about frames that are added to

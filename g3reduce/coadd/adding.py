@@ -11,8 +11,11 @@ import numpy as np
 
 from ..errors import InputError
 from ..g3files.archive import DENSE
+from ..g3files.maps import STOKES
 from ..g3files.runs import RunLayout
+from ..maps.chunks import Chunk
 from ..maps.contribution import Contribution
+from ..maps.flips import SignFlips, Signs
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
 from ..maps.sumstate import SumState
@@ -39,6 +42,8 @@ class Pending(NamedTuple):
         What it adds to the pixels hit and to the weights, which is known once it was added.
     listed : list of (Ledger, int)
         The ledgers that are to note this, and the number of its entry in each.
+    flips : list of (MapSum, int8 array)
+        The sums among the targets that have sign-flip realisations, and its sign in each of these.
     """
 
     frame: Frame
@@ -47,6 +52,7 @@ class Pending(NamedTuple):
     state: SumState | None = None
     contribution: Contribution | None = None
     listed: Sequence[tuple[Ledger, int]] = ()
+    flips: Sequence[tuple[MapSum, Signs]] = ()
 
     @property
     def in_file(self) -> bool:
@@ -78,8 +84,9 @@ class Pending(NamedTuple):
                 total.require_addable(self.state.summary)
             else:
                 total.check(self.maps)
+        flips = {id(total): signs for total, signs in self.flips}
         for total, sign in () if self.state else self.targets:
-            total.note(self.maps, sign)
+            total.note(self.maps, sign, flips.get(id(total)))
 
     def add_state(self) -> None:
         """Add the exact sum, with all that goes with it."""
@@ -99,22 +106,46 @@ def add_pixels(frames: Sequence[Pending]) -> None:
     Each pixel gets the frames in their order.
     """
     _make_room(frames)
+    staging = Staging(frames)
     # Small frames stay in the cache as a whole.
     together = len({(one.small, tuple(one.maps.planes)) for one in frames}) == 1
     together = together and not frames[0].small
     with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
         if together and len(frames) > 1:
-            _add_side_by_side(frames)
+            _add_side_by_side(frames, staging)
             return
         for pending in frames:
             for name in pending.maps.planes:
-                collections.deque(_add_by_chunks(pending, name), maxlen=0)
+                collections.deque(_add_by_chunks(pending, name, staging), maxlen=0)
 
 
-def _add_side_by_side(frames: Sequence[Pending]) -> None:
+class Staging:
+    """Where frames are staged for sign-flip realisations, while they are added to the sums."""
+
+    def __init__(self, frames: Sequence[Pending]):
+        self._of: dict[int, list[tuple[MapSum, SignFlips, int]]] = {}
+        counts = collections.Counter(id(total) for one in frames for total, _ in one.flips)
+        for pending in frames:
+            for total, signs in pending.flips:
+                if (flips := total.sums.flips) is None:
+                    continue
+                if n_frames := counts.pop(id(total), 0):
+                    flips.reserve(total.blocks, n_frames)
+                place = total, flips, flips.place(signs)
+                self._of.setdefault(id(pending.maps), []).append(place)
+
+    def stage(self, maps: MapFrame, name: str, chunk: Chunk) -> None:
+        """Stage pixels of a frame which were just added to the sums."""
+        if name in STOKES:
+            for total, flips, place in self._of.get(id(maps), ()):
+                subtract = maps.subtracts(name, 1)
+                total.sums.stage_chunk(flips, place, name, chunk, subtract=subtract)
+
+
+def _add_side_by_side(frames: Sequence[Pending], staging: Staging) -> None:
     _cut_alike(frames)
     for name in frames[0].maps.planes:
-        adding = [_add_by_chunks(pending, name) for pending in frames]
+        adding = [_add_by_chunks(pending, name, staging) for pending in frames]
         planes = [pending.maps.planes[name] for pending in frames]
         ends = [plane.chunk_ends or () for plane in planes]
         if len({plane.storage for plane in planes}) == 1 and all(ends):
@@ -175,7 +206,7 @@ def _make_room(frames: Sequence[Pending]) -> None:
         total.expect(coming)
 
 
-def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
+def _add_by_chunks(pending: Pending, name: str, staging: Staging) -> Iterator[bool]:
     """Add a plane; True after each chunk."""
     maps, targets, contribution = pending.maps, pending.targets, pending.contribution
     if contribution is not None and contribution.plane != name:
@@ -189,6 +220,8 @@ def _add_by_chunks(pending: Pending, name: str) -> Iterator[bool]:
         for chunk in chunks:
             for total, sign in targets:
                 total.add_chunk(name, chunk, subtract=subtracts[sign], where=maps.where)
+            if pending.flips:
+                staging.stage(maps, name, chunk)
             if contribution is not None:  # as long as the values are in the cache
                 contribution.take(chunk)
             yield True

@@ -19,6 +19,7 @@ from ..spt3gtypes import Frame
 from .adding import Pending
 from .coadds import Coadds
 from .driven import Driven
+from .flipped import with_realisations
 from .joining import Coadd, join_coadds
 from .membership import Assign
 from .settings import agreed_settings
@@ -328,6 +329,8 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         self._end(self._intake.require_all_added, failure)
         settings = self._settings
         self._intake.complete_provenance(self._comm)
+        for coadd in self._intake.coadds.values():
+            coadd.total.settle()
         names, joined, statistics, self._skipped, notes = join_coadds(
             self._comm,
             self._intake.coadds,
@@ -345,6 +348,12 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             ),
         )
         self._intake.coadds.clear()
+        joined = with_realisations(joined, self._members)
+        self._skipped = {
+            each: count
+            for name, count in self._skipped.items()
+            for each in (name, *self._members.flips_beside(name))
+        }
         if self._comm.rank == 0:
             self._members.warn_of_mixed_ids({name for note in notes for name in note.mixed})
         if not names and self._comm.rank == settings.root:

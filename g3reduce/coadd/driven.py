@@ -13,7 +13,7 @@ from ..spt3gtypes import Frame
 from .growing import Growth
 from .intake import Intake
 from .joining import Coadd
-from .membership import Membership
+from .membership import Membership, Plan
 from .settings import Settings, Terms
 
 
@@ -68,6 +68,16 @@ class Driven:
         """
         growth.require_names(self._members.name_of)
         self._members.growth = growth
+
+    def follow(self, plan: Plan, text: str, *, flips_at_once: bool) -> None:
+        """Share frames out as a plan says, which was made of a splitting with this text.
+
+        `flips_at_once` is as in `Membership`: it takes sums that are not reproducible, of which no
+        states are kept.
+        """
+        members = self._members
+        members.plan, members.text = plan, text
+        members.flips_at_once = flips_at_once and self._settings.exactness is None
 
     @property
     def terms(self) -> Terms:

@@ -15,6 +15,7 @@ from ..errors import InputError, UsageError
 from ..maps import mapframe
 from ..maps.agreement import Parts
 from ..maps.contribution import Contribution, hits_nothing
+from ..maps.flips import packed
 from ..maps.mapfile import planes_of
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
@@ -203,13 +204,15 @@ class Intake:
         if state is None and "InputMapIds" in frame:  # a coadd, which may lack pixels itself
             maps = _with_skipped(maps, frame.get("SkippedPixels", 0))
         parts = (state.summary if state else maps.kind).parts
+        flips = self._members.flips_of(frame)
         coadds = {
             name: self.coadds.get(name) or self._new_coadd(name, maps, parts) for name in signs
         }
         targets = [(coadds[name].total, signs[name]) for name in signs]
+        flipped = [(coadds[name].total, flips[name]) for name in signs if len(flips.get(name, ()))]
         listed: list[tuple[Ledger, int]] = []
         contribution = None if state else Contribution.of(maps.planes)
-        pending = Pending(frame, maps, targets, state, contribution, listed)
+        pending = Pending(frame, maps, targets, state, contribution, listed, flipped)
         self._not_added.append(pending)  # from here on it counts, whatever comes
         try:
             pending.announce()
@@ -217,7 +220,7 @@ class Intake:
             self._not_added.pop()
             raise
         for name, coadd in coadds.items():
-            coadd.ledger.take(counted, signs[name])
+            coadd.ledger.take(counted, signs[name], packed(flips[name]) if name in flips else b"")
             if not counted.entries[0].inside:
                 listed.append((coadd.ledger, len(coadd.ledger.entries) - 1))
         self.coadds |= coadds
@@ -237,7 +240,8 @@ class Intake:
                     self.coadds[name].ledger.refuse_duplicate(entry)
 
     def _new_coadd(self, name: str, maps: MapFrame, parts: Parts) -> Coadd:
-        total = MapSum.of(maps, parts, **self._how_to_sum)
+        n_flips = len(self._members.flips_beside(name))
+        total = MapSum.of(maps, parts, n_flips, **self._how_to_sum)
         return Coadd(self._members.frame_id(name), total, Ledger())
 
     def _warn_of_missing_weights(self, maps: MapFrame) -> None:

@@ -48,11 +48,14 @@ class Coadd:
         The Id of the frame.
     total : MapSum
     ledger : Ledger
+    record : dict of str to str
+        What is recorded of the splitting by which its maps were chosen, if they were.
     """
 
     frame_id: str
     total: MapSum
     ledger: Ledger
+    record: dict[str, str] = field(default_factory=dict)
     _frame: Frame = field(default=None, init=False, repr=False, compare=False)
 
     def outline(self) -> Frame:
@@ -106,6 +109,8 @@ class Coadd:
             if values:
                 frame[key] = core.G3VectorString(values)
         put_ledger(frame, self.ledger)
+        if self.record:
+            frame["Split"] = core.G3MapString(self.record)
         return frame
 
 

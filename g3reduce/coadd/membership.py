@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from ..errors import InputError, UsageError
+from ..maps.flips import Signs as FlipSigns
+from ..pipeline.units import Unit, unit_of
 from ..spt3gtypes import Frame
 from .growing import Growth
 
@@ -22,6 +24,24 @@ Signs: TypeAlias = "Mapping[str, int] | Literal[False] | None"
 
 # A warning lists so many Ids.
 _SHOWN = 10
+
+
+class Plan(Protocol):
+    """An `assign` function that knows all maps of the input; see `g3reduce.splits.Plan`."""
+
+    base_of: dict[str, str]
+
+    def __call__(self, frame: Frame) -> Mapping[str, int] | None:
+        """The coadds to which a frame goes, and its sign in each."""
+        ...
+
+    def bases_of(self, unit: Unit) -> Mapping[str, FlipSigns]:
+        """The coadds without flips to which a map goes, and its signs in their realisations."""
+        ...
+
+    def record_of(self, name: str) -> Mapping[str, str]:
+        """What is to be recorded of a coadd."""
+        ...
 
 
 @dataclass
@@ -42,6 +62,13 @@ class Membership:
         The Ids that went into one coadd though neither these nor all were asked for.
     growth : Growth or None
         If these coadds are to be added to others that there are.
+    plan : Plan or None
+        If `assign` is a splitting, what was planned by it. Then this says where frames go.
+    text : str
+        The rules of that splitting, in words.
+    flips_at_once : bool
+        Whether the sign-flip realisations of the plan are summed beside the coadds that they are
+        of, and not as coadds of their own.
     """
 
     map_ids: list[str] | None
@@ -50,6 +77,9 @@ class Membership:
     assign: Assign | None
     mixed: set[str] = field(default_factory=set)
     growth: Growth | None = None
+    plan: Plan | None = None
+    text: str = ""
+    flips_at_once: bool = False
 
     def __post_init__(self) -> None:
         # A splitting is data; what learns from the frames that come is made anew for each coadder.
@@ -134,8 +164,10 @@ class Membership:
     def _signs_of(
         self, frame: Frame, get_map_id: Callable[[Frame], Any], describe: Callable[[Frame], str]
     ) -> Signs:
+        if self.plan is not None and self.flips_at_once:
+            return dict.fromkeys(self.flips_of(frame), 1) or None
         if self.assign is not None:
-            return _checked(self.assign(frame), frame, describe)
+            return _checked((self.plan or self.assign)(frame), frame, describe)
         found = get_map_id(frame)
         if found is None or found is False:
             return found
@@ -152,6 +184,23 @@ class Membership:
         if self.map_ids is None:
             self.mixed.add(found)
         return {self.output_map_id: 1}
+
+    def flips_of(self, frame: Frame) -> Mapping[str, FlipSigns]:
+        """The coadds of a frame, and its signs in the realisations that are summed beside each."""
+        unit = unit_of(frame)
+        if self.plan is None or not self.flips_at_once or unit is None:
+            return {}
+        return self.plan.bases_of(unit)
+
+    def flips_beside(self, name: str) -> list[str]:
+        """The realisations that are summed beside a coadd."""
+        if self.plan is None or not self.flips_at_once:
+            return []
+        return [flip for flip, base in self.plan.base_of.items() if base == name]
+
+    def record_of(self, name: str) -> Mapping[str, str]:
+        """What is to be recorded of a coadd."""
+        return self.plan.record_of(name) if self.plan else {}
 
     def frame_id(self, name: str) -> str:
         """The Id of the frame that a coadd becomes."""

@@ -68,7 +68,10 @@ nonfinite
 
         Functions stand here by their names only.
         """
-        options = {**self._asdict(), **dataclasses.asdict(self.members)}
+        members = self.members
+        options = self._asdict()
+        options |= {one.name: getattr(members, one.name) for one in dataclasses.fields(members)}
+        options["assign"] = members.text or members.assign
         options["reproducible"] = self.exactness is not None
         options["absmax"] = self.exactness and self.exactness.bounds
         options["on_duplicate"] = "error" if self.once else "sum"
@@ -79,7 +82,8 @@ nonfinite
 
 # How sums are joined, and where; what was met; and what is said in the words of arguments.
 _NOT_OF_SUMS = {
-    *("strategy", "result", "root", "mixed", "members", "once", "same_observation", "exactness")
+    *("strategy", "result", "root", "mixed", "members", "once", "same_observation", "exactness"),
+    *("plan", "text", "flips_at_once"),
 }
 
 

@@ -35,6 +35,7 @@ from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
 from .inputs import Found, as_names, look
 from .passes import Passes, Plan
+from .splitting import for_the_look, planner_of
 
 
 def coadd_files(
@@ -194,7 +195,7 @@ metadata_lasts, keep_exact
                 ignore_missing_weights=ignore_missing_weights,
                 record_obs_id=record_obs_id,
                 keep_outputs=keep_maps or result == "sharded",
-                assign=assign,
+                assign=for_the_look(assign),
                 strategy=strategy,
                 result=result,
                 root=root,
@@ -226,7 +227,8 @@ metadata_lasts, keep_exact
         plan = Plan(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps)
         with stop_request(comm, wishes) as request:
             chosen = choose(comm, names, coadder.terms, choice, root)
-            passes = Passes(comm, coadder, plan, chosen, request)
+            planner = planner_of(comm, assign, coadder.terms, growth)
+            passes = Passes(comm, coadder, plan, chosen, request, planner)
             passes.run()
     return passes.coadds()
 

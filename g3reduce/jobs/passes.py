@@ -28,6 +28,7 @@ from .choosing import Choice, Chosen, after_feeding
 from .completion import Complete
 from .feeding import Fed, Reader, feed
 from .inputs import Found
+from .splitting import Planner
 from .tally import Tally
 
 
@@ -74,6 +75,8 @@ class Passes:
         The files that are to be added, as far as is known before they are.
     request : StopRequest or None
         Open; None without a folder of checkpoints.
+    planner : Planner or None
+        If the coadds are those of a splitting.
     """
 
     def __init__(
@@ -83,17 +86,19 @@ class Passes:
         plan: Plan,
         chosen: Chosen,
         request: StopRequest | None,
+        planner: Planner | None = None,
     ):
         self._comm = comm
         self._coadder = coadder
         self._plan = plan
         self._request = request
+        self._planner = planner
         self._names = plan.found.names
         self._base = plan.growth.base.file if plan.growth else None
-        self._terms = coadder.terms
         self._joined: dict[str, Coadd] = {}
         self._complete: Complete | None = None  # what an earlier run has done, if that is all
-        self._choose(chosen)
+        self._choose(self._planned(chosen))
+        self._terms = coadder.terms
 
     def run(self) -> None:
         """Read, add, join and write. Collective."""
@@ -154,6 +159,18 @@ class Passes:
             self._plan.growth.require_kept(chosen.listed)
         self._chosen = chosen
 
+    def _planned(self, chosen: Chosen) -> Chosen:
+        """Let the coadder follow the plan for these files, of which bad ones may be left out."""
+        if self._planner is None:
+            return chosen
+        choice = self._plan.choice
+        plan, bad = self._planner.plan(chosen)
+        if bad:
+            chosen = collectively(self._comm, lambda: chosen.without(bad, len(bad), choice))
+        at_once = self._plan.wishes.folder is None
+        self._coadder.follow(plan, str(self._planner), flips_at_once=at_once)
+        return chosen
+
     def _feed(self, tally: Tally, work: Work) -> Fed:
         """Bring the frames that are not in the sums to the coadder."""
         left = work.earlier.left_of(self._chosen.of(self._plan.found.pieces))
@@ -176,6 +193,9 @@ class Passes:
     def _is_spoiled_by(self, fed: Fed) -> bool:
         """Leave out files that turned out to be bad; whether frames of one may be in the sums."""
         chosen, again = after_feeding(self._comm, self._chosen, fed, self._terms, self._plan.choice)
+        if self._planner and len(chosen.left_out) > len(self._chosen.left_out):
+            chosen, again = self._planned(chosen), True  # the plan is one for fewer files
+            self._terms = self._coadder.terms
         self._choose(chosen)
         return again
 

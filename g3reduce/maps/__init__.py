@@ -3,10 +3,11 @@
 In reading order: `pixels` and `chunks`, the pixels of a map; `agreement` and `attributes`, what
 maps must agree in; `mapframe`, a frame that is ready to be added; `weighting` and `finite`, what is
 done to its pixels before; `storedframe` and `mapfile`, map frames in files; `numbering` and
-`positions`, where pixels stand in a sum; `planesums`, `summary` and `mapsum`, the sum; `digest`,
-hashes of maps; `stokes`, unweighted maps and their weights, with the `matrices` of each pixel;
-`unweighting`, maps divided by their weights as spt3g does it. `fromarrays` makes frames of numpy
-arrays, with `footprints`, `flatwcs` and `mapunits`; `toarrays` makes arrays of frames.
+`positions`, where pixels stand in a sum; `planesums`, `summary` and `mapsum`, the sum; `flips` and
+`realisations`, sums of the same frames with other signs beside it; `digest`, hashes of maps;
+`stokes`, unweighted maps and their weights, with the `matrices` of each pixel; `unweighting`, maps
+divided by their weights as spt3g does it. `fromarrays` makes frames of numpy arrays, with
+`footprints`, `flatwcs` and `mapunits`; `toarrays` makes arrays of frames.
 
 Imports from `g3reduce.arrays` and `g3reduce.g3files`.
 """

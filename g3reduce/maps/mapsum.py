@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from ..arrays.exactarithmetic import Exact
 from ..arrays.exactness import Exactness, joinable, refuse_more
 from ..errors import MismatchError
 from ..g3files.archive import DENSE, EMPTY, RING, SPARSE
-from ..g3files.maps import Content
+from ..g3files.maps import STOKES, Content
 from ..g3files.runs import LayoutFinder, RunLayout
 from ..spt3gtypes import SkyMap
 from .agreement import (
@@ -25,24 +25,14 @@ from .agreement import (
     unset_differences,
 )
 from .chunks import Chunk
+from .flips import Signs, is_wide
 from .framekind import FrameKind
+from .kept import Kept
 from .mapframe import MapFrame
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .planesums import PlaneSums
 from .shard import Shard
 from .summary import Summary, join
-
-
-class Kept(NamedTuple):
-    """Rows of blocks, and planes of integers, of which ordinary numbers were made."""
-
-    rows: NDArray[np.int64]
-    planes: dict[str, NDArray[Any]]
-
-    @property
-    def nbytes(self) -> int:
-        """The size of the planes, in bytes."""
-        return sum(plane.nbytes for plane in self.planes.values())
 
 
 class MapSum:
@@ -60,6 +50,8 @@ class MapSum:
     exactness : Exactness, optional
         Make sums that do not depend on the order. Default: plain sums.
 
+    Sign-flip realisations of which `summary` speaks are in `sums.flips`; such sums are plain ones.
+
     Attributes
     ----------
     sums : PlaneSums
@@ -68,6 +60,8 @@ class MapSum:
         Everything else.
     kept : Kept or None
         The exact sums behind the numbers that `to_numbers` made, if they were to be kept.
+    shared_maps : dict of str to spt3g.maps.G3SkyMap, or None
+        Of a realisation, maps of weights and hits that others have made, and that are theirs, too.
     """
 
     def __init__(
@@ -82,19 +76,22 @@ class MapSum:
         self._arithmetic: Arithmetic = Plain()
         if exactness is not None or summary.grids:
             self._arithmetic = Exact(exactness or Exactness(), summary.grids)
-        self.sums = PlaneSums(
-            summary.stubs, self._arithmetic, in_maps=in_maps and exactness is None
-        )
+        plain = in_maps and exactness is None
+        flips = summary.n_flips
+        self.sums = PlaneSums(summary.stubs, self._arithmetic, in_maps=plain, n_flips=flips)
         self.kept: Kept | None = None
+        self.shared_maps: dict[str, SkyMap] | None = None
         self._noted_kind: FrameKind | None = None  # of the last frame
         self._noted_storages: tuple[str, ...] = ()
         self._require_weights = require_weights
 
     @classmethod
-    def of(cls, frame: MapFrame, parts: Parts | None = None, **options: Any) -> MapSum:
+    def of(
+        cls, frame: MapFrame, parts: Parts | None = None, n_flips: int = 0, **options: Any
+    ) -> MapSum:
         """An empty sum for frames like this one, or for the frames of a sum that it is."""
         kind = frame.kind
-        return cls(Summary.empty(kind.stubs, parts or kind.parts, frame.where), **options)
+        return cls(Summary.empty(kind.stubs, parts or kind.parts, frame.where, n_flips), **options)
 
     @property
     def blocks(self) -> Blocks:
@@ -126,8 +123,8 @@ class MapSum:
                 kind.parts, mine.parts, frame.where, there, weights=self._require_weights
             )
 
-    def note(self, frame: MapFrame, sign: int = 1) -> None:
-        """Take over what a frame says beside its pixels."""
+    def note(self, frame: MapFrame, sign: int = 1, flips: Signs | None = None) -> None:
+        """Take over what a frame says beside its pixels; `flips` are its signs in realisations."""
         mine = self.summary
         mine.skipped += frame.skipped
         if frame.kind is not self._noted_kind:
@@ -141,6 +138,9 @@ class MapSum:
                 mine.beyond.setdefault(name, []).append(signed)
             else:
                 mine.overflow[name] += signed
+            if flips is not None:
+                of_flips = mine.overflow_of_flips.get(name, np.zeros(len(flips)))
+                mine.overflow_of_flips[name] = of_flips + signed * (flips if name in STOKES else 1)
         if mine.grids:
             for name in frame.planes:
                 mine.grids[name].addends += 1
@@ -171,6 +171,11 @@ class MapSum:
         """Add pixels of a frame that messages name `where` to a plane."""
         self.sums.add_chunk(name, chunk, subtract=subtract, where=where)
         self.summary.numbering = self.sums.key
+
+    def settle(self) -> None:
+        """Add to the realisations what is staged for them."""
+        if flips := self.sums.flips:
+            flips.forget(self.blocks)
 
     def prepare(self, summaries: Sequence[Summary], layout: RunLayout | None = None) -> None:
         """Make ready for joining with the sums of other ranks, whose summaries these are.
@@ -314,7 +319,7 @@ class MapSum:
         self.blocks.planes = {
             name: self._arithmetic.to_numbers(planes, name, keep=keep)
             for name in sorted(self.summary.stubs)
-        }
+        } | {name: plane for name, plane in planes.items() if is_wide(name)}
 
     @property
     def storable(self) -> bool:
@@ -332,7 +337,13 @@ class MapSum:
     def to_maps(self) -> dict[str, SkyMap]:
         """The sums as new spt3g maps, one for each plane, stored as the input was."""
         scratch, layouts = bytearray(), LayoutFinder()
-        return {name: self._to_map(name, scratch, layouts) for name in self.summary.stubs}
+        found = dict(self.shared_maps or {})
+        for name in self.summary.stubs:
+            if name not in found:
+                found[name] = self._to_map(name, scratch, layouts)
+        if self.shared_maps is not None:
+            self.shared_maps |= {name: found[name] for name in found if name not in STOKES}
+        return found
 
     def outlines(self) -> dict[str, SkyMap]:
         """The same maps, but empty."""

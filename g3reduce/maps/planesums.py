@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from ..arrays.arithmetic import Arithmetic, Match
+from ..arrays.arithmetic import Arithmetic, Match, add_scattered
 from ..arrays.blocks import Blocks, Rows
 from ..arrays.reduction import SUM
 from ..arrays.scattered import Places, Scattered
@@ -19,6 +19,7 @@ from ..kernels import choice as kernels
 from ..limits import LIMITS
 from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
+from .flips import SignFlips, is_wide
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
 from .packing import Fill, LineParts, packer, trimmed
 from .positions import PositionFinder
@@ -53,6 +54,8 @@ class PlaneSums:
         How numbers are added.
     in_maps : bool
         Whether dense sums lie in the memory of maps.
+    n_flips : int
+        How many sign-flip realisations there are beside the sums; see `SignFlips`. Plain sums only.
 
     Attributes
     ----------
@@ -62,6 +65,8 @@ class PlaneSums:
         The maps in whose memory dense sums lie, if they do.
     stubs : dict of str to spt3g.maps.G3SkyMap
         As above.
+    flips : SignFlips or None
+        The realisations, if there are any.
     """
 
     def __init__(
@@ -70,10 +75,12 @@ class PlaneSums:
         arithmetic: Arithmetic,
         *,
         in_maps: bool = False,
+        n_flips: int = 0,
     ):
         self.blocks = Blocks(0, 1, {}, fill=SUM.identity)
         self.maps: dict[str, Any] = {}
         self.stubs = stubs
+        self.flips = SignFlips(n_flips) if n_flips else None
         self._arithmetic = arithmetic
         self._in_maps = in_maps
         self._numbering: Numbering | None = None
@@ -104,6 +111,8 @@ class PlaneSums:
     def begin(self, name: str) -> None:
         """Make an empty plane."""
         self._arithmetic.begin(self.blocks, name)
+        if self.flips:
+            self.flips.begin(self.blocks, name)
 
     def flat(self, name: str) -> Values:
         """The values of a plane in a row."""
@@ -173,6 +182,23 @@ class PlaneSums:
         else:
             self._add_points(name, chunk, subtract=subtract, where=where)
 
+    def stage_chunk(
+        self, flips: SignFlips, place: int, name: str, chunk: Chunk, *, subtract: bool
+    ) -> None:
+        """Stage pixels of a frame for the realisations, once they were added to the sums."""
+        staged = flips.room(self.blocks, name, place)
+        if isinstance(chunk, RunsChunk):
+            runs = Scattered(chunk.raw, chunk.get_values, chunk.loops, self._places_of(chunk))
+            add_scattered(staged, runs, subtract=subtract)
+        elif isinstance(chunk, DenseChunk):
+            stretch = staged[chunk.start : chunk.start + len(chunk.values)]
+            (np.subtract if subtract else np.add)(stretch, chunk.values, out=stretch)
+        else:
+            add = np.subtract if subtract else np.add
+            numbering = self._for_points()
+            positions = numbering.positions(self.blocks, chunk.pixels)
+            staged[positions] = add(staged[positions], chunk.values)
+
     def number_as(self, key: Key, layout: RunLayout | None, *, more: bool = False) -> None:
         """Number pixels as other sums do.
 
@@ -231,6 +257,7 @@ class PlaneSums:
         """Take up planes that are numbered as another sum is."""
         if other._numbering is not None:
             self.restore(other._numbering, other.blocks.rows, planes)
+            self._parts = other._parts
 
     @property
     def _stub(self) -> SkyMap:
@@ -263,9 +290,7 @@ class PlaneSums:
 
     def _add_points(self, name: str, chunk: PointsChunk, subtract: bool, where: str) -> None:
         """Add single pixels, each at its position."""
-        numbering = self._numbering
-        if not isinstance(numbering, ByPixel | Whole):
-            numbering = self._renumber(ByPixel(self._stub))
+        numbering = self._for_points()
         add = np.subtract if subtract else np.add
         positions = numbering.positions(self.blocks, chunk.pixels)
         for flat, values in self._arithmetic.terms(
@@ -273,10 +298,19 @@ class PlaneSums:
         ):
             flat[positions] = add(flat[positions], values)
 
+    def _for_points(self) -> ByPixel | Whole:
+        """A numbering in which each pixel of the map has a position."""
+        mine = self._numbering
+        return mine if isinstance(mine, ByPixel | Whole) else self._renumber(ByPixel(self._stub))
+
     def _renumber(self, numbering: AnyNumbering, *, hold_all: bool | None = None) -> AnyNumbering:
         """Go over to another numbering, with all rows held or only those that are needed."""
+        if self.flips:
+            self.flips.forget(self.blocks)
         dtypes = {name: plane.dtype for name, plane in self.blocks.planes.items()}
-        blocks = Blocks(numbering.n_rows, numbering.row_length, dtypes, SUM.identity)
+        blocks = Blocks(
+            numbering.n_rows, numbering.row_length, dtypes, SUM.identity, self.blocks.widths
+        )
         if numbering.complete if hold_all is None else hold_all:
             blocks.insert(np.arange(numbering.n_rows))
         if self._in_maps and isinstance(numbering, Whole) and blocks.complete:
@@ -285,14 +319,27 @@ class PlaneSums:
             for name, skymap in self.maps.items():
                 blocks.planes[name] = np.asarray(skymap).reshape(shape)  # makes it dense
         if len(self.blocks.rows) and isinstance(numbering, ByPixel | Whole):
-            for name in self.blocks.planes:
-                pixels, values = self.nonzero(name)
-                positions = numbering.positions(blocks, pixels)
-                blocks.planes[name].reshape(-1)[positions] = values
+            self._bring_to(numbering, blocks)
         self.blocks, self._numbering = blocks, numbering
         # What was found for the old blocks would hold their memory.
         self._finder, self._latest, self._parts = PositionFinder(), None, None
         return numbering
+
+    def _bring_to(self, numbering: ByPixel | Whole, blocks: Blocks) -> None:
+        """Copy all that was summed to the blocks of another numbering."""
+
+        def move(values: Values) -> tuple[Index, Values]:
+            if self._numbering is None:
+                return np.empty(0, np.int64), np.empty(0)
+            pixels, values = self._numbering.nonzero(self.blocks, values)
+            return numbering.positions(blocks, pixels), values
+
+        for name in self.blocks.planes:
+            if self.flips and is_wide(name):
+                self.flips.renumber(self.blocks, blocks, name, move)
+            else:
+                positions, values = move(self.flat(name))
+                blocks.planes[name].reshape(-1)[positions] = values
 
 
 def _combine_at(

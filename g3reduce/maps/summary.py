@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..arrays.exactness import Grid, join_grids, refuse_more
 from ..g3files.archive import EMPTY
@@ -43,6 +44,10 @@ class Summary:
         their sum from then on.
     skipped : int
         How many pixels of the frames were left out, because they are not finite.
+    n_flips : int
+        How many sign-flip realisations of this sum there are beside it.
+    overflow_of_flips : dict of str to float64 array, shape (n_flips,)
+        The overflow of each of them, for planes that have had any.
     """
 
     stubs: dict[str, SkyMap]
@@ -54,6 +59,8 @@ class Summary:
     grids: dict[str, Grid] = field(default_factory=dict)
     beyond: dict[str, list[float]] = field(default_factory=dict)
     skipped: int = 0
+    n_flips: int = 0
+    overflow_of_flips: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def __getstate__(self) -> dict[str, Any]:
         stubs = {name: pickle.dumps(stub) for name, stub in self.stubs.items()}
@@ -64,7 +71,9 @@ class Summary:
         self.__dict__.update(state | {"stubs": stubs})
 
     @classmethod
-    def empty(cls, stubs: Mapping[str, SkyMap], parts: Parts, where: str) -> Summary:
+    def empty(
+        cls, stubs: Mapping[str, SkyMap], parts: Parts, where: str, n_flips: int = 0
+    ) -> Summary:
         """The summary of a sum of no frames, that is to be one of frames with these planes."""
         return cls(
             stubs={name: stub.clone(False) for name, stub in stubs.items()},
@@ -73,6 +82,7 @@ class Summary:
             numbering=None,
             parts=parts,
             where=where,
+            n_flips=n_flips,
         )
 
     def signed(self, subtracts: Collection[str], *, remove: bool) -> Summary:
@@ -125,7 +135,13 @@ def join(summaries: Sequence[Summary]) -> Summary:
         parts=functools.reduce(operator.or_, (summary.parts for summary in summaries)),
         where=summaries[0].where,
         skipped=sum(summary.skipped for summary in summaries),
+        n_flips=max(summary.n_flips for summary in summaries),
     )
+    for summary in summaries:
+        for name, found_of_flips in summary.overflow_of_flips.items():
+            joined.overflow_of_flips[name] = (
+                joined.overflow_of_flips.get(name, 0.0) + found_of_flips
+            )
     for name in sorted({name for summary in summaries for name in summary.stubs}):
         having = [summary for summary in summaries if name in summary.stubs]
         stub = having[0].stubs[name].clone(False)

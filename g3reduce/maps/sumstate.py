@@ -38,8 +38,9 @@ from ..g3files.runcopier import HEADERS
 from ..g3files.runs import RunLayout
 from ..spt3gtypes import Frame, SkyMap
 from .agreement import Parts
+from .kept import Kept
 from .mapfile import planes_of
-from .mapsum import Kept, MapSum
+from .mapsum import MapSum
 from .numbering import ByPixel, ByRuns, Numbering, Whole
 from .pixels import is_flat, lines_of
 from .storedframe import StoredFrame

@@ -45,6 +45,8 @@ class Entry(NamedTuple):
         that it has) are not 0. -1 as long as it was not added.
     weight : float
         The sum of its weights TT; where there are none, of its hits. 0 if it has neither.
+    flips : bytes
+        Its signs in the sign-flip realisations beside this sum, packed: until they are made.
     """
 
     unit: Unit | None
@@ -60,6 +62,7 @@ class Entry(NamedTuple):
     sign: int = 1
     pixels: int = -1
     weight: float = 0.0
+    flips: bytes = b""
 
     @classmethod
     def of(

@@ -77,10 +77,15 @@ class Ledger:
         if self._index is not None:
             self._index.add(entry)
 
-    def take(self, other: Ledger, sign: int) -> None:
-        """Count all that is in another ledger, with the sign of that as a whole."""
+    def take(self, other: Ledger, sign: int, flips: bytes = b"") -> None:
+        """Count all that is in another ledger, with the sign of that as a whole.
+
+        `flips` are its signs in realisations, packed; see `Entry`.
+        """
         for entry in other.entries:
-            self.record(entry if sign == 1 else entry._replace(sign=sign * entry.sign))
+            if sign != 1 or flips:
+                entry = entry._replace(sign=sign * entry.sign, flips=flips or entry.flips)
+            self.record(entry)
         self.left_out += other.left_out
 
     def note(self, number: int, pixels: int, weight: float) -> None:

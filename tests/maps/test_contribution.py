@@ -53,7 +53,7 @@ def test_it_is_the_same_whatever_adds_it(tmp_path, monkeypatch, kind, exact, ker
     frames = [tenths(map_frame(kind, "polarized", number)) for number in range(3)]
     files = write_frames(tmp_path, frames)
     monkeypatch.setenv(KERNELS, "numpy")
-    expected = [entry[-2:] for entry in coadd_files(files).ledger.entries]
+    expected = [(entry.pixels, entry.weight) for entry in coadd_files(files).ledger.entries]
     for frame, (pixels, weight) in zip(frames, expected, strict=True):
         values = np.asarray(frame["Wpol"].TT.copy())
         assert pixels == np.count_nonzero(values)
@@ -66,7 +66,7 @@ def test_it_is_the_same_whatever_adds_it(tmp_path, monkeypatch, kind, exact, ker
         monkeypatch.setattr(LIMITS, "step", step)
         monkeypatch.setattr(LIMITS, "small_frame", small_frame)
         found = coadd_files(files, reproducible=exact).ledger.entries
-        assert [entry[-2:] for entry in found] == expected, (step, small_frame)
+        assert [(entry.pixels, entry.weight) for entry in found] == expected, (step, small_frame)
 
 
 @settings(deadline=None, max_examples=30)

@@ -180,8 +180,9 @@ def assert_same_map(mine: maps.G3SkyMap, theirs: maps.G3SkyMap, name: str = "map
 
 
 def keys_but_ledger(frame: core.G3Frame) -> list[str]:
-    """The keys of a coadd, without those of its ledger, which spt3g's coadds do not have."""
-    return sorted(key for key in frame.keys() if not key.startswith(("Ledger", "LeftOut")))  # noqa: SIM118
+    """The keys of a coadd, without those that say where it is from, which spt3g's have not."""
+    own = ("Ledger", "LeftOut", "Split")
+    return sorted(key for key in frame.keys() if not key.startswith(own))  # noqa: SIM118
 
 
 def assert_same_coadd(mine: core.G3Frame, theirs: core.G3Frame) -> None:

@@ -1,0 +1,173 @@
+"""Splittings of a coadd of files: what is known of all maps, and the plan that is made of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import pickle
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from spt3g import core
+
+from ..coadd.growing import Growth
+from ..coadd.membership import Assign
+from ..coadd.settings import Terms
+from ..errors import InputError, UsageError
+from ..g3files.names import is_stream
+from ..g3files.pieces import Piece
+from ..maps import mapframe
+from ..maps.contribution import Contribution
+from ..maps.mapfile import planes_of
+from ..mpi import communicators
+from ..mpi.agreement import collectively, gather_packed
+from ..mpi.counter import SharedCounter
+from ..pipeline.reader import numbered_frames
+from ..pipeline.units import Unit, fingerprint_of, set_unit
+from ..splits import MapFacts, Plan, Splitting
+from ..splits.products import Product
+from ..spt3gtypes import Frame
+from .choosing import Chosen
+from .examining import fault_of
+from .mapopener import MapOpener
+
+
+def for_the_look(assign: Assign | None) -> Assign | None:
+    """What decides of a frame by itself to which coadds it goes, as far as that is possible.
+
+    Of splittings that have to be planned, what is known before: of bundles and sign flips, what
+    they are of. Maps that go to one coadd must agree.
+    """
+    if not isinstance(assign, Splitting):
+        return assign
+    direct = (tuple(one for one in each.direct if not one.planned) for each in assign.products)
+    products = dict.fromkeys(Product(factors) for factors in direct)
+    return dataclasses.replace(assign, products=tuple(products)).assigner()
+
+
+def planner_of(
+    comm: communicators.Comm, assign: Assign | None, terms: Terms, growth: Growth | None
+) -> Planner | None:
+    """What plans the splitting, if `assign` is one.
+
+    Raises
+    ------
+    UsageError
+        If it cannot be planned, because coadds that are there already are to grow.
+    """
+    if not isinstance(assign, Splitting):
+        return None
+    if growth and assign.is_planned:
+        raise UsageError(
+            f"{growth.base.file}: maps cannot be added to bundles, sign flips or splits that were "
+            "planned: with other maps the plan is another one, and maps that are in these coadds "
+            "already would change their places and signs. Make them again of all files."
+        )
+    return Planner(comm, assign, terms, growth.base.file if growth else None)
+
+
+class Planner:
+    """Plans a splitting, as often as the files that are to be added change.
+
+    Parameters
+    ----------
+    comm : communicator
+    splitting : Splitting
+    terms : Terms
+        On which maps are added.
+    base : str or None
+        The file of coadds that are to grow, which is no input.
+    """
+
+    def __init__(
+        self, comm: communicators.Comm, splitting: Splitting, terms: Terms, base: str | None
+    ):
+        self._comm = comm
+        self._splitting = splitting
+        self._terms = terms
+        self._base = base
+        self._facts: dict[int, list[MapFacts]] = {}  # by the position of the file
+
+    def __str__(self) -> str:
+        return str(self._splitting)
+
+    def plan(self, chosen: Chosen) -> tuple[Plan, dict[int, str]]:
+        """The plan for some files, the same on all ranks. Collective.
+
+        Returns
+        -------
+        plan : Plan
+        bad : dict of int to str
+            Files that cannot be read, by their positions, and why. They are not planned for.
+
+        Raises
+        ------
+        InputError, UsageError
+            On all ranks, if what a rule asks for is not known of a map.
+        """
+        wanted = [
+            at
+            for at, name in enumerate(chosen.names)
+            if at not in chosen.left_out and name != self._base
+        ]
+        new = [at for at in wanted if at not in self._facts]
+        bad = self._gather(chosen.names, new) if new else {}
+        inputs = [one for at in wanted if at not in bad for one in self._facts[at]]
+        return collectively(self._comm, lambda: self._splitting.plan(inputs)), bad
+
+    def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, str]:
+        """Look at files, each on the next rank that is free; return those that are bad."""
+        counter = SharedCounter(self._comm)
+
+        def look() -> tuple[dict[int, list[MapFacts]], dict[int, tuple[str, str]]]:
+            mine, bad = {}, {}
+            while (place := counter.next()) < len(numbers):
+                number = numbers[place]
+                try:
+                    mine[number] = self._facts_in(names[number])
+                except InputError as error:
+                    bad[number] = fault_of(error), str(error)
+            return mine, bad
+
+        found = collectively(self._comm, look)
+        problems: dict[int, str] = {}
+        for mine, bad in gather_packed(self._comm, found, partial(pickle.dumps, protocol=5)):
+            self._facts |= mine
+            problems |= {number: fault for number, (fault, _) in bad.items()}
+        return dict(sorted(problems.items()))
+
+    def _facts_in(self, name: str) -> list[MapFacts]:
+        """What is known of the maps in a file."""
+        if is_stream(name):
+            raise UsageError(
+                f"{name}: a stream cannot be split, because all maps must be known before any is "
+                "added. Make a file of it first."
+            )
+        facts, finder = [], self._splitting.facts()
+        for index, frame in numbered_frames(MapOpener(), name, Piece(0)):
+            set_unit(frame, Unit(name, index, fingerprint=fingerprint_of(frame)))
+            finder.observe(frame)
+            if frame.type == core.G3FrameType.Map:
+                weight = self._weight_of(frame) if self._splitting.needs_weights else None
+                facts.append(finder.facts_of(frame, weight))
+        return facts
+
+    def _weight_of(self, frame: Frame) -> float | None:
+        """The sum of its weights TT, or of its hits, as the ledger has it; None without both.
+
+        No other plane is read, and the checksum is left to those who add the frame.
+        """
+        terms = self._terms
+        how: dict[str, Any] = {
+            "weighted": terms.weighted,
+            "pol_conv": terms.pol_conv,
+            "nonfinite": terms.nonfinite,
+        }
+        where = str(frame.unit)
+        planes = mapframe.read(planes_of(frame, where, verified=True), where, **how).planes
+        contribution = Contribution.of(planes)
+        if contribution.plane in ("", "T"):
+            return None
+        for chunk in planes[contribution.plane].chunks():
+            contribution.take(chunk)
+        return contribution.total()[1]
