@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from ..coadd.ledgerframe import ledger_in
 from ..errors import Difference, UsageError
 from ..g3files.archive import DENSE
 from ..g3files.lines import Index, Values
@@ -19,6 +18,7 @@ from ..maps.mapfile import planes_of
 from ..maps.pixels import Plane, as_points, is_flat, lines_of, whole
 from ..maps.weighting import at
 from ..pipeline.ledger import Entry, Ledger
+from ..pipeline.ledgerframe import ledger_in
 from ..spt3gtypes import Frame, SkyMap
 from .comparison import Comparison, Largest, MapComparison, PlaneComparison
 from .sources import Given, Headers, Source, frames_of

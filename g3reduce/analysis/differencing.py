@@ -9,7 +9,6 @@ import numpy as np
 from spt3g import core
 
 from ..coadd.coadds import Coadds
-from ..coadd.ledgerframe import put_ledger
 from ..coadd.provenance import Provenance
 from ..errors import InputError, MismatchError
 from ..formats.writing import write_maps
@@ -18,6 +17,7 @@ from ..maps.matrices import MAX_CONDITION, half_difference_weights
 from ..maps.pixels import fuller
 from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledger import Ledger, union
+from ..pipeline.ledgerframe import put_ledger
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
 from .pairing import Pair, pairs_of

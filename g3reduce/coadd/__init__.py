@@ -10,8 +10,7 @@ In reading order:
   coadds that are input.
 - `joining` makes the coadds of all ranks one, and frames of them; `flipped` makes coadds of the
   sign-flip realisations that were summed beside one; `coadds` is what users get.
-- `ledgerframe` writes the ledger of a coadd into its frame, and reads it; `coaddledger` reads that
-  of any coadd.
+- `coaddledger` reads the ledgers of the coadds in a file.
 - `state` writes running sums and takes them up again. `growing` is about frames that are added to
   a coadd that is there, or subtracted from it, by `removing`.
 

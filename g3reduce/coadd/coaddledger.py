@@ -12,8 +12,8 @@ from ..g3files.names import check_file
 from ..maps.mapfile import frames_of
 from ..pipeline.entries import Entry, LeftOut
 from ..pipeline.ledger import Ledger
+from ..pipeline.ledgerframe import ledger_in
 from ..spt3gtypes import Frame
-from .ledgerframe import ledger_in
 
 
 @dataclass(frozen=True)

@@ -29,10 +29,10 @@ from ..maps.sumstate import Values, values_of
 from ..mpi import communicators
 from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Ledger, merge
+from ..pipeline.ledgerframe import put_ledger
 from ..pipeline.repeated import message_of, refuse_repeated_observations, repeated_in
 from ..spt3gtypes import Frame
 from .growing import removed_from
-from .ledgerframe import put_ledger
 from .removing import ledger_without, take_away
 
 logger = logging.getLogger(__name__)

@@ -11,10 +11,10 @@ from spt3g import core
 from ..errors import InputError
 from ..mpi import communicators
 from ..pipeline.ledger import Entry, Ledger, Unit, unit_of, where_of
+from ..pipeline.ledgerframe import TEXTS, ledger_in
 from ..pipeline.originals import KnownFiles
 from ..pipeline.units import file_of
 from ..spt3gtypes import Frame
-from .ledgerframe import TEXTS, ledger_in
 
 # Frames that have this key say to which observation those after them belong.
 OBSERVED = "SourceName"

@@ -19,8 +19,8 @@ from ..maps import mapframe
 from ..maps.mapfile import write_map_frame
 from ..maps.storedframe import StoredFrame
 from ..maps.sumstate import SumState, values_of
+from ..pipeline.ledgerframe import ledger_as_read, put_ledger
 from .joining import Coadd
-from .ledgerframe import ledger_as_read, put_ledger
 
 
 def write_state(file: Sink, coadd: Coadd) -> None:

@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from ..coadd.coadds import Coadds
-from ..coadd.ledgerframe import ledger_in
 from ..g3files.maps import MAP_KEYS
 from ..g3files.pieces import Piece
 from ..pipeline.ledger import Ledger, LeftOut, union
+from ..pipeline.ledgerframe import ledger_in
 from ..pipeline.reader import WholeFiles, numbered_frames
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpointset import Input, Job, Unusable, job_in, sealed, to_body, unsealed

@@ -2,11 +2,15 @@
 
 In reading order:
 
-- `splitting` is what users pass as `assign`: a sum of products of `factors`. `rules` say which maps
-  are of a split; `makers` makes them.
-- `facts` is what rules know of a map, and `observing` finds it in frames.
-- `plan` says of all maps where they go, and `planning` makes it: `bundling` and `flipping` share
-  maps out by their names, which `identity` gives to them; `overview` is all maps together.
+- `splitting` is what users pass as `assign`: `products` of `factors`, side by side. `factories`
+  makes those that users begin with.
+- `rules` say which maps are of a split, and are made of `conditions`; `makers` makes them in
+  Python, `ruletext` of a text, whose `words` and `instants` have files of their own.
+- `facts` is what rules know of a map. `observing` finds it in frames, `ledgerfacts` in a ledger,
+  `tables` (of any of the `tableformats`) in a table of observations; `clocks` tell the time.
+- `plan` says of all maps where they go. `planning` makes it, in view of all of them (`overview`):
+  `bundling` and `flipping` share them out, by `weights`, and by names, which `identity` gives.
+- `repeating` makes coadds again from their ledgers.
 
 Imports from `maps`, `pipeline` and from what is below them.
 """

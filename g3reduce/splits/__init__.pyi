@@ -15,6 +15,8 @@ from .makers import observation as observation
 from .makers import parity as parity
 from .makers import source as source
 from .plan import Plan as Plan
+from .repeating import Repetition as Repetition
+from .repeating import repeat as repeat
 from .rules import Rule as Rule
 from .ruletext import parse_rule as parse_rule
 from .splitting import Splitting as Splitting

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import InputError
 from ..g3files.frames import Fingerprint
@@ -28,19 +27,19 @@ class Group:
         The places of its maps in the input.
     flips : tuple of str
         The names of its sign-flip realisations.
+    own : ndarray of int8, of shape (number of maps,), or None
+        The sign of each map in the coadd itself; None if all are 1.
     signs : ndarray of int8, of shape (number of flips, number of maps)
-    balance : ndarray of float
-        Of each flip, the weight that is added less that which is subtracted, over all of it.
-    record : dict of str to str
-        What is recorded of it.
+    records : dict of str to dict
+        What is recorded of it and of its realisations, by their names.
     """
 
     name: str
     maps: list[int]
     flips: tuple[str, ...] = ()
+    own: Signs | None = None
     signs: Signs = field(default_factory=lambda: np.ones((0, 0), np.int8))
-    balance: NDArray[np.float64] = field(default_factory=lambda: np.ones(0))
-    record: dict[str, str] = field(default_factory=dict)
+    records: dict[str, dict[str, str]] = field(default_factory=dict)
 
 
 class Plan:
@@ -52,29 +51,49 @@ class Plan:
         The coadds, in order; each is followed by its sign-flip realisations.
     base_of : dict of str to str
         Of each sign-flip realisation, the coadd that it is of.
+
+    Parameters
+    ----------
+    inputs : sequence of MapFacts
+    groups : iterable of Group
+    text : str
+        How messages name the plan.
+    strict : bool
+        Whether a map that was not planned for is an error. Else it goes to no coadd.
     """
 
-    def __init__(self, inputs: Sequence[MapFacts], groups: Iterable[Group], text: str = ""):
+    def __init__(
+        self,
+        inputs: Sequence[MapFacts],
+        groups: Iterable[Group],
+        text: str = "",
+        *,
+        strict: bool = True,
+    ):
         self._text = text
+        self._strict = strict
         self._groups = {group.name: group for group in groups}
         self.names = [
             name for group in self._groups.values() for name in (group.name, *group.flips)
         ]
         self.base_of = {name: group.name for group in self._groups.values() for name in group.flips}
-        self._of: dict[tuple[str, int], list[tuple[Group, int]]] = {}
-        self._known: dict[Fingerprint, tuple[str, int] | None] = {}
-        for one in inputs:
-            place = one.file, one.frame
-            if place in self._of:
-                raise InputError(f"{one.where} is twice among the maps to be planned for.")
-            self._of[place] = []
+        self._places: dict[tuple[str, int], int] = {}
+        self._contents: list[Fingerprint | None] = []
+        self._by_content: dict[Fingerprint, int | None] = {}
+        for place, one in enumerate(inputs):
+            if self._places.setdefault((one.file, one.frame), place) != place:
+                raise InputError(
+                    f"{one.where} is twice among the maps to be planned for, and a split counts a "
+                    "map once: name each file once."
+                )
+            self._contents.append(one.fingerprint)
             if one.fingerprint is not None:  # None where several have the same content
-                known = one.fingerprint in self._known
-                self._known[one.fingerprint] = None if known else place
+                known = one.fingerprint in self._by_content
+                self._by_content[one.fingerprint] = None if known else place
+        self._of: list[list[tuple[Group, int]]] = [[] for _ in inputs]
         for group in self._groups.values():
-            for column, number in enumerate(group.maps):
-                one = inputs[number]
-                self._of[one.file, one.frame].append((group, column))
+            for column, place in enumerate(group.maps):
+                self._of[place].append((group, column))
 
     def signs_of(self, unit: Unit) -> dict[str, int]:
         """The coadds to which a map of the input goes, and its sign in each.
@@ -91,7 +110,7 @@ class Plan:
         """
         found: dict[str, int] = {}
         for group, column in self._found(unit):
-            found[group.name] = 1
+            found[group.name] = 1 if group.own is None else int(group.own[column])
             found.update(zip(group.flips, group.signs[:, column].tolist(), strict=True))
         return found
 
@@ -116,17 +135,17 @@ class Plan:
         subtracted, over all of it; ``weights``, if they counted as equal; ``table`` and ``time``,
         where columns and dates come from.
         """
-        base = self.base_of.get(name)
-        group = self._groups.get(base or name)
-        if group is None:
-            return {}
-        record = {"name": name, **group.record}
-        if base is None:
-            record.pop("seed", None)
-            return record
-        number = group.flips.index(name)
-        balance = f"{group.balance[number]:.6g}"
-        return record | {"base": base, "realisation": str(number), "balance": balance}
+        group = self._groups.get(self.base_of.get(name, name))
+        return dict(group.records.get(name, {})) if group else {}
+
+    def without(self, units: Iterable[Unit]) -> list[str]:
+        """The maps that go to some coadd and are none of these, as messages name them."""
+        there = {self._place_of(unit) for unit in units}
+        return [
+            f"{file}, frame {frame}"
+            for (file, frame), place in self._places.items()
+            if self._of[place] and place not in there
+        ]
 
     def __call__(self, frame: Frame) -> Mapping[str, int] | None:
         """The coadds to which a frame goes, and its sign in each; None if it goes to none."""
@@ -142,16 +161,27 @@ class Plan:
         return self._text
 
     def _found(self, unit: Unit) -> list[tuple[Group, int]]:
-        found = self._of.get((unit.file, unit.index))
-        if found is None and unit.fingerprint is not None:
-            # The same map by another name: files may have been moved since.
-            place = self._known.get(unit.fingerprint)
-            found = self._of[place] if place is not None else None
-        if found is None:
-            others = ", ".join(sorted({os.path.basename(file) for file, _ in self._of})[:3])
+        place = self._place_of(unit)
+        if place is None and self._strict:
+            files = sorted({os.path.basename(file) for file, _ in self._places})
+            others = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
             raise InputError(
-                f"{unit}: this is none of the {len(self._of)} maps that were planned for (in "
-                f"{others or 'no file'}{', ...' if len(self._of) > 3 else ''}). Plan for all maps "
-                "that are added."
+                f"{unit}: this is none of the {len(self._places)} maps that were planned for (in "
+                f"{others or 'no file'}). Plan for all maps that are added."
             )
-        return found
+        return [] if place is None else self._of[place]
+
+    def _place_of(self, unit: Unit) -> int | None:
+        """The place of a map in the input, by its name or else by its content."""
+        mark = unit.fingerprint
+        place = self._places.get((unit.file, unit.index))
+        if place is None:
+            return None if mark is None else self._by_content.get(mark)
+        planned = self._contents[place]
+        if mark is not None and planned is not None and mark != planned:
+            raise InputError(
+                f"{unit}: the map has changed since it was planned where it goes: the checksum and "
+                f"the length of its frame were {planned.checksum:08x} and {planned.length}, and "
+                f"are {mark.checksum:08x} and {mark.length}. Plan again for what is there now."
+            )
+        return place

@@ -46,7 +46,8 @@ def make_plan(
     made_by: dict[str, str] = {}
     for product in products:
         for group in planner.groups_of(product):
-            group.record = {**group.record, **record}
+            for one in group.records.values():
+                one |= record
             groups.append(group)
             for name in (group.name, *group.flips):
                 if name in made_by:
@@ -87,7 +88,7 @@ class _Planner:
             record = product.record_of(parts)
             if any(isinstance(one, Split) and one.planned for one in product.direct):
                 record["order"] = f"of observations by {self._overview.in_order_of}"
-            whole = Group(name_of(parts), members[parts], record=record)
+            whole = _group(name_of(parts), members[parts], record)
             groups: Iterator[Group] = iter((whole,))
             if product.bundles is not None:
                 groups = self._bundles_of(
@@ -131,7 +132,7 @@ class _Planner:
             # The same as without: nothing to leave out, nothing to be coadded.
             if not maps or (bundles.jackknife and len(maps) == len(whole.maps)):
                 continue
-            record = {**whole.record, "bundles": str(bundles), "bundle": str(bundle)}
+            record = {**whole.records[whole.name], "bundles": str(bundles), "bundle": str(bundle)}
             if bundles.kind == "days":
                 start = bundling.first_day(self._overview) + bundle * bundles.days * DAY
                 stop = start + bundles.days * DAY
@@ -139,7 +140,7 @@ class _Planner:
             elif bundles.needs_weights and not weights.are_known(self._inputs):
                 record["weights"] = weights.EQUAL
             name = name_of((*parts, bundles.part_of(bundle, n_bundles)))
-            yield Group(name, maps, record=record)
+            yield _group(name, maps, record)
 
     def _time_of(self, observation: str) -> float:
         return self._overview.time_of(observation, "bundle_days")
@@ -161,13 +162,18 @@ class _Planner:
             seed=flips.seed,
             group=group.name,
         )
-        total = sum(of_maps) or 1.0
-        group.balance = group.signs @ (np.array(of_maps) / total)
-        numbers = range(flips.n_realisations)
-        group.flips = tuple(f"{group.name}_{flips.part_of(number)}" for number in numbers)
-        group.record["seed"] = str(flips.seed)
+        record = group.records[group.name]
+        seed = {"seed": str(flips.seed)}
         if not weights.are_known(maps):
-            group.record["weights"] = weights.EQUAL
+            seed["weights"] = weights.EQUAL
+        balance = group.signs @ (np.array(of_maps) / (sum(of_maps) or 1.0))
+        group.flips = tuple(
+            f"{group.name}_{flips.part_of(number)}" for number in range(flips.n_realisations)
+        )
+        for number, name in enumerate(group.flips):
+            of_flip = {"base": group.name, "realisation": str(number)}
+            of_flip["balance"] = f"{balance[number]:.6g}"
+            group.records[name] = {**record, "name": name, **of_flip, **seed}
 
     def _warn_of_nothing(self, product: Product) -> None:
         ids = sorted({one.map_id for one in self._inputs}, key=natural)
@@ -176,3 +182,7 @@ class _Planner:
             "%s.",
             *(product, len(self._inputs), ", ".join(ids[:10]) + (", ..." if len(ids) > 10 else "")),
         )
+
+
+def _group(name: str, maps: list[int], record: Mapping[str, str]) -> Group:
+    return Group(name, maps, records={name: {**record, "name": name}})

@@ -56,6 +56,10 @@ class Product:
             self.direct + other.direct, self.bundles or other.bundles, other.flips or self.flips
         )
 
+    def direct_only(self) -> Product:
+        """The product of the factors that need not be planned."""
+        return Product(tuple(factor for factor in self.direct if not factor.planned))
+
     @property
     def factors(self) -> tuple[Factor, ...]:
         """All of them, in order."""

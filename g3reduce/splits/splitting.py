@@ -145,6 +145,15 @@ class Splitting:
                 "takes for a column what is not id, source, observation, file, date or parity.)"
             )
 
+    def before_planning(self) -> Splitting:
+        """What can be said of a map before all are known: of a splitting, the one that it refines.
+
+        Maps that go to one coadd of this need not go to one of the other, and never the reverse.
+        """
+        return replace(
+            self, products=tuple(dict.fromkeys(one.direct_only() for one in self.products))
+        )
+
     def facts(self) -> FactsOfFrames:
         """What finds the facts of maps in frames, as this splitting needs them."""
         self.require_table()

@@ -17,11 +17,11 @@ from skies import planes, write_files
 from spt3g import core, maps
 
 from g3reduce import DuplicateError, InputError, MPIFileReader, MPIMapCoadder, coadd_files
-from g3reduce.coadd.ledgerframe import ledger_as_read, ledger_in, put_ledger
 from g3reduce.g3files.frames import Fingerprint, walk
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 from g3reduce.maps.storedframe import StoredFrame
 from g3reduce.pipeline.ledger import Entry, Ledger, LeftOut, Unit
+from g3reduce.pipeline.ledgerframe import ledger_as_read, ledger_in, put_ledger
 
 KINDS = ("flat sparse", "flat dense", "healpix ring", "healpix indexed")
 

@@ -14,9 +14,9 @@ from spt3g import core
 
 from ..errors import InputError
 from ..g3files.frames import Fingerprint
-from ..pipeline.ledger import Entry, Ledger, LeftOut, Unit
-from ..pipeline.originals import KnownFiles, Original
 from ..spt3gtypes import Frame
+from .ledger import Entry, Ledger, LeftOut, Unit
+from .originals import KnownFiles, Original
 
 TEXTS, NUMBERS, LEFT_OUT = "Ledger", "LedgerNumbers", "LeftOut"
 
