@@ -290,7 +290,10 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         Coadds
             The `result`, also if it is not kept.
         """
-        return self.finish_with({name: coadd.to_frame() for name, coadd in self.join().items()})
+        joined = self.join()
+        if self._settings.result == "sharded":
+            joined = {}
+        return self.finish_with({name: coadd.to_frame() for name, coadd in joined.items()})
 
     def finish_with(self, frames: dict[str, Frame]) -> Coadds:
         """End with the frames that were made of what `join` has joined."""
@@ -324,7 +327,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         Returns
         -------
         dict of str to Coadd
-            The coadds, on the ranks that hold them.
+            The coadds, on the ranks that hold them; of shards, what this rank owns.
         """
         self._end(self._intake.require_all_added, failure)
         settings = self._settings
@@ -366,7 +369,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             statistics=statistics,
             ledger=union(coadd.ledger for coadd in joined.values()),
         )
-        return {} if sharded else joined
+        return joined
 
     def _has_frames(self) -> bool:
         return bool(self._intake.coadds)

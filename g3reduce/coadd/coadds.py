@@ -56,6 +56,8 @@ class Coadds(Mapping[str, Frame]):
     ----------
     without_maps : list of str
         The files that `coadd_files` has read in which there is no Map frame, where the result is.
+    written : list of str
+        The files that `coadd_files` has written.
 
     Examples
     --------
@@ -91,6 +93,7 @@ class Coadds(Mapping[str, Frame]):
         self.left_out = list(left_out)
         self.n_given = n_given
         self.without_maps: list[str] = []
+        self.written: list[str] = []
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
         """The same result with these frames."""

@@ -65,7 +65,7 @@ def _opened(file: str) -> Iterator[Any]:
     if not os.path.exists(file):
         raise InputError(f"{file}: No such file or directory.", fault="missing")
     try:
-        with h5py.File(file, "r") as opened:
+        with h5py.File(file, "r", locking=False) as opened:
             yield opened
     except G3ReduceError:
         raise

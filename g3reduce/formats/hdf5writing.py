@@ -69,7 +69,7 @@ def write_groups(
             return ""
         outputs.append(OutputPath(file))
         # The file is locked already, in a way that HDF5 would take for another one's.
-        with h5py.File(outputs[0].path, "w", locking=False) as opened:
+        with h5py.File(outputs[0].path, "w", locking=False, track_order=True) as opened:
             opened.attrs["FORMAT"], opened.attrs["VERSION"] = FORMAT, VERSION
             opened.attrs["CREATOR"] = creator()
         return outputs[0].path

@@ -68,10 +68,12 @@ class PixelTable:
             self._planes = {name: plane[order] for name, plane in planes.items()}
 
     @classmethod
-    def of_shard(cls, outline: Frame, shard: Shard) -> PixelTable:
+    def of_shard(
+        cls, outline: Frame, shard: Shard, storages: Mapping[str, str] | None = None
+    ) -> PixelTable:
         """The table of a sum, or of the part of it that this rank owns."""
         planes = {name: plane.reshape(-1) for name, plane in shard.planes.items()}
-        return cls(outline, shard.stubs, shard.pixels.reshape(-1), planes)
+        return cls(outline, shard.stubs, shard.pixels.reshape(-1), planes, storages)
 
     @classmethod
     def of_frame(cls, frame: Frame) -> PixelTable:

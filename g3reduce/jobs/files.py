@@ -23,6 +23,7 @@ from ..coadd.coadds import Coadds
 from ..coadd.growing import agreed_growth
 from ..coadd.membership import Assign, as_list_of_ids
 from ..errors import UsageError
+from ..formats.options import WriteOptions
 from ..g3files.names import may_be_pattern
 from ..kernels import choice as kernels
 from ..maps.assumed import Assumed
@@ -34,6 +35,7 @@ from .allbad import AllBadNamed
 from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
 from .inputs import Found, as_names, look
+from .outputs import check_output_argument
 from .passes import Passes, Plan
 from .splitting import for_the_look, planner_of
 
@@ -77,6 +79,7 @@ def coadd_files(
     manifest: str | os.PathLike[str] | None = None,
     add_to: str | os.PathLike[str] | None = None,
     subtract: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    output_options: WriteOptions | None = None,
 ) -> Coadds:
     """Coadd the maps of files, on all ranks at once. Collective over `mpicomm`.
 
@@ -91,7 +94,8 @@ def coadd_files(
         patterns are expanded, on `root`.
     output_file : name or path, optional
         Where `root` writes the coadds: to a temporary file, which is renamed when it is complete.
-        Other ranks may give None.
+        The ending says the format: .g3, .fits (of several coadds, a file for each) or .h5; of the
+        latter two, ranks write shards themselves. Other ranks may give None.
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \
@@ -145,6 +149,8 @@ metadata_lasts, keep_exact
         output file, which is replaced when all is done. If it has exact sums, these go on.
     subtract : name, path or list of these
         With `add_to`, files that are in those coadds, and are to be taken out of them again.
+    output_options : g3reduce.formats.WriteOptions, optional
+        How FITS and HDF5 files are written: units, weights divided out, and so on.
 
     Returns
     -------
@@ -158,7 +164,7 @@ metadata_lasts, keep_exact
         On all ranks, if a file is missing, broken or no .g3 file, if maps do not agree, or if
         there is no map to coadd. Ranks without an error raise `RemoteError`. Nothing is written.
     UsageError
-        As `MPIMapCoadder`, or if there is an output file for a sharded result.
+        As `MPIMapCoadder`, or if the output file is of a format that cannot hold the result.
     OutputError
         On all ranks, if the output cannot be written.
     Stopped
@@ -175,7 +181,11 @@ metadata_lasts, keep_exact
     assumed = Assumed(input_pol_conv, input_coord, input_units)
     choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate, same_observation)
     checked = functools.partial(
-        _check_arguments, files, output_file, result, schedule, keep_maps, choice, assumed
+        _check_arguments,
+        *(files, output_file, result, schedule, keep_maps, choice, assumed),
+        options=output_options,
+        checkpointed=checkpoint is not None,
+        exact=keep_exact,
     )
     with AllBadNamed(comm, choice) as all_bad:
         with arguments_together(comm, "The arguments of coadd_files"):
@@ -224,7 +234,10 @@ metadata_lasts, keep_exact
         if patterns:
             collectively(comm, functools.partial(first_look, names, comm, choice))
         wanted = as_list_of_ids(map_ids)
-        plan = Plan(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps)
+        options = output_options or WriteOptions()
+        plan = Plan(
+            *(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps, options)
+        )
         with stop_request(comm, wishes) as request:
             chosen = choose(comm, names, coadder.terms, choice, root)
             planner = planner_of(comm, assign, coadder.terms, growth)
@@ -241,6 +254,10 @@ def _check_arguments(
     keep_maps: bool,
     choice: Choice,
     assumed: Assumed,
+    *,
+    options: Any,
+    checkpointed: bool,
+    exact: bool,
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
@@ -249,11 +266,18 @@ def _check_arguments(
     names = as_names(files)
     if output_file is not None and not isinstance(output_file, str | os.PathLike):
         raise UsageError(f"output_file is {output_file!r}; expected the name of a file, or None.")
-    if output_file is not None and result == "sharded":
-        raise UsageError(
-            'With result="sharded" no rank holds a frame to be written: leave output_file out, or '
-            'choose another result ("root", "all").'
+    if not isinstance(options, WriteOptions | None):
+        raise UsageError(f"output_options is {options!r}; expected WriteOptions, or None.")
+    if output_file is not None:
+        sharded = result == "sharded"
+        check_output_argument(
+            os.fspath(output_file), sharded=sharded, checkpointed=checkpointed, exact=exact
         )
     same = {name: str(value) for name, value in choice._asdict().items()}
     same |= {f"input_{name}": value for name, value in assumed.checked("input_")._asdict().items()}
-    return names, {"files": list(map(str, names)), "schedule": schedule, **same}
+    return names, {
+        "files": list(map(str, names)),
+        "schedule": schedule,
+        **same,
+        "output_options": str(options),
+    }

@@ -11,6 +11,7 @@ from ..formats.firstlook import expand
 from ..g3files.pieces import Piece
 from ..pipeline.output import check_output
 from .mapopener import pieces_of
+from .outputs import endings_of
 
 _SIZES = 8  # of at least so many files are looked at, to know about how large all are
 
@@ -51,7 +52,7 @@ def look(
     names = expand(inputs)
     output = None if output_file is None else os.fspath(output_file)
     if output is not None:
-        check_output(output, [name for name in names if name != base])
+        check_output(output, [name for name in names if name != base], endings_of(output))
     return Found(names, pieces_of(names, n_ranks), output, _size_of(names))
 
 

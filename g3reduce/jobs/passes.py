@@ -17,17 +17,18 @@ from ..coadd.coadds import Coadds
 from ..coadd.growing import Growth, followed, held
 from ..coadd.joining import Coadd
 from ..errors import InputError
+from ..formats.options import WriteOptions
 from ..mpi import communicators
 from ..mpi.agreement import collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..mpi.stopping import StopRequest
-from ..pipeline.output import write_frames
 from .checkpointing import Wishes, Work, checkpointed
 from .choosing import Choice, Chosen, after_feeding
 from .completion import Complete
 from .feeding import Fed, Reader, feed
 from .inputs import Found
+from .outputs import write_coadds
 from .splitting import Planner
 from .tally import Tally
 
@@ -47,7 +48,7 @@ class Plan(NamedTuple):
         About coadds that are there already.
     map_ids : list of str or None
         Of each of these Ids there must be a map.
-    schedule, result, root, keep_maps
+    schedule, result, root, keep_maps, options
         As in `coadd_files`.
     """
 
@@ -60,6 +61,7 @@ class Plan(NamedTuple):
     result: Result
     root: int
     keep_maps: bool
+    options: WriteOptions
 
 
 class Passes:
@@ -96,6 +98,7 @@ class Passes:
         self._names = plan.found.names
         self._base = plan.growth.base.file if plan.growth else None
         self._joined: dict[str, Coadd] = {}
+        self._written: list[str] = []
         self._complete: Complete | None = None  # what an earlier run has done, if that is all
         self._choose(self._planned(chosen))
         self._terms = coadder.terms
@@ -115,12 +118,15 @@ class Passes:
             return collectively(
                 self._comm, lambda: complete.coadds(here=here, whole=whole, n_given=n_given)
             )
+        whole, sharded = self._plan.keep_maps, self._plan.result == "sharded"
         coadds = self._coadder.finish_with(
             {
-                name: coadd.to_frame() if self._plan.keep_maps else coadd.outline()
+                name: coadd.to_frame() if whole else coadd.outline()
                 for name, coadd in self._joined.items()
+                if not sharded
             }
         )
+        coadds.written = self._written
         coadds.left_out, coadds.n_given = self._chosen.listed, n_given
         if coadds.here:
             coadds.without_maps = self._without_maps(coadds)
@@ -148,8 +154,15 @@ class Passes:
             self._joined = self._join(fed.failure, tally)
             if output is not None:
                 with progress_in_interrupt(self._all_read("the coadd was being written")):
-                    frames = followed(self._joined.values(), require_unchanged)
-                    write_frames(output, frames, self._comm, plan.root)
+                    self._written = write_coadds(
+                        output,
+                        followed(self._joined.values(), require_unchanged),
+                        plan.options,
+                        self._comm,
+                        plan.root,
+                        sharded=plan.result == "sharded",
+                        inputs=self._names,
+                    )
             work.finish(self._chosen.listed)
             return True
 

@@ -1,0 +1,96 @@
+"""Outputs of a coadd in other formats: by one rank, and by all that have shards."""
+
+import os
+
+import healpy
+import numpy as np
+import pytest
+from astropy.io import fits
+from choices import some_of
+from skies import planes, write_files
+
+import g3reduce
+from g3reduce.formats import WriteOptions, map_frames_in
+
+KINDS = some_of(
+    *("healpix ring", "healpix dense", "healpix ring shifted", "healpix nested indexed"),
+    *("healpix indexed", "flat sparse", "flat dense"),
+    fewer=("healpix ring", "healpix dense", "flat sparse"),
+)
+TO_THE_BIT = WriteOptions(units="mK")
+
+
+def files_of(comm, folder, kind, weighting="hits"):
+    if comm.rank == 0:
+        write_files(folder, 4, kind, weighting)
+    comm.Barrier()
+    return sorted(str(path) for path in folder.glob("obs_*.g3"))
+
+
+@pytest.mark.ranks(1, 3)
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("result", ["root", "sharded"])
+@pytest.mark.parametrize("name", ["out.fits", "out.h5"])
+def test_the_output_is_the_coadd(comm, shared_folder, kind, result, name):
+    if kind.startswith("flat") and name == "out.fits":
+        pytest.skip("flat FITS has tests of its own")
+    files = files_of(comm, shared_folder, kind, "polarized")
+    whole = g3reduce.coadd_files(files, mpicomm=comm, collate=True, result="all")
+    expected = {frame["Id"]: frame for frame in whole.values()}
+    output = str(shared_folder / f"{result}_{name}")
+    coadds = g3reduce.coadd_files(
+        *(files, output),
+        mpicomm=comm,
+        collate=True,
+        result=result,
+        output_options=TO_THE_BIT,
+    )
+    stem = output.removesuffix(".fits")
+    several = [f"{stem}_{one}.fits" for one in expected]
+    assert coadds.written == ([output] if name == "out.h5" else several)
+    found = {f["Id"]: f for file in coadds.written for f in map_frames_in(file)}
+    assert list(found) == list(expected)
+    for map_id, frame in expected.items():
+        assert g3reduce.digest(found[map_id]) == g3reduce.digest(frame)
+        for key in ("InputFiles", "InputMapIds"):
+            assert list(found[map_id][key]) == list(frame[key])
+        assert list(found[map_id]["Ledger"]["file"]) == list(frame["Ledger"]["file"])
+    comm.Barrier()
+    if comm.rank == 0:
+        assert not [name for name in os.listdir(shared_folder) if "partial" in name]
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.parametrize("full_sky", [None, False])
+@pytest.mark.parametrize("kind", ["healpix dense", "healpix nested dense"])
+def test_shards_make_a_full_sky_with_right_checksums(comm, shared_folder, full_sky, kind):
+    files = files_of(comm, shared_folder, kind)
+    output = str(shared_folder / "out.fits")
+    options = WriteOptions(units="mK", full_sky=True if full_sky is None else full_sky)
+    g3reduce.coadd_files(
+        *(files, output), mpicomm=comm, map_ids="90GHz", result="sharded", output_options=options
+    )
+    expected = g3reduce.coadd_files(files, mpicomm=comm, map_ids="90GHz", result="all").frame
+    with fits.open(output, checksum=True) as parts:
+        assert parts[1].verify_checksum() == parts[1].verify_datasum() == 1
+        assert parts[1].header["OBJECT"] == ("FULLSKY" if full_sky is None else "PARTIAL")
+        parts[1].verify("exception")
+    found = healpy.read_map(output, field=0, nest="nested" in kind)
+    np.testing.assert_array_equal(np.where(found == healpy.UNSEEN, 0, found), planes(expected)["T"])
+
+
+@pytest.mark.ranks(2)
+def test_what_a_format_cannot_hold_is_refused(comm, shared_folder):
+    files = files_of(comm, shared_folder, "healpix ring")
+    for output, options, message in (
+        ("out.g3", {"result": "sharded"}, r"ends in \.fits or \.h5"),
+        ("out.fits.gz", {"result": "sharded"}, "compressed"),
+        ("out.fits", {"checkpoint": shared_folder / "points"}, "checkpoint the output must be"),
+        ("out.h5", {"reproducible": True, "keep_exact": True}, "keep_exact the output must be"),
+    ):
+        with pytest.raises(g3reduce.UsageError, match=message):
+            g3reduce.coadd_files(files, str(shared_folder / output), mpicomm=comm, **options)
+    with pytest.raises(g3reduce.UsageError, match="output_options is 3"):
+        g3reduce.coadd_files(files, mpicomm=comm, output_options=3)
+    with pytest.raises((g3reduce.OutputError, g3reduce.RemoteError), match="must end in"):
+        g3reduce.coadd_files(files, str(shared_folder / "out.txt"), mpicomm=comm)
