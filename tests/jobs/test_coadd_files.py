@@ -327,7 +327,7 @@ def test_whatever_goes_wrong_an_earlier_output_is_untouched(folder, what):
     assert sorted(os.listdir(folder)) == before
 
 
-@pytest.mark.parametrize("output", ["coadd.fits", "gone/coadd.g3"])
+@pytest.mark.parametrize("output", ["coadd.npy", "gone/coadd.g3"])
 def test_an_output_that_cannot_be_written_is_told_before_anything_is_read(folder, output):
     files = write_files(folder, 2, "flat sparse", "hits")
     make_other(files[1])
