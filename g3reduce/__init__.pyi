@@ -11,6 +11,7 @@ from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
 from .analysis.comparing import compare as compare
+from .analysis.describing import info as info
 from .analysis.differencing import difference as difference
 from .analysis.nulltest import null_test as null_test
 from .analysis.unweighted import unweight as unweight

@@ -3,4 +3,9 @@ from .comparison import Comparison as Comparison
 from .comparison import Largest as Largest
 from .comparison import MapComparison as MapComparison
 from .comparison import PlaneComparison as PlaneComparison
+from .description import Depth as Depth
+from .description import FileInfo as FileInfo
+from .description import Hits as Hits
+from .description import LedgerInfo as LedgerInfo
+from .description import MapInfo as MapInfo
 from .nulltest import NullTest as NullTest

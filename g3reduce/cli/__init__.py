@@ -38,6 +38,7 @@ COMMANDS = (
     "null",
     "unweight",
     "diff",
+    "info",
     "digest",
     "ledger",
     "demo",

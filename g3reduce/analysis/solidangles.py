@@ -1,0 +1,49 @@
+"""The solid angles of pixels."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from spt3g import maps
+
+from ..g3files.lines import Index, Values
+from ..maps.pixels import is_flat
+from ..spt3gtypes import SkyMap
+
+_EQUAL_AREA = (
+    maps.MapProjection.ProjZEA,
+    maps.MapProjection.ProjCEA,
+    maps.MapProjection.ProjSFL,
+)
+
+
+def solid_angles(stub: SkyMap, pixels: Index) -> Values:
+    """The solid angle of each of these pixels, in steradian (`core.G3Units` have rad = 1).
+
+    Of projections that are not of equal area, that of the parallelogram which the middles of the
+    edges of a pixel span.
+
+    Parameters
+    ----------
+    stub : spt3g.maps.G3SkyMap
+    pixels : int64 array, shape (n,)
+        Their numbers, as the map itself has them.
+    """
+    if not is_flat(stub):
+        return np.full(len(pixels), 4 * math.pi / stub.size)
+    if stub.proj in _EQUAL_AREA:
+        return np.full(len(pixels), abs(stub.x_res * stub.y_res))
+    y, x = np.divmod(pixels.astype(np.float64), stub.shape[1])
+    right, left, above, below = (
+        _on_sphere(stub, x + dx, y + dy) for dx, dy in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))
+    )
+    crossed = np.cross(right - left, above - below, axis=0)
+    angles: Values = np.sqrt(np.sum(crossed**2, axis=0))
+    return angles
+
+
+def _on_sphere(stub: SkyMap, x: Values, y: Values) -> Values:
+    """Unit vectors, shape (3, n)."""
+    alpha, delta = (np.asarray(angle) for angle in stub.xy_to_angle(x, y))
+    return np.array([np.cos(delta) * np.cos(alpha), np.cos(delta) * np.sin(alpha), np.sin(delta)])

@@ -1,0 +1,54 @@
+"""``g3reduce info``: what is in files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+from ..mpi.agreement import world_rank
+from . import headers
+from .streams import result
+
+DESCRIPTION = """\
+Tell what is in files: which frames, and of each map its geometry, units, how much
+of the sky it has, its depth by its weights, and its ledger in short. Frames that
+are no maps are counted.
+"""
+
+EXAMPLE = """\
+examples:
+  g3reduce info season.g3
+  g3reduce info --json season.g3 maps.fits | jq .[].maps[].sky_area_deg2
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "info", help="what is in a file", description=DESCRIPTION, epilog=EXAMPLE
+    )
+    parser.set_defaults(run=run, command="info", verbose=False)
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="files of maps of any format, or .g3 files"
+    )
+    parser.add_argument("--json", action="store_true", help="print it as JSON")
+    headers.add(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Print it, on one rank."""
+    if world_rank() != 0:
+        return
+    from ..analysis.describing import info
+
+    found = []
+    for file in options.files:
+        one = info(file, **headers.of(options))
+        if options.json:
+            found.append(one.as_data())
+            continue
+        for line in one.lines():
+            result(line)
+    if options.json:
+        result(json.dumps(found, indent=1))
