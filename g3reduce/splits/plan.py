@@ -41,6 +41,10 @@ class Group:
     signs: Signs = field(default_factory=lambda: np.ones((0, 0), np.int8))
     records: dict[str, dict[str, str]] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        if not self.flips:
+            self.signs = np.ones((0, len(self.maps)), np.int8)
+
 
 class Plan:
     """Which map goes to which coadds, and with which sign. It is a function for `assign`.
