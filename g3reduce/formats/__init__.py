@@ -2,9 +2,10 @@
 
 In reading order: `kinds`, which format a name means; `options`, what can be chosen; `units` and
 `entries`, units and whatever a frame has beside maps; `pixeltable`, a frame as a table of pixels.
-`writing` is the way out: `healpixcolumns` and `healpixfits` with `fitsbytes`, and `hdf5writing`.
-`reading` is the way in: `fitsreading` and `healpixreading`, and `hdf5reading`; `hdf5` is the layout
-of these files.
+`writing` is the way out: `healpixcolumns` and `healpixfits` with `fitsbytes`; `flatfits` with `wcs`
+and `images`; and `hdf5writing`. `reading` is the way in, after `firstlook` at names: `fitsreading`
+with `healpixreading` and `flatreading`, which finds `companions`; and `hdf5reading`; `hdf5` is the
+layout of these files.
 
 Imports from `maps`, `pipeline` and from what is below them.
 """

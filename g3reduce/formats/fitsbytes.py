@@ -140,16 +140,21 @@ def _encoded(value: int) -> str:
     return bytes([letters[-1], *letters[:-1]]).decode("ascii")
 
 
-def tables_as_bytes(tables: Iterable[Table]) -> bytes:
-    """Small tables, each as a part of the file of its own. Texts are escaped as in Python."""
+def tables_as_bytes(tables: Iterable[Table], cards: Iterable[tuple[str, Any]] = ()) -> bytes:
+    """Small tables, each as a part of the file of its own, with these cards besides.
+
+    Texts are escaped as in Python.
+    """
     from astropy.io import fits
 
-    parts = [fits.PrimaryHDU()]
+    parts, cards = [fits.PrimaryHDU()], list(cards)
     for table in tables:
         columns = [_column(name, values) for name, values in table.columns.items()]
         part = fits.BinTableHDU.from_columns(columns, name=table.key)
         part.header[KEY] = (table.key, "entry of the frame in a .g3 file")
         part.header[KIND] = (table.kind, "its class there")
+        for keyword, value in cards:
+            part.header[keyword] = value
         parts.append(part)
     if len(parts) == 1:
         return b""

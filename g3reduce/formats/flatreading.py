@@ -281,9 +281,7 @@ def _map(image: Image, index: tuple[int, ...], stub: SkyMap, unit: FileUnit) -> 
     values = read_plane(image.hdu, index, image.where)
     unit.to_g3(values)
     made = _filled(stub, values)
-    said = image.header.get("SPARSE")
-    few = np.count_nonzero(values) * 2 < values.size
-    if said if isinstance(said, bool) else few:
+    if np.count_nonzero(values) * 2 < values.size:
         made.sparse = True
     return made
 

@@ -77,6 +77,10 @@ class MapColumns:
     columns : list of MapColumn
     weighted : bool
         Whether T, Q and U are multiplied by the weights, as they are written.
+    divides : bool
+        Whether they are divided by these for that.
+    weights : list of str
+        The planes by which they can be.
 
     Raises
     ------
@@ -89,17 +93,17 @@ class MapColumns:
         self._stokes = [name for name in STOKES if name in stubs]
         key = weights_key(stubs)
         needed = [f"{key}.{one}" for one in (COMPONENTS if "Q" in stubs else ("TT",))]
-        self._weights = needed if key and all(name in stubs for name in needed) else []
+        self.weights = needed if key and all(name in stubs for name in needed) else []
         was_weighted = "T" in stubs and bool(stubs["T"].weighted)
-        self._divides = was_weighted and (options.unweight or options.companions)
-        if self._divides and not self._weights:
+        self.divides = was_weighted and (options.unweight or options.companions)
+        if self.divides and not self.weights:
             raise OutputError(
                 f"{where}: the maps are weighted, and there are no weights to divide them by. "
                 "Write them as they are, or coadd maps with weights."
             )
-        self.weighted = was_weighted and not self._divides
+        self.weighted = was_weighted and not self.divides
         kind = stubs["T"].units if "T" in stubs else table.stub.units
-        counted = bool(key) and str(stubs[next(iter(self._weights), f"{key}.TT")].units) == "Counts"
+        counted = bool(key) and str(stubs[next(iter(self.weights), f"{key}.TT")].units) == "Counts"
         self.columns = [
             MapColumn(name, self._unit(name, kind, options, counted=counted)) for name in planes
         ]
@@ -120,9 +124,9 @@ class MapColumns:
         """The values of the columns, from those of all planes: new arrays."""
         found = {one.plane: planes[one.plane].copy() for one in self.columns}
         stokes = [name for name in self._stokes if name in found]
-        if stokes and self._divides:
+        if stokes and self.divides:
             made = [planes[name].copy() for name in self._stokes]
-            divide(made, [planes[name] for name in self._weights], np.nan)
+            divide(made, [planes[name] for name in self.weights], np.nan)
             for name, values in zip(self._stokes, made, strict=True):
                 found[name] = values
         unseen = {name: self._unseen(name, found[name], planes) for name in stokes}
@@ -135,10 +139,10 @@ class MapColumns:
 
     def _unseen(self, name: str, values: Values, planes: dict[str, Values]) -> Any:
         """Where nothing was measured."""
-        if self._divides:
+        if self.divides:
             return np.isnan(values)
-        if self._weights:
-            return (values == 0) & (planes[self._weights[0]] == 0)
+        if self.weights:
+            return (values == 0) & (planes[self.weights[0]] == 0)
         return np.logical_and.reduce([planes[one] == 0 for one in self._stokes])
 
 

@@ -1,9 +1,9 @@
-"""Images in FITS files: headers by astropy, pixels block by block."""
+"""Images in FITS files: their headers, and their planes."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,38 +11,18 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from .wcs import Card
 
-_UNIT = 2880  # bytes: of headers and data there are as many of these as it takes
-_BLOCK = 2**17  # pixels that are turned into bytes of the file at once
 
-
-class Written(Protocol):
-    """Where bytes go."""
-
-    def write(self, data: bytes | memoryview, /) -> int:
-        """Write all of it."""
-
-
-def write_image(
-    file: Written,
-    shape: Sequence[int],
-    cards: Iterable[Card],
-    planes: Iterable[NDArray[np.float64]],
-    *,
-    primary: bool,
-) -> None:
-    """Write an HDU that is an image of float64.
+def image_header(shape: Sequence[int], cards: Iterable[Card], *, primary: bool) -> bytes:
+    """The header of an image of float64.
 
     Parameters
     ----------
-    file : file
     shape : tuple of int
-        Of the whole image, as numpy has it.
+        Of the image, as numpy has it.
     cards : iterable of (name, value)
-        What its header says beside that.
-    planes : iterable of float64 array
-        Its pixels, in order; no more than one is held at once.
+        What it says beside that.
     primary : bool
-        Whether it is the first HDU.
+        Whether it is the first of the file.
     """
     from astropy.io import fits
 
@@ -60,13 +40,7 @@ def write_image(
         header["PCOUNT"], header["GCOUNT"] = 0, 1
     for name, value in cards:
         header[name] = value
-    file.write(header.tostring().encode("ascii"))
-    n_bytes = 0
-    for plane in planes:
-        flat = plane.reshape(-1)
-        for begin in range(0, len(flat), _BLOCK):
-            n_bytes += file.write(flat[begin : begin + _BLOCK].astype(">f8").tobytes())
-    file.write(bytes(-n_bytes % _UNIT))
+    return bytes(header.tostring(), "ascii")
 
 
 def read_plane(hdu: Any, index: tuple[int, ...], where: str) -> NDArray[np.float64]:

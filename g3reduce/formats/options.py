@@ -25,8 +25,9 @@ class WriteOptions:
         HEALPix in FITS: all pixels of the sky, or those that were hit with their numbers. None:
         all if more than half of them were hit.
     style : {"spt3g", "enmap"}
-        Flat-sky FITS: an image for each map, as spt3g has them; or one of (T, Q, U), which
-        pixell reads as an ``enmap``, with weights and hits in files of their own.
+        Flat-sky FITS: an image for each plane, in mK, as spt3g reads them; or one of (T, Q, U)
+        without weights, which pixell reads as an ``enmap``, and weights and hits in images after
+        it (``DIV`` or ``IVAR``, ``HITS``).
     companions : bool
         FITS: maps, weights and hits in files of their own, ``_map``, ``_invcov`` and ``_hits``,
         which TOAST looks for. They hold unweighted maps.

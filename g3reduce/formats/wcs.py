@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from spt3g import core, maps
 
-from ..errors import InputError, UsageError
+from ..errors import InputError, OutputError
 from ..spt3gtypes import SkyMap
 
 _DEG = core.G3Units.deg
@@ -59,13 +59,13 @@ def wcs_cards(stub: SkyMap, where: str) -> list[Card]:
 
     Raises
     ------
-    UsageError
+    OutputError
         If FITS has no such projection.
     """
     proj = str(stub.proj)
     code = _CODES.get(proj)
     if code is None:
-        raise UsageError(
+        raise OutputError(
             f"{where}: FITS has no name for the projection {proj}; expected one of "
             f"{', '.join(_CODES)}. Write it as .g3 or HDF5."
         )

@@ -6,13 +6,14 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
 from ..g3files.outputfile import PlacedOutput
 from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import collectively
 from ..pipeline.output import check_output, publish, write_frames, write_output
 from ..spt3gtypes import Frame
+from .flatfits import FlatFits
 from .hdf5writing import write_groups
 from .healpixcolumns import planes_by_file
 from .healpixfits import HealpixFits
@@ -179,10 +180,9 @@ def _write_fits(
     )
 
 
-def _content(job: _Job, options: WriteOptions, ranks: communicators.Comm) -> HealpixFits:
-    if is_flat(job.table.stub):
-        raise OutputError(f"{job.file}: flat maps cannot be written as FITS yet.")
-    return HealpixFits(ranks, job.table, options, job.planes, job.file)
+def _content(job: _Job, options: WriteOptions, ranks: communicators.Comm) -> FlatFits | HealpixFits:
+    kind = FlatFits if is_flat(job.table.stub) else HealpixFits
+    return kind(ranks, job.table, options, job.planes, job.file)
 
 
 def write_placed(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from spt3g import core, maps
 
-from g3reduce import InputError, UsageError
+from g3reduce import InputError, OutputError
 from g3reduce.formats.wcs import geometry_in, wcs_cards
 
 DEG = core.G3Units.deg
@@ -127,5 +127,5 @@ def test_refusals(change, message):
 
 @pytest.mark.parametrize("proj", ["Proj8", "ProjNone"])
 def test_what_fits_has_no_name_for(proj):
-    with pytest.raises(UsageError, match=f"no name for the projection {proj}"):
+    with pytest.raises(OutputError, match=f"no name for the projection {proj}"):
         wcs_cards(flat(proj, 0), "map")

@@ -8,8 +8,7 @@ import skies
 from astropy.io import fits
 
 import g3reduce
-from g3reduce.formats.flatwriting import write_flat
-from g3reduce.formats.options import WriteOptions
+from g3reduce.formats import write_maps
 
 
 @pytest.fixture
@@ -20,7 +19,7 @@ def series(shared_folder, on_first):
         frames = [skies.map_frame("flat sparse", "polarized", seed) for seed in range(4)]
         names = skies.write_frames(shared_folder, frames)
         for name, frame in zip(names, frames, strict=True):
-            write_flat(name.replace(".g3", ".fits"), frame, WriteOptions())
+            write_maps(name.replace(".g3", ".fits"), frame)
         return names
 
     names = on_first(write)
