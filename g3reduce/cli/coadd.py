@@ -9,7 +9,7 @@ from typing import Any
 
 from ..choices import ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import adding, checkpointing, growing, setaside
+from . import adding, checkpointing, growing, setaside, splitting
 from .lists import files_of, with_lists
 from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
@@ -53,6 +53,7 @@ def add_parser(subparsers: Any) -> None:
         help="with --reproducible: no pixel of any input is larger (or none of this map: T, Wpol, "
         "Wpol.TT, ...), so that less memory is needed",
     )
+    splitting.add_flags(parser)
     setaside.add_flags(parser)
     growing.add_flags(parser)
     checkpointing.add_flags(parser)
@@ -117,7 +118,6 @@ def run(options: argparse.Namespace) -> int | None:
         mpicomm=comm,
         map_ids=options.map_ids,
         output_map_id=options.output_map_id,
-        collate=options.collate,
         weighted=options.weighted,
         ignore_missing_weights=options.ignore_missing_weights,
         record_obs_id=options.record_obs_id,
@@ -131,6 +131,7 @@ def run(options: argparse.Namespace) -> int | None:
         absmax=options.absmax,
         nonfinite=options.nonfinite,
         keep_maps=False,
+        **splitting.arguments(options, comm),
         **growing.arguments(options),
         **setaside.arguments(options),
         **checkpointing.arguments(options),

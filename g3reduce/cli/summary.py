@@ -19,7 +19,7 @@ _NAMED = 5  # names or Ids in a line; how many more there are is said
 def lines_about(coadds: Coadds) -> list[str]:
     """The coadds, and what became of all files."""
     ledger = coadds.ledger
-    lines = [_contents(frame) for frame in coadds.values()]
+    lines = _contents(coadds.values())
     if coadds.n_given:
         n_read = coadds.n_given - len(coadds.left_out)
         lines.append(_line("Files", f"{coadds.n_given} given, {n_read} read"))
@@ -33,11 +33,28 @@ def lines_about(coadds: Coadds) -> list[str]:
     return lines
 
 
-def _contents(frame: Frame) -> str:
-    """The line about a coadd."""
-    keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
-    n_files = counted(len(frame.get("InputFiles", ())), "file")
-    return f"{frame['Id']}: {', '.join(keys)} from {n_files}"
+def _contents(frames: Iterable[Frame]) -> list[str]:
+    """A line about each coadd, and one about all its sign flips."""
+    lines: list[str] = []
+    flips: dict[str, list[str]] = {}
+    for frame in frames:
+        base = _base_of(frame)
+        if base:
+            flips.setdefault(base, []).append(frame["Id"])
+            continue
+        keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
+        n_files = counted(len(frame.get("InputFiles", ())), "file")
+        lines.append(f"{frame['Id']}: {', '.join(keys)} from {n_files}")
+    for base, names in flips.items():
+        to = f" to {names[-1]}" if len(names) > 1 else ""
+        lines.append(f"{names[0]}{to}: {counted(len(names), 'sign flip')} of {base}")
+    return lines
+
+
+def _base_of(frame: Frame) -> str:
+    """The coadd of which this one is a sign flip; empty if it is none."""
+    record = frame.get("Split", None)
+    return str(record["base"]) if record is not None and "base" in record else ""
 
 
 def _line(label: str, text: str) -> str:

@@ -52,11 +52,14 @@ class Base:
         The Ids of its frames.
     exact : bool
         Whether all of them have their exact sums.
+    records : tuple of dict of str to str
+        What each says of the splitting that chose its maps; empty if it says nothing.
     """
 
     file: str
     ids: tuple[str, ...]
     exact: bool
+    records: tuple[dict[str, str], ...] = ()
 
     @classmethod
     def of(cls, file: str) -> Base:
@@ -84,7 +87,7 @@ class Base:
                     "are no coadds. Coadd them first."
                 )
             _tell_of_losses(found, file)
-            return cls(file, ids, all(map(has_sum, found)))
+            return cls(file, ids, all(map(has_sum, found)), tuple(map(_record_in, found)))
 
     def exactness_for(self, reproducible: bool, keep_exact: bool) -> tuple[bool, bool]:
         """Whether the sum is to be exact, and to stay so: as that which it is added to.
@@ -130,6 +133,35 @@ class Growth:
                 f"There are no files to add to {self.base.file}, and none to subtract from it."
             )
         return [self.base.file, *added, *self.removed]
+
+    def require_rules(self, planned: bool, record_of: Callable[[str], Mapping[str, str]]) -> None:
+        """Refuse to add maps to coadds whose maps were chosen by other rules, or were planned.
+
+        Parameters
+        ----------
+        planned : bool
+            Whether what is to be added is.
+        record_of : callable
+            What is to be recorded of a coadd, by its Id.
+
+        Raises
+        ------
+        UsageError
+        """
+        for map_id, old in zip(self.base.ids, self.base.records, strict=False):
+            where, new = f"{self.base.file}: the coadd {map_id!r}", record_of(map_id)
+            if planned or not old.keys().isdisjoint(("bundle", "base")):
+                raise UsageError(
+                    f"{where}: maps cannot be added to bundles, sign flips and other splits that "
+                    "depend on all of their input: with more maps the plan is another one, and "
+                    "maps that are in these coadds would change their places and signs. Make them "
+                    "again of all files."
+                )
+            if old and old.get("rule") != new.get("rule"):
+                raise UsageError(
+                    f"{where} has the maps for which this holds: {old.get('rule')}. What is added "
+                    f"to it is chosen by another rule: {new.get('rule', 'none')}. Say the same."
+                )
 
     def is_base(self, frame: Frame) -> bool:
         """Whether a frame is one of the old coadds."""
@@ -325,8 +357,13 @@ def _id_of(frame: Frame, file: str) -> str:
     return map_id
 
 
+def _record_in(frame: Frame) -> dict[str, str]:
+    record = frame.get("Split", None)
+    return dict(record.items()) if isinstance(record, core.G3MapString) else {}
+
+
 # What coadd frames have; entries whose names begin like this, too.
-_KNOWN = {"Id", *MAP_KEYS, "InputMapIds", "InputFiles", "SkippedPixels"}
+_KNOWN = {"Id", *MAP_KEYS, "InputMapIds", "InputFiles", "SkippedPixels", "Split"}
 _KNOWN_BEGINNINGS = ("Exact", "Sum", "Ledger", "LeftOut")
 
 

@@ -165,7 +165,8 @@ class Membership:
         self, frame: Frame, get_map_id: Callable[[Frame], Any], describe: Callable[[Frame], str]
     ) -> Signs:
         if self.plan is not None and self.flips_at_once:
-            return dict.fromkeys(self.flips_of(frame), 1) or None
+            signs = self.plan(frame) or {}
+            return {name: signs[name] for name in self.flips_of(frame)} or None
         if self.assign is not None:
             return _checked((self.plan or self.assign)(frame), frame, describe)
         found = get_map_id(frame)
@@ -188,7 +189,8 @@ class Membership:
     def flips_of(self, frame: Frame) -> Mapping[str, FlipSigns]:
         """The coadds of a frame, and its signs in the realisations that are summed beside each."""
         unit = unit_of(frame)
-        if self.plan is None or not self.flips_at_once or unit is None:
+        is_base = self.growth is not None and self.growth.is_base(frame)
+        if self.plan is None or not self.flips_at_once or unit is None or is_base:
             return {}
         return self.plan.bases_of(unit)
 

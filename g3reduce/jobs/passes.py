@@ -174,12 +174,16 @@ class Passes:
 
     def _planned(self, chosen: Chosen) -> Chosen:
         """Let the coadder follow the plan for these files, of which bad ones may be left out."""
+        growth, choice = self._plan.growth, self._plan.choice
         if self._planner is None:
+            if growth:
+                growth.require_rules(False, lambda map_id: {})
             return chosen
-        choice = self._plan.choice
         plan, bad = self._planner.plan(chosen)
         if bad:
             chosen = collectively(self._comm, lambda: chosen.without(bad, len(bad), choice))
+        if growth:
+            growth.require_rules(self._planner.is_planned, plan.record_of)
         at_once = self._plan.wishes.folder is None
         self._coadder.follow(plan, str(self._planner), flips_at_once=at_once)
         return chosen

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pickle
 from collections.abc import Sequence
 from functools import partial
@@ -20,12 +19,11 @@ from ..maps import mapframe
 from ..maps.contribution import Contribution
 from ..maps.mapfile import planes_of
 from ..mpi import communicators
-from ..mpi.agreement import collectively, gather_packed
+from ..mpi.agreement import collectively, from_rank, gather_packed
 from ..mpi.counter import SharedCounter
 from ..pipeline.reader import numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..splits import MapFacts, Plan, Splitting
-from ..splits.products import Product
 from ..spt3gtypes import Frame
 from .choosing import Chosen
 from .examining import fault_of
@@ -40,30 +38,17 @@ def for_the_look(assign: Assign | None) -> Assign | None:
     """
     if not isinstance(assign, Splitting):
         return assign
-    direct = (tuple(one for one in each.direct if not one.planned) for each in assign.products)
-    products = dict.fromkeys(Product(factors) for factors in direct)
-    return dataclasses.replace(assign, products=tuple(products)).assigner()
+    return assign.before_planning().assigner()
 
 
 def planner_of(
     comm: communicators.Comm, assign: Assign | None, terms: Terms, growth: Growth | None
 ) -> Planner | None:
-    """What plans the splitting, if `assign` is one.
-
-    Raises
-    ------
-    UsageError
-        If it cannot be planned, because coadds that are there already are to grow.
-    """
-    if not isinstance(assign, Splitting):
+    """What plans the splitting, if `assign` is one."""
+    base = growth.base.file if growth else None
+    if not isinstance(assign, Splitting | Plan):
         return None
-    if growth and assign.is_planned:
-        raise UsageError(
-            f"{growth.base.file}: maps cannot be added to bundles, sign flips or splits that were "
-            "planned: with other maps the plan is another one, and maps that are in these coadds "
-            "already would change their places and signs. Make them again of all files."
-        )
-    return Planner(comm, assign, terms, growth.base.file if growth else None)
+    return Planner(comm, assign, terms, base)
 
 
 class Planner:
@@ -72,7 +57,8 @@ class Planner:
     Parameters
     ----------
     comm : communicator
-    splitting : Splitting
+    splitting : Splitting or Plan
+        A plan stays as it is.
     terms : Terms
         On which maps are added.
     base : str or None
@@ -80,7 +66,11 @@ class Planner:
     """
 
     def __init__(
-        self, comm: communicators.Comm, splitting: Splitting, terms: Terms, base: str | None
+        self,
+        comm: communicators.Comm,
+        splitting: Splitting | Plan,
+        terms: Terms,
+        base: str | None,
     ):
         self._comm = comm
         self._splitting = splitting
@@ -90,6 +80,11 @@ class Planner:
 
     def __str__(self) -> str:
         return str(self._splitting)
+
+    @property
+    def is_planned(self) -> bool:
+        """Whether where a map goes depends on others."""
+        return isinstance(self._splitting, Plan) or self._splitting.is_planned
 
     def plan(self, chosen: Chosen) -> tuple[Plan, dict[int, str]]:
         """The plan for some files, the same on all ranks. Collective.
@@ -105,17 +100,22 @@ class Planner:
         InputError, UsageError
             On all ranks, if what a rule asks for is not known of a map.
         """
+        splitting = self._splitting
+        if isinstance(splitting, Plan):
+            return splitting, {}
         wanted = [
             at
             for at, name in enumerate(chosen.names)
             if at not in chosen.left_out and name != self._base
         ]
         new = [at for at in wanted if at not in self._facts]
-        bad = self._gather(chosen.names, new) if new else {}
+        bad = self._gather(splitting, chosen.names, new) if new else {}
         inputs = [one for at in wanted if at not in bad for one in self._facts[at]]
-        return collectively(self._comm, lambda: self._splitting.plan(inputs)), bad
+        return from_rank(self._comm, 0, lambda: splitting.plan(inputs)), bad
 
-    def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, str]:
+    def _gather(
+        self, splitting: Splitting, names: Sequence[str], numbers: Sequence[int]
+    ) -> dict[int, str]:
         """Look at files, each on the next rank that is free; return those that are bad."""
         counter = SharedCounter(self._comm)
 
@@ -124,7 +124,7 @@ class Planner:
             while (place := counter.next()) < len(numbers):
                 number = numbers[place]
                 try:
-                    mine[number] = self._facts_in(names[number])
+                    mine[number] = self._facts_in(splitting, names[number])
                 except InputError as error:
                     bad[number] = fault_of(error), str(error)
             return mine, bad
@@ -136,19 +136,19 @@ class Planner:
             problems |= {number: fault for number, (fault, _) in bad.items()}
         return dict(sorted(problems.items()))
 
-    def _facts_in(self, name: str) -> list[MapFacts]:
+    def _facts_in(self, splitting: Splitting, name: str) -> list[MapFacts]:
         """What is known of the maps in a file."""
         if is_stream(name):
             raise UsageError(
                 f"{name}: a stream cannot be split, because all maps must be known before any is "
                 "added. Make a file of it first."
             )
-        facts, finder = [], self._splitting.facts()
+        facts, finder = [], splitting.facts()
         for index, frame in numbered_frames(MapOpener(), name, Piece(0)):
             set_unit(frame, Unit(name, index, fingerprint=fingerprint_of(frame)))
             finder.observe(frame)
             if frame.type == core.G3FrameType.Map:
-                weight = self._weight_of(frame) if self._splitting.needs_weights else None
+                weight = self._weight_of(frame) if splitting.needs_weights else None
                 facts.append(finder.facts_of(frame, weight))
         return facts
 

@@ -124,11 +124,7 @@ class Plan:
         The same as `signs_of`, for those who add many realisations at once: the signs are in the
         order of ``[name for name, base in base_of.items() if base == ...]``.
         """
-        none = np.empty(0, np.int8)
-        return {
-            group.name: group.signs[:, column] if group.flips else none
-            for group, column in self._found(unit)
-        }
+        return {group.name: group.signs[:, column] for group, column in self._found(unit)}
 
     def record_of(self, name: str) -> dict[str, str]:
         """What is to be recorded of a coadd, as texts; empty if it is not one of the plan.

@@ -1,0 +1,166 @@
+"""The flags of ``g3reduce coadd`` that split: splits, bundles, jackknives and sign flips."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .options import count, seed
+
+if TYPE_CHECKING:
+    from ..splits import Splitting
+
+_FLAGS = ("split", "bundles", "bundle_days", "jackknife", "signflips")
+_WITH = ("table", "table_key", "time", "seed", "bundle_by")  # of use with those only
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    group = parser.add_argument_group(
+        "splits, bundles and sign flips",
+        "All from one reading of the input. They combine: bundles of each split, sign flips of "
+        "each bundle; with --collate, within each Id. Names are joined by _.",
+    )
+    group.add_argument(
+        "--split",
+        action="append",
+        type=_named_rule,
+        metavar="NAME=RULE",
+        help="a coadd of the maps for which a rule holds: 'all', or FIELD OP VALUE, joined by &, | "
+        "and ~; as id=150GHz*, source=, observation=, date=2019-03-01..2019-06-01, parity=odd, or "
+        "a column of --table: 'elevation>=median', 'pwv<0.8'",
+    )
+    group.add_argument(
+        "--table",
+        metavar="FILE",
+        help="a table of observations: CSV, YAML or SQLite",
+    )
+    group.add_argument(
+        "--table-key", metavar="COLUMN", help="its column that names the observations"
+    )
+    group.add_argument(
+        "--time",
+        metavar="WHAT",
+        help="what tells when observations began: frame (default), spt, ctime, or iso:COLUMN, "
+        "ctime:COLUMN, mjd:COLUMN of the table",
+    )
+    group.add_argument(
+        "--bundles", type=count, metavar="N", help="so many bundles of whole observations"
+    )
+    group.add_argument(
+        "--bundle-by",
+        choices=("weight", "number"),
+        help="bundles of equal weight or number (default: weight)",
+    )
+    group.add_argument(
+        "--bundle-days", type=float, metavar="D", help="bundles of observations of so many days"
+    )
+    group.add_argument(
+        "--jackknife",
+        action="store_true",
+        help="with bundles: also the coadds that lack one bundle each",
+    )
+    group.add_argument(
+        "--signflips",
+        type=count,
+        metavar="N",
+        help="beside each coadd so many realisations in which half of its weight is subtracted",
+    )
+    group.add_argument(
+        "--seed", type=seed, metavar="S", help="of sign flips and bundles (default: 0)"
+    )
+    group.add_argument(
+        "--repeat",
+        metavar="COADDS",
+        help="make the coadds in this file again, of the maps and with the signs that are in their "
+        "ledgers; IN is needed only if files were moved",
+    )
+
+
+def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
+    """The arguments of `coadd_files` for these flags. Collective over `comm` with ``--repeat``.
+
+    The program ends here if they contradict others.
+    """
+    if options.repeat is not None:
+        return _again(options, comm)
+    if not _given(options, _FLAGS):
+        if useless := _given(options, _WITH):
+            options.refuse(f"{useless[0]} is of use with --split, bundles and sign flips only")
+        return {"collate": options.collate}
+    if options.map_ids:
+        options.refuse(
+            "-m cannot be used with splits, bundles and sign flips: name the Ids in a rule, as in "
+            "--split high='id=150GHz | id=220GHz'"
+        )
+    if options.output_map_id != "Coadd":
+        options.refuse("-i cannot be used with splits, bundles and sign flips, which have names")
+    return {"assign": _splitting(options)}
+
+
+def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
+    from ..mpi import communicators
+    from ..mpi.agreement import from_rank
+    from ..splits import repeat
+
+    if others := _given(options, (*_FLAGS, *_WITH, "map_ids", "collate")):
+        options.refuse(f"{others[0]} cannot be used with --repeat: the ledgers say what goes where")
+    again = from_rank(
+        communicators.private(comm), 0, lambda: repeat(options.repeat, files=options.files or None)
+    )
+    options.files = again.files
+    return {"assign": again.assign, "collate": False}
+
+
+def _given(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    return [
+        f"--{name.replace('_', '-')}"
+        for name in names
+        if getattr(options, name) is not None and getattr(options, name) is not False
+    ]
+
+
+def _splitting(options: argparse.Namespace) -> Splitting:
+    """The splitting that flags say.
+
+    Raises
+    ------
+    UsageError, InputError
+    """
+    from .. import splits
+
+    number = options.seed or 0
+    bundles: Splitting | None = None
+    if options.bundles and options.bundle_days:
+        options.refuse("--bundles and --bundle-days are two ways of bundling: give one")
+    if options.bundles:
+        bundles = splits.bundles(options.bundles, by=options.bundle_by or "weight", seed=number)
+    elif options.bundle_days is not None:
+        bundles = splits.bundle_days(options.bundle_days)
+    if options.jackknife and bundles is None:
+        options.refuse("--jackknife needs --bundles N or --bundle-days D")
+    if options.jackknife and bundles is not None:
+        bundles = bundles + splits.jackknife(bundles)
+    parts = [splits.by("id") if options.collate else None]
+    if options.split:
+        names = [name for name, _ in options.split]
+        if len({*names}) < len(names):
+            options.refuse(f"two splits are named {max(names, key=names.count)!r}")
+        parts.append(splits.split(**dict(options.split)))
+    parts.append(bundles)
+    if options.signflips:
+        parts.append(splits.signflips(options.signflips, seed=number))
+    first, *others = [part for part in parts if part is not None]
+    for part in others:
+        first = first * part
+    return first.using(options.table, key=options.table_key, time=options.time)
+
+
+def _named_rule(word: str) -> tuple[str, str]:
+    name, sign, rule = word.partition("=")
+    if not sign or not name or not rule:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not valid; expected NAME=RULE, such as early='date<2019-05-01'"
+        )
+    return name, rule
