@@ -1,9 +1,9 @@
 """Files of maps: .g3, FITS and HDF5, by the name of the file.
 
-In reading order: `kinds`, which format a name means; `options`, what can be chosen; `units` and
-`entries`, units and whatever a frame has beside maps; `pixeltable`, a frame as a table of pixels.
-`writing` is the way out: `healpixcolumns` and `healpixfits` with `fitsbytes`; `flatfits` with `wcs`
-and `images`; and `hdf5writing`. `reading` is the way in, after `firstlook` at names: `fitsreading`
+In reading order: `kinds`, which format a name means; `options`, what can be chosen; `entries`,
+whatever a frame has beside maps; `pixeltable`, a frame as a table of pixels.
+`writing` is the way out: `healpixcolumns` and `healpixfits` with `fitsbytes`; `flatfits` with
+`images`; and `hdf5writing`. `reading` is the way in, after `firstlook` at names: `fitsreading`
 with `healpixreading` and `flatreading`, which finds `companions`; and `hdf5reading`; `hdf5` is the
 layout of these files.
 

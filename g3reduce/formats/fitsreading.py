@@ -164,7 +164,7 @@ def check_assumed(assumed: Assumed) -> None:
     UsageError
     """
     if assumed.units is not None:
-        from .units import MAP, unit_in
+        from ..maps.mapunits import MAP, unit_in
 
         try:
             unit = unit_in(assumed.units, "units")

@@ -23,7 +23,9 @@ from ..errors import OutputError, UsageError
 from ..g3files.maps import STOKES
 from ..g3files.outputfile import write_at
 from ..maps.agreement import weights_key
+from ..maps.mapunits import name_of
 from ..maps.unweighting import COMPONENTS, divide
+from ..maps.wcs import Card, wcs_cards
 from ..mpi import communicators
 from .entries import tables_of
 from .fitsbytes import creator, padded, tables_as_bytes
@@ -31,8 +33,6 @@ from .healpixcolumns import MapColumns
 from .images import image_header
 from .options import WriteOptions
 from .pixeltable import BLOCK, Pixels, PixelTable, Values
-from .units import name_of
-from .wcs import Card, wcs_cards
 
 _MATRIX = (("TT", "TQ", "TU"), ("TQ", "QQ", "QU"), ("TU", "QU", "UU"))
 _STOKES_AXIS: tuple[Card, ...] = (("CRPIX", 1.0), ("CDELT", 1.0), ("CRVAL", 1.0))

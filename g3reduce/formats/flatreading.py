@@ -13,13 +13,13 @@ from spt3g import core, maps
 from ..errors import InputError
 from ..maps.assumed import Assumed
 from ..maps.mapframe import to_frame
+from ..maps.mapunits import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
+from ..maps.wcs import geometry_in
 from ..spt3gtypes import Frame, SkyMap
 from . import companions
 from .entries import put_tables
 from .fitsreading import ask_for_units, convention_in, opened, tables_in
 from .images import read_plane
-from .units import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
-from .wcs import geometry_in
 
 _STOKES = ("T", "Q", "U")
 _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")

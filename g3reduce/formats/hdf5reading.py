@@ -15,6 +15,7 @@ from ..g3files.archive import DENSE, EMPTY, INDEXED, RING, SPARSE
 from ..g3files.maps import MAP_KEYS
 from ..maps.assumed import Assumed
 from ..maps.mapframe import to_frame
+from ..maps.mapunits import COUNT, MAP, WEIGHTS, FileUnit, unit_in
 from ..maps.pixels import encode, is_flat
 from ..pipeline.units import Unit, set_unit
 from ..spt3gtypes import Frame, SkyMap
@@ -24,7 +25,6 @@ from .fitsreading import ask_for_units, convention_in, coordinates_in
 from .hdf5 import ENTRIES, FLAT, FORMAT, NAMED, h5py_or_remedy, plane_of, shape_of
 from .kinds import bare_name
 from .pixeltable import Pixels, Values
-from .units import COUNT, MAP, WEIGHTS, FileUnit, unit_in
 
 _ERRORS = (OSError, RuntimeError, ValueError, TypeError, KeyError, IndexError, AttributeError)
 _STORAGES = (DENSE, EMPTY, INDEXED, RING, SPARSE)

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import G3ReduceError
 from ..g3files.outputfile import OutputPath, failure
+from ..maps.mapunits import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for
 from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import collectively
@@ -31,7 +32,6 @@ from .hdf5 import (
 from .kinds import distinct_name
 from .options import WriteOptions
 from .pixeltable import PixelTable
-from .units import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for
 
 # So many chunks are written at once, where they follow each other.
 _AT_ONCE = 64

@@ -10,10 +10,10 @@ import numpy as np
 from ..errors import OutputError, UsageError
 from ..g3files.maps import STOKES
 from ..maps.agreement import weights_key
+from ..maps.mapunits import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, name_of, unit_for
 from ..maps.unweighting import COMPONENTS, divide
 from .options import WriteOptions
 from .pixeltable import PixelTable, Values
-from .units import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, name_of, unit_for
 
 # What a pixel has in which nothing was measured.
 UNSEEN = -1.6375e30

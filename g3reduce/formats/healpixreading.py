@@ -17,6 +17,7 @@ from ..g3files.maps import STOKES
 from ..g3files.runs import LayoutFinder
 from ..maps.assumed import Assumed
 from ..maps.mapframe import to_frame
+from ..maps.mapunits import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
 from ..maps.pixels import encode
 from ..spt3gtypes import Frame, SkyMap
 from .entries import put_tables
@@ -24,7 +25,6 @@ from .fitsreading import ask_for_units, convention_in, coordinates_in, is_healpi
 from .healpixcolumns import UNSEEN, WEIGHT_UNITS
 from .kinds import bare_name
 from .pixeltable import Pixels, Values
-from .units import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
 
 logger = logging.getLogger(__name__)
 

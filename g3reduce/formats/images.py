@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .wcs import Card
+from ..maps.wcs import Card
 
 
 def image_header(shape: Sequence[int], cards: Iterable[Card], *, primary: bool) -> bytes:

@@ -10,16 +10,16 @@ from numpy.typing import ArrayLike, NDArray
 from spt3g import core, maps
 
 from ..choices import MissingPixels
-from ..errors import UsageError, require_choice
+from ..errors import InputError, UsageError, require_choice
 from ..g3files.lines import Values
 from ..spt3gtypes import Frame, SkyMap
 from . import footprints
 from .agreement import geometry_of
-from .flatwcs import stub_of_wcs
 from .footprints import Footprint
 from .mapframe import as_pol_conv, to_frame
-from .mapunits import unit_of
+from .mapunits import MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_named
 from .unweighting import COMPONENTS
+from .wcs import geometry_from
 
 _COORDS = {
     "C": maps.MapCoordReference.Equatorial,
@@ -117,7 +117,7 @@ def map_frame(
             "multiplied by them (True) or not (False)."
         )
     require_choice("missing", missing, MissingPixels)
-    unit = unit_of(units)
+    unit = unit_named(units)
     footprint = _footprint(T, nside, pixels, nest, geometry, coord)
     given = {"T": T} | ({"Q": Q, "U": U} if polarized else {})
     planes, absent = _stokes(given, footprint)
@@ -126,16 +126,14 @@ def map_frame(
     if matrix:
         key = "Wpol" if polarized else "Wunpol"
         for name, values in matrix.items():
-            planes[f"{key}.{name}"] = values / unit.scale**2
-    factor = 1 / unit.scale if weighted else unit.scale
+            unit.of(WEIGHTS).to_g3(values)
+            planes[f"{key}.{name}"] = values
     for name in given:
-        planes[name] *= factor
+        unit.of(WEIGHTED_MAP if weighted else MAP).to_g3(planes[name])
     if hits is not None:
         planes["H"] = footprint.read(hits, "hits")[0]
     convention = as_pol_conv(pol_conv) if polarized else None
-    stubs = {
-        name: _stub(footprint.stub, name, unit.kind, convention, bool(weighted)) for name in planes
-    }
+    stubs = {name: _stub(footprint.stub, name, unit, convention, bool(weighted)) for name in planes}
     return to_frame(map_id, footprint.build(planes, stubs))
 
 
@@ -189,12 +187,19 @@ def _footprint(
             )
         if len(shape) != 2:
             raise UsageError(f"T has the shape {shape}; expected (n_y, n_x) with a WCS.")
-        geometry = stub_of_wcs(geometry, (shape[0], shape[1]))
+        geometry = _geometry_of_wcs(geometry, (shape[0], shape[1]))
     if known is None and geometry.coord_ref not in _COORDS.values():
         raise _unknown_coord()
     if nside not in (None, getattr(geometry, "nside", None)):
         raise UsageError(f"nside is {nside}, but the geometry has {_described(geometry)}.")
     return footprints.like(geometry, shape, pixels, known)
+
+
+def _geometry_of_wcs(wcs: Any, shape: tuple[int, int]) -> SkyMap:
+    try:
+        return geometry_from(wcs.celestial, shape, "geometry")
+    except InputError as error:  # it is an argument here
+        raise UsageError(str(error)) from error
 
 
 def _described(geometry: SkyMap) -> str:
@@ -286,11 +291,11 @@ def _require_symmetric(matrix: Any) -> None:
             raise UsageError("weights of the shape (3, 3, ...) must be symmetric in each pixel.")
 
 
-def _stub(empty: SkyMap, name: str, kind: Any, convention: Any, weighted: bool) -> SkyMap:
+def _stub(empty: SkyMap, name: str, unit: FileUnit, convention: Any, weighted: bool) -> SkyMap:
     """An empty map with the attributes of a plane."""
     stub = empty.clone(False)
     is_stokes = name in ("T", "Q", "U")
-    stub.units = kind if is_stokes else core.G3TimestreamUnits.names["None"]
+    stub.units = unit.type if is_stokes else core.G3TimestreamUnits.names["None"]
     stub.weighted = weighted and is_stokes
     component = name.rpartition(".")[2]
     stub.pol_type = maps.MapPolType.names["none" if name == "H" else component]

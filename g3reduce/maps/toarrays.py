@@ -16,7 +16,7 @@ from . import mapframe, unweighting, weighting
 from .agreement import weights_key
 from .footprints import UNSEEN
 from .mapfile import planes_of
-from .mapunits import unit_of
+from .mapunits import MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_named
 from .pixels import Plane, as_points, is_flat, lines_of, whole
 from .unweighting import COMPONENTS
 from .weighting import at
@@ -124,10 +124,10 @@ def map_arrays(
     planes = read.planes
     stub = next(iter(planes.values())).stub
     planes, is_weighted = _with_weights(planes, weighted, where)
-    scales = _scales(planes, units, is_weighted)
+    wanted = _units_of(planes, units, is_weighted)
     pixels, values = _sparse_values(planes) if sparse else (None, _dense_values(planes))
-    for name, factor in scales.items():
-        values[name] *= factor
+    for name, unit in wanted.items():
+        unit.from_g3(values[name])
     _fill(values, fill, is_weighted, np.nan if is_flat(stub) else UNSEEN)
     shape = (-1,) if sparse else stub.shape
     values = {name: one.reshape(shape) for name, one in values.items()}
@@ -169,23 +169,23 @@ def _with_weights(
     return planes | unweighting.remove(planes).planes, False
 
 
-def _scales(planes: Mapping[str, Plane], units: str, is_weighted: bool) -> dict[str, float]:
-    """What the values of each plane are multiplied by, where it is not 1."""
-    unit = unit_of(units)
-    if unit.scale == 1.0 and units.strip().lower() == "none":
+def _units_of(planes: Mapping[str, Plane], units: str, is_weighted: bool) -> dict[str, FileUnit]:
+    """The units in which the values of each plane are wanted."""
+    unit = unit_named(units)
+    if not unit.power:  # numbers as they are
         return {}
-    factors = {}
+    found = {}
     for name, plane in planes.items():
         if name in STOKES:
-            if plane.stub.units != unit.kind:
+            if plane.stub.units != unit.type:
                 raise UsageError(
                     f"units is {units!r}, but {name} is in {plane.stub.units} (expected "
-                    f'{unit.kind}). units="none" gives the numbers as they are.'
+                    f'{unit.type}). units="none" gives the numbers as they are.'
                 )
-            factors[name] = unit.scale if is_weighted else 1 / unit.scale
+            found[name] = unit.of(WEIGHTED_MAP if is_weighted else MAP)
         elif name != "H":
-            factors[name] = unit.scale**2
-    return factors
+            found[name] = unit.of(WEIGHTS)
+    return found
 
 
 def _dense_values(planes: Mapping[str, Plane]) -> dict[str, Values]:

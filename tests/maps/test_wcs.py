@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from spt3g import core, maps
 
 from g3reduce import InputError, OutputError
-from g3reduce.formats.wcs import geometry_in, wcs_cards
+from g3reduce.maps.wcs import geometry_in, wcs_cards
 
 DEG = core.G3Units.deg
 ZENITHAL = ("ProjSIN", "ProjARC", "ProjSTG", "ProjZEA", "ProjTAN")

@@ -6,7 +6,7 @@ import pytest
 from spt3g import core
 
 from g3reduce import InputError
-from g3reduce.formats.units import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for, unit_in
+from g3reduce.maps.mapunits import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for, unit_in
 
 
 @pytest.mark.parametrize("text", ["K", "mK", "uK", "K^-1", "uK^-1", "K^-2", "uK-2", "1 / K2", "nK"])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -113,9 +113,33 @@ def geometry_in(header: Any, where: str) -> SkyMap:
         If there is no such map: another projection or coordinate system, axes that are turned,
         distortions. The positions of pixels are compared with those that astropy finds.
     """
-    wcs = _wcs_in(header, where)
+    shape = int(header["NAXIS2"]), int(header["NAXIS1"])
+    return geometry_from(_wcs_in(header, where), shape, where, header)
+
+
+def geometry_from(
+    wcs: Any, shape: tuple[int, int], where: str, own: Mapping[str, Any] | None = None
+) -> SkyMap:
+    """An empty map whose pixels are where a WCS says.
+
+    Parameters
+    ----------
+    wcs : astropy.wcs.WCS
+        Of two axes.
+    shape : (n_y, n_x)
+        Of the map.
+    where : str
+        How messages name it.
+    own : mapping, optional
+        A header, which may have what spt3g says of the geometry.
+
+    Raises
+    ------
+    InputError
+        See `geometry_in`.
+    """
+    _require_sky(wcs, where)
     options = {"weighted": False, "coord_ref": _coord_ref(wcs, where)}
-    shape = int(header["NAXIS1"]), int(header["NAXIS2"])
     code = wcs.wcs.ctype[0][5:8]
     if code not in _PROJECTIONS:
         raise InputError(
@@ -126,11 +150,11 @@ def geometry_in(header: Any, where: str) -> SkyMap:
     scale = np.array(wcs.pixel_scale_matrix)
     turned = max(abs(scale[0, 1]), abs(scale[1, 0])) > 1e-12 * np.abs(scale).max()
     if not turned and scale[0, 0] and scale[1, 1]:
-        for found in _candidates(header, wcs, code):
+        for found in _candidates(own or {}, wcs, code):
             res = {"res": scale[1, 1] * _DEG, "x_res": -scale[0, 0] * _DEG}
             if str(found["proj"]) == "ProjBICEP":
                 res["x_res"] *= math.cos(found["delta_center"])
-            stub = maps.FlatSkyMap(*shape, **res, **found, **options)
+            stub = maps.FlatSkyMap(*shape[::-1], **res, **found, **options)
             if _same_positions(stub, wcs):
                 return stub
     raise InputError(
@@ -152,14 +176,17 @@ def _wcs_in(header: Any, where: str) -> Any:
         except Exception as error:  # of many kinds
             reason = str(error).strip().splitlines()[-1:] or [repr(error)]
             raise InputError(f"{where}: its WCS cannot be used ({reason[0]}).") from error
+    return wcs
+
+
+def _require_sky(wcs: Any, where: str) -> None:
     if (wcs.wcs.lng, wcs.wcs.lat) != (0, 1):
-        axes = ", ".join(str(header.get(f"CTYPE{axis}", "none")) for axis in (1, 2))
+        axes = ", ".join(str(name) or "none" for name in wcs.wcs.ctype)
         raise InputError(
             f"{where}: the first two axes are {axes}; expected longitude and latitude on the sky, "
             "such as RA---CAR and DEC--CAR.",
             fault="axes that are not of the sky",
         )
-    return wcs
 
 
 def _coord_ref(wcs: Any, where: str) -> Any:
@@ -177,13 +204,13 @@ def _coord_ref(wcs: Any, where: str) -> Any:
     )
 
 
-def _candidates(header: Any, wcs: Any, code: str) -> Iterator[dict[str, Any]]:
+def _candidates(own: Mapping[str, Any], wcs: Any, code: str) -> Iterator[dict[str, Any]]:
     """Geometries that may be meant: what spt3g has written, then what the WCS itself says."""
-    own = [header.get(name) for name in ("ALPHA0", "DELTA0", "X0", "Y0")]
-    proj = header.get("PROJ")
+    values: list[Any] = [own.get(name) for name in ("ALPHA0", "DELTA0", "X0", "Y0")]
+    proj: Any = own.get("PROJ")
     known = isinstance(proj, str) and _CODES.get(proj) == code
-    if known and all(isinstance(value, int | float) for value in own):
-        yield _geometry(proj, *own)
+    if known and all(isinstance(value, int | float) for value in values):
+        yield _geometry(proj, *values)
     crpix, crval = wcs.wcs.crpix, wcs.wcs.crval
     yield _geometry(_PROJECTIONS[code], crval[0], crval[1], crpix[0] - 1, crpix[1] - 1)
 
