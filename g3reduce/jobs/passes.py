@@ -175,15 +175,16 @@ class Passes:
     def _planned(self, chosen: Chosen) -> Chosen:
         """Let the coadder follow the plan for these files, of which bad ones may be left out."""
         growth, choice = self._plan.growth, self._plan.choice
+        planned = self._planner is not None and self._planner.is_planned
+        if growth and (planned or self._planner is None):
+            growth.require_rules(planned, lambda map_id: {})
         if self._planner is None:
-            if growth:
-                growth.require_rules(False, lambda map_id: {})
             return chosen
         plan, bad = self._planner.plan(chosen)
         if bad:
             chosen = collectively(self._comm, lambda: chosen.without(bad, len(bad), choice))
         if growth:
-            growth.require_rules(self._planner.is_planned, plan.record_of)
+            growth.require_rules(planned, plan.record_of)
         at_once = self._plan.wishes.folder is None
         self._coadder.follow(plan, str(self._planner), flips_at_once=at_once)
         return chosen
