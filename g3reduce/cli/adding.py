@@ -58,6 +58,17 @@ def add_flags(group: argparse._ActionsContainer) -> None:
         help="the unit of those that do not say it: K, uK, ...",
     )
     group.add_argument(
+        "--atomic",
+        metavar="DB",
+        help="the maps that a table of sotodlib's atomic maps lists are input, too (SQLite; it is "
+        "never written)",
+    )
+    group.add_argument(
+        "--where",
+        metavar="SQL",
+        help="which of its rows: \"freq_channel = 'f090' AND split_label = 'full'\"",
+    )
+    group.add_argument(
         "--nonfinite",
         choices=choices_of(Nonfinite),
         default="keep",
@@ -71,10 +82,12 @@ def add_flags(group: argparse._ActionsContainer) -> None:
     )
 
 
-def assumed(options: argparse.Namespace) -> dict[str, Any]:
-    """What the flags say of files that are silent, as arguments of `coadd_files`."""
+def about_input(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say of input and of what it does not say, as arguments of `coadd_files`."""
     return {
         "input_pol_conv": options.input_pol_conv,
         "input_coord": options.input_coord,
         "input_units": options.input_units,
+        "atomic": options.atomic,
+        "where": options.where,
     }

@@ -66,7 +66,7 @@ def run(options: argparse.Namespace) -> int:
 
     comm = communicators.resolve(None)
     checked = check_files(
-        files_of(options, comm, needed=True),
+        files_of(options, comm, needed=options.atomic is None),
         mpicomm=comm,
         deep=options.deep,
         map_ids=options.map_ids,
@@ -74,7 +74,7 @@ def run(options: argparse.Namespace) -> int:
         weighted=options.weighted,
         ignore_missing_weights=options.ignore_missing_weights,
         pol_conv=options.pol_conv,
-        **adding.assumed(options),
+        **adding.about_input(options),
         nonfinite=options.nonfinite,
         reproducible=options.reproducible,
         on_duplicate=options.on_duplicate,

@@ -123,7 +123,7 @@ def run(options: argparse.Namespace) -> int | None:
         record_obs_id=options.record_obs_id,
         metadata_lasts=options.metadata_lasts,
         pol_conv=options.pol_conv,
-        **adding.assumed(options),
+        **adding.about_input(options),
         same_observation=options.same_observation,
         strategy=options.strategy,
         schedule=options.schedule,

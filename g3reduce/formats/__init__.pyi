@@ -1,3 +1,4 @@
+from .atomic import atomic_maps as atomic_maps
 from .kinds import format_of as format_of
 from .options import WriteOptions as WriteOptions
 from .reading import map_frames_in as map_frames_in

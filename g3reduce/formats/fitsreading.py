@@ -8,10 +8,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
 
-from spt3g import maps
+from spt3g import core, maps
 
 from ..errors import InputError, UsageError, about_file
-from ..maps.assumed import Assumed
+from ..maps.assumed import Assumed, Named
 from ..pipeline.units import Unit, set_unit
 from ..spt3gtypes import Frame
 from .entries import SCALARS, Table, of_array
@@ -43,8 +43,18 @@ def map_frames_in_fits(file: str, assumed: Assumed) -> Iterator[Frame]:
             frames = iter([frame_of_images(parts, file, assumed)])
         for index, frame in enumerate(frames):
             frame.fingerprint = pixels_fingerprint(frame, file)
+            if file in assumed.named:
+                _name(frame, assumed.named[file])
             set_unit(frame, Unit(file, index, fingerprint=frame.fingerprint))
             yield frame
+
+
+def _name(frame: Frame, named: Named) -> None:
+    """Put what is known of a map into its frame."""
+    frame.pop("Id", None)
+    frame["Id"] = named.map_id
+    frame["SourceName"], frame["ObservationID"] = named.source, named.observation
+    frame["ObservationStart"] = core.G3Time(int(named.start * core.G3Units.s))
 
 
 @contextmanager

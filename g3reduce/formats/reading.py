@@ -60,9 +60,14 @@ def map_frames_in(
     >>> for frame in map_frames_in("map.fits", coord="C", pol_conv="COSMO"):  # doctest: +SKIP
     ...     print(frame["Id"], frame["T"].units)
     """
-    name, assumed = os.fspath(file), Assumed(pol_conv, coord, units).checked()
-    kind = format_of(name)
+    assumed = Assumed(pol_conv, coord, units).checked()
     check_assumed(assumed)
+    return frames_of(os.fspath(file), assumed)
+
+
+def frames_of(name: str, assumed: Assumed) -> Iterator[Frame]:
+    """What `map_frames_in` returns."""
+    kind = format_of(name)
     if kind == "g3":
         return _map_frames(name)
     if kind == "fits":

@@ -10,7 +10,6 @@ from ..choices import InputCoord, Nonfinite, OnDuplicate, PolConv, SameObservati
 from ..coadd.coadder import MPIMapCoadder
 from ..coadd.membership import Assign
 from ..coadd.settings import Terms
-from ..formats.firstlook import expand
 from ..g3files.maps import MAP_KEYS
 from ..maps.assumed import Assumed
 from ..maps.framekind import FrameKind
@@ -20,7 +19,7 @@ from ..mpi.agreement import agreed_arguments, from_rank
 from .choosing import Choice, look_at
 from .estimating import Estimate, estimate
 from .examining import examine
-from .inputs import as_names
+from .inputs import Atomic, as_names, names_of
 from .survey import Survey
 
 # One file up to this size is read as a whole to find the rate.
@@ -120,6 +119,8 @@ def check_files(
     same_observation: SameObservation = "warn",
     like: str | os.PathLike[str] | None = None,
     manifest: str | os.PathLike[str] | None = None,
+    atomic: str | os.PathLike[str] | None = None,
+    where: str | None = None,
 ) -> Checked:
     """Look at the files of a coadd without adding them. Collective over `mpicomm`.
 
@@ -133,7 +134,8 @@ def check_files(
         Read all pixels, too: checksums are compared, and NaN, infinities, and negative or singular
         weights are found. Else only headers and attributes are read, and all of small frames.
     map_ids, collate, weighted, ignore_missing_weights, assign, pol_conv, input_pol_conv, \
-input_coord, input_units, nonfinite, reproducible, on_duplicate, same_observation, like, manifest
+input_coord, input_units, nonfinite, reproducible, on_duplicate, same_observation, like, manifest, \
+atomic, where
         As in `coadd_files`, for the coadd that is meant.
 
     Returns
@@ -164,13 +166,13 @@ input_coord, input_units, nonfinite, reproducible, on_duplicate, same_observatio
         manifest=manifest,
     )
 
-    assumed = Assumed(input_pol_conv, input_coord, input_units)
+    rows, assumed = Atomic(atomic, where), Assumed(input_pol_conv, input_coord, input_units)
 
     def check() -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
         choice.verify()
         names = as_names(files)
-        said = assumed.checked("input_")._asdict()
-        return names, {"files": list(map(str, names)), "deep": deep, **choice._asdict(), **said}
+        same = {"deep": deep, "input": assumed.checked("input_")[:3], **choice._asdict()}
+        return names, {"files": list(map(str, names)), **same, **rows.verify()}
 
     given = agreed_arguments(comm, "The arguments of check_files", check)
     coadder = MPIMapCoadder(
@@ -186,9 +188,9 @@ input_coord, input_units, nonfinite, reproducible, on_duplicate, same_observatio
         on_duplicate=on_duplicate,
         same_observation=same_observation,
     )
-    coadder.assume(assumed.checked())
+    names, named = from_rank(comm, 0, lambda: names_of(given, rows))
+    coadder.assume(assumed.checked()._replace(named=named))
     terms = coadder.terms
-    names = from_rank(comm, 0, lambda: expand(given))
     seen = look_at(comm, names, terms, choice, deep=deep)
     rate = from_rank(comm, 0, lambda: _rate(seen, terms, deep=deep))
     limbs = 3 if reproducible else 1

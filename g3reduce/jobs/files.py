@@ -34,7 +34,7 @@ from ..pipeline.parallelblock import check_schedule
 from .allbad import AllBadNamed
 from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
-from .inputs import Found, as_names, look
+from .inputs import Atomic, Found, as_names, look
 from .outputs import check_output_argument
 from .passes import Passes, Plan
 from .splitting import for_the_look, planner_of
@@ -79,6 +79,8 @@ def coadd_files(
     manifest: str | os.PathLike[str] | None = None,
     add_to: str | os.PathLike[str] | None = None,
     subtract: str | os.PathLike[str] | Sequence[str | os.PathLike[str]] = (),
+    atomic: str | os.PathLike[str] | None = None,
+    where: str | None = None,
     output_options: WriteOptions | None = None,
 ) -> Coadds:
     """Coadd the maps of files, on all ranks at once. Collective over `mpicomm`.
@@ -149,6 +151,11 @@ metadata_lasts, keep_exact
         output file, which is replaced when all is done. If it has exact sums, these go on.
     subtract : name, path or list of these
         With `add_to`, files that are in those coadds, and are to be taken out of them again.
+    atomic : name or path, optional
+        A table of sotodlib's atomic maps (SQLite): the maps that it lists are input, too; `files`
+        may be empty then. It is read by `root`, and never written.
+    where : str, optional
+        Which rows of it, as SQL has it after WHERE: see `g3reduce.formats.atomic_maps`.
     output_options : g3reduce.formats.WriteOptions, optional
         How FITS and HDF5 files are written: units, weights divided out, and so on.
 
@@ -178,11 +185,12 @@ metadata_lasts, keep_exact
     >>> coadds["90GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
+    rows = Atomic(atomic, where)
     assumed = Assumed(input_pol_conv, input_coord, input_units)
     choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate, same_observation)
     checked = functools.partial(
         _check_arguments,
-        *(files, output_file, result, schedule, keep_maps, choice, assumed),
+        *(files, output_file, result, schedule, keep_maps, choice, assumed, rows),
         options=output_options,
         checkpointed=checkpoint is not None,
         exact=keep_exact,
@@ -222,14 +230,18 @@ metadata_lasts, keep_exact
                 coadder.grow(growth)
             coadder.assume(assumed.checked())
             all_bad.terms = coadder.terms
-            found = look(inputs, output_file, comm.size, base) if comm.rank == root else None
+            found = None
+            if comm.rank == root:
+                found = look(inputs, output_file, comm.size, base, rows)
             # Names that are known already need no agreement of their own.
-            patterns = any(map(may_be_pattern, inputs))
+            patterns = atomic is not None or any(map(may_be_pattern, inputs))
             if not patterns:
                 all_bad.names = [os.fspath(name) for name in inputs]
                 first_look(all_bad.names, comm, choice)
         found = cast(Found, comm.bcast(found, root))
         names = all_bad.names = found.names
+        coadder.assume(assumed.checked()._replace(named=found.named))
+        all_bad.terms = coadder.terms
         kernels.expect(found.n_bytes / comm.size)
         if patterns:
             collectively(comm, functools.partial(first_look, names, comm, choice))
@@ -254,6 +266,7 @@ def _check_arguments(
     keep_maps: bool,
     choice: Choice,
     assumed: Assumed,
+    rows: Atomic,
     *,
     options: Any,
     checkpointed: bool,
@@ -273,8 +286,8 @@ def _check_arguments(
         check_output_argument(
             os.fspath(output_file), sharded=sharded, checkpointed=checkpointed, exact=exact
         )
-    same = {name: str(value) for name, value in choice._asdict().items()}
-    same |= {f"input_{name}": value for name, value in assumed.checked("input_")._asdict().items()}
+    same: dict[str, object] = {name: str(value) for name, value in choice._asdict().items()}
+    same |= {"input": assumed.checked("input_")[:3], **rows.verify()}
     return names, {
         "files": list(map(str, names)),
         "schedule": schedule,

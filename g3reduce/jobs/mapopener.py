@@ -9,7 +9,7 @@ from typing import Any
 
 from ..coadd.provenance import OBSERVED
 from ..formats.kinds import format_of
-from ..formats.reading import map_frames_in
+from ..formats.reading import frames_of as frames_of_other
 from ..g3files.decoding import decoded, note
 from ..g3files.frames import RawFrame
 from ..g3files.names import is_stream
@@ -62,7 +62,7 @@ class MapOpener(WholeFiles):
         if piece.stamp is not None:
             return self._frames_of_piece(file, piece, piece.stamp)
         if not is_stream(file) and format_of(file) != "g3":
-            return enumerate(map_frames_in(file, **self._assumed._asdict()))
+            return enumerate(frames_of_other(file, self._assumed))
         if is_stream(file):
             note(file, "a stream")
         elif _by_spt3g():

@@ -2,10 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, get_args
 
 from ..choices import InputCoord, PolConv
 from ..errors import UsageError
+
+
+class Named(NamedTuple):
+    """What is known of the map of a file from elsewhere, as from a table that lists it.
+
+    Attributes
+    ----------
+    map_id, source, observation : str
+        Its ``Id``, and the ``SourceName`` and ``ObservationID`` of its observation.
+    start : float
+        When that began, in seconds since 1970-01-01 UTC.
+    """
+
+    map_id: str
+    source: str
+    observation: str
+    start: float
 
 
 class Assumed(NamedTuple):
@@ -15,11 +34,14 @@ class Assumed(NamedTuple):
     ----------
     pol_conv, coord, units : str or None
         None: that is not known, either.
+    named : mapping of str to Named
+        By the names of files.
     """
 
     pol_conv: str | None = None
     coord: str | None = None
     units: str | None = None
+    named: Mapping[str, Named] = MappingProxyType({})
 
     def checked(self, prefix: str = "") -> Assumed:
         """The same, with names in capitals.
@@ -38,7 +60,7 @@ class Assumed(NamedTuple):
         coord = _one_of(get_args(InputCoord), f"{prefix}coord", self.coord)
         if self.units is not None and not isinstance(self.units, str):
             raise UsageError(f"{prefix}units is {self.units!r}; expected a unit such as K or uK.")
-        return Assumed(pol_conv, coord, self.units)
+        return Assumed(pol_conv, coord, self.units, self.named)
 
 
 def _one_of(choices: tuple[str, ...], name: str, value: object) -> str | None:
