@@ -144,7 +144,7 @@ class Planner:
                 "added. Make a file of it first."
             )
         facts, finder = [], splitting.facts()
-        for index, frame in numbered_frames(MapOpener(), name, Piece(0)):
+        for index, frame in numbered_frames(MapOpener(self._terms.assumed), name, Piece(0)):
             set_unit(frame, Unit(name, index, fingerprint=fingerprint_of(frame)))
             finder.observe(frame)
             if frame.type == core.G3FrameType.Map:

@@ -10,6 +10,7 @@ from astropy.io import fits
 from spt3g import core
 
 import g3reduce
+from g3reduce import splits
 from g3reduce.formats import atomic_maps
 
 CTIMES = (1709852088, 1709938488)
@@ -162,3 +163,18 @@ def test_files_that_are_no_table(tmp_path):
     connection.close()
     with pytest.raises(g3reduce.InputError, match="prefix_path, ctime, wafer"):
         atomic_maps(tmp_path / "wrong.db")
+
+
+@pytest.mark.ranks(2)
+def test_splits_know_observations_and_dates(comm, database):
+    early = splits.date(stop="2024-03-08T12:00:00")
+    halves = splits.split(early=early, late=~early)
+    found = coadd(comm, database, FULL, assign=halves)
+    assert {name: len(half["Ledger"]["file"]) for name, half in found.items()} == {
+        "early": 2,
+        "late": 1,
+    }
+    bundles = coadd(comm, database, FULL, assign=splits.bundles(2))
+    whose = [set(bundle["Ledger"]["observation"]) for bundle in bundles.values()]
+    expected = [{f"satp1/obs_{ctime}_satp1_111"} for ctime in CTIMES]
+    assert sorted(whose, key=min) == expected
