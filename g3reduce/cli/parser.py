@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, NoReturn
 
-from ..g3files.names import SUFFIXES
+from ..formats.kinds import ALL_ENDINGS
 from ..mpi.agreement import world_rank
 
 BAD_USAGE = 2
@@ -132,4 +132,6 @@ def _is_option(word: str) -> bool:
 
 def _is_file(word: str) -> bool:
     """Whether this is the name of a file, of a list, or a pattern of names, and no Id or key."""
-    return word.startswith("@") or word.endswith(SUFFIXES) or "://" in word or glob.has_magic(word)
+    return (
+        word.startswith("@") or word.endswith(ALL_ENDINGS) or "://" in word or glob.has_magic(word)
+    )

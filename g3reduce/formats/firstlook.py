@@ -8,9 +8,7 @@ from collections.abc import Iterable
 from ..errors import InputError, UsageError, about_file
 from ..g3files import names
 from .companions import without_companions
-from .kinds import ENDINGS, format_of
-
-_ALL = tuple(ending for endings in ENDINGS.values() for ending in endings)
+from .kinds import ALL_ENDINGS, format_of
 
 # What files begin with, where they are not compressed.
 _BEGINNINGS = {"fits": b"SIMP", "hdf5": b"\x89HDF"}
@@ -28,7 +26,7 @@ def expand(patterns: Iterable[str | os.PathLike[str]]) -> list[str]:
     """
     found = []
     for pattern in patterns:
-        matches = names.expand([pattern], _ALL)
+        matches = names.expand([pattern], ALL_ENDINGS)
         found += without_companions(matches) if len(matches) > 1 else matches
     return found or names.expand([])
 

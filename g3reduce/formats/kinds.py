@@ -15,6 +15,9 @@ ENDINGS: dict[MapFormat, tuple[str, ...]] = {
 }
 
 
+ALL_ENDINGS = tuple(ending for endings in ENDINGS.values() for ending in endings)
+
+
 def format_of(file: str | os.PathLike[str]) -> MapFormat:
     """The format that the name of a file stands for.
 
