@@ -62,6 +62,11 @@ def without_companions(files: Iterable[str]) -> list[str]:
     return [file for file in files if not any(name in there for name in _maps_of(file))]
 
 
+def is_weighted(file: str) -> bool:
+    """Whether the name of a map says that it is multiplied by its weights."""
+    return _parted(file)[0].endswith(("_wmap", "_noiseweighted_map"))
+
+
 def stem_of(file: str) -> str:
     """What maps without an Id are called by: the name of the file, without what all have."""
     stem = _without(_parted(os.path.basename(file))[0], _MAPS)

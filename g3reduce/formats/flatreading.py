@@ -123,8 +123,8 @@ def _unit_of(image: Image, power: int | None, assumed: Assumed) -> FileUnit:
     if assumed.units is None:
         ask_for_units(image.where, "there is no BUNIT")
     unit = unit_in(assumed.units, "units")
-    by = MAP if power is None else power
-    return FileUnit(unit.kind, by, unit.exponent * by)
+    power = MAP if power is None else power
+    return FileUnit(unit.kind, power, unit.exponent * power)
 
 
 def _convention_of(image: Image, assumed: Assumed) -> Any:
@@ -190,7 +190,8 @@ def _of_pixell(images: Sequence[Image], file: str, assumed: Assumed) -> dict[str
     """The maps of a file with one image, and what lies beside it."""
     first = images[0]
     order = _stokes_of(first)
-    unit = _unit_of(first, None, assumed)
+    silent_power = WEIGHTED_MAP if companions.is_weighted(file) else MAP
+    unit = _unit_of(first, silent_power, assumed)
     if unit.power not in (MAP, WEIGHTED_MAP):
         raise _no_map(first, file, unit)
     geometry = geometry_in(first.header, first.where)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,10 +20,17 @@ from ..maps.mapframe import to_frame
 from ..maps.mapunits import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
 from ..maps.pixels import encode
 from ..spt3gtypes import Frame, SkyMap
+from . import companions
 from .entries import put_tables
-from .fitsreading import ask_for_units, convention_in, coordinates_in, is_healpix, tables_in
+from .fitsreading import (
+    ask_for_units,
+    convention_in,
+    coordinates_in,
+    is_healpix,
+    opened,
+    tables_in,
+)
 from .healpixcolumns import UNSEEN, WEIGHT_UNITS
-from .kinds import bare_name
 from .pixeltable import Pixels, Values
 
 logger = logging.getLogger(__name__)
@@ -40,6 +47,17 @@ _PLANES = {
     **{f"{both}": f"W.{both}" for both in ("QQ", "QU", "UU")},
 }
 
+
+_LETTERS = {"Equatorial": "C", "Galactic": "G", "Local": "L"}
+
+# Columns of hits and of weights, by how many there are: the place of each, and its plane.
+_AS_HITS = {1: {0: "H"}}
+_UPPER = [f"W.{both}" for both in ("TT", "TQ", "TU", "QQ", "QU", "UU")]
+_AS_WEIGHTS = {
+    1: {0: "W.TT"},
+    6: dict(enumerate(_UPPER)),
+    9: dict(zip((0, 1, 2, 4, 5, 8), _UPPER, strict=True)),
+}
 
 _BOTH = (False, True)
 
@@ -71,18 +89,50 @@ def frame_of(parts: Any, file: str, assumed: Assumed) -> Frame:
     part, where = parts[numbers[0]], f"{file}, HDU {numbers[0]}"
     if len(numbers) > 1:
         logger.warning("%s: there are HEALPix maps in several HDUs; the first is taken.", where)
-    table = _Table(part, where, assumed)
-    planes = table.planes()
-    frame = to_frame(str(part.header.get("MAPID", "") or bare_name(file)), planes)
+    planes = _Table(part, where, assumed, weighted_by_name=companions.is_weighted(file)).planes()
+    if "T" in planes:
+        planes |= _beside(file, planes, assumed)
+    frame = to_frame(str(part.header.get("MAPID", "") or companions.stem_of(file)), planes)
     put_tables(frame, tables_in(parts), file)
     return frame
 
 
-class _Table:
-    """A table of HEALPix pixels."""
+def _beside(file: str, planes: Mapping[str, SkyMap], assumed: Assumed) -> dict[str, SkyMap]:
+    """Weights and hits that are in files of their own, where the map has none with it."""
+    mine = planes["U" if "U" in planes else "T"]
+    # What their headers do not say holds of them as of their map.
+    same = assumed._replace(pol_conv=str(mine.pol_conv), coord=_LETTERS[str(mine.coord_ref)])
+    found: dict[str, SkyMap] = {}
+    for key, suffixes in (("W", companions.WEIGHTS), ("H", companions.HITS)):
+        other = companions.companion_of(file, suffixes)
+        if other is None or any(name.startswith(key) for name in planes):
+            continue
+        with opened(other) as parts:
+            part = next((one for one in parts if is_healpix(one.header)), None)
+            if part is None:
+                raise InputError(f"{other}: there is no HEALPix table in it.", fault="no table")
+            found |= _Table(part, other, same, role=key).planes()
+    return found
 
-    def __init__(self, part: Any, where: str, assumed: Assumed):
-        self._part, self._where, self._assumed = part, where, assumed
+
+class _Table:
+    """A table of HEALPix pixels.
+
+    Its `role` is empty, or ``"W"`` or ``"H"``: then all columns are weights or hits, whatever they
+    are called.
+    """
+
+    def __init__(
+        self,
+        part: Any,
+        where: str,
+        assumed: Assumed,
+        *,
+        role: str = "",
+        weighted_by_name: bool = False,
+    ):
+        self._part, self._where, self._assumed, self._role = part, where, assumed, role
+        self._map_power = WEIGHTED_MAP if weighted_by_name else MAP
         self._header: Mapping[str, Any] = part.header
         self._index, self._columns = self._find_columns()
         self._nested = self._ordering()
@@ -131,10 +181,13 @@ class _Table:
             index = 0
         found: dict[str, _Column] = {}
         left: list[str] = []
+        known = self._planes_by_place([at for at in range(len(names)) if at != index])
         for place, name in enumerate(names):
             if place == index:
                 continue
-            plane = _PLANES.get(name.upper())
+            plane = known.get(place) if self._role else _PLANES.get(name.upper())
+            if self._role and plane is None:
+                continue
             if plane is None:
                 left.append(name)
             elif plane in found:
@@ -152,6 +205,20 @@ class _Table:
         if left:
             logger.warning("%s: columns that are not known are left out: %s", self._where, left)
         return index, list(found.values())
+
+    def _planes_by_place(self, places: Sequence[int]) -> dict[int, str]:
+        """Which column is which, where that follows from how many there are."""
+        if not self._role:
+            return {}
+        layout = {"H": _AS_HITS, "W": _AS_WEIGHTS}[self._role].get(len(places))
+        if layout is None:
+            what = {"H": "hits", "W": "weights"}[self._role]
+            raise InputError(
+                f"{self._where}: there are {len(places)} columns of {what}; expected "
+                f"{'1' if self._role == 'H' else '1, 6 (upper triangle) or 9 (3 x 3)'}.",
+                fault=f"{len(places)} columns of {what}",
+            )
+        return {places[at]: plane for at, plane in layout.items()}
 
     def _ordering(self) -> bool:
         text = str(self._header.get("ORDERING", "")).strip().upper()
@@ -214,7 +281,7 @@ class _Table:
             if self._assumed.units is None:
                 ask_for_units(where, f"TUNIT is {text!r}" if text else "there is no TUNIT")
             base = unit_in(self._assumed.units, "units")
-            power = WEIGHTS if column.plane.startswith("W.") else MAP
+            power = WEIGHTS if column.plane.startswith("W.") else self._map_power
             unit = FileUnit(base.kind, power, base.exponent * power)
         expected = (WEIGHTS,) if column.plane.startswith("W.") else (MAP, WEIGHTED_MAP)
         if unit.power not in (*expected, COUNT):
