@@ -13,6 +13,7 @@ from . import strategies as strategies
 from .analysis.comparing import compare as compare
 from .analysis.describing import info as info
 from .analysis.differencing import difference as difference
+from .analysis.noise import noise as noise
 from .analysis.nulltest import null_test as null_test
 from .analysis.unweighted import unweight as unweight
 from .arrays.reduction import Reduction as Reduction

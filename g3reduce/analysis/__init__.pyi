@@ -8,4 +8,7 @@ from .description import FileInfo as FileInfo
 from .description import Hits as Hits
 from .description import LedgerInfo as LedgerInfo
 from .description import MapInfo as MapInfo
+from .noise import Noise as Noise
+from .noise import NoiseDepth as NoiseDepth
 from .nulltest import NullTest as NullTest
+from .spectra import Spectra as Spectra

@@ -36,6 +36,7 @@ COMMANDS = (
     "stitch",
     "difference",
     "null",
+    "noise",
     "unweight",
     "diff",
     "info",

@@ -14,60 +14,10 @@ from g3reduce import cli
 from g3reduce.analysis.chisquare import Statistic
 from g3reduce.errors import MismatchError, UsageError
 
-UK = core.G3Units.uK
-SKY = 300 * UK
-N_OBS = 12
-
-
-class Observations:
-    """Simulated observations of one sky; even and odd ones have other weights and footprints."""
-
-    def __init__(self, *, seed=0, n=10, excess=1.0, kind="flat sparse", sky=SKY, nside=8):
-        self.rng = np.random.default_rng(seed)
-        self.stub = noisemaps.blank(kind, n=n, nside=nside)
-        self.sky = sky * self.rng.standard_normal((self.stub.size, 3))
-        self.excess = excess
-        self.pixels = [noisemaps.footprint(self.stub, *cut) for cut in ((0, 0.8), (0.2, 1))]
-
-        self.weights = [
-            noisemaps.weights_for(self.rng, len(pixels), depth * UK)
-            for pixels, depth in zip(self.pixels, (10, 25), strict=True)
-        ]
-
-    def frame(self, half, map_id="150GHz"):
-        """An observation. All of a half have the same weights, so that the sky cancels in flips."""
-        pixels, weights = self.pixels[half], self.weights[half]
-        noise = self.excess**0.5 * noisemaps.noise_for(self.rng, weights)
-        return noisemaps.frame_of(self.stub, pixels, self.sky[pixels] + noise, weights, map_id)
-
-    def files(self, folder, n_obs=N_OBS):
-        frames = [self.frame(number % 2) for number in range(n_obs)]
-        return skies.write_frames(folder, frames)
-
-
-def flips(n_flips, n_obs=N_OBS, seed=1, *, apart=True):
-    """An `assign` function: two halves and their sign flips, balanced in number within each."""
-    rng = np.random.default_rng(seed)
-    signs = np.empty((n_flips, n_obs), int)
-    for one in signs:
-        for half in (0, 1):
-            balanced = np.repeat([1, -1], [(n_obs // 2 + 1) // 2, n_obs // 4])
-            one[half::2] = rng.permutation(balanced)
-
-    def assign(frame):
-        number = int(g3reduce.unit_of(frame).file.split("obs")[-1].split(".")[0])
-        name = ("150GHz_early", "150GHz_late")[number % 2]
-        of = name if apart else "150GHz"
-        found = {name: 1}
-        found |= {f"{of}_signflip{k:03d}": int(signs[k, number]) for k in range(n_flips)}
-        return found
-
-    return assign
-
 
 @pytest.mark.parametrize("kind", ["flat sparse", "healpix indexed"])
 def test_chi_square_is_that_of_numpy(kind):
-    obs = Observations(kind=kind)
+    obs = noisemaps.Observations(kind=kind)
     a, b = obs.frame(0), obs.frame(1)
     (test,) = g3reduce.null_test(a, b).values()
     (m_a, w_a, seen_a), (m_b, w_b, seen_b) = noisemaps.unweighted(a), noisemaps.unweighted(b)
@@ -88,13 +38,13 @@ def test_chi_square_is_that_of_numpy(kind):
 
 
 def test_probabilities_of_noise_are_uniform():
-    obs = Observations(seed=4, n=6)
+    obs = noisemaps.Observations(seed=4, n=6)
     tests = [g3reduce.null_test(obs.frame(0), obs.frame(1))["150GHz"] for _ in range(200)]
     for name in ("T", "Q", "U", "all"):
         found = scipy.stats.kstest([test[name].probability for test in tests], "uniform")
         assert found.pvalue > 0.01, name
     # And would not be if the noise were a fifth larger than the weights say.
-    obs = Observations(seed=5, n=6, excess=1.5)
+    obs = noisemaps.Observations(seed=5, n=6, excess=1.5)
     tests = [g3reduce.null_test(obs.frame(0), obs.frame(1))["150GHz"] for _ in range(40)]
     assert scipy.stats.kstest([test["all"].probability for test in tests], "uniform").pvalue < 1e-6
 
@@ -103,9 +53,9 @@ def test_probabilities_of_noise_are_uniform():
 def season(tmp_path_factory):
     """A file with both halves and 30 sign flips of each; noise has twice the variance."""
     folder = tmp_path_factory.mktemp("season")
-    files = Observations(seed=1, excess=2.0).files(folder)
-    g3reduce.coadd_files(files, str(folder / "halves.g3"), assign=flips(30))
-    g3reduce.coadd_files(files, str(folder / "whole.g3"), assign=flips(30, apart=False))
+    files = noisemaps.Observations(seed=1, excess=2.0).files(folder)
+    g3reduce.coadd_files(files, str(folder / "halves.g3"), assign=noisemaps.flips(30))
+    g3reduce.coadd_files(files, str(folder / "whole.g3"), assign=noisemaps.flips(30, apart=False))
     return folder
 
 

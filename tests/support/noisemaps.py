@@ -6,9 +6,13 @@ import numpy as np
 import skies
 from spt3g import core, maps
 
+import g3reduce
+
 UK = core.G3Units.uK
 COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
 UPPER = np.triu_indices(3)
+SKY = 300 * UK
+N_OBS = 12
 
 
 def blank(kind="flat sparse", n=24, res=20 * core.G3Units.arcmin, nside=16):
@@ -107,3 +111,49 @@ def unweighted(frame):
     if frame["T"].weighted:
         values[seen] = np.linalg.solve(weights[seen], values[seen][..., None])[..., 0]
     return values, weights, seen
+
+
+class Observations:
+    """Simulated observations of one sky; even and odd ones have other weights and footprints."""
+
+    def __init__(self, *, seed=0, n=10, excess=1.0, kind="flat sparse", sky=SKY, nside=8):
+        self.rng = np.random.default_rng(seed)
+        self.stub = blank(kind, n=n, nside=nside)
+        self.sky = sky * self.rng.standard_normal((self.stub.size, 3))
+        self.excess = excess
+        self.pixels = [footprint(self.stub, *cut) for cut in ((0, 0.8), (0.2, 1))]
+
+        self.weights = [
+            weights_for(self.rng, len(pixels), depth * UK)
+            for pixels, depth in zip(self.pixels, (10, 25), strict=True)
+        ]
+
+    def frame(self, half, map_id="150GHz"):
+        """An observation. All of a half have the same weights, so that the sky cancels in flips."""
+        pixels, weights = self.pixels[half], self.weights[half]
+        noise = self.excess**0.5 * noise_for(self.rng, weights)
+        return frame_of(self.stub, pixels, self.sky[pixels] + noise, weights, map_id)
+
+    def files(self, folder, n_obs=N_OBS):
+        frames = [self.frame(number % 2) for number in range(n_obs)]
+        return skies.write_frames(folder, frames)
+
+
+def flips(n_flips, n_obs=N_OBS, seed=1, *, apart=True):
+    """An `assign` function: two halves and their sign flips, balanced in number within each."""
+    rng = np.random.default_rng(seed)
+    signs = np.empty((n_flips, n_obs), int)
+    for one in signs:
+        for half in (0, 1):
+            balanced = np.repeat([1, -1], [(n_obs // 2 + 1) // 2, n_obs // 4])
+            one[half::2] = rng.permutation(balanced)
+
+    def assign(frame):
+        number = int(g3reduce.unit_of(frame).file.split("obs")[-1].split(".")[0])
+        name = ("150GHz_early", "150GHz_late")[number % 2]
+        of = name if apart else "150GHz"
+        found = {name: 1}
+        found |= {f"{of}_signflip{k:03d}": int(signs[k, number]) for k in range(n_flips)}
+        return found
+
+    return assign
