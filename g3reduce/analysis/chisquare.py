@@ -82,7 +82,7 @@ class Statistic:
     def scale(self) -> float | None:
         """The variance of the noise over that which weights say: mean chi-square over dof.
 
-        Its standard error from N realisations of white noise is ``scale * sqrt(2 / (N dof))``.
+        Its standard error from N independent realisations is ``scale * sqrt(2 / (N dof))``.
         """
         return float(self.realisations.mean()) / self.dof if len(self.realisations) else None
 

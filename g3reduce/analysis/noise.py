@@ -16,9 +16,11 @@ from ..maps.agreement import require_agreement
 from ..maps.attributes import with_attributes
 from ..maps.matrices import MAX_CONDITION
 from ..maps.stokes import StokesMaps, stokes_maps
+from ..pipeline.ledgerframe import ledger_in
 from ..spt3gtypes import Frame, SkyMap
 from .chisquare import diagonal_of
 from .differencing import CONCLUSION
+from .independence import effective_number, signs_and_weights
 from .masks import pixel_areas
 from .realisations import NoiseMap, noise_maps_in
 from .sources import Headers, Source, refuse_same_file
@@ -37,8 +39,9 @@ class NoiseDepth(NamedTuple):
     Attributes
     ----------
     median : float
-        The root of the median of variance times area, divided by the median of chi-square of N
-        degrees of freedom over N, since N realisations spread the variances of equal pixels.
+        The root of the median of variance times area. N realisations spread the variances of equal
+        pixels like chi-square of N degrees of freedom, whose median over N is divided by; N is
+        `Noise.n_effective`.
     weighted : float
         The root of its mean with inverse-variance weights: that of a field whose noise is the same
         everywhere, and that has as much weight.
@@ -66,6 +69,9 @@ class Noise:
     frame_id : str
         The Id of the coadd.
     n_realisations : int
+    n_effective : float
+        How many independent realisations give variances of the same spread, by the signs in the
+        ledgers; without these `n_realisations`.
     pixels : int64 array, shape (pixels,)
         The pixels that have weights, as the map itself numbers them.
     variances : dict of str to float64 array, shape (pixels,)
@@ -84,6 +90,7 @@ class Noise:
 
     frame_id: str
     n_realisations: int
+    n_effective: float
     pixels: Index
     variances: dict[str, Values]
     depths: dict[str, NoiseDepth]
@@ -114,6 +121,7 @@ class Noise:
         """Depths and spectra as numbers, texts and lists."""
         data: dict[str, Any] = {
             "realisations": self.n_realisations,
+            "effective": self.n_effective,
             "pixels": len(self.pixels),
             "square_degrees": self.area,
             "unit": self.unit,
@@ -187,9 +195,10 @@ def noise(
     Notes
     -----
     A realisation is unweighted: n = W^-1 (W n). Its mean is known to be 0, so that the variance of
-    a pixel is the sum of n^2 over N realisations, divided by N (not N - 1). Sign flips hold no sky
-    only as far as it cancels between their signs: where the weights of observations differ from
-    pixel to pixel, the sky times sum(s_i w_i) / sum(w_i) is left, and counts as noise.
+    a pixel is the sum of n^2 over N realisations, divided by N (not N - 1). Realisations of few
+    observations are not independent, however many there are: `Noise.n_effective`. Sign flips hold
+    no sky only as far as it cancels between their signs: where the weights of observations differ
+    from pixel to pixel, the sky times sum(s_i w_i) / sum(w_i) is left, and counts as noise.
 
     Depths are the roots of variance times the area of the pixel, of which HEALPix pixels have the
     same, and flat-sky ones that of their projection. Beside them stands what the weights say, from
@@ -240,6 +249,7 @@ class _NoiseMaker:
         self._expected = diagonal_of(matrices.inverse(first.weights))
         self._squares = np.zeros_like(first.values)
         self._number = 0
+        self._signs: list[tuple[Values, Values] | None] = []
         self._spectra: SpectrumMaker | None = None
 
     def make_spectra(self, width: float, lmax: int | None, delta_ell: float | None) -> None:
@@ -266,12 +276,13 @@ class _NoiseMaker:
             )
         self._squares += maps.values**2
         self._number += 1
+        self._signs.append(signs_and_weights(ledger_in(noise.given.frame, noise.given.where)))
         if self._spectra is not None:
             self._spectra.add(maps)
 
     def result(self, frame_id: str) -> Noise:
         """What was found."""
-        first, number = self._first, self._number
+        first, number, effective = self._first, self._number, self._effective_number()
         unit, name = _unit_of(first.geometry)
         variances = self._squares / number
         areas = pixel_areas(first.geometry, first.pixel_numbers)
@@ -279,10 +290,11 @@ class _NoiseMaker:
         return Noise(
             frame_id,
             number,
+            effective,
             first.pixel_numbers,
             dict(zip(first.names, variances / unit**2, strict=True)),
             {
-                key: _depth(variance * to_arcmin, expected * to_arcmin, number)
+                key: _depth(variance * to_arcmin, expected * to_arcmin, effective)
                 for key, variance, expected in zip(
                     *(first.names, variances, self._expected), strict=True
                 )
@@ -292,6 +304,12 @@ class _NoiseMaker:
             self._spectra.result(unit) if self._spectra is not None else None,
             self._frame(frame_id, variances),
         )
+
+    def _effective_number(self) -> float:
+        known = [one for one in self._signs if one is not None]
+        if len(known) < self._number or len({len(signs) for signs, _ in known}) != 1:
+            return float(self._number)
+        return effective_number([signs for signs, _ in known], known[0][1])
 
     def _frame(self, frame_id: str, variances: Values) -> Frame:
         first = self._first
@@ -318,15 +336,15 @@ def _unit_of(stub: SkyMap) -> tuple[float, str]:
     return 1.0, "units of the map"
 
 
-def _depth(squares: Values, expected: Values, number: int) -> NoiseDepth:
+def _depth(squares: Values, expected: Values, number: float) -> NoiseDepth:
     """The depth of a map.
 
     Parameters
     ----------
     squares, expected : float64 array, shape (pixels,)
         Variance times area, by realisations and by weights.
-    number : int
-        How many realisations there are.
+    number : float
+        How many independent realisations there are.
     """
     from scipy.special import chdtri
 

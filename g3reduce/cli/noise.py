@@ -80,7 +80,8 @@ def run(options: argparse.Namespace) -> None:
         return
     for key, one in found.items():
         size = f"{len(one.pixels)} pixels, {one.area:.4g} square degrees"
-        result(f"{key or 'without an Id'}: {one.n_realisations} sign flips, {size}")
+        worth = f"{one.n_realisations} sign flips (worth {one.n_effective:.1f} independent ones)"
+        result(f"{key or 'without an Id'}: {worth}, {size}")
         for line in one.lines():
             result(line)
     for name in options.output:

@@ -11,6 +11,7 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import cli
+from g3reduce.analysis.independence import effective_number
 from g3reduce.analysis.masks import pixel_areas, taper
 from g3reduce.errors import InputError, MismatchError, OutputError, UsageError
 from g3reduce.simulate import cmb_sky
@@ -188,12 +189,28 @@ def test_sign_flips_of_coadds(tmp_path):
     assert list(found) == ["150GHz_early", "150GHz_late"]
     for one in found.values():
         assert one.n_realisations == 40
+        assert 3 < one.n_effective < 5  # six observations, balanced, have five
         for depth in one.depths.values():
             assert depth.ratio == pytest.approx(2, rel=0.15)
     written = [frame for frame in core.G3File(str(tmp_path / "var.g3")) if "Id" in frame]
     assert [frame["Id"] for frame in written] == list(found)
     skies.assert_same_map(written[0]["VarQ"], found["150GHz_early"].frame["VarQ"])
     assert written[0]["Noise"]["realisations"] == "40"
+
+
+def test_sign_flips_of_few_maps_are_not_independent():
+    rng = np.random.default_rng(0)
+    signs = rng.choice([-1.0, 1.0], (60, 5000))
+    assert effective_number(list(signs), np.ones(5000)) == pytest.approx(60, rel=0.05)
+    balanced = np.array([rng.permutation([1.0] * 4 + [-1.0] * 4) for _ in range(5000)])
+    assert effective_number(list(balanced), np.ones(8)) == pytest.approx(7, rel=0.02)
+    # Against the spread of the variances of many equal pixels, with uneven weights.
+    weights = np.array([1.0, 1, 1, 2, 5, 1, 1, 2])
+    maps_of = rng.standard_normal((8, 20000)) / np.sqrt(weights[:, None])
+    flips = (balanced[:30] * weights) @ maps_of
+    variances = (flips**2).mean(axis=0)
+    known = 2 * variances.mean() ** 2 / variances.var()
+    assert effective_number(list(balanced[:30]), weights) == pytest.approx(known, rel=0.05)
 
 
 def test_temperature_alone():
@@ -257,7 +274,9 @@ def test_on_the_command_line(tmp_path, capsys):
     flags = [word for name in outputs for word in ("-o", name)]
     assert cli.main(["noise", file, *flags]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("150GHz: 4 sign flips, 576 pixels, 64 square degrees")
+    assert lines[0].startswith(
+        "150GHz: 4 sign flips (worth 4.0 independent ones), 576 pixels, 64 square degrees"
+    )
     assert lines[1] == "depth in uK arcmin (* by the weights)"
     assert [line.split()[0] for line in lines[3:6]] == ["T", "Q", "U"]
     assert lines[7].split() == [
