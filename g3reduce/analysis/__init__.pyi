@@ -11,4 +11,4 @@ from .description import MapInfo as MapInfo
 from .noise import Noise as Noise
 from .noise import NoiseDepth as NoiseDepth
 from .nulltest import NullTest as NullTest
-from .spectra import Spectra as Spectra
+from .spectra import NoiseSpectra as NoiseSpectra

@@ -24,7 +24,7 @@ from .independence import effective_number, signs_and_weights
 from .masks import pixel_areas
 from .realisations import NoiseMap, noise_maps_in
 from .sources import Headers, Source, refuse_same_file
-from .spectra import Spectra, SpectrumMaker
+from .spectra import NoiseSpectra, SpectrumMaker
 from .tables import aligned
 
 ARCMIN = np.pi / 180 / 60
@@ -82,7 +82,7 @@ class Noise:
         Of all these pixels, in square degrees.
     unit : str
         ``"uK"`` for maps of temperatures, else ``"units of the map"``.
-    spectra : Spectra or None
+    spectra : NoiseSpectra or None
     frame : G3Frame
         The variances as maps ``VarT``, ``VarQ`` and ``VarU``, in the square of the map's own unit,
         that is, in `core.G3Units`; with a record ``Noise``.
@@ -96,7 +96,7 @@ class Noise:
     depths: dict[str, NoiseDepth]
     area: float
     unit: str
-    spectra: Spectra | None
+    spectra: NoiseSpectra | None
     frame: Frame
 
     def lines(self) -> list[str]:

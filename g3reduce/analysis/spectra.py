@@ -22,7 +22,7 @@ _BINS = 20  # as many, if the width of a bin is not given
 
 
 @dataclass(frozen=True)
-class Spectra:
+class NoiseSpectra:
     """Power spectra of realisations, averaged in bins of ell.
 
     Attributes
@@ -111,14 +111,14 @@ class SpectrumMaker:
         power = self._transform.power(found, found.values * self._masks)
         self._found.append({name: self._binned(one) for name, one in power.items()})
 
-    def result(self, unit: float) -> Spectra:
+    def result(self, unit: float) -> NoiseSpectra:
         """The spectra of all, in the square of a unit."""
         ell = self._binned(self._transform.ell)
         held = np.isfinite(ell)
         names = [name for name in NAMES if name in self._found[0]]
         power = {name: np.array([one[name][held] for one in self._found]) for name in names}
         edges = np.stack([self._edges[:-1], self._edges[1:]], axis=1)[held]
-        return Spectra(edges, ell[held], {name: one / unit**2 for name, one in power.items()})
+        return NoiseSpectra(edges, ell[held], {name: one / unit**2 for name, one in power.items()})
 
     def _binned(self, values: NDArray[Any]) -> Values:
         """Means over the modes of each bin, NaN where there are none."""
@@ -144,7 +144,7 @@ def _edges(lmax: float, delta_ell: float) -> Values:
 
 
 class _Sphere:
-    """Spectra of HEALPix maps by ``healpy.anafast``."""
+    """NoiseSpectra of HEALPix maps by ``healpy.anafast``."""
 
     def __init__(self, first: StokesMaps, masks: Values, lmax: int | None):
         self._nside, self._nested = first.geometry.nside, first.geometry.nested
@@ -176,7 +176,7 @@ class _Sphere:
 
 
 class _Plane:
-    """Spectra of flat-sky maps by FFT, of the box around their footprint.
+    """NoiseSpectra of flat-sky maps by FFT, of the box around their footprint.
 
     Columns go West and rows go North. Of a wave with the angle phi from North to East,
     E = Q cos 2 phi + U sin 2 phi and B = U cos 2 phi - Q sin 2 phi, with Q and U in the IAU
