@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import InputError
 from . import bundling, flipping, weights
-from .factors import Bundles, SignFlips, Split
+from .factors import Bundles, SignFlips
 from .facts import MapFacts
 from .identity import identities_of
 from .instants import DAY, date_of
@@ -86,7 +86,7 @@ class _Planner:
         }
         for parts in sorted(members, key=lambda parts: [natural(part) for part in parts]):
             record = product.record_of(parts)
-            if any(isinstance(one, Split) and one.planned for one in product.direct):
+            if product.asks_for_order:
                 record["order"] = f"of observations by {self._overview.in_order_of}"
             whole = _group(name_of(parts), members[parts], record)
             groups: Iterator[Group] = iter((whole,))

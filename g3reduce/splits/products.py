@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..errors import UsageError
-from .factors import Bundles, Direct, Factor, SignFlips
+from .conditions import Parity
+from .factors import Bundles, Direct, Factor, SignFlips, Split
 from .facts import MapFacts
 from .overview import Overview
 
@@ -65,6 +66,12 @@ class Product:
         """All of them, in order."""
         others: tuple[Factor | None, ...] = (self.bundles, self.flips)
         return self.direct + tuple(factor for factor in others if factor is not None)
+
+    @property
+    def asks_for_order(self) -> bool:
+        """Whether any rule asks for the place of an observation in an order."""
+        rules = (factor.rule for factor in self.direct if isinstance(factor, Split))
+        return any(isinstance(one, Parity) for rule in rules for one in rule.conditions())
 
     def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...] | None:
         """The parts of the name that a map has by its direct factors; None if it has not all."""
