@@ -13,7 +13,8 @@ import numpy as np
 from ..errors import Difference, UsageError
 from ..g3files.archive import DENSE
 from ..g3files.lines import Index, Values
-from ..maps.agreement import geometry_of
+from ..g3files.maps import STOKES
+from ..maps.agreement import geometry_of, is_odd_in_u, is_polarized
 from ..maps.mapfile import planes_of
 from ..maps.pixels import Plane, as_points, is_flat, lines_of, whole
 from ..maps.weighting import at
@@ -22,8 +23,6 @@ from ..pipeline.ledgerframe import ledger_in
 from ..spt3gtypes import Frame, SkyMap
 from .comparison import Comparison, Largest, MapComparison, PlaneComparison
 from .sources import Given, Headers, Source, frames_of
-
-_ATTRIBUTES = ("coord_ref", "units", "weighted", "pol_type", "pol_conv")
 
 # Geometries that went through degrees and back differ in their last bits.
 _CLOSE = 1e-12
@@ -69,8 +68,9 @@ def compare(
 
     Notes
     -----
-    Of attributes there count the geometry, the coordinate system, units, weights, polarization and
-    the overflow. How maps are stored, the sign of a 0 and the bits of a NaN do not, as in `digest`.
+    Of attributes there count the geometry, the coordinate system, units and the overflow; of T, Q
+    and U whether they are weighted; and what depends on it has its convention of polarization. How
+    maps are stored, the sign of a 0 and the bits of a NaN do not, as in `digest`.
 
     Examples
     --------
@@ -157,12 +157,25 @@ def _attributes_of(plane: str, a: Plane, b: Plane) -> Iterator[Difference]:
         kinds = type(a.stub).__name__, type(b.stub).__name__
         yield Difference("the kind of map", *kinds, plane)
         return
-    names = [*geometry_of(a.stub), *_ATTRIBUTES, *(["flat_pol"] if is_flat(a.stub) else [])]
+    names = [*geometry_of(a.stub), *_attributes_that_count(plane, a.stub)]
     values = {name: (getattr(a.stub, name), getattr(b.stub, name)) for name in names}
     values["overflow"] = a.overflow, b.overflow
     for name, (mine, theirs) in values.items():
         if not _equal(mine, theirs):
             yield Difference(name, str(mine), str(theirs), plane)
+
+
+def _attributes_that_count(plane: str, stub: SkyMap) -> Iterator[str]:
+    """Of a plane: hits have no convention of polarization, nor are weights weighted."""
+    yield from ("coord_ref", "units")
+    if plane != "H":
+        yield "pol_type"
+    if plane in STOKES:
+        yield "weighted"
+    if plane == "Q" or is_odd_in_u(plane):
+        yield "pol_conv"
+    if is_polarized(plane) and is_flat(stub):
+        yield "flat_pol"
 
 
 def _equal(a: Any, b: Any) -> bool:

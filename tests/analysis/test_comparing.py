@@ -103,7 +103,7 @@ def test_nan_is_nan_and_differs_from_all_else():
         ("Q", {"units": core.G3TimestreamUnits.Trj}, "Q: units is Tcmb in A, Trj in B"),
         ("Wpol", {"pol_type": maps.MapPolType.T}, "Wpol.TT, Wpol.TQ"),
         ("T", {"overflow": 2.5}, "T: overflow is 0.0 in A, 2.5 in B"),
-        ("T", {"flat_pol": True}, "T: flat_pol is False in A, True in B"),
+        ("Q", {"flat_pol": True}, "Q: flat_pol is False in A, True in B"),
         ("T", {"coord_ref": maps.MapCoordReference.Galactic}, "T: coord_ref is Equatorial in A"),
         ("H", {"x_res": core.G3Units.arcmin}, "H: x_res is"),
     ],
@@ -114,6 +114,14 @@ def test_attributes_count(key, attributes, line):
     found = compare(a, changed(b, key, setting(**attributes)))
     assert not found.same
     assert any(line in text for text in found.lines())
+
+
+def test_attributes_that_say_nothing_of_a_map_do_not_count():
+    a, b = (skies.map_frame("flat sparse", "hits", 1) for _ in range(2))
+    changed(b, "H", setting(pol_conv=maps.MapPolConv.COSMO, weighted=True, flat_pol=True))
+    changed(b, "Wunpol", setting(weighted=True))
+    changed(b, "T", setting(pol_conv=maps.MapPolConv.COSMO, flat_pol=True))
+    assert compare(a, b).identical
 
 
 def test_geometries_that_went_through_degrees_are_the_same():
