@@ -85,11 +85,7 @@ class Plan:
         self._contents: list[Fingerprint | None] = []
         self._by_content: dict[Fingerprint, int | None] = {}
         for place, one in enumerate(inputs):
-            if self._places.setdefault((one.file, one.frame), place) != place:
-                raise InputError(
-                    f"{one.where} is twice among the maps to be planned for, and a split counts a "
-                    "map once: name each file once."
-                )
+            self._places[one.file, one.frame] = place
             self._contents.append(one.fingerprint)
             if one.fingerprint is not None:  # None where several have the same content
                 known = one.fingerprint in self._by_content

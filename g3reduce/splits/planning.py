@@ -41,6 +41,7 @@ def make_plan(
     InputError
         If what is asked for is not known of a map, or two coadds would have the same name.
     """
+    _require_once(inputs)
     planner = _Planner(inputs)
     groups: list[Group] = []
     made_by: dict[str, str] = {}
@@ -57,6 +58,17 @@ def make_plan(
                     )
                 made_by[name] = str(product)
     return Plan(inputs, groups, " + ".join(map(str, products)))
+
+
+def _require_once(inputs: Sequence[MapFacts]) -> None:
+    places: set[tuple[str, int]] = set()
+    for one in inputs:
+        if (one.file, one.frame) in places:
+            raise InputError(
+                f"{one.where} is twice among the maps to be planned for, and a split counts a map "
+                "once: name each file once."
+            )
+        places.add((one.file, one.frame))
 
 
 class _Planner:

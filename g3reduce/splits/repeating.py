@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import graphlib
+import heapq
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from ..pipeline.originals import KnownFiles
 from ..spt3gtypes import Frame
 from .facts import MapFacts
 from .plan import Group, Plan
+from .words import natural
 
 # The key under which coadds have the record of their split.
 RECORD = "Split"
@@ -107,7 +110,7 @@ def repeat(
     if files is not None:
         named = [os.fspath(name) for name in files]
     else:
-        named = list(dict.fromkeys(one.file for one in found.maps.values()))
+        named = found.files()
         missing = [name for name in named if not os.path.exists(name)]
         if missing:
             raise InputError(
@@ -175,6 +178,28 @@ class _Ledgers:
                 )
             signs[place] = entry.sign
         self._records[name] = _record_in(frame, where)
+
+    def files(self) -> list[str]:
+        """The files of all maps, in an order that is that of every ledger."""
+        before: dict[str, set[str]] = {}
+        for signs in self._signs.values():
+            latest = ""
+            for name in dict.fromkeys(file for file, _ in signs):
+                before.setdefault(name, set()).update({latest} - {""})
+                latest = name
+        order = graphlib.TopologicalSorter(before)
+        try:
+            order.prepare()
+        except graphlib.CycleError:  # ledgers of different runs: any order is as good
+            return list(before)
+        found: list[str] = []
+        ready: list[Any] = []
+        while order.is_active():
+            for name in order.get_ready():
+                heapq.heappush(ready, (natural(name), name))
+            found.append(heapq.heappop(ready)[1])
+            order.done(found[-1])
+        return found
 
     def groups(self) -> Iterator[Group]:
         """The coadds, with those that are sign flips of others beside them."""
