@@ -11,6 +11,7 @@ from . import splits as splits
 from . import stitching as stitching
 from . import strategies as strategies
 from .analysis.comparing import compare as compare
+from .analysis.converting import convert as convert
 from .analysis.describing import info as info
 from .analysis.differencing import difference as difference
 from .analysis.noise import noise as noise

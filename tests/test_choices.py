@@ -79,6 +79,8 @@ def test_the_command_line_offers_the_same(command):
         "pol_conv": choices.PolConv,
         "on_duplicate": choices.OnDuplicateFile,
     }
+    kinds |= {"input_pol_conv": choices.PolConv, "input_coord": choices.InputCoord}
+    kinds |= {"fits_units": choices.FitsUnits, "fits_style": choices.FitsStyle}
     if command is coadd:  # it sees all files before any is added
         kinds["on_duplicate"] = choices.OnDuplicateFile
     found = {action.dest: action.choices for action in subparser._actions if action.choices}

@@ -38,6 +38,7 @@ COMMANDS = (
     "null",
     "noise",
     "unweight",
+    "convert",
     "diff",
     "info",
     "digest",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..choices import ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import adding, checkpointing, growing, setaside, splitting
+from . import adding, checkpointing, fileformats, growing, setaside, splitting
 from .lists import files_of, with_lists
 from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
@@ -54,6 +54,7 @@ def add_parser(subparsers: Any) -> None:
         "Wpol.TT, ...), so that less memory is needed",
     )
     splitting.add_flags(parser)
+    fileformats.add_flags(parser)
     setaside.add_flags(parser)
     growing.add_flags(parser)
     checkpointing.add_flags(parser)
@@ -75,8 +76,8 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "--output-file",
         default="map_coadd.g3",
         metavar="OUT",
-        help="output file (default: %(default)s); an existing one is replaced when the new one "
-        "is complete",
+        help="output file, .g3, .fits or .h5 (default: %(default)s); an existing one is replaced "
+        "when the new one is complete",
     )
     group.add_argument(
         "-i",
@@ -131,6 +132,7 @@ def run(options: argparse.Namespace) -> int | None:
         absmax=options.absmax,
         nonfinite=options.nonfinite,
         keep_maps=False,
+        output_options=fileformats.write_options(options),
         **splitting.arguments(options, comm),
         **growing.arguments(options),
         **setaside.arguments(options),
@@ -138,7 +140,8 @@ def run(options: argparse.Namespace) -> int | None:
     )
     if comm.rank == 0:
         frames = list(coadds.values())
-        last = wrote(options.output_file, time.perf_counter() - start, comm.size)
+        written = fileformats.listed(coadds.written)
+        last = wrote(written, time.perf_counter() - start, comm.size)
         if coadds.from_earlier:
             last = f"{options.output_file} is already complete."
         say(

@@ -159,9 +159,8 @@ def ask_for_units(where: str, said: str) -> NoReturn:
 
 def _ask(where: str, what: str, argument: str, choices: str) -> NoReturn:
     raise InputError(
-        f"{where}: the file does not say {what}. Nothing is guessed: say {argument}=... (to "
-        f"coadd_files input_{argument}, on the command line --input-{argument.replace('_', '-')}), "
-        f"one of {choices}.",
+        f"{where}: the file does not say {what}. Nothing is guessed: say {argument}= (or, where "
+        f"files are coadded, input_{argument}=), one of {choices}.",
         fault=f"{argument} not said",
     )
 

@@ -93,6 +93,8 @@ def write_groups(
             table = collectively(comm, lambda: next(coming, None))
             if not comm.bcast(table is not None, root):
                 break
+            if options.unweight and table is not None:
+                table = table.unweighted()
             group = "" if table is None else distinct_name(str(table.outline["Id"]), met)
             in_turn(partial(_make, h5py, options), root)
             in_turn(partial(_fill, shared=sharded), *(range(comm.size) if sharded else (root,)))

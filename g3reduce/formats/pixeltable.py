@@ -9,11 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..g3files.maps import MAP_KEYS
+from ..errors import InputError, OutputError
+from ..g3files.maps import MAP_KEYS, STOKES
+from ..maps.agreement import weights_key
+from ..maps.attributes import with_attributes
 from ..maps.mapfile import planes_of
 from ..maps.mapframe import to_frame
 from ..maps.pixels import as_points, is_flat, lines_of
 from ..maps.shard import Shard
+from ..maps.storedframe import verified_on_error, verify
+from ..maps.unweighting import COMPONENTS, divide
 from ..pipeline.units import where_of
 from ..spt3gtypes import Frame, SkyMap
 
@@ -84,14 +89,18 @@ class PixelTable:
         InputError
             If a map cannot be read.
         """
-        planes = planes_of(frame, where_of(frame))
-        stubs = {name: plane.stub for name, plane in planes.items()}
-        for name, plane in planes.items():
-            stubs[name].overflow = plane.overflow
-        first = next(iter(stubs.values()))
-        found = {
-            name: as_points(plane.chunks(), tuple(first.shape)) for name, plane in planes.items()
-        }
+        with verified_on_error(frame):
+            planes = planes_of(frame, where_of(frame))
+            if not planes:
+                raise InputError(f"{where_of(frame)}: there is no map in it.")
+            # The stubs of several files may be the same objects.
+            stubs = {name: plane.stub.clone(False) for name, plane in planes.items()}
+            for name, plane in planes.items():
+                stubs[name].overflow = plane.overflow
+            first = next(iter(stubs.values()))
+            shape = tuple(first.shape)
+            found = {name: as_points(plane.chunks(), shape) for name, plane in planes.items()}
+        verify(frame)
         numbers = [points.pixels for points in found.values()]
         union = functools.reduce(_union, numbers)
         values = {name: _spread(points, union) for name, points in found.items()}
@@ -105,6 +114,32 @@ class PixelTable:
         planes = {name: plane[held] for name, plane in self._planes.items()}
         pixels = number(self._pixels[held])
         return PixelTable(self.outline, self.stubs, pixels, planes, self.storages)
+
+    def unweighted(self) -> PixelTable:
+        """The same with maps that are divided by their weights; 0 where that cannot be done.
+
+        Raises
+        ------
+        OutputError
+            If they are weighted, and there are no weights.
+        """
+        stokes = [name for name in STOKES if name in self.stubs]
+        if not stokes or not self.stubs[stokes[0]].weighted:
+            return self
+        key = weights_key(self.stubs)
+        if key is None:
+            raise OutputError(
+                f"{self.outline['Id']!r}: the maps are weighted, and there are no weights to "
+                "divide them by. Write them as they are, or coadd maps with weights."
+            )
+        components = COMPONENTS if "Q" in stokes else ("TT",)
+        planes = self._planes | {name: self._planes[name].copy() for name in stokes}
+        divide([planes[name] for name in stokes], [planes[f"{key}.{c}"] for c in components], 0.0)
+        stubs = {
+            name: with_attributes(stub, weighted=False) if name in stokes else stub
+            for name, stub in self.stubs.items()
+        }
+        return PixelTable(self.outline, stubs, self._pixels, planes, self.storages)
 
     @property
     def stub(self) -> SkyMap:

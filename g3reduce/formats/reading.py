@@ -11,7 +11,8 @@ from spt3g import core
 from ..g3files.names import check_file
 from ..g3files.pieces import Piece
 from ..maps.assumed import Assumed
-from ..pipeline.reader import WholeFiles, numbered_frames
+from ..maps.mapfile import frames_of
+from ..pipeline.reader import Opener, WholeFiles, numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
 from .fitsreading import check_assumed, map_frames_in_fits
@@ -75,9 +76,27 @@ def frames_of(name: str, assumed: Assumed) -> Iterator[Frame]:
     return map_frames_in_hdf5(name, assumed)
 
 
-def _map_frames(file: str) -> Iterator[Any]:
+class _Stored(WholeFiles):
+    """Opens files so that the pixels of maps stay there."""
+
+    def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
+        """All frames."""
+        return enumerate(frames_of(file))
+
+
+def stored_frames_in(file: str) -> Iterator[Frame]:
+    """The Map frames of a .g3 file, whose maps are read when they are asked for.
+
+    Raises
+    ------
+    InputError
+    """
+    return _map_frames(file, _Stored())
+
+
+def _map_frames(file: str, opener: Opener | None = None) -> Iterator[Any]:
     check_file(file)
-    for index, frame in numbered_frames(WholeFiles(), file, Piece(0)):
+    for index, frame in numbered_frames(opener or WholeFiles(), file, Piece(0)):
         if frame.type == core.G3FrameType.Map:
             set_unit(frame, Unit(file, index, fingerprint=fingerprint_of(frame)))
             yield frame

@@ -26,6 +26,8 @@ def write_maps(
     file: str | os.PathLike[str],
     frames: Frame | Iterable[Frame],
     options: WriteOptions | None = None,
+    *,
+    inputs: Sequence[str] = (),
 ) -> list[str]:
     """Write Map frames into a file, in the format that its name stands for.
 
@@ -40,6 +42,8 @@ def write_maps(
         They are taken one after another.
     options : WriteOptions, optional
         How they are written.
+    inputs : list of str
+        Files that must not be replaced: those that the frames are read from.
 
     Returns
     -------
@@ -64,10 +68,15 @@ def write_maps(
     if hasattr(frames, "type"):  # one alone
         frames = [frames]
     if kind == "g3":
-        check_output(name)
+        if options.unweight:
+            raise UsageError(
+                f"{name}: .g3 files hold frames as they are. g3reduce.unweight divides maps by "
+                "their weights, and writes them."
+            )
+        check_output(name, inputs)
         write_frames(name, frames)
         return [name]
-    return write_tables(name, map(PixelTable.of_frame, frames), options)
+    return write_tables(name, map(PixelTable.of_frame, frames), options, inputs=inputs)
 
 
 def write_tables(

@@ -284,7 +284,11 @@ def _check_arguments(
     if output_file is not None:
         sharded = result == "sharded"
         check_output_argument(
-            os.fspath(output_file), sharded=sharded, checkpointed=checkpointed, exact=exact
+            os.fspath(output_file),
+            sharded=sharded,
+            checkpointed=checkpointed,
+            exact=exact,
+            unweight=options is not None and options.unweight,
         )
     same: dict[str, object] = {name: str(value) for name, value in choice._asdict().items()}
     same |= {"input": assumed.checked("input_")[:3], **rows.verify()}

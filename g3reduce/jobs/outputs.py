@@ -23,7 +23,9 @@ def endings_of(output: str) -> Sequence[str]:
         return [*SUFFIXES, *ENDINGS["fits"], *ENDINGS["hdf5"]]
 
 
-def check_output_argument(output: str, *, sharded: bool, checkpointed: bool, exact: bool) -> None:
+def check_output_argument(
+    output: str, *, sharded: bool, checkpointed: bool, exact: bool, unweight: bool
+) -> None:
     """Refuse an output of a format that cannot hold what is asked for.
 
     Raises
@@ -31,6 +33,11 @@ def check_output_argument(output: str, *, sharded: bool, checkpointed: bool, exa
     UsageError
     """
     if output.endswith(SUFFIXES):
+        if unweight:
+            raise UsageError(
+                f"output_file is {output!r}: a coadd in a .g3 file keeps its weights, so that it "
+                "can be added to others. `g3reduce unweight` divides the maps of one by them."
+            )
         if sharded:
             raise UsageError(
                 f'output_file is {output!r}: with result="sharded" no rank holds a frame, of which '

@@ -176,9 +176,9 @@ STOKES = {"CTYPE3": "STOKES", "CRPIX3": 1.0, "CRVAL3": 1.0, "CDELT3": 1.0}
 def test_what_headers_do_not_say_is_asked_for(tmp_path):
     file = str(tmp_path / "map.fits")
     pixels = _image(file, unit=None, **STOKES)
-    with pytest.raises(InputError, match=r"does not say its units .*--input-units"):
+    with pytest.raises(InputError, match=r"does not say its units .*input_units="):
         read(file, pol_conv="IAU")
-    with pytest.raises(InputError, match=r"the polarization convention .*--input-pol-conv"):
+    with pytest.raises(InputError, match=r"the polarization convention .*input_pol_conv="):
         read(file, units="uK")
     frame = read(file, units="uK", pol_conv="COSMO")
     assert frame["U"].pol_conv == maps.MapPolConv.COSMO

@@ -32,8 +32,6 @@ def files_of(comm, folder, kind, weighting="hits"):
 @pytest.mark.parametrize("result", ["root", "sharded"])
 @pytest.mark.parametrize("name", ["out.fits", "out.h5"])
 def test_the_output_is_the_coadd(comm, shared_folder, kind, result, name):
-    if kind.startswith("flat") and name == "out.fits":
-        pytest.skip("flat FITS has tests of its own")
     files = files_of(comm, shared_folder, kind, "polarized")
     whole = g3reduce.coadd_files(files, mpicomm=comm, collate=True, result="all")
     expected = {frame["Id"]: frame for frame in whole.values()}
@@ -77,6 +75,24 @@ def test_shards_make_a_full_sky_with_right_checksums(comm, shared_folder, full_s
         parts[1].verify("exception")
     found = healpy.read_map(output, field=0, nest="nested" in kind)
     np.testing.assert_array_equal(np.where(found == healpy.UNSEEN, 0, found), planes(expected)["T"])
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.parametrize("style", ["spt3g", "enmap"])
+def test_shards_of_flat_maps_are_what_one_rank_writes(comm, shared_folder, style):
+    files = files_of(comm, shared_folder, "flat sparse", "polarized")
+    options = WriteOptions(style=style)
+    for result in ("root", "sharded"):
+        output = str(shared_folder / f"{result}.fits")
+        g3reduce.coadd_files(
+            *(files, output),
+            mpicomm=comm,
+            map_ids="90GHz",
+            result=result,
+            output_options=options,
+        )
+    contents = [(shared_folder / f"{one}.fits").read_bytes() for one in ("root", "sharded")]
+    assert contents[0] == contents[1]
 
 
 @pytest.mark.ranks(2)
