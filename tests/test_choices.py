@@ -80,6 +80,7 @@ def test_the_command_line_offers_the_same(command):
         "on_duplicate": choices.OnDuplicateFile,
     }
     kinds |= {"input_pol_conv": choices.PolConv, "input_coord": choices.InputCoord}
+    kinds |= {"bundle_by": choices.BundleBy}
     kinds |= {"fits_units": choices.FitsUnits, "fits_style": choices.FitsStyle}
     if command is coadd:  # it sees all files before any is added
         kinds["on_duplicate"] = choices.OnDuplicateFile

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..choices import BundleBy, choices_of
 from .options import count, seed
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--bundle-by",
-        choices=("weight", "number"),
+        choices=choices_of(BundleBy),
         help="bundles of equal weight or number (default: weight)",
     )
     group.add_argument(

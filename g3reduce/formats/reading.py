@@ -10,8 +10,8 @@ from spt3g import core
 
 from ..g3files.names import check_file
 from ..g3files.pieces import Piece
+from ..maps import mapfile
 from ..maps.assumed import Assumed
-from ..maps.mapfile import frames_of
 from ..pipeline.reader import Opener, WholeFiles, numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
@@ -81,7 +81,7 @@ class _Stored(WholeFiles):
 
     def frames(self, file: str, piece: Piece) -> Iterator[tuple[int, Frame]]:
         """All frames."""
-        return enumerate(frames_of(file))
+        return enumerate(mapfile.frames_of(file))
 
 
 def stored_frames_in(file: str) -> Iterator[Frame]:
