@@ -25,7 +25,7 @@ Signs = NDArray[np.int8]
 # Returns positions in other blocks, and the values that belong there, of a plane: all but 0.
 Move = Callable[[Values], "tuple[NDArray[np.int64], Values]"]
 
-# So many frames are staged, or half as many as there are realisations: that is memory.
+# So many frames are staged, or as many as there are realisations: that is memory.
 _MOST_STAGED, _LEAST_STAGED = 64, 8
 
 # A product is cut into pieces of up to so many multiplications, so that libraries of linear algebra
@@ -69,7 +69,7 @@ class SignFlips:
 
     def __init__(self, n: int):
         self.n = n
-        self._signs = np.zeros((min(_MOST_STAGED, max(_LEAST_STAGED, n // 2)), n))
+        self._signs = np.zeros((min(_MOST_STAGED, max(_LEAST_STAGED, n)), n))
         self._n_staged = 0
         self._staged: dict[str, NDArray[np.float64]] = {}
 

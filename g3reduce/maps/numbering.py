@@ -120,15 +120,22 @@ class ByRuns:
 
 
 class ByPixel:
-    """The order of the pixels, in submaps of which only those that were hit are held."""
+    """The order of the pixels, in submaps of which only those that were hit are held.
+
+    Parameters
+    ----------
+    stub : spt3g.maps.G3SkyMap
+    short : bool
+        Whether submaps are as short as they can be: for sums in which each pixel costs much.
+    """
 
     key: ClassVar[Key] = ("pixels", b"")
     complete = False
 
-    def __init__(self, stub: SkyMap):
+    def __init__(self, stub: SkyMap, *, short: bool = False):
         self._lines = lines_of(stub)
         self._size = int(stub.size)
-        self.row_length = submap_length(self._size)
+        self.row_length = _SHORTEST if short else submap_length(self._size)
         self.n_rows = -(-self._size // self.row_length)
 
     def hold(self, blocks: Blocks, layouts: Sequence[RunLayout]) -> None:

@@ -165,7 +165,7 @@ class PlaneSums:
         if (isinstance(mine, ByRuns) and not all(map(mine.has, coming))) or (
             mine is None and len(coming) > 1
         ):
-            mine = self._renumber(ByPixel(self._stub))
+            mine = self._renumber(self._by_pixel)
         if isinstance(mine, ByPixel) and coming:
             mine.hold(self.blocks, coming)
 
@@ -217,7 +217,7 @@ class PlaneSums:
         if key == Whole.key:
             numbering = Whole(self._stub)
         elif key == ByPixel.key:
-            numbering = ByPixel(self._stub)
+            numbering = self._by_pixel
         elif layout is not None:
             numbering = ByRuns(layout)
         else:
@@ -260,6 +260,10 @@ class PlaneSums:
             self._parts = other._parts
 
     @property
+    def _by_pixel(self) -> ByPixel:
+        return ByPixel(self._stub, short=self.flips is not None)
+
+    @property
     def _stub(self) -> SkyMap:
         return next(iter(self.stubs.values()))
 
@@ -285,7 +289,7 @@ class PlaneSums:
         if mine is None:
             return self._renumber(ByRuns(layout))
         if isinstance(mine, ByRuns) and not mine.has(layout):
-            return self._renumber(ByPixel(self._stub))
+            return self._renumber(self._by_pixel)
         return mine
 
     def _add_points(self, name: str, chunk: PointsChunk, subtract: bool, where: str) -> None:
@@ -301,7 +305,7 @@ class PlaneSums:
     def _for_points(self) -> ByPixel | Whole:
         """A numbering in which each pixel of the map has a position."""
         mine = self._numbering
-        return mine if isinstance(mine, ByPixel | Whole) else self._renumber(ByPixel(self._stub))
+        return mine if isinstance(mine, ByPixel | Whole) else self._renumber(self._by_pixel)
 
     def _renumber(self, numbering: AnyNumbering, *, hold_all: bool | None = None) -> AnyNumbering:
         """Go over to another numbering, with all rows held or only those that are needed."""
