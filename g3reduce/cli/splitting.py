@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from ..splits import Splitting
 
 _FLAGS = ("split", "bundles", "bundle_days", "jackknife", "signflips")
-_WITH = ("table", "table_key", "time", "seed", "bundle_by")  # of use with those only
+_WITH = ("table", "table_key", "time", "seed", "bundle_by", "passes")  # of use with those only
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -72,6 +72,13 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         "--seed", type=seed, metavar="S", help="of sign flips and bundles (default: 0)"
     )
     group.add_argument(
+        "--passes",
+        type=_passes,
+        metavar="N|auto",
+        help="make the coadds in so many passes over the files, or in as many as memory needs "
+        "(default: one; what would not fit is refused)",
+    )
+    group.add_argument(
         "--repeat",
         metavar="COADDS",
         help="make the coadds in this file again, of the maps and with the signs that are in their "
@@ -97,7 +104,7 @@ def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
         )
     if options.output_map_id != "Coadd":
         options.refuse("-i cannot be used with splits, bundles and sign flips, which have names")
-    return {"assign": _splitting(options)}
+    return {"assign": _splitting(options), "passes": options.passes}
 
 
 def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
@@ -105,13 +112,13 @@ def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
     from ..mpi.agreement import from_rank
     from ..splits import repeat
 
-    if others := _given(options, (*_FLAGS, *_WITH, "map_ids", "collate")):
+    if others := _given(options, (*_FLAGS, *_WITH[:-1], "map_ids", "collate")):
         options.refuse(f"{others[0]} cannot be used with --repeat: the ledgers say what goes where")
     again = from_rank(
         communicators.private(comm), 0, lambda: repeat(options.repeat, files=options.files or None)
     )
     options.files = again.files
-    return {"assign": again.assign, "collate": False}
+    return {"assign": again.assign, "passes": options.passes}
 
 
 def _given(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
@@ -165,3 +172,7 @@ def _named_rule(word: str) -> tuple[str, str]:
             f"{word!r} is not valid; expected NAME=RULE, such as early='date<2019-05-01'"
         )
     return name, rule
+
+
+def _passes(word: str) -> int | str:
+    return word if word == "auto" else count(word)

@@ -77,7 +77,12 @@ class Driven:
         """
         members = self._members
         members.plan, members.text = plan, text
-        members.flips_at_once = flips_at_once and self._settings.exactness is None
+        members.flips_at_once = flips_at_once and not self.is_exact
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether its sums are reproducible."""
+        return self._settings.exactness is not None
 
     @property
     def terms(self) -> Terms:

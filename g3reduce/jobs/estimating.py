@@ -44,17 +44,17 @@ class Estimate(NamedTuple):
     def lines(self) -> list[str]:
         """The estimate in words."""
         lines = [
-            f"Estimate: {_size(self.memory)} of memory on each rank (sums {_size(self.sums)}, a "
-            f"frame {_size(self.frame)}, the rest Python)"
+            f"Estimate: {in_words(self.memory)} of memory on each rank (sums "
+            f"{in_words(self.sums)}, a frame {in_words(self.frame)}, the rest Python)"
         ]
         if self.most > 1.2 * self.sums:
-            most = _size(self.most)
+            most = in_words(self.most)
             lines.append(f"Estimate: sums of up to {most} if footprints do not overlap")
         lines.append("Estimate: the first rank holds the output, too")
         if self.seconds is not None:
             ranks = f"{self.n_ranks} ranks" if self.n_ranks > 1 else "1 rank"
             lines.append(
-                f"Estimate: {_time(self.seconds)} for {_size(self.n_bytes)} on {ranks}, at the "
+                f"Estimate: {_time(self.seconds)} for {in_words(self.n_bytes)} on {ranks}, at the "
                 "rate of a file that was read just now"
             )
         return lines
@@ -93,7 +93,8 @@ def estimate(seen: Survey, *, limbs: int, rate: float | None, n_ranks: int) -> E
     return Estimate(sums, max(sums, limbs * most), frame_bytes, _BASE, n_bytes, seconds, n_ranks)
 
 
-def _size(n_bytes: float) -> str:
+def in_words(n_bytes: float) -> str:
+    """A size, in the unit that suits it."""
     for unit in ("bytes", "kB", "MB", "GB"):
         if n_bytes < 1000:
             return f"{n_bytes:.3g} {unit}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from ..choices import (
     InputCoord,
@@ -20,7 +20,7 @@ from ..choices import (
 )
 from ..coadd.coadder import MPIMapCoadder
 from ..coadd.coadds import Coadds
-from ..coadd.growing import agreed_growth
+from ..coadd.growing import Growth, agreed_growth
 from ..coadd.membership import Assign, as_list_of_ids
 from ..errors import UsageError
 from ..formats.options import WriteOptions
@@ -36,6 +36,7 @@ from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
 from .inputs import Atomic, Found, as_names, look
 from .outputs import check_output_argument
+from .parts import check_passes, one_pass_for
 from .passes import Passes, Plan
 from .splitting import for_the_look, planner_of
 
@@ -82,6 +83,7 @@ def coadd_files(
     atomic: str | os.PathLike[str] | None = None,
     where: str | None = None,
     output_options: WriteOptions | None = None,
+    passes: int | Literal["auto"] | None = None,
 ) -> Coadds:
     """Coadd the maps of files, on all ranks at once. Collective over `mpicomm`.
 
@@ -158,6 +160,10 @@ metadata_lasts, keep_exact
         Which rows of it, as SQL has it after WHERE: see `g3reduce.formats.atomic_maps`.
     output_options : g3reduce.formats.WriteOptions, optional
         How FITS and HDF5 files are written: units, weights divided out, and so on.
+    passes : int or "auto", optional
+        With a splitting as `assign`, of which all coadds need not fit in memory at once: in how
+        many passes over the files they are made, or as many as are needed. Default: in one, and
+        what would not fit is refused before anything is read.
 
     Returns
     -------
@@ -194,6 +200,8 @@ metadata_lasts, keep_exact
         options=output_options,
         checkpointed=checkpoint is not None,
         exact=keep_exact,
+        passes=passes,
+        in_one=one_pass_for(assign, output_file, result, checkpoint, add_to),
     )
     with AllBadNamed(comm, choice) as all_bad:
         with arguments_together(comm, "The arguments of coadd_files"):
@@ -204,8 +212,10 @@ metadata_lasts, keep_exact
                 inputs = growth.inputs(inputs)
                 reproducible, keep_exact = growth.base.exactness_for(reproducible, keep_exact)
             base = growth.base.file if growth else None
-            coadder = MPIMapCoadder(
+            make = functools.partial(
+                _new_coadder,
                 comm,
+                growth,
                 map_ids=map_ids,
                 output_map_id=output_map_id,
                 collate=collate,
@@ -226,8 +236,7 @@ metadata_lasts, keep_exact
                 metadata_lasts=metadata_lasts,
                 keep_exact=keep_exact,
             )
-            if growth:
-                coadder.grow(growth)
+            coadder = make()
             coadder.assume(assumed.checked())
             all_bad.terms = coadder.terms
             found = None
@@ -248,14 +257,23 @@ metadata_lasts, keep_exact
         wanted = as_list_of_ids(map_ids)
         options = output_options or WriteOptions()
         plan = Plan(
-            *(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps, options)
+            *(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps, options),
+            passes=passes,
         )
         with stop_request(comm, wishes) as request:
             chosen = choose(comm, names, coadder.terms, choice, root)
             planner = planner_of(comm, assign, coadder.terms, growth)
-            passes = Passes(comm, coadder, plan, chosen, request, planner)
-            passes.run()
-    return passes.coadds()
+            run = Passes(comm, coadder, plan, chosen, request, planner, make)
+            run.run()
+    return run.coadds()
+
+
+def _new_coadder(comm: communicators.Comm, growth: Growth | None, **options: Any) -> MPIMapCoadder:
+    """A coadder with these options, by which coadds may grow. Collective."""
+    coadder = MPIMapCoadder(comm, **options)
+    if growth:
+        coadder.grow(growth)
+    return coadder
 
 
 def _check_arguments(
@@ -271,11 +289,14 @@ def _check_arguments(
     options: Any,
     checkpointed: bool,
     exact: bool,
+    passes: object,
+    in_one: str,
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
     check_flags(keep_maps=keep_maps)
     choice.verify()
+    check_passes(passes, in_one)
     names = as_names(files)
     if output_file is not None and not isinstance(output_file, str | os.PathLike):
         raise UsageError(f"output_file is {output_file!r}; expected the name of a file, or None.")
@@ -297,4 +318,5 @@ def _check_arguments(
         "schedule": schedule,
         **same,
         "output_options": str(options),
+        "passes": passes,
     }

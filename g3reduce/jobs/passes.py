@@ -7,8 +7,9 @@ another one begins from nothing, without that file.
 from __future__ import annotations
 
 import functools
+import operator
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..choices import Result, Schedule
@@ -16,19 +17,25 @@ from ..coadd.coadder import MPIMapCoadder
 from ..coadd.coadds import Coadds
 from ..coadd.growing import Growth, followed, held
 from ..coadd.joining import Coadd
+from ..coadd.membership import Plan as AnyPlan
 from ..errors import InputError
 from ..formats.options import WriteOptions
 from ..mpi import communicators
-from ..mpi.agreement import collectively
+from ..mpi.agreement import collectively, from_rank
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
+from ..mpi.memory import available_for_each
 from ..mpi.stopping import StopRequest
+from ..pipeline.ledger import union
+from ..pipeline.output import write_frames
 from .checkpointing import Wishes, Work, checkpointed
 from .choosing import Choice, Chosen, after_feeding
 from .completion import Complete
 from .feeding import Fed, Reader, feed
 from .inputs import Found
 from .outputs import write_coadds
+from .parking import Parked, Parking
+from .parts import MapSize, Part, PlanOfPart, costs_of, divided
 from .splitting import Planner
 from .tally import Tally
 
@@ -48,7 +55,7 @@ class Plan(NamedTuple):
         About coadds that are there already.
     map_ids : list of str or None
         Of each of these Ids there must be a map.
-    schedule, result, root, keep_maps, options
+    schedule, result, root, keep_maps, options, passes
         As in `coadd_files`.
     """
 
@@ -62,6 +69,7 @@ class Plan(NamedTuple):
     root: int
     keep_maps: bool
     options: WriteOptions
+    passes: int | str | None = None
 
 
 class Passes:
@@ -79,6 +87,8 @@ class Passes:
         Open; None without a folder of checkpoints.
     planner : Planner or None
         If the coadds are those of a splitting.
+    make : callable
+        Makes another coadder like this one, for what one pass cannot hold. Collective.
     """
 
     def __init__(
@@ -88,7 +98,8 @@ class Passes:
         plan: Plan,
         chosen: Chosen,
         request: StopRequest | None,
-        planner: Planner | None = None,
+        planner: Planner | None,
+        make: Callable[[], MPIMapCoadder],
     ):
         self._comm = comm
         self._coadder = coadder
@@ -97,16 +108,48 @@ class Passes:
         self._planner = planner
         self._names = plan.found.names
         self._base = plan.growth.base.file if plan.growth else None
-        self._joined: dict[str, Coadd] = {}
+        self._make = make
+        self._parts: list[PlanOfPart] = []
+        self._earlier: list[Coadds] = []  # what earlier parts have made
+        self._joined: dict[str, Coadd | Parked] = {}
         self._written: list[str] = []
         self._complete: Complete | None = None  # what an earlier run has done, if that is all
-        self._choose(self._planned(chosen))
         self._terms = coadder.terms
+        self._choose(self._planned(chosen))
 
     def run(self) -> None:
         """Read, add, join and write. Collective."""
-        while not self._one():
+        while not self._all_parts():
             self._coadder.start_over()
+
+    def _all_parts(self) -> bool:
+        """Make all; return False where the plan has changed, so that all is to be made again."""
+        self._earlier.clear()
+        if len(self._parts) < 2:
+            return self._one()
+        plan, root = self._plan, self._plan.root
+        output = plan.found.output
+        parking = Parking(output if self._comm.rank == root else None)
+        try:
+            for number, part in enumerate(list(self._parts)):
+                if number:
+                    self._coadder = self._make()
+                    self._coadder.assume(self._terms.assumed)
+                self._follow(part)
+                if not self._one():
+                    return False
+                joined, self._joined = self._joined, {}
+                made = {name: joined.pop(name) for name in [*joined] if name in part.part.names}
+                take = functools.partial(parking.take, made, keep_maps=plan.keep_maps)
+                collectively(self._comm, take)
+                self._earlier.append(self._coadder.result)
+            self._joined = dict(parking.coadds)
+            if output is not None:
+                write_frames(output, parking.coadds.values(), self._comm, root)
+                self._written = [output]
+        finally:
+            parking.close()
+        return True
 
     def coadds(self) -> Coadds:
         """What was made, after `run`. Collective."""
@@ -126,6 +169,11 @@ class Passes:
                 if not sharded
             }
         )
+        if self._earlier:
+            coadds.ledger = union(one.ledger for one in self._earlier)
+            coadds.statistics = functools.reduce(
+                operator.add, (one.statistics for one in self._earlier)
+            )
         coadds.written = self._written
         coadds.left_out, coadds.n_given = self._chosen.listed, n_given
         if coadds.here:
@@ -151,12 +199,13 @@ class Passes:
             if self._is_spoiled_by(fed):
                 work.start_over()
                 return False
-            self._joined = self._join(fed.failure, tally)
-            if output is not None:
+            joined = self._join(fed.failure, tally)
+            self._joined = dict(joined)
+            if output is not None and len(self._parts) < 2:
                 with progress_in_interrupt(self._all_read("the coadd was being written")):
                     self._written = write_coadds(
                         output,
-                        followed(self._joined.values(), require_unchanged),
+                        followed(joined.values(), require_unchanged),
                         plan.options,
                         self._comm,
                         plan.root,
@@ -182,12 +231,33 @@ class Passes:
             return chosen
         plan, bad = self._planner.plan(chosen)
         if bad:
-            chosen = collectively(self._comm, lambda: chosen.without(bad, len(bad), choice))
+            chosen = collectively(self._comm, lambda: _without(chosen, bad, choice))
         if growth:
             growth.require_rules(planned, plan.record_of)
-        at_once = self._plan.wishes.folder is None
-        self._coadder.follow(plan, str(self._planner), flips_at_once=at_once)
+        self._parts = self._divided(plan, self._planner.sizes)
+        self._follow(self._parts[0] if len(self._parts) > 1 else plan)
         return chosen
+
+    @property
+    def _at_once(self) -> bool:
+        """Whether sign flips are summed beside the coadds that they are of."""
+        return self._plan.wishes.folder is None and not self._coadder.is_exact
+
+    def _follow(self, plan: AnyPlan) -> None:
+        self._coadder.follow(plan, str(self._planner), flips_at_once=self._at_once)
+        self._terms = self._coadder.terms
+
+    def _divided(self, plan: AnyPlan, sizes: Mapping[tuple[str, int], MapSize]) -> list[PlanOfPart]:
+        """The parts of a plan that fit in memory, one after the other."""
+        at_once, passes = self._at_once, self._plan.passes
+        limbs = 3 if self._coadder.is_exact else 1
+        available = available_for_each(self._comm)
+
+        def parts() -> list[Part]:
+            costs = costs_of(plan, sizes, limbs=limbs, at_once=at_once)
+            return divided(costs, available, passes, at_once=at_once)
+
+        return [PlanOfPart(plan, part) for part in from_rank(self._comm, 0, parts)]
 
     def _feed(self, tally: Tally, work: Work) -> Fed:
         """Bring the frames that are not in the sums to the coadder."""
@@ -213,7 +283,6 @@ class Passes:
         chosen, again = after_feeding(self._comm, self._chosen, fed, self._terms, self._plan.choice)
         if self._planner and len(chosen.left_out) > len(self._chosen.left_out):
             chosen, again = self._planned(chosen), True  # the plan is one for fewer files
-            self._terms = self._coadder.terms
         self._choose(chosen)
         return again
 
@@ -237,6 +306,14 @@ class Passes:
         with_maps |= {unit.file for unit in coadds.ledger.units()} | {self._base or ""}
         read = (name for at, name in enumerate(self._names) if at not in self._chosen.left_out)
         return [name for name in read if name not in with_maps]
+
+
+def _without(chosen: Chosen, bad: Mapping[int, InputError], choice: Choice) -> Chosen:
+    """The same files without bad ones, if these may be left out."""
+    if not choice.skips:
+        raise next(iter(bad.values()))
+    faults = {number: error.fault or str(error) for number, error in bad.items()}
+    return chosen.without(faults, len(bad), choice)
 
 
 def _require_maps(

@@ -13,11 +13,13 @@ from ..coadd.growing import Growth
 from ..coadd.membership import Assign
 from ..coadd.settings import Terms
 from ..errors import InputError, UsageError
+from ..g3files.maps import STOKES
 from ..g3files.names import is_stream
 from ..g3files.pieces import Piece
 from ..maps import mapframe
 from ..maps.contribution import Contribution
 from ..maps.mapfile import planes_of
+from ..maps.pixels import Plane
 from ..mpi import communicators
 from ..mpi.agreement import collectively, from_rank, gather_packed
 from ..mpi.counter import SharedCounter
@@ -28,6 +30,7 @@ from ..spt3gtypes import Frame
 from .choosing import Chosen
 from .examining import fault_of
 from .mapopener import MapOpener
+from .parts import MapSize
 
 
 def for_the_look(assign: Assign | None) -> Assign | None:
@@ -63,6 +66,11 @@ class Planner:
         On which maps are added.
     base : str or None
         The file of coadds that are to grow, which is no input.
+
+    Attributes
+    ----------
+    sizes : dict of (file, frame) to MapSize
+        How large the maps are, once they were planned for.
     """
 
     def __init__(
@@ -77,6 +85,7 @@ class Planner:
         self._terms = terms
         self._base = base
         self._facts: dict[int, list[MapFacts]] = {}  # by the position of the file
+        self.sizes: dict[tuple[str, int], MapSize] = {}
 
     def __str__(self) -> str:
         return str(self._splitting)
@@ -86,13 +95,13 @@ class Planner:
         """Whether where a map goes depends on others."""
         return isinstance(self._splitting, Plan) or self._splitting.is_planned
 
-    def plan(self, chosen: Chosen) -> tuple[Plan, dict[int, str]]:
+    def plan(self, chosen: Chosen) -> tuple[Plan, dict[int, InputError]]:
         """The plan for some files, the same on all ranks. Collective.
 
         Returns
         -------
         plan : Plan
-        bad : dict of int to str
+        bad : dict of int to InputError
             Files that cannot be read, by their positions, and why. They are not planned for.
 
         Raises
@@ -100,22 +109,20 @@ class Planner:
         InputError, UsageError
             On all ranks, if what a rule asks for is not known of a map.
         """
-        splitting = self._splitting
-        if isinstance(splitting, Plan):
-            return splitting, {}
         wanted = [
             at
             for at, name in enumerate(chosen.names)
             if at not in chosen.left_out and name != self._base
         ]
         new = [at for at in wanted if at not in self._facts]
-        bad = self._gather(splitting, chosen.names, new) if new else {}
+        bad = self._gather(chosen.names, new) if new else {}
         inputs = [one for at in wanted if at not in bad for one in self._facts[at]]
+        splitting = self._splitting
+        if isinstance(splitting, Plan):
+            return splitting, bad
         return from_rank(self._comm, 0, lambda: splitting.plan(inputs)), bad
 
-    def _gather(
-        self, splitting: Splitting, names: Sequence[str], numbers: Sequence[int]
-    ) -> dict[int, str]:
+    def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, InputError]:
         """Look at files, each on the next rank that is free; return those that are bad."""
         counter = SharedCounter(self._comm)
 
@@ -124,35 +131,46 @@ class Planner:
             while (place := counter.next()) < len(numbers):
                 number = numbers[place]
                 try:
-                    mine[number] = self._facts_in(splitting, names[number])
+                    mine[number] = self._facts_in(names[number])
                 except InputError as error:
                     bad[number] = fault_of(error), str(error)
             return mine, bad
 
-        found = collectively(self._comm, look)
-        problems: dict[int, str] = {}
-        for mine, bad in gather_packed(self._comm, found, partial(pickle.dumps, protocol=5)):
+        found = (*collectively(self._comm, look), self.sizes)
+        problems: dict[int, InputError] = {}
+        for mine, bad, sizes in gather_packed(self._comm, found, partial(pickle.dumps, protocol=5)):
             self._facts |= mine
-            problems |= {number: fault for number, (fault, _) in bad.items()}
+            self.sizes |= sizes
+            for number, (fault, message) in bad.items():
+                problems[number] = InputError(message, fault=fault)
+                problems[number].file = names[number]
         return dict(sorted(problems.items()))
 
-    def _facts_in(self, splitting: Splitting, name: str) -> list[MapFacts]:
+    def _facts_in(self, name: str) -> list[MapFacts]:
         """What is known of the maps in a file."""
         if is_stream(name):
             raise UsageError(
                 f"{name}: a stream cannot be split, because all maps must be known before any is "
                 "added. Make a file of it first."
             )
-        facts, finder = [], splitting.facts()
+        splitting = self._splitting
+        finder = None if isinstance(splitting, Plan) else splitting.facts()
+        weighs = not isinstance(splitting, Plan) and splitting.needs_weights
+        facts = []
         for index, frame in numbered_frames(MapOpener(self._terms.assumed), name, Piece(0)):
             set_unit(frame, Unit(name, index, fingerprint=fingerprint_of(frame)))
-            finder.observe(frame)
-            if frame.type == core.G3FrameType.Map:
-                weight = self._weight_of(frame) if splitting.needs_weights else None
+            if finder is not None:
+                finder.observe(frame)
+            if frame.type != core.G3FrameType.Map:
+                continue
+            planes = planes_of(frame, str(frame.unit), verified=True)
+            self.sizes[name, index] = _size_of(frame, planes)
+            if finder is not None:
+                weight = self._weight_of(frame, planes) if weighs else None
                 facts.append(finder.facts_of(frame, weight))
         return facts
 
-    def _weight_of(self, frame: Frame) -> float | None:
+    def _weight_of(self, frame: Frame, planes: dict[str, Plane]) -> float | None:
         """The sum of its weights TT, or of its hits, as the ledger has it; None without both.
 
         No other plane is read, and the checksum is left to those who add the frame.
@@ -163,11 +181,18 @@ class Planner:
             "pol_conv": terms.pol_conv,
             "nonfinite": terms.nonfinite,
         }
-        where = str(frame.unit)
-        planes = mapframe.read(planes_of(frame, where, verified=True), where, **how).planes
+        planes = mapframe.read(planes, str(frame.unit), **how).planes
         contribution = Contribution.of(planes)
         if contribution.plane in ("", "T"):
             return None
         for chunk in planes[contribution.plane].chunks():
             contribution.take(chunk)
         return contribution.total()[1]
+
+
+def _size_of(frame: Frame, planes: dict[str, Plane]) -> MapSize:
+    """How large a map frame is, from its length in the file."""
+    mark = fingerprint_of(frame)
+    whole = max((int(plane.stub.size) for plane in planes.values()), default=0)
+    pixels = min(whole, mark.length // (8 * max(1, len(planes)))) if mark else whole
+    return MapSize(pixels, len(planes), sum(name in STOKES for name in planes), whole)

@@ -55,6 +55,11 @@ def unpacked(bits: bytes, n: int) -> Signs:
     return (1 - 2 * negative.astype(np.int8)).astype(np.int8)
 
 
+def n_staged(n_flips: int) -> int:
+    """How many frames are staged for so many realisations."""
+    return min(_MOST_STAGED, max(_LEAST_STAGED, n_flips))
+
+
 class SignFlips:
     """Realisations of a sum, and frames that are staged for them.
 
@@ -69,7 +74,7 @@ class SignFlips:
 
     def __init__(self, n: int):
         self.n = n
-        self._signs = np.zeros((min(_MOST_STAGED, max(_LEAST_STAGED, n)), n))
+        self._signs = np.zeros((n_staged(n), n))
         self._n_staged = 0
         self._staged: dict[str, NDArray[np.float64]] = {}
 

@@ -200,3 +200,33 @@ def test_the_weights_of_the_plan_are_those_of_the_ledger(comm, season):
     planner.plan(Chosen(files, {}))
     facts = [one for of_file in planner._facts.values() for one in of_file]
     assert {(one.file, one.frame): one.weight for one in facts} == weights
+
+
+@pytest.mark.ranks(1, 3)
+@pytest.mark.parametrize("passes", [2, 4, "auto"])
+def test_several_passes_make_the_same(comm, season, shared_folder, monkeypatch, passes):
+    files = season("flat sparse")
+    options = {"assign": EVERYTHING, "mpicomm": comm}
+    expected = g3reduce.coadd_files(files, result="all", **options)
+    monkeypatch.setattr("g3reduce.jobs.passes.available_for_each", lambda comm: 150_000)
+    output = str(shared_folder / "coadds.g3")
+    coadds = g3reduce.coadd_files(files, output, passes=passes, keep_maps=False, **options)
+    written = {frame["Id"]: frame for frame in core.G3File(output)}
+    if comm.rank == 0:
+        assert list(coadds) == list(written)
+        assert len(coadds.ledger.entries) == 2 * N_FILES
+    assert sorted(written) == sorted(expected)
+    for name, frame in written.items():
+        skies.assert_same_coadd(frame, expected[name])
+        assert rows_of(frame) == rows_of(expected[name])
+
+
+@pytest.mark.ranks(2)
+def test_what_does_not_fit_is_refused_before_anything_is_read(comm, season, monkeypatch):
+    files = season("flat sparse")
+    monkeypatch.setattr("g3reduce.jobs.passes.available_for_each", lambda comm: 150_000)
+    advice = r'40 coadds take about \d+ kB .* passes="auto", by which the files are read \d times'
+    with pytest.raises(g3reduce.G3ReduceError, match=advice):
+        g3reduce.coadd_files(files, assign=EVERYTHING, mpicomm=comm)
+    with pytest.raises(g3reduce.G3ReduceError, match="of use with a splitting"):
+        g3reduce.coadd_files(files, mpicomm=comm, passes=2)

@@ -1,0 +1,84 @@
+"""How much memory there is for each rank, as its node and its control group say."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections import Counter
+from pathlib import Path
+
+from .communicators import Comm
+
+_MEMINFO = Path("/proc/meminfo")
+_OWN_GROUP = Path("/proc/self/cgroup")
+_GROUPS = Path("/sys/fs/cgroup")
+
+
+def available_for_each(comm: Comm) -> int | None:
+    """Bytes of memory that are available for each rank, where they are least. Collective.
+
+    Ranks share what their node has, or their control group (that of a batch job, or a container).
+
+    Returns
+    -------
+    int or None
+        None if no rank can know it.
+    """
+    everywhere = comm.allgather((socket.gethostname(), available()))
+    on_host = Counter(host for host, _ in everywhere)
+    found = [size // on_host[host] for host, size in everywhere if size is not None]
+    return min(found, default=None)
+
+
+def available() -> int | None:
+    """Bytes of memory that are available to this process; None if that is not known."""
+    return min((size for size in (_of_node(), _of_group()) if size is not None), default=None)
+
+
+def _of_node() -> int | None:
+    for line in _text(_MEMINFO).splitlines():
+        if line.startswith("MemAvailable:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
+def _of_group() -> int | None:
+    """What is left of the limits of the control group, and of those that it is in."""
+    found = []
+    for line in _text(_OWN_GROUP).splitlines():
+        number, kinds, path = line.split(":", 2)
+        if number == "0" and not kinds:
+            top, names = _GROUPS, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in kinds.split(","):
+            top = _GROUPS / "memory"
+            names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
+        else:
+            continue
+        folder = top / path.lstrip("/")
+        for each in (folder, *folder.parents):
+            limit, used = _number(each / names[0]), _number(each / names[1])
+            if limit is not None and used is not None:
+                found.append(max(0, limit - used + _cached(each, names[2])))
+            if each == top:
+                break
+    return min(found, default=None)
+
+
+def _cached(folder: Path, name: str) -> int:
+    """Bytes of files in memory, which give way to what needs it."""
+    for line in _text(folder / "memory.stat").splitlines():
+        if line.split()[0] == name:
+            return int(line.split()[1])
+    return 0
+
+
+def _number(file: Path) -> int | None:
+    text = _text(file).strip()
+    return int(text) if text.isdecimal() else None  # "max": no limit
+
+
+def _text(file: Path) -> str:
+    try:
+        return os.fsdecode(file.read_bytes())
+    except OSError:
+        return ""
