@@ -15,6 +15,7 @@ would do it. By the kind of fence:
 import doctest
 import glob
 import importlib.util
+import itertools
 import os
 import pkgutil
 import re
@@ -164,7 +165,7 @@ def comparable(text):
 def run(command):
     """Run a command of the documentation, on a few ranks at most."""
     words = shlex.split(command)
-    assignments = [word for word in words if re.match(r"\w+=", word)]
+    assignments = list(itertools.takewhile(lambda word: re.match(r"\w+=", word), words))
     words = words[len(assignments) :]
     ranks = None
     if words[:2] == ["mpirun", "-n"]:

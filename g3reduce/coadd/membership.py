@@ -86,6 +86,9 @@ class Membership:
         new = getattr(self.assign, "assigner", None)
         if new is not None:
             self.assign = new()
+        if hasattr(self.assign, "bases_of"):  # a plan: it has records, too
+            plan: Any = self.assign
+            self.plan = plan
 
     def observe(self, frame: Frame) -> None:
         """Let `assign` learn from a frame of any type about the maps after it, if it does so."""

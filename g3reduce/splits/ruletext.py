@@ -56,9 +56,8 @@ def parse_rule(text: str) -> Rule:
 
     Examples
     --------
-    >>> rule = parse_rule("id=150GHz* & date=2019-03-01..2019-06-01")
-    >>> str(rule)
-    'id=150GHz* & date>=2019-03-01 & date<2019-06-01'
+    >>> str(parse_rule("date=2019-03-01..2019-06-01&id=150GHz*"))
+    'date>=2019-03-01 & date<2019-06-01 & id=150GHz*'
     """
     if not isinstance(text, str):
         raise UsageError(f"a rule is {text!r}; expected a text.")

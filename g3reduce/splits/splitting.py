@@ -44,8 +44,9 @@ class Splitting:
 
     Examples
     --------
-    >>> halves = split(early=date(stop="2019-05-01"), late=date(start="2019-05-01"))
-    >>> everything = by("id") * halves * bundles(4) * signflips(100, seed=1)
+    >>> from g3reduce import splits
+    >>> halves = splits.split(early="date<2019-05-01", late="date>=2019-05-01")
+    >>> everything = splits.by("id") * halves * splits.bundles(4) * splits.signflips(100, seed=1)
     >>> coadd_files("obs/*.g3", "coadds.g3", assign=everything)  # doctest: +SKIP
     """
 
@@ -288,10 +289,3 @@ class Assigner:
                 )
             found[name] = 1
         return found
-
-    def record_of(self, name: str) -> dict[str, str]:
-        """What is to be recorded of a coadd, as texts; empty if this rank has not made it."""
-        if name not in self._made_by:
-            return {}
-        product, parts = self._made_by[name]
-        return {"name": name, **product.record_of(parts), **self._splitting._record()}

@@ -196,6 +196,7 @@ def test_a_splitting_is_planned_for_a_pipeline_by_the_ledger_of_another_coadd(su
     assert set(coadder.result) == set(expected)
     for name, frame in expected.items():
         assert_same_coadd(coadder.result[name], frame)
+        assert dict(coadder.result[name][RECORD]) == dict(frame[RECORD])
 
 
 def test_a_splitting_that_is_not_planned_is_refused_in_a_pipeline():
