@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -23,6 +24,9 @@ from .images import read_plane
 
 _STOKES = ("T", "Q", "U")
 _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
+# No compression that FITS has makes files so many times smaller.
+_BEST_COMPRESSION = 2**13
+
 # Which plane of an image of weights is which component, by the shape before the sky.
 _LAYOUTS: dict[tuple[int, ...], dict[str, tuple[int, ...]]] = {
     (): {"TT": ()},
@@ -77,7 +81,26 @@ def images_in(hdus: Any, file: str) -> list[Image]:
         is_image = getattr(hdu, "is_image", False) or hasattr(hdu, "section")
         if is_image and len(getattr(hdu, "shape", ())) >= 2:
             found.append(Image(hdu, f"{file}, HDU {number}"))
+            _require_size(found[-1], file)
     return found
+
+
+def _require_size(image: Image, file: str) -> None:
+    """Refuse an image that is too large for its file, before memory is asked for.
+
+    Raises
+    ------
+    InputError
+    """
+    n_bytes = math.prod(image.hdu.shape) * abs(int(image.header["BITPIX"])) // 8
+    packed = file.endswith(".gz") or image.hdu.__class__.__name__ == "CompImageHDU"
+    there = os.path.getsize(file) * (_BEST_COMPRESSION if packed else 1)
+    if n_bytes > there:
+        raise InputError(
+            f"{image.where}: it is to have the shape {tuple(image.hdu.shape)}, which is "
+            f"{n_bytes} bytes, but the file is smaller: it is broken or cut off.",
+            fault="an image larger than its file",
+        )
 
 
 def frame_of_images(parts: Any, file: str, assumed: Assumed) -> Frame:
