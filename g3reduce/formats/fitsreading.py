@@ -21,7 +21,12 @@ from .fitsbytes import KEY, KIND, in_table, unescaped
 logger = logging.getLogger(__name__)
 
 # What astropy raises where a file is not what it should be.
-ERRORS = (OSError, ValueError, TypeError, KeyError, IndexError, AttributeError, EOFError)
+ERRORS = (
+    *(OSError, ValueError, TypeError, LookupError, AttributeError, EOFError),
+    *(AssertionError, MemoryError, RuntimeError, ArithmeticError),
+)
+
+_MOST = 999  # axes, and columns, that FITS allows
 
 _SYSTEMS = {"C": "Equatorial", "G": "Galactic", "L": "Local", "E": "Ecliptic"}
 _SYSTEM_NAMES = {
@@ -73,7 +78,8 @@ def opened(file: str) -> Iterator[Any]:
             warnings.filterwarnings("error", message=".*truncated.*", category=AstropyWarning)
             warnings.filterwarnings("ignore", category=AstropyWarning)
             with fits.open(file, memmap=not file.endswith(".gz")) as parts:
-                list(parts)  # all headers
+                for number, part in enumerate(parts):  # all headers
+                    _require_plausible(part.header, f"{file}, HDU {number}")
                 yield parts
     except InputError:
         raise
@@ -83,6 +89,26 @@ def opened(file: str) -> Iterator[Any]:
             f"{file}: this FITS file cannot be read, it is broken or cut off ({reason}).",
             fault="broken",
         ) from error
+
+
+def _require_plausible(header: Mapping[str, Any], where: str) -> None:
+    """Refuse sizes by which astropy would go round in circles, or ask for all memory there is.
+
+    Raises
+    ------
+    InputError
+    """
+    axes = header.get("NAXIS", 0)
+    sizes = {"NAXIS": axes, "TFIELDS": header.get("TFIELDS", 0)}
+    if isinstance(axes, int) and 0 <= axes <= _MOST:
+        sizes |= {f"NAXIS{axis}": header.get(f"NAXIS{axis}", 0) for axis in range(1, axes + 1)}
+    sizes |= {name: header.get(name, 0) for name in ("PCOUNT", "GCOUNT")}
+    for name, size in sizes.items():
+        most = _MOST if name in ("NAXIS", "TFIELDS") else 2**62
+        if not isinstance(size, int) or not 0 <= size <= most:
+            raise InputError(
+                f"{where}: the file is broken here ({name} is {size!r}).", fault="broken"
+            )
 
 
 def is_healpix(header: Mapping[str, Any]) -> bool:

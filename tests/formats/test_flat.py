@@ -333,3 +333,18 @@ def test_ranks_write_their_shards(comm, survey, shared_folder, style):
                 if one.is_image:  # the tables come in any order
                     assert one.header == another.header
                     np.testing.assert_array_equal(skies.bits(one.data), skies.bits(another.data))
+
+
+@pytest.mark.parametrize(
+    ("card", "value"),
+    [("NAXIS1", 99999999999), ("NAXIS2", -5), ("NAXIS", 10**12), ("NAXIS1", "x")],
+)
+def test_headers_that_ask_for_too_much(tmp_path, card, value):
+    file = tmp_path / "map.fits"
+    _image(file)
+    raw = bytearray(file.read_bytes())
+    at = raw.index(card.ljust(8).encode() + b"=")
+    raw[at + 10 : at + 80] = repr(value).ljust(70).encode()
+    file.write_bytes(raw)
+    with pytest.raises(InputError, match=r"map\.fits"):
+        read(str(file), pol_conv="IAU")
