@@ -28,7 +28,7 @@ from pathlib import Path
 import pytest
 import skies
 import toastscans
-from choices import ALL
+from choices import ALL, among_all
 from spt3g import core, maps
 
 import g3reduce
@@ -40,11 +40,9 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
-NEED_TOAST = ("toast.md", "mapmaking.md")
+NEED_TOAST = ("toast.md", "mapmaking.md", "recipes_others.md")
 # Those that take longest run with all combinations only.
-EXAMPLES_SOON = [
-    page for page in PAGES if page.name not in ("mapmaking.md", "guard.md", "toast.md")
-]
+EXAMPLES_SOON = [page for page in PAGES if page.name not in (*NEED_TOAST, "guard.md", "recipes.md")]
 MAX_RANKS = 3  # whatever an example says
 
 FENCE = re.compile(r"^(```+)([^\n]*)\n(.*?)^\1$", re.MULTILINE | re.DOTALL)
@@ -283,6 +281,15 @@ def test_the_examples_in_docstrings_work(tmp_path, monkeypatch):
             tried += runner.run(test, out=said.append).attempted
     assert not said, "".join(said)
     assert tried > 5
+
+
+@among_all
+def test_the_pictures_of_the_recipes_can_be_drawn(tmp_path):
+    pytest.importorskip("toast")
+    script = [sys.executable, str(DOCS / "recipes.py"), str(tmp_path)]
+    subprocess.run(script, check=True, timeout=120)
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {path.name for path in DOCS.glob("recipes_*.png")}
 
 
 def test_the_changelog_and_the_citation_are_of_this_version():
