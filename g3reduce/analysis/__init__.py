@@ -1,5 +1,10 @@
 """What is done with coadds: differences, null tests, noise, comparison.
 
+In reading order: `sources`, what all functions take; `pairing`, which map goes with which;
+`differencing`, half differences; `nulltest` and `nullnoise`, their `chisquare`, and that of sign
+flips; `realisations`, sign flips found; `noise`, with `masks`, `spectra`, `independence` and
+`noisefiles`; `unweighted`, `comparing` and `comparison`, `describing` and `description`; `tables`.
+
 Imports from `coadd`, `formats`, `maps`, `pipeline` and from what is below them.
 """
 

@@ -17,16 +17,13 @@ from ..maps.matrices import MAX_CONDITION, half_difference_weights
 from ..maps.pixels import fuller
 from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledger import Ledger, union
-from ..pipeline.ledgerframe import put_ledger
+from ..pipeline.ledgerframe import DIFFERENCE, put_ledger
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
 from .pairing import Pair, pairs_of
 from .sources import Given, Headers, Source, refuse_same_file
 
 logger = logging.getLogger(__name__)
-
-RECORD = "Difference"
-"""The key under which a difference says what it is: a `G3MapString`."""
 
 
 def difference(
@@ -102,6 +99,8 @@ def difference(
 
     The pixels are those in which both weight matrices are finite, positive definite, and of a
     condition number of at most `max_condition`. All others are 0, in the maps and in the weights.
+
+    It works in one process: in a job of several ranks, call it on one.
 
     Examples
     --------
@@ -185,8 +184,9 @@ def recorded(found: StokesMaps, pair: Pair, *, weighted: bool = True) -> tuple[F
         "what": "half the difference of the unweighted maps of A and B, and its weights",
         "a": pair.a.where,
         "b": pair.b.where,
+        "left_out": f"{found.n_singular} pixels of A or B, whose weights cannot be inverted",
     }
-    frame[RECORD] = core.G3MapString(record)
+    frame[DIFFERENCE] = core.G3MapString(record)
     for key, values in (("InputMapIds", ledger.map_ids()), ("InputFiles", ledger.files())):
         if values:
             frame[key] = core.G3VectorString(values)

@@ -1,35 +1,12 @@
-"""Areas of pixels, and masks that fall to zero at the edge of a footprint."""
+"""Masks that fall to zero at the edge of a footprint."""
 
 from __future__ import annotations
 
 import numpy as np
-from spt3g import core
 
 from ..g3files.lines import Index, Values
 from ..maps.pixels import is_flat
 from ..spt3gtypes import SkyMap
-
-
-def pixel_areas(stub: SkyMap, pixels: Index) -> Values:
-    """The solid angle of pixels, in steradian, shape (pixels,).
-
-    HEALPix pixels all have the same. Those of a flat-sky map have that of its projection: the
-    cross product of the steps from one side of a pixel to the other.
-
-    Parameters
-    ----------
-    stub : spt3g.maps.G3SkyMap
-        A map of the geometry.
-    pixels : int64 array, shape (pixels,)
-        As the map itself numbers them.
-    """
-    if not is_flat(stub):
-        return np.full(len(pixels), 4 * np.pi / stub.size)
-    y, x = np.divmod(pixels, stub.shape[1])
-    across = _directions(stub, x + 0.5, y) - _directions(stub, x - 0.5, y)
-    along = _directions(stub, x, y + 0.5) - _directions(stub, x, y - 0.5)
-    areas: Values = np.linalg.norm(np.cross(across, along), axis=1)
-    return areas
 
 
 def taper(stub: SkyMap, pixels: Index, width: float) -> Values:
@@ -54,13 +31,6 @@ def taper(stub: SkyMap, pixels: Index, width: float) -> Values:
         return np.ones(len(pixels))
     distances = _flat_distances(stub, pixels) if is_flat(stub) else _distances(stub, pixels)
     return (1 - np.cos(np.pi * np.minimum(distances / width, 1))) / 2
-
-
-def _directions(stub: SkyMap, x: Values, y: Values) -> Values:
-    """Unit vectors of points of a flat-sky map, shape (points, 3)."""
-    vectors = (core.DoubleVector(np.asarray(part, float)) for part in (x, y))
-    lon, lat = (np.asarray(angle) for angle in stub.xy_to_angle(*vectors))
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
 
 
 def _flat_distances(stub: SkyMap, pixels: Index) -> Values:

@@ -21,8 +21,8 @@ from ..spt3gtypes import Frame, SkyMap
 from .chisquare import diagonal_of
 from .differencing import CONCLUSION
 from .independence import effective_number, signs_and_weights
-from .masks import pixel_areas
 from .realisations import NoiseMap, noise_maps_in
+from .solidangles import solid_angles
 from .sources import Headers, Source, refuse_same_file
 from .spectra import NoiseSpectra, SpectrumMaker
 from .tables import aligned
@@ -210,6 +210,8 @@ def noise(
     2/((W^-1)_QQ + (W^-1)_UU); both fall to 0 at the edge of the footprint as a cosine. White noise
     of variance v and pixels of area A has C_ell = A v.
 
+    It works in one process: in a job of several ranks, call it on one.
+
     Examples
     --------
     >>> found = noise("flips.g3", "variance.g3")["150GHz"]  # doctest: +SKIP
@@ -218,6 +220,7 @@ def noise(
     """
     from .noisefiles import check_name, write
 
+    _check(apodize, lmax, delta_ell)
     if output_file is not None:
         check_name(output_file)
         refuse_same_file(output_file, signflips)
@@ -239,6 +242,15 @@ def noise(
     if output_file is not None:
         write(output_file, found)
     return found
+
+
+def _check(apodize: float, lmax: int | None, delta_ell: float | None) -> None:
+    if not apodize >= 0:
+        raise UsageError(f"apodize is {apodize!r}; expected a width in arcmin, or 0 for none.")
+    if lmax is not None and not lmax > 2:
+        raise UsageError(f"lmax is {lmax!r}; expected a number larger than 2.")
+    if delta_ell is not None and not delta_ell > 0:
+        raise UsageError(f"delta_ell is {delta_ell!r}; expected a positive width of bins.")
 
 
 class _NoiseMaker:
@@ -285,7 +297,7 @@ class _NoiseMaker:
         first, number, effective = self._first, self._number, self._effective_number()
         unit, name = _unit_of(first.geometry)
         variances = self._squares / number
-        areas = pixel_areas(first.geometry, first.pixel_numbers)
+        areas = solid_angles(first.geometry, first.pixel_numbers)
         to_arcmin = areas / ARCMIN**2 / unit**2
         return Noise(
             frame_id,

@@ -125,6 +125,8 @@ def null_test(
       (n + 1) / (N + 1). It needs neither assumption, but that signs turn the noise of the one into
       that of the other, and is at least 1 / (N + 1).
 
+    It works in one process: in a job of several ranks, call it on one.
+
     Examples
     --------
     >>> halves = ("early", "late")

@@ -64,4 +64,5 @@ def run(options: argparse.Namespace) -> None:
         planes = ", ".join(key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame)
         weights = frame["Wpol"] if "Wpol" in frame else frame["Wunpol"]
         say(f"{name or 'without an Id'}: {planes} in {weights.TT.npix_nonzero} pixels")
+        say(f"Left out: {frame['Difference']['left_out']}")
     say(f"Wrote {options.output_file}.")

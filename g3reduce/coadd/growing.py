@@ -27,6 +27,7 @@ from ..maps.sumstate import has_sum
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively
 from ..pipeline.ledger import LeftOut
+from ..pipeline.ledgerframe import DIFFERENCE
 from ..pipeline.units import unit_of
 from ..spt3gtypes import Frame
 
@@ -78,6 +79,11 @@ class Base:
         check_file(file)
         with about_file(file):
             found = [frame for frame in frames_of(file) if frame.type == core.G3FrameType.Map]
+            if any(DIFFERENCE in frame for frame in found):
+                raise InputError(
+                    f"{file}: there is a half difference in it, to which no map can be added. Add "
+                    "to the coadds that it was made of, and make their difference again."
+                )
             ids = tuple(_id_of(frame, file) for frame in found)
             if not ids:
                 raise InputError(f"{file}: there is no coadd in it (no Map frame).")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import InputError
+from ..errors import InputError, UsageError
 from ..g3files.archive import DENSE, EMPTY
 from ..g3files.lines import Index, Values
 from ..g3files.maps import STOKES, Content
@@ -150,7 +150,13 @@ def stokes_maps(
     ------
     InputError
         If the frame has no weights, lacks a map, or its maps do not agree.
+    UsageError
+        If `max_condition` is less than 1.
     """
+    if not max_condition >= 1:
+        raise UsageError(
+            f"max_condition is {max_condition!r}; expected a ratio of eigenvalues, of 1 or more."
+        )
     with verified_on_error(frame):
         found = _read(frame, where, as_pol_conv(pol_conv), max_condition)
     verify(frame)

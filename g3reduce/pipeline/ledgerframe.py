@@ -20,6 +20,9 @@ from .originals import KnownFiles, Original
 
 TEXTS, NUMBERS, LEFT_OUT = "Ledger", "LedgerNumbers", "LeftOut"
 
+DIFFERENCE = "Difference"
+"""What half differences have beside their ledger: they are not the sum of what that lists."""
+
 # Of coadds without a ledger of their own: what they list, by their places.
 _IDS, _FILES = "LedgerInputMapIds", "LedgerInputFiles"
 

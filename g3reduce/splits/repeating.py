@@ -17,7 +17,7 @@ from ..g3files.names import check_file, is_stream
 from ..maps.mapfile import frames_of
 from ..pipeline.entries import Entry
 from ..pipeline.ledger import Ledger
-from ..pipeline.ledgerframe import ledger_in
+from ..pipeline.ledgerframe import DIFFERENCE, ledger_in
 from ..pipeline.originals import KnownFiles
 from ..spt3gtypes import Frame
 from .facts import MapFacts
@@ -162,6 +162,11 @@ class _Ledgers:
                 "together with the other. Repeat them from files of their own."
             )
         where = f"{where} (Id {name!r})"
+        if DIFFERENCE in frame:
+            raise InputError(
+                f"{where} is a half difference, which is no sum of what its ledger lists. Repeat "
+                "the coadds that it was made of, and make their difference."
+            )
         ledger = ledger_in(frame, where)
         if ledger is None or not ledger.entries:
             raise InputError(

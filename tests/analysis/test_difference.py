@@ -9,7 +9,9 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
+from g3reduce import splits
 from g3reduce.errors import InputError, MismatchError, UsageError
+from g3reduce.formats import map_frames_in, write_maps
 
 UK = core.G3Units.uK
 SKY = 100 * UK
@@ -169,6 +171,28 @@ def test_the_ledger_has_both_with_their_signs(tmp_path):
     assert frame["Difference"]["a"].startswith(a)
     assert [entry.sign for entry in coadds.ledger.entries] == [1, 1, -1, -1]
     skies.assert_same_coadd(frame, coadds.frame)
+    # It is no sum of them, though, that could be made again, or grow.
+    with pytest.raises(InputError, match="no sum of what its ledger lists"):
+        splits.repeat(d)
+    with pytest.raises(InputError, match="to which no map can be added"):
+        g3reduce.coadd_files(files[:1], add_to=d)
+
+
+@pytest.mark.parametrize("kind", ["flat sparse", "healpix ring"])
+def test_fits_files_are_input_and_output(tmp_path, kind):
+    frames = halves_of(kind, weighted=False)
+    files = [str(tmp_path / f"{name}.fits") for name in "ab"]
+    for frame, file in zip(frames, files, strict=True):
+        write_maps(file, frame)
+    before = [g3reduce.digest(frame) for frame in frames]
+    expected = g3reduce.difference(*frames, str(tmp_path / "d.fits"), weighted=False).frame
+    assert [g3reduce.digest(frame) for frame in frames] == before  # they stay as they are
+    (written,) = map_frames_in(str(tmp_path / "d.fits"))
+    for found in (g3reduce.difference(*files, weighted=False).frame, written):
+        for name, one in skies.maps_by_plane(expected).items():
+            mine = skies.pixels(skies.maps_by_plane(found)[name])
+            scale = np.abs(skies.pixels(one)).max()
+            np.testing.assert_allclose(mine, skies.pixels(one), rtol=1e-9, atol=1e-9 * scale)
 
 
 def test_what_both_have_in_common_is_told(tmp_path, caplog):

@@ -12,7 +12,7 @@ from spt3g import core, maps
 import g3reduce
 from g3reduce import cli
 from g3reduce.analysis.independence import effective_number
-from g3reduce.analysis.masks import pixel_areas, taper
+from g3reduce.analysis.masks import taper
 from g3reduce.errors import InputError, MismatchError, OutputError, UsageError
 from g3reduce.simulate import cmb_sky
 
@@ -147,19 +147,6 @@ def test_a_sky_without_b_modes_has_none(kind, convention):
         assert 1.5 * expected < spectra.mean["TE"][held].mean() < 0.5 * expected < 0
 
 
-def test_areas_of_pixels():
-    degree = core.G3Units.deg
-    places = {"alpha_center": 0, "delta_center": -50 * degree}
-    car = maps.FlatSkyMap(40, 30, 30 * ARCMIN, proj=maps.MapProjection.ProjCAR, **places)
-    found = pixel_areas(car, np.arange(car.size))
-    _, low = car.xy_to_angle([0.0], [-0.5])
-    _, high = car.xy_to_angle([0.0], [29.5])
-    known = 40 * 30 * ARCMIN * (np.sin(high[0]) - np.sin(low[0]))
-    assert found.sum() == pytest.approx(known, rel=1e-4)
-    zea = noisemaps.blank("flat")
-    np.testing.assert_allclose(pixel_areas(zea, np.arange(zea.size)), zea.res**2, rtol=1e-3)
-
-
 @pytest.mark.parametrize("kind", ["flat", "healpix"])
 def test_the_taper(kind):
     stub = noisemaps.blank(kind, nside=32)
@@ -242,6 +229,9 @@ def test_what_cannot_be_used_is_refused(tmp_path, caplog):
     for third in (other, fewer):
         with pytest.raises(MismatchError, match="has other weights than"):
             g3reduce.noise([one, two, third], spectra=False)
+    for name, value in (("apodize", -1), ("lmax", 1), ("delta_ell", 0), ("max_condition", 0.5)):
+        with pytest.raises(UsageError, match=f"{name} is {value}; expected"):
+            g3reduce.noise([one, two], **{name: value})
     with pytest.raises(UsageError, match="no sign flips"):
         g3reduce.noise([])
     with pytest.raises(UsageError, match=r"noise\.txt: the name does not say"):
