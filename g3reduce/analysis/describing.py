@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 from spt3g import core
 
-from ..errors import UsageError
+from ..choices import NumberIsTime
+from ..errors import UsageError, require_choice
 from ..formats.kinds import format_of
 from ..formats.reading import map_frames_in
 from ..g3files.lines import Index, Values
@@ -24,6 +25,8 @@ from ..maps.storedframe import verify
 from ..maps.weighting import at
 from ..pipeline.ledgerframe import ledger_in
 from ..pipeline.units import unit_of
+from ..splits.clocks import FRAME, Clock
+from ..splits.instants import date_of
 from ..spt3gtypes import Frame, SkyMap
 from .description import Depth, FileInfo, Hits, LedgerInfo, MapInfo
 from .solidangles import solid_angles
@@ -36,6 +39,7 @@ _OUTER = (10, 90)  # percent
 def info(
     file: str | os.PathLike[str],
     *,
+    time: NumberIsTime | None = None,
     pol_conv: str | None = None,
     coord: str | None = None,
     units: str | None = None,
@@ -47,6 +51,9 @@ def info(
     file : name or path
         A file of maps of any format, or a .g3 file of other frames, such as timestreams, which are
         counted.
+    time : {"spt", "ctime"}, optional
+        What ObservationIDs are: seconds since 2017-01-01, or since 1970-01-01. Then it is told when
+        the observations of a ledger began.
     pol_conv, coord, units : str, optional
         Those of FITS files that do not say it; see `g3reduce.formats.map_frames_in`.
 
@@ -57,7 +64,7 @@ def info(
     Raises
     ------
     InputError
-        If the file cannot be read.
+        If the file cannot be read, or an ObservationID is no such time.
 
     Notes
     -----
@@ -70,6 +77,8 @@ def info(
     >>> print(*info("coadd.g3").lines(), sep="\\n")  # doctest: +SKIP
     >>> info("coadd.g3").maps[0].sky_area_deg2  # doctest: +SKIP
     """
+    if time is not None:
+        require_choice("time", time, NumberIsTime)
     name = os.fspath(file)
     kind = _format_of(name)
     counts: Counter[str] = Counter()
@@ -83,7 +92,7 @@ def info(
             if any(isinstance(value, str | int) for value in values):
                 observations["/".join(str(value) for value in values if value is not None)] = None
         if frame.type == core.G3FrameType.Map:
-            found.append(_describe(frame, number, f"{name}, frame {number}"))
+            found.append(_describe(frame, number, f"{name}, frame {number}", time))
     return FileInfo(name, kind, os.path.getsize(name), dict(counts), list(observations), found)
 
 
@@ -104,7 +113,7 @@ def _frames(name: str, kind: str, headers: dict[str, str | None]) -> Iterator[tu
         yield (unit.index if unit else number), frame
 
 
-def _describe(frame: Frame, number: int, where: str) -> MapInfo:
+def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInfo:
     verify(frame)  # after this its maps can be read in any order
     planes = planes_of(frame, where, verified=True)
     stub = next(iter(planes.values())).stub if planes else None
@@ -134,7 +143,7 @@ def _describe(frame: Frame, number: int, where: str) -> MapInfo:
         depth_t=_depth(planes, ("TT",), pixels, angles),
         depth_p=_depth(planes, ("QQ", "UU"), pixels, angles),
         hits=_hits(planes),
-        ledger=_ledger(frame, where),
+        ledger=_ledger(frame, where, time),
         record=_record(frame),
     )
 
@@ -168,11 +177,14 @@ def _hits(planes: Mapping[str, Plane]) -> Hits | None:
     return Hits(float(values.min()), median, float(values.max()), float(values.sum()))
 
 
-def _ledger(frame: Frame, where: str) -> LedgerInfo | None:
+def _ledger(frame: Frame, where: str, time: str | None) -> LedgerInfo | None:
     ledger = ledger_in(frame, where)
     if ledger is None:
         return None
     observations = ledger.observations()
+    clock = Clock.of(time or FRAME)
+    instants = [clock.time_of(None, one, None) for one in observations]
+    known = [instant for instant in instants if instant is not None]
     return LedgerInfo(
         frames=len(ledger.entries),
         files=len(ledger.files()),
@@ -181,6 +193,8 @@ def _ledger(frame: Frame, where: str) -> LedgerInfo | None:
         last=observations[-1] if observations else "",
         subtracted=sum(entry.sign < 0 for entry in ledger.entries),
         left_out=len(ledger.left_out),
+        begin=date_of(min(known)) if known else "",
+        end=date_of(max(known)) if known else "",
     )
 
 

@@ -59,6 +59,8 @@ class LedgerInfo(NamedTuple):
         How many frames have the sign -1.
     left_out : int
         How many files and frames were left out.
+    begin, end : str
+        When the earliest and the latest observation began, in UTC; empty if that is not known.
     """
 
     frames: int
@@ -68,12 +70,16 @@ class LedgerInfo(NamedTuple):
     last: str
     subtracted: int
     left_out: int
+    begin: str = ""
+    end: str = ""
 
     def __str__(self) -> str:
         text = f"{_counted(self.frames, 'frame')} of {_counted(self.files, 'file')}"
         if self.observations:
             text += f", {_counted(self.observations, 'observation')} ({self.first}"
             text += f" to {self.last})" if self.observations > 1 else ")"
+        if self.begin:
+            text += f", begun {self.begin} to {self.end}"
         if self.subtracted:
             text += f", {self.subtracted} subtracted"
         return text + (f"; {self.left_out} left out" if self.left_out else "")

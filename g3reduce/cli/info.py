@@ -6,6 +6,7 @@ import argparse
 import json
 from typing import Any
 
+from ..choices import NumberIsTime, choices_of
 from ..mpi.agreement import world_rank
 from . import headers
 from .streams import result
@@ -33,6 +34,12 @@ def add_parser(subparsers: Any) -> None:
         "files", nargs="+", metavar="FILE", help="files of maps of any format, or .g3 files"
     )
     parser.add_argument("--json", action="store_true", help="print it as JSON")
+    parser.add_argument(
+        "--time",
+        choices=choices_of(NumberIsTime),
+        help="what ObservationIDs are, to tell when observations began: seconds since 2017-01-01 "
+        "(spt), or since 1970-01-01 (ctime)",
+    )
     headers.add(parser)
 
 
@@ -44,7 +51,7 @@ def run(options: argparse.Namespace) -> None:
 
     found = []
     for file in options.files:
-        one = info(file, **headers.of(options))
+        one = info(file, time=options.time, **headers.of(options))
         if options.json:
             found.append(one.as_data())
             continue

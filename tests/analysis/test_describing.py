@@ -10,7 +10,7 @@ import skies
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce import InputError, cli, info
+from g3reduce import InputError, UsageError, cli, info
 from g3reduce.analysis.solidangles import solid_angles
 
 ARCMIN, DEGREE = core.G3Units.arcmin, core.G3Units.deg
@@ -136,7 +136,16 @@ def test_the_ledger_in_short(tmp_path):
         on_error="skip",
     )
     (one,) = info(coadd).maps
-    assert one.ledger == (6, 3, 3, "field/1000", "field/1002", 3, 1)
+    assert one.ledger == (6, 3, 3, "field/1000", "field/1002", 3, 1, "", "")
+    for time, begin, end in (
+        ("spt", "2017-01-01T00:16:40", "2017-01-01T00:16:42"),
+        ("ctime", "1970-01-01T00:16:40", "1970-01-01T00:16:42"),
+    ):
+        (timed,) = info(coadd, time=time).maps
+        assert timed.ledger[-2:] == (begin, end)
+        assert f"begun {begin} to {end}" in " ".join(" ".join(timed.lines()).split())
+    with pytest.raises(UsageError, match="time is 'mjd'; expected one of spt, ctime"):
+        info(coadd, time="mjd")
     text = " ".join(" ".join(one.lines()).split())
     assert (
         "6 frames of 3 files, 3 observations (field/1000 to field/1002), 3 subtracted; 1 left out"
