@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import logging
 import os
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NoReturn
@@ -16,7 +18,7 @@ from ..pipeline.units import Unit, set_unit
 from ..spt3gtypes import Frame
 from .entries import SCALARS, Table, of_array
 from .fingerprints import pixels_fingerprint
-from .fitsbytes import KEY, KIND, in_table, unescaped
+from .fitsbytes import BLOCK, KEY, KIND, in_table, unescaped
 
 logger = logging.getLogger(__name__)
 
@@ -77,9 +79,12 @@ def opened(file: str) -> Iterator[Any]:
             # Parts that are cut off are warned of, and then read as far as they go.
             warnings.filterwarnings("error", message=".*truncated.*", category=AstropyWarning)
             warnings.filterwarnings("ignore", category=AstropyWarning)
+            _require_few_axes(file, 0, 0)
             with fits.open(file, memmap=not file.endswith(".gz")) as parts:
                 for number, part in enumerate(parts):  # all headers
                     _require_plausible(part.header, f"{file}, HDU {number}")
+                    info = part.fileinfo()
+                    _require_few_axes(file, info["datLoc"] + info["datSpan"], number + 1)
                 yield parts
     except InputError:
         raise
@@ -89,6 +94,26 @@ def opened(file: str) -> Iterator[Any]:
             f"{file}: this FITS file cannot be read, it is broken or cut off ({reason}).",
             fault="broken",
         ) from error
+
+
+def _require_few_axes(file: str, offset: int, number: int) -> None:
+    """Refuse a header before astropy reads it, which counts up to the number of axes.
+
+    Raises
+    ------
+    InputError
+    """
+    zipped = file.endswith(".gz")
+    if zipped and offset:  # it would be decompressed twice
+        return
+    with gzip.open(file) if zipped else open(file, "rb") as stream:
+        stream.seek(offset)
+        found = re.search(rb"NAXIS   = *([^ /]*)", stream.read(BLOCK))
+    if found and (not found[1].isdigit() or int(found[1]) > _MOST):
+        raise InputError(
+            f"{file}, HDU {number}: the file is broken here (NAXIS is {found[1]!r}).",
+            fault="broken",
+        )
 
 
 def _require_plausible(header: Mapping[str, Any], where: str) -> None:
