@@ -17,6 +17,7 @@ from .cases import (
     custom,
     distributor,
     exactness,
+    formats,
     memory,
     reducing,
     scaling,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "custom": custom.BENCHMARK,
     "exactness": exactness.BENCHMARK,
     "stitching": stitching.BENCHMARK,
+    "formats": formats.BENCHMARK,
 }
 
 # The machine, and the rows of each benchmark.

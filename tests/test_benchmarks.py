@@ -21,6 +21,7 @@ from benchmarks.cases import (
     custom,
     distributor,
     exactness,
+    formats,
     memory,
     reducing,
     scaling,
@@ -162,6 +163,14 @@ def test_reducing(settings):
         row = mine["auto"]
         expected = (union if n_ranks > 1 else 1) * row["MB per rank"]
         assert row["MB union"] == pytest.approx(expected, rel=0.1)
+
+
+@among_all
+def test_formats(settings):
+    found = formats.measure(settings)
+    assert_sane(found, settings.folder)
+    assert_shown(formats, found)
+    assert [row["nside"] for row in found] == [32]
 
 
 @among_all

@@ -35,6 +35,9 @@ class MapColumn:
     plane : str
     unit : FileUnit or None
         None: as G3 has them, without a unit.
+    plain : bool
+        Whether the unit is to be named without what it is a temperature of: ``K^-2``, which
+        astropy, and so TOAST, understands.
 
     Attributes
     ----------
@@ -44,10 +47,10 @@ class MapColumn:
         As the file has them.
     """
 
-    def __init__(self, plane: str, unit: FileUnit | None):
+    def __init__(self, plane: str, unit: FileUnit | None, *, plain: bool = False):
         self.plane, self.unit = plane, unit
         self.name = _NAMES.get(plane) or _OF_WEIGHTS[plane.split(".")[1]]
-        self.unit_name = name_of(unit) if unit is not None else ""
+        self.unit_name = name_of(unit, plain=plain) if unit is not None else ""
 
     @property
     def is_weight(self) -> bool:
@@ -104,8 +107,9 @@ class MapColumns:
         self.weighted = was_weighted and not self.divides
         kind = stubs["T"].units if "T" in stubs else table.stub.units
         counted = bool(key) and str(stubs[next(iter(self.weights), f"{key}.TT")].units) == "Counts"
+        units = {name: self._unit(name, kind, options, counted=counted) for name in planes}
         self.columns = [
-            MapColumn(name, self._unit(name, kind, options, counted=counted)) for name in planes
+            MapColumn(name, unit, plain=options.companions) for name, unit in units.items()
         ]
 
     def _unit(

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import OutputError
+from ..errors import OutputError, UsageError
 from ..g3files.outputfile import write_at
 from ..mpi import communicators
 from .entries import tables_of
@@ -81,6 +81,11 @@ class HealpixFits:
             raise OutputError(
                 f"{where}: the shards of this coadd lie across each other, so that they can only "
                 "be written with explicit pixels. Leave full_sky out."
+            )
+        if options.companions and options.units != "K" and not self._full:
+            raise UsageError(
+                f"{where}: units is {options.units!r}, but TOAST takes the values of a file with "
+                "explicit pixels for K, whatever it says. Leave units out, or say full_sky=True."
             )
         self._starts = _starts(parts, self._n_pixels)
         self._lay_out()

@@ -170,9 +170,10 @@ class PixelTable:
 
     def blocks(self, size: int = BLOCK) -> Iterator[tuple[Pixels, dict[str, Values]]]:
         """The pixels that were hit with their values, at most `size` at a time, in rising order."""
-        held = np.flatnonzero(self._hit)
-        for begin in range(0, len(held), size):
-            at = held[begin : begin + size]
+        held = np.flatnonzero(self._hit) if self.n_hit < len(self._pixels) else None
+        for begin in range(0, self.n_hit, size):
+            # Views, where nothing is to be left out: they are much faster.
+            at = slice(begin, begin + size) if held is None else held[begin : begin + size]
             yield self._pixels[at], {name: self._planes[name][at] for name in self.names}
 
     def span(self, start: int, stop: int) -> tuple[Pixels, dict[str, Values]]:
