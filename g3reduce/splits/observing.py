@@ -29,6 +29,12 @@ class _Observed(NamedTuple):
     def name(self) -> str:
         return f"{self.source}/{self.number}" if self.source and self.number else ""
 
+    def after(self, before: _Observed) -> _Observed:
+        """This, with what it does not say itself from a frame before it."""
+        if self.name and self.name != before.name:
+            return self
+        return before._replace(time=before.time if self.time is None else self.time)
+
 
 class FactsOfFrames:
     """Finds what is known of maps, from their frames and from those that come before them.
@@ -55,18 +61,18 @@ class FactsOfFrames:
         if _SOURCE not in frame:
             return
         unit = unit_of(frame)
+        observed = _observed_in(frame).after(self._before(frame))
+        if not observed.name:
+            return
         if unit is None or unit.shared:
-            self._of_all = _observed_in(frame)
+            self._of_all = observed
         else:
-            self._of_file[unit.file] = _observed_in(frame)
+            self._of_file[unit.file] = observed
 
     def facts_of(self, frame: Frame, weight: float | None = None) -> MapFacts:
         """What is known of a map frame."""
         unit = unit_of(frame)
-        observed = _observed_in(frame)
-        before = self._of_file.get(unit.file, self._of_all) if unit else self._of_all
-        if not observed.name or (observed.time is None and observed.name == before.name):
-            observed = before
+        observed = _observed_in(frame).after(self._before(frame))
         map_id = frame.get("Id", None)
         return self.completed(
             MapFacts(
@@ -80,6 +86,10 @@ class FactsOfFrames:
                 fingerprint=fingerprint_of(frame),
             )
         )
+
+    def _before(self, frame: Frame) -> _Observed:
+        unit = unit_of(frame)
+        return self._of_file.get(unit.file, self._of_all) if unit else self._of_all
 
     def completed(self, facts: MapFacts) -> MapFacts:
         """The same with the row of its observation, and the time that the clock tells."""

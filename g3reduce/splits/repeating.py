@@ -13,12 +13,14 @@ import numpy as np
 from spt3g import core
 
 from ..errors import InputError, UsageError
+from ..g3files.frames import Fingerprint
 from ..g3files.names import check_file, is_stream
 from ..maps.mapfile import frames_of
 from ..pipeline.entries import Entry
 from ..pipeline.ledger import Ledger
 from ..pipeline.ledgerframe import DIFFERENCE, ledger_in
 from ..pipeline.originals import KnownFiles
+from ..pipeline.units import fingerprint_of
 from ..spt3gtypes import Frame
 from .facts import MapFacts
 from .plan import Group, Plan
@@ -102,23 +104,50 @@ def repeat(
     """
     file = os.fspath(coadds) if isinstance(coadds, str | os.PathLike) else None
     frames = _frames_in(coadds if file is None else file)
-    found = _Ledgers(file, by_content=files is not None)
+    found = _Ledgers(file)
     for number, frame in enumerate(frames):
         found.take(frame, f"{file}, coadd {number}" if file else f"coadd {number}")
     if not found.maps:
         raise InputError(f"{file or 'the frames'}: there is no coadd in it that could be repeated.")
+    maps, named = list(found.maps.values()), found.files()
     if files is not None:
         named = [os.fspath(name) for name in files]
-    else:
-        named = found.files()
-        missing = [name for name in named if not os.path.exists(name)]
-        if missing:
-            raise InputError(
-                f"{file or 'the coadds'}: {len(missing)} of {len(named)} files of its maps are not "
-                f"there: {_listed(missing)}. If they were moved, say where they are: files=[...]."
-            )
-    maps = list(found.maps.values())
+        maps = _found_in(named, maps)
+    elif missing := [name for name in named if not os.path.exists(name)]:
+        raise InputError(
+            f"{file or 'the coadds'}: {len(missing)} of {len(named)} files of its maps are not "
+            f"there: {_listed(missing)}. If they were moved, say where they are: files=[...]."
+        )
     return Repetition(named, Plan(maps, found.groups(), f"again as {file}", strict=False))
+
+
+def _found_in(files: Sequence[str], maps: Sequence[MapFacts]) -> list[MapFacts]:
+    """The same maps as they are in these files now, found by the checksums of their frames.
+
+    Raises
+    ------
+    InputError
+        If one is in none of them.
+    """
+    places: dict[Fingerprint, tuple[str, int]] = {}
+    for name in files:
+        check_file(name)
+        for index, frame in enumerate(frames_of(name)):
+            mark = fingerprint_of(frame)
+            if frame.type == core.G3FrameType.Map and mark is not None:
+                places.setdefault(mark, (name, index))
+    missing = [one.where for one in maps if one.fingerprint not in places]
+    if missing:
+        raise InputError(
+            f"{len(missing)} of {len(maps)} maps are in none of the {len(files)} files that were "
+            f"named: {_listed(missing)}. They are looked for by the checksums of their frames."
+        )
+    moved = []
+    for one in maps:
+        if one.fingerprint is not None:
+            file, index = places[one.fingerprint]
+            moved.append(one._replace(file=file, frame=index))
+    return moved
 
 
 class _Ledgers:
@@ -128,8 +157,6 @@ class _Ledgers:
     ----------
     file : str or None
         The file in which the coadds are.
-    by_content : bool
-        Whether maps are to be found by their content, and not by their files.
 
     Attributes
     ----------
@@ -137,9 +164,8 @@ class _Ledgers:
         What is known of each map, by its file and frame.
     """
 
-    def __init__(self, file: str | None, *, by_content: bool):
+    def __init__(self, file: str | None):
         self._file = file
-        self._by_content = by_content
         self._files = KnownFiles()
         self.maps: dict[tuple[str, int], MapFacts] = {}
         self._signs: dict[str, dict[tuple[str, int], int]] = {}
@@ -240,11 +266,6 @@ class _Ledgers:
             )
         if is_stream(unit.file):
             raise InputError(f"{where}: {unit} came from a stream, which cannot be read again.")
-        if self._by_content and unit.fingerprint is None:
-            raise InputError(
-                f"{where}: {unit} cannot be found by its content, which the ledger does not know. "
-                "Put it where it was, and repeat without files."
-            )
         place = self._files.listed(unit.file, self._file).name, unit.index
         known = self.maps.get(place)
         if known is not None and known.fingerprint != unit.fingerprint:

@@ -88,6 +88,8 @@ def test_files_that_were_moved_are_found_by_what_is_in_them(tmp_path, made):
         shutil.move(name, moved[-1])
     with pytest.raises(InputError, match=r"6 of 6 files of its maps are not there: .*obs_000.g3"):
         repeat(made)
+    with pytest.raises(InputError, match=r"3 of 18 maps are in none of the 5 files .*obs_005.g3"):
+        repeat(made, files=moved[:-1])
     again = repeat(made, files=moved[::-1])
     coadd_files(again.files, str(tmp_path / "again.g3"), assign=again.assign)
     first, second = coadds_in(made), coadds_in(str(tmp_path / "again.g3"))
