@@ -9,6 +9,7 @@ from itertools import zip_longest
 from typing import Any
 
 import numpy as np
+from spt3g import core
 
 from ..errors import Difference, UsageError
 from ..g3files.archive import DENSE
@@ -258,9 +259,14 @@ def _key_of(entry: Entry) -> tuple[Any, ...]:
 def _compare_lists(a: Frame, b: Frame) -> Iterator[str]:
     """Of coadds without a ledger: the files and Ids that they list."""
     for key in ("InputFiles", "InputMapIds"):
-        mine, theirs = ([str(one) for one in frame.get(key, [])] for frame in (a, b))
+        mine, theirs = (_strings(frame, key) for frame in (a, b))
         for name, only in (
             ("A", Counter(mine) - Counter(theirs)),
             ("B", Counter(theirs) - Counter(mine)),
         ):
             yield from (f"{key}: only in {name}: {one}" for one in only)
+
+
+def _strings(frame: Frame, key: str) -> list[str]:
+    value = frame.get(key, None)
+    return list(value) if isinstance(value, core.G3VectorString) else []
