@@ -7,6 +7,7 @@ import noisemaps
 import numpy as np
 import pytest
 import skies
+from choices import some_of
 from spt3g import core, maps
 
 import g3reduce
@@ -82,8 +83,13 @@ def test_depth_of_even_noise_is_the_known_one():
         assert depths[name].weighted_by_weights == pytest.approx(known, rel=1e-4)
 
 
-@pytest.mark.parametrize("kind", ["flat sparse", "healpix ring", "healpix nested indexed"])
-@pytest.mark.parametrize("even", [True, False])
+@pytest.mark.parametrize(
+    ("kind", "even"),
+    some_of(
+        *(("flat sparse", "healpix ring", "healpix nested indexed"), (True, False)),
+        fewer=[("flat sparse", False), ("flat sparse", True), ("healpix nested indexed", False)],
+    ),
+)
 def test_spectra_of_white_noise_are_flat_at_the_known_level(kind, even):
     stub = noisemaps.blank(kind, n=48, res=10 * ARCMIN, nside=32)
     pixels = noisemaps.footprint(stub, 0.1, 0.9)
@@ -111,8 +117,12 @@ def test_spectra_of_white_noise_are_flat_at_the_known_level(kind, even):
     assert (spectra.ell < spectra.edges[:, 1]).all()
 
 
-@pytest.mark.parametrize("convention", ["IAU", "COSMO"])
-@pytest.mark.parametrize("kind", ["flat", "healpix"])
+@pytest.mark.parametrize(
+    ("kind", "convention"),
+    some_of(
+        *(("flat", "healpix"), ("IAU", "COSMO")), fewer=[("flat", "COSMO"), ("healpix", "IAU")]
+    ),
+)
 def test_a_sky_without_b_modes_has_none(kind, convention):
     sky = cmb_sky(128, seed=2, beam=60 * ARCMIN)
     if kind == "healpix":
@@ -187,10 +197,10 @@ def test_sign_flips_of_coadds(tmp_path):
 
 def test_sign_flips_of_few_maps_are_not_independent():
     rng = np.random.default_rng(0)
-    signs = rng.choice([-1.0, 1.0], (60, 5000))
-    assert effective_number(list(signs), np.ones(5000)) == pytest.approx(60, rel=0.05)
-    balanced = np.array([rng.permutation([1.0] * 4 + [-1.0] * 4) for _ in range(5000)])
-    assert effective_number(list(balanced), np.ones(8)) == pytest.approx(7, rel=0.02)
+    signs = rng.choice([-1.0, 1.0], (60, 2000))
+    assert effective_number(list(signs), np.ones(2000)) == pytest.approx(60, rel=0.06)
+    balanced = np.array([rng.permutation([1.0] * 4 + [-1.0] * 4) for _ in range(1500)])
+    assert effective_number(list(balanced), np.ones(8)) == pytest.approx(7, rel=0.04)
     # Against the spread of the variances of many equal pixels, with uneven weights.
     weights = np.array([1.0, 1, 1, 2, 5, 1, 1, 2])
     maps_of = rng.standard_normal((8, 20000)) / np.sqrt(weights[:, None])
@@ -215,7 +225,7 @@ def test_temperature_alone():
     found = g3reduce.noise(frames)[""]
     assert list(found.depths) == list(found.variances) == ["T"]
     assert list(found.spectra.power) == ["TT"]
-    assert found.depths["T"].weighted == pytest.approx(60, rel=0.05)
+    assert found.depths["T"].weighted == pytest.approx(60, rel=0.06)
     assert found.spectra.mean["TT"].mean() == pytest.approx((60 * ARCMIN) ** 2, rel=0.1)
 
 
