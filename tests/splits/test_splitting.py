@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
-from skies import assert_same_coadd
+from skies import assert_same_coadd, planes, write_files
 from spt3gcoadds import by_spt3g
 
 from g3reduce import UsageError, coadd_files, splits
+from g3reduce.mpi import OneProcess
 from g3reduce.pipeline.units import Unit
 
 
@@ -50,3 +52,48 @@ def test_sign_flips_stand_beside_what_they_are_of():
 def test_what_has_to_be_planned_says_so():
     with pytest.raises(UsageError, match="only once all maps are known"):
         splits.signflips(3).assigner()
+
+
+def write_table(file, elevations):
+    rows = [f"{1000 + number},{elevation}" for number, elevation in enumerate(elevations)]
+    file.write_text("\n".join(["obs_id,elevation", *rows, ""]))
+    return str(file)
+
+
+def test_splits_that_need_all_maps_are_spt3gs_coadds_of_theirs(tmp_path, survey):
+    files = survey(6, "healpix ring", "polarized")
+    table = write_table(tmp_path / "obs.csv", [50, 40, 60, 45, 70, 55])  # the median is 52.5
+    splitting = splits.split(
+        odd="id=90GHz & parity=odd", high="elevation>=median & id=90GHz", low="elevation<median"
+    ) + splits.split(some="id=150GHz") * (
+        splits.bundles(3, by="number") + splits.jackknife(splits.bundles(3, by="number"))
+    )
+    coadds = coadd_files(files, assign=splitting.using(table=table))
+    expected = {
+        "odd": (files[1::2], ["90GHz"]),
+        "high": ([files[2], files[4], files[5]], ["90GHz"]),
+        "low": ([files[0], files[1], files[3]], None),
+    }
+    for number in range(3):
+        inside = list(coadds[f"some_bundle{number}"]["InputFiles"])
+        assert len(inside) == 2
+        expected[f"some_bundle{number}"] = inside, ["150GHz"]
+        outside = [file for file in files if file not in inside]
+        expected[f"some_jackknife{number}"] = outside, ["150GHz"]
+    assert set(coadds) == set(expected)
+    for name, (mine, map_ids) in expected.items():
+        theirs, _ = by_spt3g(mine, map_ids=map_ids, output_map_id=name)
+        assert_same_coadd(coadds[name], theirs.coadd_frame)
+
+
+@pytest.mark.ranks(2)
+def test_the_signs_and_records_are_the_same_on_any_number_of_ranks(comm, shared_folder, on_first):
+    files = on_first(lambda: write_files(shared_folder, 5, "flat sparse", "hits"))
+    splitting = splits.by("id") * splits.bundles(2) * splits.signflips(3, seed=8)
+    coadds = coadd_files(files[::-1], mpicomm=comm, assign=splitting, result="all")
+    alone = coadd_files(files, mpicomm=OneProcess(), assign=splitting)
+    assert set(coadds) == set(alone)
+    for name, frame in alone.items():
+        assert dict(coadds[name]["Split"]) == dict(frame["Split"])
+        for plane, skymap in planes(frame).items():
+            np.testing.assert_array_equal(planes(coadds[name])[plane], skymap)
