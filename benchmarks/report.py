@@ -13,13 +13,14 @@ from .suite import BENCHMARKS, Measured, save
 
 # A page is short enough to read, so joining, which has many cases, has one of its own.
 _RANKS = ["memory", "scaling", "distributor"]
-_JOINING, _OTHER = ["reducing"], ["custom", "exactness", "stitching", "formats"]
+_JOINING = ["reducing"]
+_OTHER = ["custom", "exactness", "flips", "stitching", "formats"]
 _APART = [*_RANKS, *_JOINING, *_OTHER]
 PAGES = {
     "benchmarks": ("Benchmarks", [name for name in BENCHMARKS if name not in _APART]),
     "benchmarks_ranks": ("Benchmarks on ranks, and of memory", _RANKS),
     "benchmarks_joining": ("Benchmarks of joining", _JOINING),
-    "benchmarks_other": ("Benchmarks of reductions and of restitching", _OTHER),
+    "benchmarks_other": ("Benchmarks of reductions, sign flips and restitching", _OTHER),
 }
 INTRODUCTION = """\
 Written by `python -m benchmarks`. All rivals are measured in one run and in turn, after a round \

@@ -17,6 +17,7 @@ from .cases import (
     custom,
     distributor,
     exactness,
+    flips,
     formats,
     memory,
     reducing,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "reducing": reducing.BENCHMARK,
     "custom": custom.BENCHMARK,
     "exactness": exactness.BENCHMARK,
+    "flips": flips.BENCHMARK,
     "stitching": stitching.BENCHMARK,
     "formats": formats.BENCHMARK,
 }

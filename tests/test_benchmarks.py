@@ -21,6 +21,7 @@ from benchmarks.cases import (
     custom,
     distributor,
     exactness,
+    flips,
     formats,
     memory,
     reducing,
@@ -181,6 +182,15 @@ def test_reductions_of_ones_own(settings):
     assert [(row["operation"], row["ranks"]) for row in found] == [("SUM", 2), ("MAX", 2)]
     for row in found:
         assert {"MPIReducer ms", "bare MPI ms", "against bare MPI"} <= row.keys()
+
+
+@among_all
+def test_sign_flips(settings):
+    found = flips.measure(settings)
+    assert_sane(found, settings.folder)
+    assert_shown(flips, found)
+    assert [row["output"] for row in found] == ["memory", "file"] * 3
+    assert all({"coadd s", "flips s", "over a coadd"} <= row.keys() for row in found)
 
 
 @among_all

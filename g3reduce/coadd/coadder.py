@@ -351,6 +351,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             ),
         )
         self._intake.coadds.clear()
+        own = list(joined.values())  # what is beside them has the same frames
         joined = with_realisations(joined, self._members)
         self._skipped = {
             each: count
@@ -367,7 +368,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             here=settings.result != "root" or self._comm.rank == settings.root,
             shards={name: coadd.total.shard() for name, coadd in joined.items() if sharded},
             statistics=statistics,
-            ledger=union(coadd.ledger for coadd in joined.values()),
+            ledger=union(coadd.ledger for coadd in own),
         )
         return joined
 
