@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from ..coadd.membership import Plan
 from ..errors import UsageError
+from ..g3files.frames import Fingerprint
 from ..g3files.names import SUFFIXES
 from ..maps.flips import Signs, n_staged
 from ..pipeline.units import Unit
@@ -33,12 +34,15 @@ class MapSize(NamedTuple):
         How many planes there are, and how many of them are T, Q or U.
     whole : int
         All pixels of the geometry.
+    fingerprint : Fingerprint or None
+        Of the frame: plans may know maps by this alone.
     """
 
     pixels: int
     n_planes: int
     n_stokes: int
     whole: int
+    fingerprint: Fingerprint | None = None
 
 
 class Cost(NamedTuple):
@@ -124,11 +128,13 @@ def costs_of(
     """
     largest: dict[str, MapSize] = {}
     for (file, frame), size in sizes.items():
-        for name in plan.bases_of(Unit(file, frame)):
-            largest[name] = max(largest.get(name, size), size)
+        for name in plan.bases_of(Unit(file, frame, fingerprint=size.fingerprint)):
+            if name not in largest or size.pixels > largest[name].pixels:
+                largest[name] = size
     flips: dict[str, list[str]] = {name: [] for name in largest}
     for flip, base in plan.base_of.items():
-        flips[base].append(flip)
+        if base in flips:
+            flips[base].append(flip)
     costs = []
     for name, size in largest.items():
         n_bytes = 8 * limbs * min(int(_UNION * size.pixels), size.whole)

@@ -195,4 +195,4 @@ def _size_of(frame: Frame, planes: dict[str, Plane]) -> MapSize:
     mark = fingerprint_of(frame)
     whole = max((int(plane.stub.size) for plane in planes.values()), default=0)
     pixels = min(whole, mark.length // (8 * max(1, len(planes)))) if mark else whole
-    return MapSize(pixels, len(planes), sum(name in STOKES for name in planes), whole)
+    return MapSize(pixels, len(planes), sum(name in STOKES for name in planes), whole, mark)
