@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,10 @@ from ..g3files.maps import MAP_KEYS
 from ..g3files.names import check_file
 from ..maps.agreement import weights_key
 from ..maps.mapfile import frames_of, planes_of
+from ..maps.matrices import inverse, is_invertible
 from ..maps.pixels import Plane, as_points, is_flat, lines_of
 from ..maps.storedframe import verify
+from ..maps.unweighting import COMPONENTS
 from ..maps.weighting import at
 from ..pipeline.ledgerframe import ledger_in
 from ..pipeline.units import unit_of
@@ -68,9 +70,9 @@ def info(
 
     Notes
     -----
-    The depth is sqrt(A / w): the noise in a pixel whose solid angle is A and whose weight w is the
-    inverse variance, in 1/K^2, times the root of A, which is its noise in a pixel of one square
-    arc minute. Correlations of T, Q and U are left out.
+    The depth is the root of A v, where A is the solid angle of a pixel, and v the variance of its
+    noise: if weights are inverse covariances W, in 1/K^2, that of T is (W^-1)_TT, and that of Q and
+    U the mean of theirs. Pixels whose weights cannot be inverted do not count.
 
     Examples
     --------
@@ -140,28 +142,33 @@ def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInf
         pixels=len(pixels),
         sky_area_deg2=total / core.G3Units.deg**2,
         sky_fraction=total / (4 * math.pi),
-        depth_t=_depth(planes, ("TT",), pixels, angles),
-        depth_p=_depth(planes, ("QQ", "UU"), pixels, angles),
+        **_depths(planes, pixels, angles),
         hits=_hits(planes),
         ledger=_ledger(frame, where, time),
         record=_record(frame),
     )
 
 
-def _depth(
-    planes: Mapping[str, Plane], components: Sequence[str], pixels: Index, angles: Values
-) -> Depth | None:
-    """The noise that the mean of these weights stands for; None if they are none."""
-    names = [f"{weights_key(planes)}.{one}" for one in components]
-    there = all(name in planes for name in names) and "T" in planes
-    if not (there and len(pixels)) or planes["T"].stub.units != core.G3TimestreamUnits.Tcmb:
-        return None
+def _depths(planes: Mapping[str, Plane], pixels: Index, angles: Values) -> dict[str, Depth]:
+    """The noise of T, and of Q and U, that the weights stand for; empty if they are none."""
+    names = [f"{weights_key(planes)}.{one}" for one in COMPONENTS]
+    names = [name for name in names if name in planes]
+    if not (names and "T" in planes) or planes["T"].stub.units != core.G3TimestreamUnits.Tcmb:
+        return {}
     found = [as_points(planes[name].chunks(), planes[name].stub.shape) for name in names]
-    weights = np.mean([at(pixels, points) for points in found], axis=0) * core.G3Units.uK**2
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        return None
-    hit = weights > 0
-    noise = np.sqrt(angles[hit] / weights[hit]) / core.G3Units.arcmin
+    weights = np.stack([at(pixels, points) for points in found]) * core.G3Units.uK**2
+    good = is_invertible(weights)
+    if not good.any():
+        return {}
+    covariance = inverse(weights[:, good])
+    variances = {"depth_t": covariance[0]}
+    if len(covariance) > 1:
+        variances["depth_p"] = (covariance[3] + covariance[5]) / 2
+    return {name: _depth(variance, angles[good]) for name, variance in variances.items()}
+
+
+def _depth(variance: Values, angles: Values) -> Depth:
+    noise = np.sqrt(angles * variance) / core.G3Units.arcmin
     median, low, high = np.percentile(noise, (50, *_OUTER)).tolist()
     return Depth(median, low, high)
 

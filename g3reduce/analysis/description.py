@@ -110,8 +110,8 @@ class MapInfo:
     sky_area_deg2, sky_fraction : float
         Their solid angle.
     depth_t, depth_p : Depth or None
-        The noise of T, and of Q and U, if their weights are inverse variances: from TT, and from
-        the mean of QQ and UU. None if there are none, or if they cannot be that.
+        The noise of T, and of Q and U, if their weights are inverse covariances. None if there are
+        none, or if they cannot be that.
     hits : Hits or None
     ledger : LedgerInfo or None
     record : dict of str to str
@@ -200,12 +200,25 @@ class FileInfo:
             named = self.observations
             shown = f"{named[0]} to {named[-1]}" if len(named) > 1 else named[0]
             lines.append(f"  observations: {len(named)} ({shown})")
-        lines += [f"  {line}" for one in self.maps for line in one.lines()]
-        return lines
+        flips: dict[str, list[MapInfo]] = {}
+        for one in self.maps:
+            if "realisation" in one.record and one.record.get("base"):
+                flips.setdefault(one.record["base"], []).append(one)
+            else:
+                lines += [f"  {line}" for line in one.lines()]
+        return lines + [f"  {_about_flips(base, found)}" for base, found in flips.items()]
 
     def as_data(self) -> dict[str, Any]:
         """All of it, as JSON can hold it."""
         return asdict(self) | {"maps": [_map_as_data(one) for one in self.maps]}
+
+
+def _about_flips(base: str, found: list[MapInfo]) -> str:
+    """One line for all sign flips of a coadd, which are alike."""
+    names = found[0].frame_id
+    if len(found) > 1:
+        names += f" to {found[-1].frame_id}"
+    return f"{names}: {_counted(len(found), 'sign flip')} of {base}"
 
 
 def _map_as_data(one: MapInfo) -> dict[str, Any]:

@@ -4,6 +4,7 @@ import json
 import math
 
 import healpy
+import noisemaps
 import numpy as np
 import pytest
 import skies
@@ -100,6 +101,33 @@ def test_a_flat_map(tmp_path):
     assert one.lines()[1].endswith(
         "flat sky, 30 x 20 pixels of 30', ZEA at 10, -50 deg; Equatorial"
     )
+
+
+def test_depths_are_those_of_the_inverse_of_weights(tmp_path):
+    """Against numpy's inverse, with weights that correlate T, Q and U."""
+    rng, n = np.random.default_rng(4), 48
+    weights = noisemaps.weights_for(rng, n)  # in the units of G3
+    stub = maps.HealpixSkyMap(2, coord_ref=maps.MapCoordReference.Equatorial)
+    for attribute, value in (("units", core.G3TimestreamUnits.Tcmb), ("weighted", True)):
+        setattr(stub, attribute, value)
+    frame = noisemaps.frame_of(stub, np.arange(n), np.ones((n, 3)), weights, kind="dense")
+    one = described(tmp_path, frame)
+    covariance = np.linalg.inv(weights) / core.G3Units.uK**2
+    area = healpy.nside2pixarea(2, degrees=True) * 3600
+    t = np.median(np.sqrt(area * covariance[:, 0, 0]))
+    p = np.median(np.sqrt(area * (covariance[:, 1, 1] + covariance[:, 2, 2]) / 2))
+    assert (one.depth_t.median, one.depth_p.median) == pytest.approx((t, p), rel=1e-9)
+
+
+def test_sign_flips_have_one_line(tmp_path):
+    files = skies.write_files(tmp_path, 4, "flat sparse", "hits", map_ids=("90GHz",))
+    coadd = str(tmp_path / "coadd.g3")
+    flips = g3reduce.splits.by("id") * g3reduce.splits.signflips(12, seed=1)
+    g3reduce.coadd_files(files, coadd, assign=flips)
+    found = info(coadd)
+    assert len(found.maps) == 13
+    assert found.lines()[-1] == "  90GHz_signflip000 to 90GHz_signflip011: 12 sign flips of 90GHz"
+    assert sum("signflip" in line for line in found.lines()) == 1
 
 
 def test_weights_that_cannot_be_weights_have_no_depth(tmp_path):
