@@ -32,6 +32,9 @@ ARCMIN = np.pi / 180 / 60
 # Weights of realisations, which are sums in another order, are equal to so much of the largest.
 _SAME = 1e-6
 
+# Noise of so many times what weights say is doubtful.
+_MUCH_LARGER = 2.0
+
 
 class NoiseDepth(NamedTuple):
     """How deep a map is: the noise of a pixel times the root of its area, in uK arcmin.
@@ -107,6 +110,12 @@ class Noise:
             for name, one in self.depths.items()
         ]
         lines = [f"depth in {self.unit} arcmin (* by the weights)", *aligned(heads, rows)]
+        if max(one.ratio for one in self.depths.values()) > _MUCH_LARGER:
+            lines += [
+                "The noise is much larger than the weights say. Either they are not calibrated, or",
+                "sky is left, which does not cancel between observations that weigh pixels",
+                "differently.",
+            ]
         if self.spectra is None:
             return lines
         mean, scatter = self.spectra.mean, self.spectra.scatter

@@ -18,6 +18,9 @@ from .pairing import pairs_of
 from .sources import Headers, Source
 from .tables import aligned
 
+# Sign flips whose mean chi-square is so many times that of the difference are doubtful.
+_MUCH_LARGER = 2.0
+
 
 @dataclass(frozen=True)
 class NullTest:
@@ -58,7 +61,22 @@ class NullTest:
             if self.n_realisations:
                 numbers += [f"{one.scale:.4f}", f"{one.calibrated:.4g}", f"{one.pte:.4f}"]
             rows.append([name, *numbers])
-        return aligned(heads, rows)
+        return [*aligned(heads, rows), *self._doubts()]
+
+    def _doubts(self) -> list[str]:
+        """What makes sign flips doubtful, as lines."""
+        larger = [
+            f"{name} {one.scale * one.dof / one.chi2:.1f} times"
+            for name, one in self.statistics.items()
+            if one.scale and one.scale * one.dof > _MUCH_LARGER * one.chi2
+        ]
+        if not larger:
+            return []
+        return [
+            f"The sign flips have much larger chi2 than the difference ({', '.join(larger)}).",
+            "They seem to hold sky, which does not cancel between observations that weigh pixels",
+            "differently; so scale, calibrated and PTE say nothing of the difference.",
+        ]
 
     def as_data(self) -> dict[str, Any]:
         """All of it, but for the maps, as numbers, texts and lists."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from ..mpi.agreement import world_rank
 from . import comparing
+from .messages import counted
 from .streams import say
 
 DESCRIPTION = """\
@@ -53,6 +54,7 @@ def run(options: argparse.Namespace) -> None:
     if world_rank() != 0:
         return
     from ..analysis.differencing import difference
+    from ..analysis.sources import Given, Realisation
 
     found = difference(
         *comparing.maps_of(options),
@@ -60,9 +62,15 @@ def run(options: argparse.Namespace) -> None:
         weighted=options.weighted,
         **comparing.reading(options),
     )
+    flips: list[str] = []
     for name, frame in found.items():
+        if Realisation.of(Given(name, frame, name)) is not None:
+            flips.append(name)
+            continue
         planes = ", ".join(key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame)
         weights = frame["Wpol"] if "Wpol" in frame else frame["Wunpol"]
         say(f"{name or 'without an Id'}: {planes} in {weights.TT.npix_nonzero} pixels")
         say(f"Left out: {frame['Difference']['left_out']}")
+    if flips:
+        say(f"{flips[0]} to {flips[-1]}: {counted(len(flips), 'half difference')} of sign flips")
     say(f"Wrote {options.output_file}.")

@@ -10,7 +10,7 @@ import skies
 from spt3g import core
 
 import g3reduce
-from g3reduce import cli
+from g3reduce import cli, splits
 from g3reduce.analysis.chisquare import Statistic
 from g3reduce.errors import MismatchError, UsageError
 
@@ -174,3 +174,23 @@ def test_on_the_command_line(season, capsys):
     assert data["statistics"]["all"]["dof"] == 180
     assert cli.main(["null", file]) == 2
     assert "say --halves NAME NAME" in capsys.readouterr().err
+
+
+def test_sign_flips_that_hold_sky_are_doubted(tmp_path, capsys):
+    """Both halves in one coadd: their footprints differ, so that flips leave the sky there."""
+    files = noisemaps.Observations(seed=1).files(tmp_path)
+    whole, halves = str(tmp_path / "whole.g3"), str(tmp_path / "halves.g3")
+    g3reduce.coadd_files(files, whole, assign=splits.by("id") * splits.signflips(5, seed=1))
+    g3reduce.coadd_files(files, halves, assign=noisemaps.flips(5))
+    both = {"halves": ("early", "late")}
+    good = g3reduce.null_test(halves, **both, signflips=halves)["150GHz"].lines()
+    doubted = g3reduce.null_test(halves, **both, signflips=whole)["150GHz"].lines()
+    assert not any("seem to hold sky" in line for line in good)
+    assert any("seem to hold sky" in line for line in doubted)
+    assert any("sky is left" in line for line in g3reduce.noise(whole)["150GHz"].lines())
+    assert not any("sky is left" in line for line in g3reduce.noise(halves)["150GHz_late"].lines())
+    words = ["difference", halves, "--halves", "early", "late", "-o", str(tmp_path / "d.g3")]
+    assert cli.main(words) == 0
+    told = capsys.readouterr().out.splitlines()
+    assert told[2] == "150GHz_signflip000 to 150GHz_signflip004: 5 half differences of sign flips"
+    assert len(told) == 4
