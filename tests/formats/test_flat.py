@@ -348,3 +348,13 @@ def test_headers_that_ask_for_too_much(tmp_path, card, value):
     file.write_bytes(raw)
     with pytest.raises(InputError, match=r"map\.fits"):
         read(str(file), pol_conv="IAU")
+
+
+def test_the_name_of_a_map_tells_that_it_is_weighted_where_its_header_has_no_unit(tmp_path):
+    for name, weighted in (("a_wmap", True), ("b_noiseweighted_map", True), ("c_map", False)):
+        file = str(tmp_path / f"{name}.fits")
+        pixels = _image(file, unit=None)
+        frame = read(file, units="K", pol_conv="COSMO")
+        assert frame["T"].weighted == weighted
+        expected = pixels[0] / 1000 if weighted else pixels[0] * 1000
+        np.testing.assert_array_equal(skies.pixels(frame["T"]), expected)
