@@ -72,4 +72,5 @@ def chunks_of(stub: SkyMap) -> tuple[int, ...]:
     return (12 * n_side**2,)
 
 
-_SUBMAP, _N_SIDE = 4096, 16
+# Of a patch in RING order, longer chunks would be mostly empty.
+_SUBMAP, _N_SIDE = 4096, 8

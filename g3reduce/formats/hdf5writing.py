@@ -187,11 +187,12 @@ def _fill(opened: Any, table: PixelTable, name: str, *, shared: bool) -> None:
     """Write the pixels of a map that are here."""
     group, stub = opened[name], table.stub
     line = shape_of(stub)[1] if is_flat(stub) else 1
+    datasets = {plane: group[path_of(plane)] for plane in table.names}  # to find them takes long
     for start, stop in _stretches(table):
         pixels, planes = table.span(start, stop)
         part = slice(start // line, stop // line)
         for plane, values in planes.items():
-            dataset = group[path_of(plane)]
+            dataset = datasets[plane]
             if not np.any(values):
                 continue
             # Others may have written pixels of the same chunk.
