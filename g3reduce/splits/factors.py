@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import InputError, UsageError
@@ -184,6 +184,10 @@ class Bundles(Factor):
     def needs_weights(self) -> bool:
         """Whether they are of equal weight."""
         return self.kind == "weight"
+
+    def whole(self) -> Bundles:
+        """The bundles themselves, where each coadd lacks one."""
+        return replace(self, jackknife=False)
 
     def part_of(self, bundle: int, n_bundles: int) -> str:
         """The part of the name for one of so many bundles."""

@@ -42,7 +42,7 @@ def make_plan(
         If what is asked for is not known of a map, or two coadds would have the same name.
     """
     _require_once(inputs)
-    planner = _Planner(inputs)
+    planner = _Planner(inputs, products)
     groups: list[Group] = []
     made_by: dict[str, str] = {}
     for product in products:
@@ -74,13 +74,15 @@ def _require_once(inputs: Sequence[MapFacts]) -> None:
 class _Planner:
     """The maps of the input, and what they make of products."""
 
-    def __init__(self, inputs: Sequence[MapFacts]):
+    def __init__(self, inputs: Sequence[MapFacts], products: Sequence[Product]):
         self._inputs = inputs
         self._overview = Overview(inputs)
         self._names = identities_of(inputs)
+        self._members = {product: self._members_of(product) for product in products}
+        self._bundled = self._bundles_of_pools()
 
-    def groups_of(self, product: Product) -> Iterator[Group]:
-        """The coadds of a product, in order."""
+    def _members_of(self, product: Product) -> dict[tuple[str, ...], list[int]]:
+        """The places of the maps in each split of a product, by the parts of its name."""
         members: dict[tuple[str, ...], list[int]] = defaultdict(list)
         for place, facts in enumerate(self._inputs):
             parts = product.parts_of(facts, self._overview)
@@ -88,14 +90,26 @@ class _Planner:
                 members[parts].append(place)
         if not members:
             self._warn_of_nothing(product)
-        pools: dict[str, set[int]] = defaultdict(set)
-        for parts, places in members.items():
-            pools[product.pool_of(parts)].update(places)
-        bundled = {
-            pool: self._bundled(product.bundles, pool, sorted(places))
-            for pool, places in pools.items()
-            if product.bundles is not None
+        return members
+
+    def _bundles_of_pools(self) -> dict[tuple[Bundles, str], dict[str, int]]:
+        """The bundle of each observation, by how bundles are made, and by pool.
+
+        Splits of all products that have the same in common share bundles, whatever their Ids.
+        """
+        pools: dict[tuple[Bundles, str], set[int]] = defaultdict(set)
+        for product, members in self._members.items():
+            for parts, places in members.items():
+                if product.bundles is not None:
+                    pools[product.bundles.whole(), product.pool_of(parts)].update(places)
+        return {
+            (bundles, pool): self._shared_out(bundles, pool, sorted(places))
+            for (bundles, pool), places in pools.items()
         }
+
+    def groups_of(self, product: Product) -> Iterator[Group]:
+        """The coadds of a product, in order."""
+        members = self._members[product]
         for parts in sorted(members, key=lambda parts: [natural(part) for part in parts]):
             record = product.record_of(parts)
             if product.asks_for_order:
@@ -103,15 +117,14 @@ class _Planner:
             whole = _group(name_of(parts), members[parts], record)
             groups: Iterator[Group] = iter((whole,))
             if product.bundles is not None:
-                groups = self._bundles_of(
-                    parts, whole, product.bundles, bundled[product.pool_of(parts)]
-                )
+                pool = product.bundles.whole(), product.pool_of(parts)
+                groups = self._bundles_of(parts, whole, product.bundles, self._bundled[pool])
             for group in groups:
                 if product.flips is not None:
                     self._flip(group, product.flips)
                 yield group
 
-    def _bundled(self, bundles: Bundles, pool: str, places: Sequence[int]) -> dict[str, int]:
+    def _shared_out(self, bundles: Bundles, pool: str, places: Sequence[int]) -> dict[str, int]:
         """The bundle of each observation of which any of these maps is."""
         maps = [self._inputs[place] for place in places]
         names = list(dict.fromkeys(map(observation_of, maps)))

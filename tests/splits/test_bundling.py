@@ -70,6 +70,19 @@ def test_an_observation_is_in_one_bundle_over_all_its_ids():
         assert high - low <= {"field/7"}
 
 
+def test_the_weight_of_an_observation_is_that_of_all_its_maps():
+    heavy = (0, 1, 2)
+    inputs = [
+        facts(number, map_id, weight=100.0 if number in heavy and map_id == "150GHz" else 1.0)
+        for number in range(9)
+        for map_id in ("90GHz", "150GHz")
+    ]
+    found = members(split(one="id=90GHz", other="id=150GHz") * bundles(3), inputs)
+    for bundle in range(3):
+        names = {name for name, _ in found[f"one_bundle{bundle}"]}
+        assert len(names & {f"field/{number}" for number in heavy}) == 1
+
+
 def test_splits_of_observations_have_bundles_of_their_own_and_those_by_id_share_them():
     inputs = [
         facts(number, map_id, time=float(number), weight=1.0 + number)
