@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from ..mpi.agreement import world_rank
 from . import headers
+from .messages import counted
 from .streams import say
 
 DESCRIPTION = """\
@@ -53,12 +55,13 @@ def run(options: argparse.Namespace) -> None:
     """Write them, on one rank."""
     if world_rank() != 0:
         return
-    from ..analysis.sources import Headers, refuse_same_file
+    from ..analysis.sources import Given, Headers, Realisation, refuse_same_file
     from ..analysis.unweighted import each_unweighted
     from ..formats.writing import write_maps
 
     refuse_same_file(options.output_file, options.file)
     said = []
+    flips: Counter[str] = Counter()
 
     def frames() -> Iterator[Any]:
         found = each_unweighted(
@@ -66,8 +69,12 @@ def run(options: argparse.Namespace) -> None:
         )
         for one in found:
             what = f"{', '.join(one.divided)} divided" if one.divided else "was not weighted"
-            said.append(f"{one.frame_id or 'without an Id'}: {what}")
+            if flip := Realisation.of(Given(one.frame_id, one.frame, "")):
+                flips[f"of {flip.base}: {what}"] += 1
+            else:
+                said.append(f"{one.frame_id or 'without an Id'}: {what}")
             yield one.frame
 
     written = write_maps(options.output_file, frames())
+    said += [f"{counted(number, 'sign flip')} {text}" for text, number in flips.items()]
     say(*said, f"Wrote {', '.join(written)}.")

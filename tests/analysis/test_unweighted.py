@@ -91,3 +91,17 @@ def test_the_command(tmp_path, capsys):
     assert np.isnan(skies.pixels(first["T"])).any()
     assert cli.main(["unweight", file, "-o", file]) == 1
     assert "the output is also an input" in capsys.readouterr().err
+
+
+def test_sign_flips_have_one_line(tmp_path, capsys):
+    files = skies.write_files(tmp_path, 4, "flat sparse", "hits", map_ids=("90GHz",))
+    flips, output = str(tmp_path / "flips.g3"), str(tmp_path / "maps.g3")
+    splitting = g3reduce.splits.by("id") * g3reduce.splits.signflips(12, seed=1)
+    g3reduce.coadd_files(files, flips, assign=splitting)
+    assert cli.main(["unweight", flips, "-o", output]) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert said == [
+        "90GHz: T divided",
+        "12 sign flips of 90GHz: T divided",
+        f"Wrote {output}.",
+    ]
