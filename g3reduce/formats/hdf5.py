@@ -63,14 +63,14 @@ def shape_of(stub: SkyMap) -> tuple[int, ...]:
     return tuple(int(length) for length in stub.shape)
 
 
-def chunks_of(stub: SkyMap) -> tuple[int, ...]:
-    """The shape of its chunks: submaps of pixels that follow each other."""
+def chunks_of(stub: SkyMap, *, dense: bool) -> tuple[int, ...]:
+    """The shape of its chunks: submaps of pixels that follow each other, short in sparse maps."""
     shape = shape_of(stub)
     if len(shape) == 2:
         return min(shape[0], max(1, _SUBMAP // shape[1])), shape[1]
-    n_side = min(int(stub.nside), _N_SIDE)
+    n_side = min(int(stub.nside), _N_SIDE_DENSE if dense else _N_SIDE)
     return (12 * n_side**2,)
 
 
 # Of a patch in RING order, longer chunks would be mostly empty.
-_SUBMAP, _N_SIDE = 4096, 8
+_SUBMAP, _N_SIDE_DENSE, _N_SIDE = 4096, 16, 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import G3ReduceError
+from ..g3files.archive import DENSE
 from ..g3files.outputfile import OutputPath, failure
 from ..maps.mapunits import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for
 from ..maps.pixels import is_flat
@@ -126,7 +128,7 @@ def _make(h5py: Any, options: WriteOptions, opened: Any, table: PixelTable, name
             path_of(plane),
             shape_of(stub),
             "<f8",
-            chunks=chunks_of(stub),
+            chunks=chunks_of(stub, dense=table.storages.get(table.names[0]) == DENSE),
             fillvalue=0.0,
             compression="gzip" if options.compress else None,
             shuffle=options.compress or None,
@@ -188,7 +190,8 @@ def _fill(opened: Any, table: PixelTable, name: str, *, shared: bool) -> None:
     group, stub = opened[name], table.stub
     line = shape_of(stub)[1] if is_flat(stub) else 1
     datasets = {plane: group[path_of(plane)] for plane in table.names}  # to find them takes long
-    for start, stop in _stretches(table):
+    length = math.prod(datasets[table.names[0]].chunks)
+    for start, stop in _stretches(table, length):
         pixels, planes = table.span(start, stop)
         part = slice(start // line, stop // line)
         for plane, values in planes.items():
@@ -201,10 +204,9 @@ def _fill(opened: Any, table: PixelTable, name: str, *, shared: bool) -> None:
             dataset[part] = dense.reshape(-1, line) if line > 1 else dense
 
 
-def _stretches(table: PixelTable) -> Iterator[tuple[int, int]]:
-    """Where chunks with pixels that were hit begin and end, neighbours joined."""
+def _stretches(table: PixelTable, length: int) -> Iterator[tuple[int, int]]:
+    """Where chunks of this length with pixels that were hit begin and end, neighbours joined."""
     stub = table.stub
-    length = int(np.prod(chunks_of(stub)))
     hit = [np.unique(pixels // length) for pixels, _ in table.blocks()]
     chunks = np.unique(np.concatenate(hit)) if hit else np.empty(0, np.int64)
     cuts = np.flatnonzero(np.diff(chunks) > 1) + 1

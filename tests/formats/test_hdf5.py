@@ -70,7 +70,7 @@ def test_a_patch_does_not_take_the_room_of_the_sky(tmp_path):
     write_maps(tmp_path / "maps.h5", frame)
     with h5py.File(tmp_path / "maps.h5") as file:
         assert file["90GHz/T"].id.get_num_chunks() == 1
-        assert file["90GHz/T"].chunks == (12 * 8**2,)
+        assert file["90GHz/T"].chunks == (12 * 4**2,)
     assert (tmp_path / "maps.h5").stat().st_size < 100_000
 
 
