@@ -70,14 +70,15 @@ def test_an_observation_is_in_one_bundle_over_all_its_ids():
         assert high - low <= {"field/7"}
 
 
-def test_the_weight_of_an_observation_is_that_of_all_its_maps():
+@pytest.mark.parametrize("seed", range(5))
+def test_the_weight_of_an_observation_is_that_of_all_its_maps(seed):
     heavy = (0, 1, 2)
     inputs = [
         facts(number, map_id, weight=100.0 if number in heavy and map_id == "150GHz" else 1.0)
         for number in range(9)
         for map_id in ("90GHz", "150GHz")
     ]
-    found = members(split(one="id=90GHz", other="id=150GHz") * bundles(3), inputs)
+    found = members(split(one="id=90GHz", other="id=150GHz") * bundles(3, seed=seed), inputs)
     for bundle in range(3):
         names = {name for name, _ in found[f"one_bundle{bundle}"]}
         assert len(names & {f"field/{number}" for number in heavy}) == 1
