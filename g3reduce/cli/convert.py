@@ -11,6 +11,7 @@ from . import fileformats, headers
 from .lists import with_lists
 from .messages import wrote
 from .streams import say
+from .summary import base_of, lines_of_flips
 
 DESCRIPTION = """\
 Write the maps of files of any format into a file of another one, by the name of
@@ -58,14 +59,26 @@ def run(options: argparse.Namespace) -> None:
 
     start = time.perf_counter()
     said: list[str] = []
+    flips: dict[str, list[str]] = {}
+
+    def note(frame: Any) -> None:
+        if base := base_of(frame):
+            flips.setdefault(base, []).append(str(frame["Id"]))
+        else:
+            said.append(_line_about(frame))
+
     written = convert_noting(
         with_lists(options.files, OneProcess()),
         options.output_file,
         fileformats.write_options(options),
         Headers(**headers.of(options)),
-        lambda frame: said.append(_line_about(frame)),
+        note,
     )
-    say(*said, wrote(fileformats.listed(written), time.perf_counter() - start, 1))
+    say(
+        *said,
+        *lines_of_flips(flips),
+        wrote(fileformats.listed(written), time.perf_counter() - start, 1),
+    )
 
 
 def _line_about(frame: Any) -> str:

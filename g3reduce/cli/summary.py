@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..spt3gtypes import Frame
@@ -38,20 +38,26 @@ def _contents(frames: Iterable[Frame]) -> list[str]:
     lines: list[str] = []
     flips: dict[str, list[str]] = {}
     for frame in frames:
-        base = _base_of(frame)
+        base = base_of(frame)
         if base:
             flips.setdefault(base, []).append(frame["Id"])
             continue
         keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
         n_files = counted(len(frame.get("InputFiles", ())), "file")
         lines.append(f"{frame['Id']}: {', '.join(keys)} from {n_files}")
+    return lines + lines_of_flips(flips)
+
+
+def lines_of_flips(flips: Mapping[str, Sequence[str]]) -> list[str]:
+    """A line about all sign flips of each coadd, whose Ids these are."""
+    lines = []
     for base, names in flips.items():
         to = f" to {names[-1]}" if len(names) > 1 else ""
         lines.append(f"{names[0]}{to}: {counted(len(names), 'sign flip')} of {base}")
     return lines
 
 
-def _base_of(frame: Frame) -> str:
+def base_of(frame: Frame) -> str:
     """The coadd of which this one is a sign flip; empty if it is none."""
     record = frame.get("Split", None)
     return str(record["base"]) if record is not None and "base" in record else ""

@@ -118,3 +118,14 @@ def test_convert_in_python(folder):
     write_maps("in.g3", frame)
     written = g3reduce.convert("in.g3", "out.fits", WriteOptions(companions=True))
     assert written == ["out_map.fits", "out_invcov.fits"]
+
+
+def test_all_sign_flips_of_a_coadd_take_one_line(folder, capsys):
+    files = write_files(".", 4, "healpix ring", "polarized", map_ids=("150GHz",))
+    flips = ["--signflips", "3", "--seed", "1"]
+    assert main(["coadd", *files, "-o", "out.g3", *flips]) == 0
+    capsys.readouterr()
+    assert main(["convert", "out.g3", "-o", "out.h5"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == 3
+    assert ": 3 sign flips of " in lines[1]
