@@ -59,6 +59,6 @@ def write(file: str | os.PathLike[str], found: Mapping[str, Noise]) -> None:
             for key, one in found.items()
             for plane, values in one.arrays().items()
         }
-        np.savez(packed, allow_pickle=False, **arrays)
+        np.savez(packed, **arrays)
         content = packed.getvalue()
     write_output(name, lambda output: output.write(content))

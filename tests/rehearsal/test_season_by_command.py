@@ -8,6 +8,7 @@ import sys
 
 import faultyseason
 import pytest
+from choices import among_all
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
@@ -25,6 +26,7 @@ def run(*words, ranks=0):
     )
 
 
+@among_all
 @pytest.mark.parametrize("ranks", [3])
 def test_each_command_accounts_for_each_file(tmp_path, ranks):
     season = faultyseason.make(tmp_path, 40, 0)
