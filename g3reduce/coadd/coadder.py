@@ -29,9 +29,13 @@ logger = logging.getLogger(__name__)
 
 
 class _Note(NamedTuple):
-    """What ranks tell each other when they join: Ids that were mixed, and what was read."""
+    """What ranks tell each other when they join: Ids that were mixed, and what was read.
+
+    Of splittings without a plan, also what is recorded of coadds.
+    """
 
     mixed: set[str]
+    records: Mapping[str, Mapping[str, str]]
     n_seen: Counter[str]
     with_maps: Set[int]
 
@@ -345,12 +349,14 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             require_weights=not settings.ignore_missing_weights,
             keep_exact=settings.keep_exact,
             frame_id=self._members.frame_id,
-            note=_Note(self._members.mixed, n_seen or Counter(), with_maps),
+            note=_Note(self._members.mixed, self._members.records, n_seen or Counter(), with_maps),
             check=lambda names, notes: check(
                 sum((note.n_seen for note in notes), Counter()), bool(names)
             ),
         )
         self._intake.coadds.clear()
+        for note in notes:
+            self._members.records.update(note.records)
         own = list(joined.values())  # what is beside them has the same frames
         joined = with_realisations(joined, self._members)
         self._skipped = {

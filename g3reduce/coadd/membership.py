@@ -69,6 +69,8 @@ class Membership:
     flips_at_once : bool
         Whether the sign-flip realisations of the plan are summed beside the coadds that they are
         of, and not as coadds of their own.
+    records : dict of str to mapping
+        What a splitting without a plan records of coadds: once joined, those of all ranks.
     """
 
     map_ids: list[str] | None
@@ -80,12 +82,14 @@ class Membership:
     plan: Plan | None = None
     text: str = ""
     flips_at_once: bool = False
+    records: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         # A splitting is data; what learns from the frames that come is made anew for each coadder.
         new = getattr(self.assign, "assigner", None)
         if new is not None:
-            self.assign = new()
+            assigner = new()
+            self.assign, self.records = assigner, assigner.records
         if hasattr(self.assign, "bases_of"):  # a plan: it has records, too
             plan: Any = self.assign
             self.plan = plan
@@ -205,7 +209,7 @@ class Membership:
 
     def record_of(self, name: str) -> Mapping[str, str]:
         """What is to be recorded of a coadd."""
-        return self.plan.record_of(name) if self.plan else {}
+        return self.plan.record_of(name) if self.plan else self.records.get(name, {})
 
     def frame_id(self, name: str) -> str:
         """The Id of the frame that a coadd becomes."""

@@ -15,10 +15,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import InputError, UsageError
-from ..maps.assumed import Named
+from ..maps.assumed import ID_COLUMNS, Named, id_of_row
 
 _TABLE = "atomic"
-_NEEDED = ("prefix_path", "obs_id", "ctime", "wafer", "freq_channel", "split_label")
+_NEEDED = ("prefix_path", "obs_id", "ctime", *ID_COLUMNS)
 _ENDINGS = ("_wmap.fits", "_wmap.fits.gz")
 
 # All that a user's words may do in SQL.
@@ -70,11 +70,10 @@ def atomic_maps(database: str | os.PathLike[str], where: str | None = None) -> d
     folder = os.path.dirname(name)
     found = {}
     for row in rows:
-        map_id = "_".join(str(row[column]) for column in ("wafer", "freq_channel", "split_label"))
         telescope = str(row["telescope"]) if "telescope" in columns else "atomic"
         start = float(row["ctime"])
         found[_file_of(row["prefix_path"], folder, name)] = Named(
-            map_id, telescope, str(row["obs_id"]), start
+            id_of_row(row), telescope, str(row["obs_id"]), start
         )
     if len(found) < len(rows):
         raise InputError(f"{name}: {len(rows)} rows name only {len(found)} different maps.")

@@ -107,7 +107,8 @@ class Planner:
         Raises
         ------
         InputError, UsageError
-            On all ranks, if what a rule asks for is not known of a map.
+            On all ranks, if what a rule asks for is not known of a map, or coadds are to be made
+            again and a map is not there.
         """
         wanted = [
             at
@@ -119,6 +120,13 @@ class Planner:
         inputs = [one for at in wanted if at not in bad for one in self._facts[at]]
         splitting = self._splitting
         if isinstance(splitting, Plan):
+            names = {chosen.names[at] for at in wanted if at not in bad}
+            units = [
+                Unit(*place, fingerprint=size.fingerprint)
+                for place, size in self.sizes.items()
+                if place[0] in names
+            ]
+            splitting.require_all(units)
             return splitting, bad
         return from_rank(self._comm, 0, lambda: splitting.plan(inputs)), bad
 

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from ..choices import InputCoord, PolConv
 from ..errors import UsageError
+
+# The columns of a table of sotodlib's atomic maps that make the Id of a map.
+ID_COLUMNS = ("wafer", "freq_channel", "split_label")
+
+
+def id_of_row(row: Mapping[str, Any]) -> str:
+    """The Id of the map that a row of such a table lists."""
+    return "_".join(str(row[column]) for column in ID_COLUMNS)
 
 
 class Named(NamedTuple):

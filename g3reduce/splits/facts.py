@@ -83,7 +83,10 @@ class MapFacts(NamedTuple):
                 f"{self.where}: the column {column!r} is asked for, and there is no table of "
                 "observations. Name one: splitting.using(table=FILE)."
             )
-        value = self.columns[column]  # or an InputError that says what is missing
+        try:
+            value = self.columns[column]
+        except InputError as error:
+            raise InputError(f"{self.where}: {error}") from None
         if value is None or (isinstance(value, float) and math.isnan(value)):
             raise InputError(
                 f"{self.where}: the table of observations has no value of {column!r} for "

@@ -93,7 +93,9 @@ class FactsOfFrames:
 
     def completed(self, facts: MapFacts) -> MapFacts:
         """The same with the row of its observation, and the time that the clock tells."""
-        columns = self._table.row_of(facts.observation) if self._table else facts.columns
+        columns = facts.columns
+        if self._table is not None:
+            columns = self._table.row_of(facts.observation, facts.map_id)
         time = self._clock.time_of(facts.time, facts.observation, columns)
         return facts._replace(columns=columns, time=time)
 

@@ -70,14 +70,19 @@ class Overview:
     def median(self, column: str) -> float:
         """The median of a column of the table over all observations, each counted once.
 
+        If the table has several values for the maps of one, each of them is counted once.
+
         Raises
         ------
         InputError
             If the table lacks one of them, or its value is no number.
         """
         if column not in self._medians:
-            firsts = [self.inputs[places[0]] for places in self.observations.values()]
-            self._medians[column] = statistics.median(one.number_of(column) for one in firsts)
+            self._medians[column] = statistics.median(
+                value
+                for places in self.observations.values()
+                for value in {self.inputs[at].number_of(column) for at in places}
+            )
         return self._medians[column]
 
     @functools.cached_property

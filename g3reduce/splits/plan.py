@@ -14,6 +14,7 @@ from ..pipeline.units import Unit, unit_of, where_of
 from ..spt3gtypes import Frame
 from .facts import MapFacts
 from .flipping import Signs
+from .words import listed
 
 
 @dataclass
@@ -62,8 +63,9 @@ class Plan:
     groups : iterable of Group
     text : str
         How messages name the plan.
-    strict : bool
-        Whether a map that was not planned for is an error. Else it goes to no coadd.
+    repeats : bool
+        Whether coadds are made again: then a map that is in none of them goes to none, and all that
+        are in them have to be there. Else a map that was not planned for is an error.
     """
 
     def __init__(
@@ -72,10 +74,10 @@ class Plan:
         groups: Iterable[Group],
         text: str = "",
         *,
-        strict: bool = True,
+        repeats: bool = False,
     ):
         self._text = text
-        self._strict = strict
+        self._repeats = repeats
         self._groups = {group.name: group for group in groups}
         self.names = [
             name for group in self._groups.values() for name in (group.name, *group.flips)
@@ -134,14 +136,27 @@ class Plan:
         group = self._groups.get(self.base_of.get(name, name))
         return dict(group.records.get(name, {})) if group else {}
 
-    def without(self, units: Iterable[Unit]) -> list[str]:
-        """The maps that go to some coadd and are none of these, as messages name them."""
+    def require_all(self, units: Iterable[Unit]) -> None:
+        """Refuse to make coadds again of which a map is none of these.
+
+        Raises
+        ------
+        InputError
+        """
+        if not self._repeats:
+            return
         there = {self._place_of(unit) for unit in units}
-        return [
+        missing = [
             f"{file}, frame {frame}"
             for (file, frame), place in self._places.items()
             if self._of[place] and place not in there
         ]
+        if missing:
+            raise InputError(
+                f"{len(missing)} of {len(self._places)} maps are not there, so the coadds cannot "
+                f"be made again: {listed(missing)}. Name all of their files, or make other coadds "
+                "of the maps that there are."
+            )
 
     def __call__(self, frame: Frame) -> Mapping[str, int] | None:
         """The coadds to which a frame goes, and its sign in each; None if it goes to none."""
@@ -158,7 +173,7 @@ class Plan:
 
     def _found(self, unit: Unit) -> list[tuple[Group, int]]:
         place = self._place_of(unit)
-        if place is None and self._strict:
+        if place is None and not self._repeats:
             files = sorted({os.path.basename(file) for file, _ in self._places})
             others = ", ".join(files[:3]) + (", ..." if len(files) > 3 else "")
             raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import graphlib
 import heapq
 import os
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,12 +25,10 @@ from ..pipeline.units import fingerprint_of
 from ..spt3gtypes import Frame
 from .facts import MapFacts
 from .plan import Group, Plan
-from .words import natural
+from .words import listed, natural
 
 # The key under which coadds have the record of their split.
 RECORD = "Split"
-
-_SHOWN = 5
 
 
 @dataclass(frozen=True)
@@ -42,8 +41,8 @@ class Repetition:
         The files of all maps in them, in order.
     assign : Plan
         Which map goes to which coadds, with which sign, as the ledgers have it: the argument
-        `assign`. Maps that are in none of them go to none. A map that has changed since is an
-        error.
+        `assign`. Maps that are in none of them go to none. A map that has changed since, or with
+        `coadd_files` one that is not there, is an error.
     """
 
     files: list[str]
@@ -61,13 +60,8 @@ class Repetition:
         ------
         InputError
         """
-        units = [entry.read or entry.unit for entry in ledger.entries]
-        missing = self.assign.without(unit for unit in units if unit is not None)
-        if missing:
-            raise InputError(
-                f"{len(missing)} maps were not there, so the coadds are not those that were to be "
-                f"made again: {_listed(missing)}."
-            )
+        units = (entry.read or entry.unit for entry in ledger.entries)
+        self.assign.require_all(unit for unit in units if unit is not None)
 
 
 def repeat(
@@ -116,9 +110,9 @@ def repeat(
     elif missing := [name for name in named if not os.path.exists(name)]:
         raise InputError(
             f"{file or 'the coadds'}: {len(missing)} of {len(named)} files of its maps are not "
-            f"there: {_listed(missing)}. If they were moved, say where they are: files=[...]."
+            f"there: {listed(missing)}. If they were moved, say where they are: files=[...]."
         )
-    return Repetition(named, Plan(maps, found.groups(), f"again as {file}", strict=False))
+    return Repetition(named, Plan(maps, found.groups(), f"again as {file}", repeats=True))
 
 
 def _found_in(files: Sequence[str], maps: Sequence[MapFacts]) -> list[MapFacts]:
@@ -129,24 +123,26 @@ def _found_in(files: Sequence[str], maps: Sequence[MapFacts]) -> list[MapFacts]:
     InputError
         If one is in none of them.
     """
-    places: dict[Fingerprint, tuple[str, int]] = {}
+    places: dict[Fingerprint | None, deque[tuple[str, int]]] = defaultdict(deque)
     for name in files:
         check_file(name)
         for index, frame in enumerate(frames_of(name)):
             mark = fingerprint_of(frame)
             if frame.type == core.G3FrameType.Map and mark is not None:
-                places.setdefault(mark, (name, index))
-    missing = [one.where for one in maps if one.fingerprint not in places]
+                places[mark].append((name, index))
+    moved, missing = [], []
+    for one in maps:
+        found = places.get(one.fingerprint)
+        if found:  # where there are copies, each is one of them
+            file, index = found.popleft()
+            moved.append(one._replace(file=file, frame=index))
+        else:
+            missing.append(one.where)
     if missing:
         raise InputError(
             f"{len(missing)} of {len(maps)} maps are in none of the {len(files)} files that were "
-            f"named: {_listed(missing)}. They are looked for by the checksums of their frames."
+            f"named: {listed(missing)}. They are looked for by the checksums of their frames."
         )
-    moved = []
-    for one in maps:
-        if one.fingerprint is not None:
-            file, index = places[one.fingerprint]
-            moved.append(one._replace(file=file, frame=index))
     return moved
 
 
@@ -303,7 +299,3 @@ def _record_in(frame: Frame, where: str) -> dict[str, str]:
     if not isinstance(value, core.G3MapString):
         raise InputError(f"{where}: {RECORD} is a {type(value).__name__}; expected a G3MapString.")
     return {key: value[key] for key in value.keys()}  # noqa: SIM118 (spt3g's own)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

@@ -179,7 +179,7 @@ class Splitting:
             If what a rule asks for is not known of a map.
         """
         facts = self.facts()
-        return make_plan(self.products, list(map(facts.completed, inputs)), self._record())
+        return make_plan(self.products, list(map(facts.completed, inputs)), self.record())
 
     def planned(self, inputs: Ledger | Sequence[MapFacts] | Any) -> Plan:
         """The plan for the maps of a ledger: a function for `assign` in a pipeline.
@@ -216,13 +216,14 @@ class Splitting:
         if len(clocks) > 1 or any(table != tables[0] for table in tables):
             raise UsageError(
                 "two splittings that are combined use different tables or times: "
-                f"{self._record()} and {other._record()}. Combine them first, and then say "
+                f"{self.record()} and {other.record()}. Combine them first, and then say "
                 ".using(...)."
             )
         clock = next(iter(clocks), IN_FRAMES)
         return Splitting(products, tables[0] if tables else None, clock)
 
-    def _record(self) -> dict[str, str]:
+    def record(self) -> dict[str, str]:
+        """What is to be recorded of every coadd: the table, and what tells the time, if named."""
         record = {}
         if self.table is not None:
             record["table"] = str(self.table)
@@ -233,6 +234,11 @@ class Splitting:
 
 class Assigner:
     """A splitting at work: an `assign` function that also sees the frames between maps.
+
+    Attributes
+    ----------
+    records : dict of str to dict of str to str
+        What is to be recorded of each coadd to which a frame went.
 
     Parameters
     ----------
@@ -255,6 +261,7 @@ class Assigner:
         self._splitting = splitting
         self._facts = splitting.facts()
         self._made_by: dict[str, tuple[Product, tuple[str, ...]]] = {}
+        self.records: dict[str, dict[str, str]] = {}
 
     def __str__(self) -> str:
         return str(self._splitting)
@@ -287,5 +294,8 @@ class Assigner:
                     f"{facts.where}: two coadds would be named {name!r}: one of ({other}), and one "
                     f"of ({product}). Give splits other names."
                 )
+            if name not in self.records:
+                record = {**product.record_of(parts), **self._splitting.record(), "name": name}
+                self.records[name] = record
             found[name] = 1
         return found

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ..errors import InputError, UsageError
+from ..maps.assumed import ID_COLUMNS, id_of_row
 from .tableformats import rows_in
+
+_ID = "_".join(f"<{column}>" for column in ID_COLUMNS)
 
 # Columns that name observations, without _ and capitals.
 _KEYS = ("obsid", "observation", "observationid", "obs")
 
 
-class _NoRow(dict[str, Any]):
-    """In place of the row of an observation that a table lacks, which is an error if it is used."""
+class _Row(dict[str, Any]):
+    """What a table says of a map. It is an error to ask for a column of which it says nothing."""
 
-    def __init__(self, where: str):
-        super().__init__()
-        self.where = where
+    def __init__(self, values: Mapping[str, Any], problem: str):
+        super().__init__(values)
+        self._problem = problem
 
     def __missing__(self, column: str) -> NoReturn:
-        raise InputError(self.where)
+        raise InputError(f"the column {column!r} is asked for, and {self._problem}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _NoRow, (self.where,)
+        return _Row, (dict(self), self._problem)
 
 
 @dataclass(frozen=True)
@@ -40,31 +43,36 @@ class Table:
         The column that names the observations.
     columns : tuple of str
     rows : dict of str to dict
-        By the names of the observations.
+        By the names of the observations: of each, the columns in which its rows agree.
+    rows_of_maps : dict of (str, str) to dict
+        The same by the names of observations and the Ids of maps, of a table that lists maps.
     """
 
     file: str
     key: str
     columns: tuple[str, ...]
     rows: Mapping[str, Mapping[str, Any]]
+    rows_of_maps: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
 
-    def row_of(self, observation: str) -> Mapping[str, Any]:
-        """The row of an observation, by its full name, or by the part after the last ``/``.
+    def row_of(self, observation: str, map_id: str = "") -> Mapping[str, Any]:
+        """The row of a map, by the full name of its observation, or the part after the last ``/``.
 
         If there is none, it is an error to ask it for a value.
         """
         for name in (observation, observation.rpartition("/")[2]):
             if name and name in self.rows:
-                return self.rows[name]
+                return self.rows_of_maps.get((name, map_id), self.rows[name])
         if not observation:
-            return _NoRow(
-                f"{self.file}: maps of which the observation is not known have no row in it. Give "
+            problem = (
+                f"{self.file} has no row for maps of which the observation is not known. Give "
                 "frames the keys SourceName and ObservationID."
             )
-        return _NoRow(
-            f"{self.file} has no row for the observation {observation!r} ({self.key}; it has "
-            f"{len(self.rows)} others). Add it, or leave the observation out of the input."
-        )
+        else:
+            problem = (
+                f"{self.file} has no row for the observation {observation!r} ({self.key}; it has "
+                f"{len(self.rows)} others). Add it, or leave the observation out of the input."
+            )
+        return _Row({}, problem)
 
     def require(self, columns: set[str]) -> None:
         """Refuse rules that ask for columns that there are not.
@@ -109,27 +117,54 @@ def read_table(
     Raises
     ------
     InputError
-        If it cannot be read, or an observation is in it twice.
+        If it cannot be read.
+
+    Notes
+    -----
+    An observation may have several rows. Of a table that lists sotodlib's atomic maps, each is of
+    the map with the Id ``<wafer>_<freq_channel>_<split_label>``. Else it is an error to ask for a
+    column in which they differ.
     """
     name = os.fspath(file)
     rows = rows_in(name, table)
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     key = _key_of(name, columns, key)
-    found: dict[str, Mapping[str, Any]] = {}
-    for number, row in enumerate(rows):
-        value = row.get(key)
+    lists_maps = {*ID_COLUMNS} <= {*columns}
+    of_observations: dict[str, list[dict[str, Any]]] = {}
+    of_maps: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for number, given in enumerate(rows):
+        value = given.get(key)
         if value is None or isinstance(value, float | bytes | list | dict) or value == "":
             raise InputError(
                 f"{name}, row {number + 1}: {key} is {value!r}; expected the name of an "
                 "observation."
             )
-        if str(value) in found:
-            raise InputError(
-                f"{name}, row {number + 1}: the observation {value!r} ({key}) is there twice; "
-                "expected one row for each. Take one of them out, or name another key."
-            )
-        found[str(value)] = {column: row.get(column) for column in columns}
-    return Table(name, key, columns, found)
+        row = {column: given.get(column) for column in columns}
+        of_observations.setdefault(str(value), []).append(row)
+        if lists_maps:
+            of_maps.setdefault((str(value), id_of_row(row)), []).append(row)
+    return Table(
+        *(name, key, columns),
+        {one: _agreed(found, name, f"{one!r}") for one, found in of_observations.items()},
+        {one: _agreed(found, name, "{!r}, Id {!r}".format(*one)) for one, found in of_maps.items()},
+    )
+
+
+def _agreed(rows: Sequence[Mapping[str, Any]], file: str, whose: str) -> Mapping[str, Any]:
+    """A row of the columns in which all of these agree."""
+    first, *others = rows
+    agreed = {
+        column: value
+        for column, value in first.items()
+        if all(row[column] == value for row in others)
+    }
+    if len(agreed) == len(first):
+        return agreed
+    return _Row(
+        agreed,
+        f"{file} has {len(rows)} rows for the observation {whose}, which differ in it. Leave one "
+        f"of them. (Rows are told apart by the Ids of maps if these are {_ID}.)",
+    )
 
 
 def _key_of(file: str, columns: tuple[str, ...], key: str | None) -> str:

@@ -1,14 +1,17 @@
-"""Words of the text of a rule: what may stand as it is, and what is put in quotation marks."""
+"""Words of the text of a rule, what is put in quotation marks there, and lists of names."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 # What a rule calls by these names; a column of the same name is put in quotation marks.
 FIELDS = ("id", "source", "observation", "file", "date", "parity", "all")
 
 # With these a number, or a value that is known only once all maps are, would be meant.
 MEDIAN = "median"
+
+_SHOWN = 5  # a list of names has so many, in messages
 
 _PLAIN_FIELD = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*")
 _PLAIN_VALUE = re.compile(r"[^\s&|~()\"<>=!]+")
@@ -61,3 +64,8 @@ def natural(text: str) -> tuple[list[tuple[int, str]], str]:
     """What puts names in their order, numbers in them by their values: 90GHz before 150GHz."""
     parts = [part for part in re.split(r"([0-9]+)", text) if part]
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in parts], text
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names as messages list them: the first of them."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

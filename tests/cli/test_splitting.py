@@ -73,11 +73,17 @@ def test_a_jackknife_lacks_one_bundle(files):
         np.testing.assert_array_equal(skies.pixels(found[f"jackknife{number}"]["T"]), expected)
 
 
-def test_coadds_are_made_again_from_their_ledgers(files, tmp_path):
+def test_coadds_are_made_again_from_their_ledgers(files, capsys):
     words = ["--split", "some=observation=100[0-2]", "--split", "all=all", "--signflips", "5"]
     assert run(*files, *words, "-o", "first.g3", "--collate") == 0
     assert run("--repeat", "first.g3", "-o", "again.g3") == 0
     assert_same_frames(frames_in("again.g3"), frames_in("first.g3"))
+    os.remove("again.g3")
+    with core.G3Writer(files[1]) as writer:  # no map is left in it
+        writer(core.G3Frame())
+    assert run("--repeat", "first.g3", "-o", "again.g3") == 1
+    assert "2 of 12 maps are not there" in capsys.readouterr().err
+    assert not os.path.exists("again.g3")
 
 
 @pytest.mark.parametrize(

@@ -175,6 +175,12 @@ def test_splits_know_observations_and_dates(comm, database):
         "early": 2,
         "late": 1,
     }
+    by_rows = splits.split(first="wafer=ws0", dry="pwv<=3").using(table=database)
+    found = coadd(comm, database, FULL, assign=by_rows)
+    assert {name: sorted(one["Ledger"]["id"]) for name, one in found.items()} == {
+        "first": ["ws0_f090_full", "ws0_f090_full"],
+        "dry": ["ws0_f090_full", "ws1_f090_full"],
+    }
     bundles = coadd(comm, database, FULL, assign=splits.bundles(2))
     whose = [set(bundle["Ledger"]["observation"]) for bundle in bundles.values()]
     expected = [{f"satp1/obs_{ctime}_satp1_111"} for ctime in CTIMES]

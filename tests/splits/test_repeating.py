@@ -125,9 +125,13 @@ def test_a_map_that_has_changed_since_is_an_error(made):
 
 def test_a_result_that_lacks_a_map_is_an_error(made):
     again = repeat(made)
-    coadds = coadd_files(again.files[1:], assign=again.assign)
-    with pytest.raises(InputError, match=r"3 maps were not there.*obs_000.g3, frame 1"):
-        again.require_all(coadds.ledger)
+    missing = r"3 of 18 maps are not there.*obs_000.g3, frame 1"
+    with pytest.raises(InputError, match=missing):
+        coadd_files(again.files[1:], made, assign=again.assign)
+    coadder = MPIMapCoadder(assign=again.assign)
+    maps_from(again.files[1:], coadder)
+    with pytest.raises(InputError, match=missing):
+        again.require_all(coadder.result.ledger)
 
 
 def without(key):
@@ -224,6 +228,21 @@ def test_direct_splittings_need_no_plan_in_a_pipeline(survey):
     assert set(expected) == set(coadder.result)
     for name, frame in expected.items():
         assert_same_coadd(coadder.result[name], frame)
+        assert dict(coadder.result[name][RECORD]) == dict(frame[RECORD])
+
+
+def test_copies_that_were_moved_are_counted_as_often_as_before(tmp_path, survey):
+    (file,) = survey(1, "flat sparse", "hits")
+    files = [shutil.copy(file, str(tmp_path / name)) for name in ("a.g3", "b.g3")]
+    coadd_files(files, str(tmp_path / "coadds.g3"), assign=splits.by("id"), on_duplicate="sum")
+    moved = [shutil.move(name, f"{name[:-3]}_moved.g3") for name in files]
+    again = repeat(tmp_path / "coadds.g3", files=moved)
+    coadds = coadd_files(again.files, assign=again.assign, on_duplicate="sum")
+    for name, frame in coadds_in(str(tmp_path / "coadds.g3")).items():
+        for plane, skymap in planes(frame).items():
+            np.testing.assert_array_equal(planes(coadds[name])[plane], skymap)
+    with pytest.raises(InputError, match="2 of 4 maps are in none"):
+        repeat(tmp_path / "coadds.g3", files=moved[:1])
 
 
 def test_a_file_that_is_named_twice_is_refused(survey):

@@ -14,6 +14,7 @@ from astropy.table import Table as AstropyTable
 
 from g3reduce import InputError, UsageError, splits
 from g3reduce.splits import MapFacts, read_table
+from g3reduce.splits.overview import Overview
 
 ROWS = [
     {"obs_id": "1000", "elevation": 45.5, "wafer": "w25", "n": 3, "night": "2019-05-01"},
@@ -109,6 +110,33 @@ def test_a_database_of_several_tables_asks_which(tmp_path):
         read_table(file, table="none")
 
 
+def test_rows_of_an_observation_are_an_error_only_where_they_differ(tmp_path):
+    (tmp_path / "t.csv").write_text("obs_id,x,y\n1,2,5\n2,3,6\n1,4,5\n")
+    table = read_table(tmp_path / "t.csv")
+    assert facts(1, table).value_of("y") == 5.0
+    with pytest.raises(InputError, match=r"obs_1.g3, .*'x' is asked for, .* 2 rows .* '1', which"):
+        facts(1, table).value_of("x")
+
+
+def test_rows_of_atomic_maps_are_found_by_their_ids(tmp_path):
+    lines = ["obs_id,wafer,freq_channel,split_label,noise,pwv"]
+    lines += ["1,ws0,f090,full,10,0.5", "1,ws1,f090,full,30,0.5", "1,ws1,f090,full,40,0.5"]
+    lines += ["2,ws0,f090,full,20,0.7"]
+    (tmp_path / "t.csv").write_text("\n".join([*lines, ""]))
+    table = pickle.loads(pickle.dumps(read_table(tmp_path / "t.csv")))
+    first, second = (
+        facts(1, table)._replace(map_id=one, columns=table.row_of("field/1", one))
+        for one in ("ws0_f090_full", "ws1_f090_full")
+    )
+    assert (first.value_of("noise"), first.value_of("wafer")) == (10.0, "ws0")
+    assert (second.value_of("pwv"), second.value_of("wafer")) == (0.5, "ws1")
+    with pytest.raises(InputError, match="2 rows for the observation '1', Id 'ws1_f090_full'"):
+        second.value_of("noise")
+    third = facts(2, table)._replace(map_id="ws0_f090_full")
+    assert Overview([first, third]).median("noise") == 15.0
+    assert Overview([first, second, third]).median("pwv") == 0.6  # of observations
+
+
 def test_names_with_leading_zeros_stay_what_they_are(tmp_path):
     (tmp_path / "t.csv").write_text("ObservationID,x\n007,1\n12,2e3\n")
     assert read_table(tmp_path / "t.csv").rows == {
@@ -120,7 +148,6 @@ def test_names_with_leading_zeros_stay_what_they_are(tmp_path):
 @pytest.mark.parametrize(
     ("name", "text", "problem"),
     [
-        ("t.csv", "obs_id,x\n1,2\n2,3\n1,4\n", "row 3: the observation 1 .* there twice"),
         ("t.yaml", "{a: {x: 1}, a: {x: 2}}", "'a' is there twice"),
         ("t.yaml", "- obs_id: 1\n  x: 2\n- x: 3\n", "row 2: obs_id is None"),
         ("t.yaml", "7", "expected a list of rows"),
