@@ -108,15 +108,18 @@ def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
 
 
 def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
+    from ..formats.firstlook import expand
     from ..mpi import communicators
     from ..mpi.agreement import from_rank
-    from ..splits import repeat
+    from ..splits import Repetition, repeat
 
     if others := _given(options, (*_FLAGS, *_WITH[:-1], "map_ids", "collate")):
         options.refuse(f"{others[0]} cannot be used with --repeat: the ledgers say what goes where")
-    again = from_rank(
-        communicators.private(comm), 0, lambda: repeat(options.repeat, files=options.files or None)
-    )
+
+    def found() -> Repetition:
+        return repeat(options.repeat, files=expand(options.files) if options.files else None)
+
+    again = from_rank(communicators.private(comm), 0, found)
     options.files = again.files
     return {"assign": again.assign, "passes": options.passes}
 

@@ -58,7 +58,10 @@ def instant_of(text: str) -> float:
 
 def date_of(instant: float) -> str:
     """The date of an instant, to the microsecond: as short as it can be."""
-    found = _BEGIN + timedelta(microseconds=round(instant * 1e6))
+    try:
+        found = _BEGIN + timedelta(microseconds=round(instant * 1e6))
+    except OverflowError:  # before the year 1, or after 9999
+        return f"{instant:.15g} s since 1970-01-01"
     text = found.replace(tzinfo=None).isoformat()
     return text.removesuffix("T00:00:00")
 

@@ -88,7 +88,7 @@ class _Planner:
             parts = product.parts_of(facts, self._overview)
             if parts is not None:
                 members[parts].append(place)
-        if not members:
+        if not members and self._inputs:
             self._warn_of_nothing(product)
         return members
 
@@ -148,14 +148,13 @@ class _Planner:
             last = max(self._overview.observations, key=self._time_of)
             n_bundles = 1 + bundling.by_time([last], self._overview, bundles.days)[last]
         of_maps = [bundle_of[observation_of(self._inputs[place])] for place in whole.maps]
-        for bundle in range(n_bundles):
+        for bundle in sorted({*of_maps}):
             maps = [
                 place
                 for place, found in zip(whole.maps, of_maps, strict=True)
                 if (found == bundle) != bundles.jackknife
             ]
-            # The same as without: nothing to leave out, nothing to be coadded.
-            if not maps or (bundles.jackknife and len(maps) == len(whole.maps)):
+            if not maps:  # of a jackknife of which all maps are in one bundle
                 continue
             record = {**whole.records[whole.name], "bundles": str(bundles), "bundle": str(bundle)}
             if bundles.kind == "days":

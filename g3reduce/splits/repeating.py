@@ -110,7 +110,7 @@ def repeat(
     elif missing := [name for name in named if not os.path.exists(name)]:
         raise InputError(
             f"{file or 'the coadds'}: {len(missing)} of {len(named)} files of its maps are not "
-            f"there: {listed(missing)}. If they were moved, say where they are: files=[...]."
+            f"there: {listed(missing)}. If they were moved, name all: files=[...], or IN."
         )
     return Repetition(named, Plan(maps, found.groups(), f"again as {file}", repeats=True))
 

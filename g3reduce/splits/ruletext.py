@@ -31,7 +31,7 @@ def parse_rule(text: str) -> Rule:
     ========================  ====================================================================
     ``id=150GHz*``            Ids that match a pattern; so do source, observation and file
     ``date<2019-05-01``       observations that began before; also <=, >, >=; in UTC
-    ``date=A..B``             from A on, and before B; ``date=A``: on that day
+    ``date=A..B``             from A on, and before B (either may lack); ``date=A``: on that day
     ``parity=odd``            every other observation in the order of time; ``even``: the others
     ``pwv<0.8``               by any column of the table of observations; also =, !=, <=, >, >=
     ``wafer=w2*``             … in which a text is a pattern
@@ -182,6 +182,8 @@ def _date(field: str, order: str, value: str) -> Rule:
     start, dots, stop = value.partition("..")
     if not dots and not is_day(value):
         raise UsageError(f"date={value} is no range; say date=START..STOP")
+    if dots and not (start and stop):  # open to one side
+        return When(">=", instant_of(start)) if start else When("<", instant_of(stop))
     first = instant_of(start)
     last = instant_of(stop) if dots else first + DAY
     if last <= first:

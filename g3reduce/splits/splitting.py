@@ -122,6 +122,8 @@ class Splitting:
             found = table
         elif table is not None:
             found = read_table(table, key=key)
+        elif key is not None:
+            raise UsageError(f"key is {key!r}, a column of the table; name this, too (--table).")
         new = replace(self, table=found, clock=self.clock if time is None else Clock.of(time))
         if new.table is not None:
             new.require_table()

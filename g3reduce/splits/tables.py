@@ -127,6 +127,8 @@ def read_table(
     """
     name = os.fspath(file)
     rows = rows_in(name, table)
+    if not rows:
+        raise InputError(f"{name}: there are no rows in it.")
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     key = _key_of(name, columns, key)
     lists_maps = {*ID_COLUMNS} <= {*columns}

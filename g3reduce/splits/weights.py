@@ -41,6 +41,7 @@ def weights_of(maps: Sequence[MapFacts], who: str) -> list[float]:
         if not math.isfinite(one.weight) or one.weight < 0:
             raise InputError(
                 f"{one.where}: the sum of its weights TT is {one.weight}, so {who} cannot be "
-                "balanced; expected a number from 0 on. Leave the map out, or mend its weights."
+                "balanced; expected a number from 0 on. Leave the map out, or mend its weights"
+                + ("." if math.isfinite(one.weight) else ', or leave pixels out: nonfinite="skip".')
             )
     return [float(one.weight or 0.0) for one in maps]

@@ -78,6 +78,15 @@ def test_coadds_are_made_again_from_their_ledgers(files, capsys):
     assert run(*files, *words, "-o", "first.g3", "--collate") == 0
     assert run("--repeat", "first.g3", "-o", "again.g3") == 0
     assert_same_frames(frames_in("again.g3"), frames_in("first.g3"))
+    os.mkdir("elsewhere")
+    for file in files:
+        os.rename(file, f"elsewhere/{file}")
+    assert run("--repeat", "first.g3", "-o", "again.g3") == 1
+    assert "name all: files" in capsys.readouterr().err
+    assert run("--repeat", "first.g3", "elsewhere/*.g3", "-o", "moved.g3") == 0
+    assert list(frames_in("moved.g3")) == list(frames_in("first.g3"))
+    for file in files:
+        os.rename(f"elsewhere/{file}", file)
     os.remove("again.g3")
     with core.G3Writer(files[1]) as writer:  # no map is left in it
         writer(core.G3Frame())

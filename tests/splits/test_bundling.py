@@ -137,6 +137,13 @@ def test_bundles_of_days_begin_with_the_first_day_of_the_whole_input():
     }
 
 
+@pytest.mark.parametrize("days", [1e-9, 1e9])
+def test_bundles_of_very_few_or_many_days(days):
+    """Of each only what has maps is made, however many there could be; dates have an end."""
+    inputs = [facts(number)._replace(time=86400.0 * number) for number in (0, 400)]
+    assert len(bundle_days(days).plan(inputs).names) == (2 if days < 1 else 1)
+
+
 def test_bundles_of_days_need_times():
     with pytest.raises(InputError, match="not known when it was observed, and bundle_days asks"):
         bundle_days(2).plan([facts(1)])

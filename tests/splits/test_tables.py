@@ -159,6 +159,7 @@ def test_names_with_leading_zeros_stay_what_they_are(tmp_path):
         ("t.csv", b"obs_id,\xff\n1,2\n", "no text in UTF-8"),
         ("t.ecsv", "obs_id x\n1 2\n", "is no ECSV"),
         ("t.db", "no database at all, but long enough for its header " * 9, "as SQLite"),
+        ("t.csv", "obs_id,x\n", "no rows in it"),
         ("t.txt", "x", "expected one of .csv, .ecsv, .yaml, .yml, .db, .sqlite, .sqlite3"),
         ("t.csv", None, "No such file"),
         ("t.db", None, "no such file"),
