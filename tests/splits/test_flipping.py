@@ -6,7 +6,8 @@ import random
 
 import numpy as np
 import pytest
-from hypothesis import given
+from choices import ALL
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g3reduce import InputError, splits
@@ -23,6 +24,7 @@ def named(n):
     return [f"map {number}" for number in range(n)]
 
 
+@settings(max_examples=200 if ALL else 15, deadline=None)
 @given(WEIGHTS, st.integers(-3, 1000))
 def test_what_is_flipped_is_one_half_to_within_half_a_map(weights, seed):
     signs = signs_of(named(len(weights)), weights, 9, seed=seed, group="x")

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from pipelines import maps_from
-from skies import assert_same_coadd, map_frame, planes
+from skies import assert_same_coadd, map_frame, planes, write_files
 from spt3g import core
 
 from g3reduce import InputError, MPIMapCoadder, UsageError, coadd_files, splits
@@ -44,25 +44,27 @@ def assert_repeated(file, again):
         assert columns_of(second[name]) == columns_of(frame)
 
 
-@pytest.fixture
-def made(tmp_path, survey):
-    """A file of coadds, in a folder of its own with its input."""
-    folder = tmp_path / "first"
-    folder.mkdir()
+@pytest.fixture(scope="module")
+def made_once(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("made")
     names = ("90GHz", "150GHz", "220GHz")
-    files = [
-        shutil.copy(file, folder) for file in survey(6, "flat sparse", "polarized", map_ids=names)
-    ]
-    output = str(folder / "coadds.g3")
-    coadd_files(files, output, assign=EVERYTHING)
-    return output
+    files = write_files(folder, 6, "flat sparse", "polarized", map_ids=names)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)  # so that the ledgers have names without folders
+        coadd_files([*map(os.path.basename, files)], "coadds.g3", assign=EVERYTHING)
+    return folder
 
 
-def test_coadds_are_made_again_from_their_ledgers_alone(tmp_path, made):
-    again = repeat(made)
-    assert [os.path.basename(name) for name in again.files] == [
-        f"obs_{number:03}.g3" for number in range(6)
-    ]
+@pytest.fixture
+def made(tmp_path, made_once):
+    """A file of coadds, in a folder of its own with its input."""
+    return str(shutil.copytree(made_once, tmp_path / "first") / "coadds.g3")
+
+
+def test_coadds_are_made_again_from_their_ledgers_alone(tmp_path, made, monkeypatch):
+    monkeypatch.chdir(os.path.dirname(made))
+    again = repeat("coadds.g3")
+    assert again.files == [f"obs_{number:03}.g3" for number in range(6)]
     coadds = coadd_files(again.files, str(tmp_path / "again.g3"), assign=again.assign)
     assert_repeated(made, str(tmp_path / "again.g3"))
     again.require_all(coadds.ledger)

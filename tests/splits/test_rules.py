@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from hypothesis import given
+from choices import ALL
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from g3reduce import InputError, UsageError
@@ -38,11 +39,13 @@ RULES = st.recursive(
 )
 
 
+@settings(max_examples=200 if ALL else 15, deadline=None)
 @given(RULES)
 def test_the_text_of_a_rule_is_read_as_the_same_rule(rule):
     assert parse_rule(str(rule)) == rule
 
 
+@settings(max_examples=200 if ALL else 15, deadline=None)
 @given(INSTANTS)
 def test_the_text_of_an_instant_is_read_as_the_same_instant(instant):
     assert instant_of(date_of(instant)) == pytest.approx(instant, abs=1e-6)

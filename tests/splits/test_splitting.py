@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
-from skies import assert_same_coadd, planes, write_files
+from skies import assert_same_coadd
 from spt3gcoadds import by_spt3g
 
 from g3reduce import UsageError, coadd_files, splits
-from g3reduce.mpi import OneProcess
 from g3reduce.pipeline.units import Unit
 
 
@@ -84,16 +82,3 @@ def test_splits_that_need_all_maps_are_spt3gs_coadds_of_theirs(tmp_path, survey)
     for name, (mine, map_ids) in expected.items():
         theirs, _ = by_spt3g(mine, map_ids=map_ids, output_map_id=name)
         assert_same_coadd(coadds[name], theirs.coadd_frame)
-
-
-@pytest.mark.ranks(2)
-def test_the_signs_and_records_are_the_same_on_any_number_of_ranks(comm, shared_folder, on_first):
-    files = on_first(lambda: write_files(shared_folder, 5, "flat sparse", "hits"))
-    splitting = splits.by("id") * splits.bundles(2) * splits.signflips(3, seed=8)
-    coadds = coadd_files(files[::-1], mpicomm=comm, assign=splitting, result="all")
-    alone = coadd_files(files, mpicomm=OneProcess(), assign=splitting)
-    assert set(coadds) == set(alone)
-    for name, frame in alone.items():
-        assert dict(coadds[name]["Split"]) == dict(frame["Split"])
-        for plane, skymap in planes(frame).items():
-            np.testing.assert_array_equal(planes(coadds[name])[plane], skymap)
