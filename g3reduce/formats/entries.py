@@ -6,6 +6,7 @@ as what they were.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -34,6 +35,9 @@ _TABLES = {
 _PAIRS = {kind.__name__: kind for kind in (core.G3MapString, core.G3MapDouble, core.G3MapInt)}
 _SCALARS: dict[str, Any] = {"str": str, "bool": bool, "int": int, "float": float}
 
+
+# Names of columns as FITS wants them, and how many there can be; others stand one below the other.
+_PLAIN_NAME, _MOST_COLUMNS = re.compile(r"\w{1,60}", re.ASCII), 999
 
 # Before the class of tables whose columns stand one below the other, with their names beside.
 _LONG = "long "
@@ -122,9 +126,10 @@ def of_array(values: NDArray[Any]) -> list[Any]:
 
 
 def _is_even(columns: Mapping[str, list[Any]]) -> bool:
-    """Whether these are columns of one length, whose names differ in more than their case."""
+    """Whether these can be columns of a table: of one length, with names that all formats have."""
     lengths = {len(column) for column in columns.values()}
-    return len(lengths) == 1 and len({name.lower() for name in columns}) == len(columns)
+    distinct = {name.lower() for name in columns if _PLAIN_NAME.fullmatch(name)}
+    return len(lengths) == 1 and len(distinct) == len(columns) <= _MOST_COLUMNS
 
 
 def _long(key: str, kind: str, columns: Mapping[str, list[Any]]) -> Table:

@@ -56,7 +56,7 @@ def primary() -> bytes:
 
     header = fits.PrimaryHDU().header
     header["CREATOR"] = (creator(), "what wrote this file")
-    return bytes(header.tostring(), "ascii")
+    return checked(header, 0)
 
 
 def table_header(columns: Sequence[Column], width: int, n_rows: int, cards: Cards) -> Any:
@@ -73,7 +73,7 @@ def table_header(columns: Sequence[Column], width: int, n_rows: int, cards: Card
     Returns
     -------
     astropy.io.fits.Header
-        With room for the checksums.
+        Without checksums.
     """
     from astropy.io import fits
 
@@ -150,8 +150,8 @@ def tables_as_bytes(tables: Iterable[Table], cards: Iterable[tuple[str, Any]] = 
     parts, cards = [fits.PrimaryHDU()], list(cards)
     for table in tables:
         columns = [_column(name, values) for name, values in table.columns.items()]
-        part = fits.BinTableHDU.from_columns(columns, name=table.key)
-        part.header[KEY] = (table.key, "entry of the frame in a .g3 file")
+        part = fits.BinTableHDU.from_columns(columns, name=escaped(table.key))
+        part.header[KEY] = (escaped(table.key), "entry of the frame in a .g3 file")
         part.header[KIND] = (table.kind, "its class there")
         for keyword, value in cards:
             part.header[keyword] = value

@@ -16,6 +16,7 @@ from ..errors import InputError, UsageError, about_file
 from ..maps.assumed import Assumed, Named
 from ..pipeline.units import Unit, set_unit
 from ..spt3gtypes import Frame
+from .companions import stem_of
 from .entries import SCALARS, Table, of_array
 from .fingerprints import pixels_fingerprint
 from .fitsbytes import BLOCK, KEY, KIND, in_table, unescaped
@@ -153,7 +154,18 @@ def tables_in(parts: Any) -> Iterator[Table]:
             values = of_array(part.data.field(name))
             columns[name] = [unescaped(one) if isinstance(one, str) else one for one in values]
         kind = str(part.header[KIND])
-        yield Table(SCALARS if not kind else str(part.header[KEY]), kind, columns)
+        yield Table(SCALARS if not kind else unescaped(str(part.header[KEY])), kind, columns)
+
+
+def id_in(header: Mapping[str, Any], file: str) -> str:
+    """The Id of a map: what the header says, or what the file is called."""
+    said = header.get("MAPID")
+    if not isinstance(said, str) or not said:
+        return stem_of(file)
+    try:
+        return unescaped(said)
+    except ValueError:  # not escaped: of another one
+        return said
 
 
 def coordinates_in(header: Mapping[str, Any], assumed: Assumed, where: str) -> Any:

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import OutputError, UsageError
 from ..g3files.maps import STOKES
@@ -28,7 +29,15 @@ from ..maps.unweighting import COMPONENTS, divide
 from ..maps.wcs import Card, wcs_cards
 from ..mpi import communicators
 from .entries import tables_of
-from .fitsbytes import creator, padded, tables_as_bytes
+from .fitsbytes import (
+    checked,
+    creator,
+    escaped,
+    joined_sum,
+    padded,
+    sum_of,
+    tables_as_bytes,
+)
 from .healpixcolumns import MapColumns
 from .images import image_header
 from .options import WriteOptions
@@ -104,59 +113,76 @@ class FlatFits:
         self._headers = [self._header(number) for number in range(len(self._images))]
         self._data = [0]  # where the pixels of each image begin, and where the last one ends
         for image, header in zip(self._images, self._headers, strict=True):
-            self._data[-1] += len(header)
+            self._data[-1] += len(checked(header, 0))
             self._data.append(self._data[-1] + padded(8 * self._n_pixels * len(image.planes)))
         self.size = self._data[-1] + len(self._tail)
 
-    def put(self, fd: int) -> int:
-        """Write the pixels of this rank at their places; return 0, for there are no checksums."""
+    def put(self, fd: int) -> list[int]:
+        """Write the pixels of this rank at their places; return the checksum of each image."""
+        sums = [0] * len(self._images)
+        names = [one.plane for one in self._map.columns]
         for pixels, planes in self._table.blocks():
-            values = {name: one.astype(">f8") for name, one in self._values(planes).items()}
-            for begin, end in _runs(pixels):
-                for image, start in zip(self._images, self._data, strict=False):
-                    for number, name in enumerate(image.planes):
+            found = self._values(planes, names)
+            values = {name: one.astype(">f8").view(np.uint8) for name, one in found.items()}
+            runs = list(_runs(pixels))
+            for image, start in zip(range(len(self._images)), self._data, strict=False):
+                for number, name in enumerate(self._images[image].planes):
+                    for begin, end in runs:
                         place = start + 8 * (number * self._n_pixels + int(pixels[begin]))
-                        write_at(fd, values[name][begin:end], place)
-        return 0
+                        write_at(fd, values[name][8 * begin : 8 * end], place)
+                    sums[image] = joined_sum([sums[image], sum_of(values[name])])
+        return sums
 
-    def finish(self, fd: int, sums: Sequence[int]) -> None:
-        """Write all but the pixels."""
-        for header, start in zip(self._headers, self._data, strict=False):
-            write_at(fd, header, start - len(header))
+    def finish(self, fd: int, sums: Sequence[list[int]]) -> None:
+        """Write all but the pixels, once these are there, with the checksums of all ranks."""
+        held = [of_rank for of_rank in sums if of_rank]
+        totals = map(joined_sum, zip(*held, strict=True))
+        for header, total, start in zip(self._headers, totals, self._data, strict=False):
+            raw = checked(header, total)
+            write_at(fd, raw, start - len(raw))
         write_at(fd, self._tail, self._data[-1])
 
     def put_in_order(self, write: Callable[[Any], object]) -> None:
-        """Write the whole file from its beginning to its end; where one rank has the whole map."""
+        """Write the whole file from its beginning to its end; where one rank has the whole map.
+
+        Pixels are gone through twice, since their checksum stands before them.
+        """
         for image, header in zip(self._images, self._headers, strict=True):
-            write(header)
-            for name in image.planes:
-                for start in range(0, self._n_pixels, BLOCK):
-                    stop = min(start + BLOCK, self._n_pixels)
-                    pixels, planes = self._table.span(start, stop)
-                    block = np.zeros(stop - start, ">f8")
-                    block[pixels - start] = self._values(planes)[name]
-                    write(block.view(np.uint8))
+            write(checked(header, joined_sum(map(sum_of, self._whole(image)))))
+            for data in self._whole(image):
+                write(data)
             size = 8 * self._n_pixels * len(image.planes)
             write(bytes(padded(size) - size))
         write(self._tail)
 
-    def _values(self, planes: dict[str, Values]) -> dict[str, Values]:
-        """The values of planes as they are written: new arrays."""
-        found = {one.plane: planes[one.plane].copy() for one in self._map.columns}
-        if self._map.divides and self._stokes[0] in found:
+    def _whole(self, image: _Image) -> Iterator[NDArray[np.uint8]]:
+        """All pixels of an image, piece by piece, as they stand in the file."""
+        for name in image.planes:
+            for start in range(0, self._n_pixels, BLOCK):
+                stop = min(start + BLOCK, self._n_pixels)
+                pixels, planes = self._table.span(start, stop)
+                block = np.zeros(stop - start, ">f8")
+                block[pixels - start] = self._values(planes, [name])[name]
+                yield block.view(np.uint8)
+
+    def _values(self, planes: dict[str, Values], names: Sequence[str]) -> dict[str, Values]:
+        """The values of these planes as they are written: new arrays."""
+        found = {name: planes[name].copy() for name in names}
+        if self._map.divides and any(name in found for name in self._stokes):
             made = [planes[name].copy() for name in self._stokes]
             divide(made, [planes[name] for name in self._map.weights], 0.0)
-            found |= zip(self._stokes, made, strict=True)
+            divided = zip(self._stokes, made, strict=True)
+            found |= {name: values for name, values in divided if name in found}
         for one in self._map.columns:
-            if one.unit is not None and one.unit.power:
+            if one.plane in found and one.unit is not None and one.unit.power:
                 one.unit.from_g3(found[one.plane])
         return found
 
-    def _header(self, number: int) -> bytes:
+    def _header(self, number: int) -> Any:
         image = self._images[number]
         shape = (*image.before, *self._table.stub.shape)
         # Last, so that geometry is in the part of a header that pixell reads.
-        about = [("EXTNAME", image.name), ("MAPID", str(self._table.outline["Id"]))]
+        about = [("EXTNAME", image.name), ("MAPID", escaped(str(self._table.outline["Id"])))]
         cards = [*image.cards, *about, ("CREATOR", creator())]
         return image_header(shape, cards, primary=not number)
 

@@ -19,7 +19,7 @@ from ..maps.wcs import geometry_in
 from ..spt3gtypes import Frame, SkyMap
 from . import companions
 from .entries import put_tables
-from .fitsreading import ask_for_units, convention_in, opened, tables_in
+from .fitsreading import ask_for_units, convention_in, id_in, opened, tables_in
 from .images import read_plane
 
 _STOKES = ("T", "Q", "U")
@@ -132,8 +132,7 @@ def frame_of_images(parts: Any, file: str, assumed: Assumed) -> Frame:
         planes = _of_pixell(images, file, assumed)
     if not planes:
         raise InputError(f"{file}: there is no map in it.", fault="no map in it")
-    map_id = images[0].header.get("MAPID")
-    frame = to_frame(map_id if isinstance(map_id, str) else companions.stem_of(file), planes)
+    frame = to_frame(id_in(images[0].header, file), planes)
     put_tables(frame, tables_in(parts), file)
     return frame
 

@@ -135,10 +135,10 @@ def _make(h5py: Any, options: WriteOptions, opened: Any, table: PixelTable, name
         )
         for key, value in _attributes(table, plane).items():
             dataset.attrs[key] = value
-    text = h5py.string_dtype()
+    text, names = h5py.string_dtype(), set[str]()
     entries = group.create_group(ENTRIES, track_order=True)
     for key, kind, columns in tables_of(table.outline):
-        entry = entries.create_group(key.replace("/", "_"), track_order=True)
+        entry = entries.create_group(distinct_name(key, names), track_order=True)
         entry.attrs["key"], entry.attrs["kind"] = key, kind
         for column, values in columns.items():
             array = as_array(values)

@@ -15,6 +15,7 @@ from .entries import tables_of
 from .fitsbytes import (
     Column,
     checked,
+    escaped,
     joined_sum,
     padded,
     primary,
@@ -146,7 +147,7 @@ class HealpixFits:
             ("MAPTYPE", "HEALPIX", ""),
             ("UNITS", str(kind), "kind of units, as spt3g names it"),
             ("WEIGHTED", self._map.weighted, "whether maps are multiplied by weights"),
-            ("MAPID", str(self._table.outline["Id"]), "Id of the map"),
+            ("MAPID", escaped(str(self._table.outline["Id"])), "Id of the map"),
         ]
         for one in self._map.columns:
             if one.plane.endswith(".TT"):
@@ -174,34 +175,36 @@ class HealpixFits:
             column.unit.from_g3(overflow)
         return float(overflow[0])
 
-    def put(self, fd: int) -> int:
+    def put(self, fd: int) -> list[int]:
         """Write the pixels of this rank at their places; return their checksum."""
-        sums = [0]
-        for place, block in self._pieces():
-            data = block.reshape(-1).view(np.uint8)
+        sums = []
+        for place, data in self._pieces():
             write_at(fd, data, self._data + place)
             sums.append(_sum_at(data, place))
-        return joined_sum(sums)
+        return [joined_sum(sums)]
 
-    def finish(self, fd: int, sums: Sequence[int]) -> None:
+    def finish(self, fd: int, sums: Sequence[list[int]]) -> None:
         """Write all but the pixels, once these are there, with the checksums of all ranks."""
-        write_at(fd, self._primary + checked(self._header, joined_sum(sums)), 0)
+        total = joined_sum(one for of_rank in sums for one in of_rank)
+        write_at(fd, self._primary + checked(self._header, total), 0)
         write_at(fd, self._tail, self.size - len(self._tail))
 
     def put_in_order(self, write: Callable[[Any], object]) -> None:
-        """Write the whole file from its beginning to its end, without checksums of the pixels.
+        """Write the whole file from its beginning to its end; where one rank has the whole map.
 
-        For files that are compressed; where one rank has the whole map.
+        Pixels are gone through twice, since their checksum stands before them.
         """
-        write(self._primary + bytes(self._header.tostring(), "ascii"))
-        for _, block in self._pieces():
-            write(block.reshape(-1).view(np.uint8))
+        total = joined_sum(_sum_at(data, place) for place, data in self._pieces())
+        write(self._primary + checked(self._header, total))
+        for _, data in self._pieces():
+            write(data)
         write(bytes(padded(self._data_size) - self._data_size))
         write(self._tail)
 
-    def _pieces(self) -> Iterator[tuple[int, NDArray[Any]]]:
-        """Arrays of bytes, and where they stand among the data."""
-        return self._full_sky() if self._full else self._explicit()
+    def _pieces(self) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+        """Where pieces stand among the data, and their bytes."""
+        for place, block in self._full_sky() if self._full else self._explicit():
+            yield place, block.reshape(-1).view(np.uint8)
 
     def _explicit(self) -> Iterator[tuple[int, NDArray[Any]]]:
         place = self._begin * self._row.itemsize

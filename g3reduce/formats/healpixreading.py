@@ -26,6 +26,7 @@ from .fitsreading import (
     ask_for_units,
     convention_in,
     coordinates_in,
+    id_in,
     is_healpix,
     opened,
     tables_in,
@@ -92,7 +93,7 @@ def frame_of(parts: Any, file: str, assumed: Assumed) -> Frame:
     planes = _Table(part, where, assumed, weighted_by_name=companions.is_weighted(file)).planes()
     if "T" in planes:
         planes |= _beside(file, planes, assumed)
-    frame = to_frame(str(part.header.get("MAPID", "") or companions.stem_of(file)), planes)
+    frame = to_frame(id_in(part.header, file), planes)
     put_tables(frame, tables_in(parts), file)
     return frame
 

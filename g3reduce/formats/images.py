@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..maps.wcs import Card
 
 
-def image_header(shape: Sequence[int], cards: Iterable[Card], *, primary: bool) -> bytes:
+def image_header(shape: Sequence[int], cards: Iterable[Card], *, primary: bool) -> Any:
     """The header of an image of float64.
 
     Parameters
@@ -23,6 +23,11 @@ def image_header(shape: Sequence[int], cards: Iterable[Card], *, primary: bool) 
         What it says beside that.
     primary : bool
         Whether it is the first of the file.
+
+    Returns
+    -------
+    astropy.io.fits.Header
+        Without checksums.
     """
     from astropy.io import fits
 
@@ -40,7 +45,7 @@ def image_header(shape: Sequence[int], cards: Iterable[Card], *, primary: bool) 
         header["PCOUNT"], header["GCOUNT"] = 0, 1
     for name, value in cards:
         header[name] = value
-    return bytes(header.tostring(), "ascii")
+    return header
 
 
 def read_plane(hdu: Any, index: tuple[int, ...], where: str) -> NDArray[np.float64]:

@@ -63,7 +63,7 @@ def bare_name(file: str) -> str:
 
 def distinct_name(map_id: str, met: set[str]) -> str:
     """An Id as a part of the name of a file or a group, different from those that were met."""
-    name = bare = map_id.replace("/", "_").strip() or "map"
+    name = bare = map_id.replace("/", "_").strip(" .") or "map"
     number = 1
     while name in met:
         number += 1

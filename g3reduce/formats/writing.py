@@ -209,7 +209,7 @@ def write_placed(
     file : str
     prepare : callable or None
         Returns what is to be written, an object with ``size``, ``put(fd)``, which writes what this
-        rank has and returns its checksum, and ``finish(fd, sums)``, which writes the rest. None
+        rank has and returns its checksums, and ``finish(fd, sums)``, which writes the rest. None
         where there is nothing to be written.
     comm : communicator
     root : int
@@ -233,16 +233,16 @@ def write_placed(
         outputs.append(PlacedOutput(file, content.size if content is not None else 0))
         return outputs[0].path
 
-    def put() -> int:
+    def put() -> list[int]:
         if content is None:
-            return 0
+            return []
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
-            total: int = content.put(fd)
+            checksums: list[int] = content.put(fd)
             os.fsync(fd)
         finally:
             os.close(fd)
-        return total
+        return checksums
 
     def finish() -> None:
         if outputs and content is not None:
