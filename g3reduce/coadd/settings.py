@@ -84,7 +84,7 @@ nonfinite
 # How sums are joined, and where; what was met; and what is said in the words of arguments.
 _NOT_OF_SUMS = {
     *("strategy", "result", "root", "mixed", "members", "once", "same_observation", "exactness"),
-    *("plan", "text", "flips_at_once"),
+    *("plan", "text", "flips_at_once", "records"),
 }
 
 
