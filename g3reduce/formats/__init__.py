@@ -3,9 +3,9 @@
 In reading order: `kinds`, which format a name means; `options`, what can be chosen; `entries`,
 whatever a frame has beside maps; `pixeltable`, a frame as a table of pixels.
 `writing` is the way out: `healpixcolumns` and `healpixfits` with `fitsbytes`; `flatfits` with
-`images`; and `hdf5writing`. `reading` is the way in, after `firstlook` at names: `fitsreading`
-with `healpixreading` and `flatreading`, which finds `companions`; and `hdf5reading`; `hdf5` is the
-layout of these files.
+`images`; and `hdf5writing` with `hdf5output`. `reading` is the way in, after `firstlook` at names:
+`fitsreading` with `healpixreading` and `flatreading`, which finds `companions`; and `hdf5reading`;
+`hdf5` is the layout of these files.
 
 Imports from `maps`, `pipeline` and from what is below them.
 """

@@ -44,7 +44,10 @@ def map_frames_in_hdf5(file: str, assumed: Assumed) -> Iterator[Frame]:
     """The Map frames of an HDF5 file; see `g3reduce.formats.map_frames_in`."""
     with about_file(file), _opened(file) as opened:
         if _text(opened.attrs.get("FORMAT")) == FORMAT:
-            frames = (_frame_of(opened[name], f"{file}, group {name}") for name in opened)
+            groups = opened[
+                "/"
+            ]  # in their order, which the file itself loses in old versions of h5py
+            frames = (_frame_of(groups[name], f"{file}, group {name}") for name in groups)
         elif _TOASTS in opened:
             frames = iter([_frame_of_toast(opened[_TOASTS], file, assumed)])  # type: ignore[assignment]
         else:

@@ -31,6 +31,7 @@ from .hdf5 import (
     path_of,
     shape_of,
 )
+from .hdf5output import opened_hdf5
 from .kinds import distinct_name
 from .options import WriteOptions
 from .pixeltable import PixelTable
@@ -70,8 +71,7 @@ def write_groups(
         if comm.rank != root:
             return ""
         outputs.append(OutputPath(file))
-        # The file is locked already, in a way that HDF5 would take for another one's.
-        with h5py.File(outputs[0].path, "w", locking=False, track_order=True) as opened:
+        with opened_hdf5(h5py, outputs[0].path, "w", track_order=True) as opened:
             opened.attrs["FORMAT"], opened.attrs["VERSION"] = FORMAT, VERSION
             opened.attrs["CREATOR"] = creator()
         return outputs[0].path
@@ -82,7 +82,7 @@ def write_groups(
 
             def mine(rank: int = rank) -> None:
                 if comm.rank == rank and table is not None:
-                    with h5py.File(path, "r+", locking=False) as opened:
+                    with opened_hdf5(h5py, path, "r+") as opened:
                         work(opened, table, group)
 
             collectively(comm, lambda mine=mine: _told(file, mine))  # type: ignore[misc]

@@ -167,8 +167,12 @@ class PlacedOutput(_Output[TemporaryFile]):
         self._name = file
         try:
             self._held = TemporaryFile(os.path.realpath(file))
+        except OSError as error:
+            raise failure(file, error) from error
+        try:
             os.ftruncate(self._held.fd, size)
         except OSError as error:
+            self.discard()
             raise failure(file, error) from error
         self._held.written = size
         self.path = self._held.path
