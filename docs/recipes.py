@@ -70,7 +70,7 @@ def draw_sky(ax, values, geometry, title, limit, unit=UNIT):
     ax.set_title(title, fontsize=10)
     draw_graticule(ax, geometry)
     ax.tick_params(labelsize=8)
-    bar = ax.figure.colorbar(image, ax=ax, shrink=0.85, pad=0.02)
+    bar = ax.figure.colorbar(image, ax=ax, shrink=0.85, pad=0.02, extend="both")
     bar.set_label(unit, fontsize=8)
     bar.ax.tick_params(labelsize=8)
 
@@ -80,6 +80,7 @@ def draw_healpix(ax, values, title, limit):
     field = {"rot": (0, -50), "xsize": 200, "ysize": 110, "reso": 5}
     sky = healpy.gnomview(values, **field, return_projected_map=True, no_plot=True)
     draw_plain(ax, sky, title, limit)
+    ax.set_xlabel("16.7° by 9.2° at RA 0°, Dec −50°", fontsize=8)
 
 
 def draw_plain(ax, values, title, limit):
@@ -88,7 +89,8 @@ def draw_plain(ax, values, title, limit):
     image = ax.imshow(values, origin="lower", cmap=DIVERGING, vmin=-limit, vmax=limit)
     ax.set(xticks=[], yticks=[])
     ax.set_title(title, fontsize=10)
-    bar = ax.figure.colorbar(image, ax=ax, orientation="horizontal", shrink=0.8, pad=0.04)
+    how = {"orientation": "horizontal", "shrink": 0.8, "pad": 0.04, "extend": "both"}
+    bar = ax.figure.colorbar(image, ax=ax, **how)
     bar.set_label(UNIT, fontsize=8)
     bar.ax.tick_params(labelsize=8)
 
@@ -122,13 +124,13 @@ def noise(names):
     flip = frames("flips.g3")["150GHz_signflip000"]
     measured = names["measured"]
     figure, (left, right) = panels(1, 2, height=3.0)
-    draw_sky(left, flip.T, flip.geometry, "150GHz_signflip000: T", 3)
+    draw_sky(left, flip.T, flip.geometry, "150GHz_signflip000: T", 2)
     spectra = measured.spectra
     for name, colour in (("TT", BLUE), ("EE", ORANGE), ("BB", GREEN)):
         mean, scatter = spectra.mean[name], spectra.scatter[name]
         right.plot(spectra.ell, mean, color=colour, label=name)
         right.fill_between(spectra.ell, mean - scatter, mean + scatter, color=colour, alpha=0.25)
-    right.set(yscale="log", xlabel="ell")
+    right.set(yscale="log", xlabel="multipole $\\ell$")
     right.set_title("mean and scatter of 20 sign flips", fontsize=10)
     right.set_ylabel(f"$C_\\ell$ / {UNIT}$^2$")
     right.legend(fontsize=8)
@@ -137,8 +139,8 @@ def noise(names):
 
 def to_healpy(names):
     """T, Q and U as healpy projects them."""
-    figure, axes = panels(1, 3, height=2.5)
-    for ax, name, limit in zip(axes, "tqu", (150, 10, 10), strict=True):
+    figure, axes = panels(1, 3, height=2.7)
+    for ax, name, limit in zip(axes, "tqu", (150, 5, 5), strict=True):
         draw_healpix(ax, names[name], name.upper(), limit)
     return figure
 
@@ -153,16 +155,19 @@ def ds9(_):
     shown = ax.imshow(values, origin="lower", cmap=DIVERGING, vmin=-0.15, vmax=0.15)
     ax.coords.grid(color="0.3", alpha=0.4)
     ax.set(title=f"flat.fits[{image.name}]", xlabel="RA", ylabel="Dec")
-    figure.colorbar(shown, ax=ax, shrink=0.8).set_label(image.header.get("BUNIT", ""))
+    bar = figure.colorbar(shown, ax=ax, shrink=0.8, extend="both")
+    bar.set_label(image.header.get("BUNIT", ""))
     return figure
 
 
 def to_pixell(names):
     """T, E and B."""
     teb = names["teb"]
-    figure, axes = panels(1, 3, height=2.5)
-    for ax, name, values, limit in zip(axes, "TEB", teb, (150, 10, 10), strict=True):
+    height, width = np.degrees(teb.extent())
+    figure, axes = panels(1, 3, height=2.7)
+    for ax, name, values, limit in zip(axes, "TEB", teb, (150, 8, 8), strict=True):
         draw_plain(ax, values, name, limit)
+        ax.set_xlabel(f"{width:.0f}° by {height:.0f}°, East to the left", fontsize=8)
     return figure
 
 
@@ -171,10 +176,13 @@ def to_toast(_):
     found = np.load("rescan.npz")
     part = slice(0, len(found["seconds"]) // 4)
     figure, (ax,) = panels(1, 1, height=2.6)
-    for key, colour, label in (("signal", "0.65", "timestream"), ("sky", BLUE, "coadd")):
+    for key, colour, label in (
+        ("signal", "0.65", "timestream"),
+        ("sky", BLUE, "its scan of the coadd"),
+    ):
         values = np.where(found["good"][part], found[key][part] * 1e6, np.nan)
         ax.plot(found["seconds"][part], values, color=colour, label=label, linewidth=1.2)
-    ax.set(xlabel="s", ylabel=UNIT)
+    ax.set(xlabel="time / s", ylabel=f"signal / {UNIT}")
     ax.legend(fontsize=8, loc="upper right")
     return figure
 
