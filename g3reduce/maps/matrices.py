@@ -1,7 +1,9 @@
 """Weights as matrices: one for each pixel, 3 by 3 for T, Q and U, or 1 by 1 for T alone.
 
 Arrays hold the upper triangles, as frames do: a row for each of TT, TQ, TU, QQ, QU and UU, or one
-for TT; and a column for each pixel.
+for TT; and a column for each pixel. What is solved here is positive definite, so it is done by the
+factors L D L^T of each matrix, written out: without pivots, and as exact as LAPACK's. (What divides
+as spt3g does, to the bit, is in `g3reduce.maps.unweighting`.)
 """
 
 from __future__ import annotations
@@ -13,17 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..g3files.lines import Values
-
-Matrices = NDArray[np.float64]  # of shape (pixels, 3, 3) or (pixels, 1, 1)
+from .unweighting import condition_of
 
 MAX_CONDITION = 1e6
 """Matrices of a larger condition number are not inverted, unless another limit is given."""
 
 # Rows of the array in which the elements of a matrix stand, by the number of its rows.
 _PLACES = {1: [[0]], 3: [[0, 1, 2], [1, 3, 4], [2, 4, 5]]}
-_SIDE = {1: 1, 6: 3}
 
-_BLOCK = 1 << 15  # so many pixels at a time stay in the cache
+_BLOCK = 1 << 14  # so many pixels at a time stay in the cache
+
+# The smallest eigenvalue by `condition_of` is wrong by less than so much of the largest.
+_ROUNDING = 1e-7
 
 
 def is_invertible(weights: Values, max_condition: float = MAX_CONDITION) -> NDArray[np.bool_]:
@@ -39,19 +42,41 @@ def is_invertible(weights: Values, max_condition: float = MAX_CONDITION) -> NDAr
     -------
     bool array, shape (pixels,)
     """
+    if len(weights) == 1:
+        single: NDArray[np.bool_] = np.isfinite(weights[0]) & (weights[0] > 0)
+        return single
+    return np.asarray(_by_blocks(lambda part: _well_conditioned(part, max_condition), weights))
 
-    def invertible(matrices: Matrices) -> NDArray[np.bool_]:
-        finite = np.all(np.isfinite(matrices), axis=(1, 2), keepdims=True)
-        values = np.linalg.eigvalsh(np.where(finite, matrices, 0))
+
+def _well_conditioned(weights: Values, max_condition: float) -> NDArray[np.bool_]:
+    found = np.isfinite(weights).all(axis=0) & (weights[[0, 3, 5]] > 0).all(axis=0)
+    with np.errstate(divide="ignore"):
+        ratio = np.nan_to_num(1 / condition_of(list(weights)))  # 0 of what is not definite
+    good: NDArray[np.bool_] = found & (ratio * max_condition >= 1)
+    doubtful = np.flatnonzero(found & (np.abs(ratio - 1 / max_condition) < _ROUNDING))
+    if len(doubtful):  # by LAPACK, which takes some twenty times as long
+        values = np.linalg.eigvalsh(np.moveaxis(weights[_PLACES[3]][..., doubtful], 2, 0))
         smallest, largest = values[:, 0], values[:, -1]
-        return (smallest > 0) & (largest <= max_condition * smallest)
-
-    return np.asarray(by_blocks(invertible, weights), bool)
+        good[doubtful] = (smallest > 0) & (largest <= max_condition * smallest)
+    return good
 
 
 def inverse(weights: Values) -> Values:
     """The inverse matrices, of the same shape. All must be invertible."""
-    return by_blocks(lambda matrices: _upper(np.linalg.inv(matrices)), weights)
+    return _by_blocks(_inverse, weights)
+
+
+def _inverse(weights: Values) -> Values:
+    if len(weights) == 1:
+        return 1 / weights
+    (d1, d2, d3), (l21, l31, l32) = _factors(weights)
+    uu = 1 / d3
+    qu = -l32 * uu
+    qq = 1 / d2 - l32 * qu
+    tu = -l21 * qu - l31 * uu
+    tq = -l21 * qq - l31 * qu
+    tt = 1 / d1 - l21 * tq - l31 * tu
+    return np.stack([tt, tq, tu, qq, qu, uu])
 
 
 def divide(values: Values, weights: Values) -> Values:
@@ -67,13 +92,29 @@ def divide(values: Values, weights: Values) -> Values:
     -------
     float64 array of the shape of `values`
     """
+    return _by_blocks(_divide, values, weights)
+
+
+def _divide(values: Values, weights: Values) -> Values:
     if len(weights) == 1:
         return values / weights
-    return by_blocks(
-        lambda matrices, vectors: np.linalg.solve(matrices, vectors[..., None])[..., 0].T,
-        weights,
-        values.T,
-    )
+    (d1, d2, d3), (l21, l31, l32) = _factors(weights)
+    t, q, u = values
+    q = q - l21 * t
+    u = (u - l31 * t - l32 * q) / d3
+    q = q / d2 - l32 * u
+    t = t / d1 - l21 * q - l31 * u
+    return np.stack([t, q, u])
+
+
+def _factors(weights: Values) -> tuple[list[Values], list[Values]]:
+    """D and L of L D L^T: the diagonal of D, and below that of L the elements 21, 31 and 32."""
+    tt, tq, tu, qq, qu, uu = weights
+    l21, l31 = tq / tt, tu / tt
+    d2, rest = qq - l21 * tq, qu - l21 * tu
+    l32 = rest / d2
+    d3 = uu - l31 * tu - l32 * rest
+    return [tt, d2, d3], [l21, l31, l32]
 
 
 def multiply(values: Values, weights: Values) -> Values:
@@ -97,40 +138,25 @@ def half_difference_weights(a: Values, b: Values) -> Values:
     -------
     float64 array of the same shape
     """
-
-    def combine(a: Matrices, b: Matrices) -> Values:
-        product = a @ np.linalg.solve(a + b, b)
-        return _upper(2 * (product + product.transpose(0, 2, 1)))  # it is symmetric, but for bits
-
-    return by_blocks(combine, a, b)
+    return _by_blocks(_half_difference_weights, a, b)
 
 
-def by_blocks(work: Callable[..., NDArray[Any]], weights: Values, *others: Values) -> NDArray[Any]:
-    """What `work` makes of matrices, in blocks of pixels, so that few are whole at a time.
-
-    It gets the matrices of each block, and of `others` what belongs to it: of weights their
-    matrices, of arrays with a row for each pixel these rows.
-    """
-    n_pixels = weights.shape[1]
-    done = []
-    for start in range(0, max(n_pixels, 1), _BLOCK):
-        block = slice(start, start + _BLOCK)
-        more = [
-            _whole(other[:, block]) if other.shape == weights.shape else other[block]
-            for other in others
+def _half_difference_weights(a: Values, b: Values) -> Values:
+    both = a + b
+    rows = _PLACES[1 if len(a) == 1 else 3]
+    columns = [multiply(_divide(b[row], both), a) for row in rows]  # of A (A + B)^-1 B
+    return np.stack(
+        [  # it is symmetric, but for bits
+            2 * (columns[place][other] + columns[other][place])
+            for place in range(len(rows))
+            for other in range(place, len(rows))
         ]
-        done.append(work(_whole(weights[:, block]), *more))
+    )
+
+
+def _by_blocks(work: Callable[..., NDArray[Any]], *arrays: Values) -> NDArray[Any]:
+    """What `work` makes of arrays with a column for each pixel, in blocks of pixels."""
+    starts = range(0, max(arrays[0].shape[1], 1), _BLOCK)
+    done = [work(*(one[:, start : start + _BLOCK] for one in arrays)) for start in starts]
     whole: NDArray[Any] = np.concatenate(done, axis=-1)
     return whole
-
-
-def _whole(weights: Values) -> Matrices:
-    """The matrices of upper triangles."""
-    return np.moveaxis(weights[np.array(_PLACES[_SIDE[len(weights)]])], 2, 0)
-
-
-def _upper(matrices: Matrices) -> Values:
-    """The upper triangles of matrices."""
-    rows, columns = np.triu_indices(matrices.shape[1])
-    upper: Values = matrices[:, rows, columns].T
-    return upper
