@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..errors import Difference
-
-_WIDTH = 80
+from .tables import WIDTH
 
 # So many entries of ledgers that are in one only are listed.
 _SHOWN = 5
@@ -127,7 +126,7 @@ class MapComparison:
         if equal:
             lines += textwrap.wrap(
                 f"the same to the bit: {', '.join(equal)}",
-                _WIDTH,
+                WIDTH,
                 initial_indent="  ",
                 subsequent_indent="    ",
             )
@@ -197,7 +196,7 @@ def _attributes(differences: tuple[Difference, ...]) -> list[str]:
         whose = f"{', '.join(filter(None, names))}: " if any(names) else ""
         lines += textwrap.wrap(
             f"{whose}{attribute} is {mine} in A, {theirs} in B",
-            _WIDTH,
+            WIDTH,
             initial_indent="  ",
             subsequent_indent="    ",
         )

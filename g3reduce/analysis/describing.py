@@ -32,6 +32,7 @@ from ..splits.instants import date_of
 from ..spt3gtypes import Frame, SkyMap
 from .description import Depth, FileInfo, Hits, LedgerInfo, MapInfo
 from .solidangles import solid_angles
+from .sources import Given, Realisation
 
 _RECORDS = ("Split", "Difference")
 _OBSERVED = ("SourceName", "ObservationID")
@@ -129,6 +130,7 @@ def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInf
     angles = solid_angles(stub, lines_of(stub).as_mapped(pixels))
     total = float(np.sum(angles))
     temperature = planes.get("T", planes[hit])
+    flip = Realisation.of(Given(_text(frame, "Id"), frame, where))
     return MapInfo(
         frame=number,
         frame_id=_text(frame, "Id"),
@@ -146,6 +148,7 @@ def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInf
         hits=_hits(planes),
         ledger=_ledger(frame, where, time),
         record=_record(frame),
+        signflip_of=flip.base if flip else None,
     )
 
 

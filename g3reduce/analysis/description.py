@@ -6,7 +6,8 @@ import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-_WIDTH = 80
+from .tables import WIDTH, short
+
 _INDENT = 14  # where the words of a line begin
 
 
@@ -24,8 +25,8 @@ class Depth(NamedTuple):
     high: float
 
     def __str__(self) -> str:
-        low, high = _short(self.low), _short(self.high)
-        return f"{_short(self.median)} uK arcmin ({low} to {high} in 80 % of the pixels)"
+        low, high = short(self.low), short(self.high)
+        return f"{short(self.median)} uK arcmin ({low} to {high} in 80 % of the pixels)"
 
 
 class Hits(NamedTuple):
@@ -116,6 +117,8 @@ class MapInfo:
     ledger : LedgerInfo or None
     record : dict of str to str
         What a coadd of a split or a difference says of itself.
+    signflip_of : str or None
+        Of a sign flip, or a difference of two, the Id of the coadd that it is of.
     """
 
     frame: int
@@ -135,6 +138,7 @@ class MapInfo:
     hits: Hits | None = None
     ledger: LedgerInfo | None = None
     record: dict[str, str] = field(default_factory=dict)
+    signflip_of: str | None = None
 
     def lines(self) -> list[str]:
         """It in some lines of at most 80 columns."""
@@ -161,7 +165,7 @@ class MapInfo:
             if text:
                 lines += textwrap.wrap(
                     text,
-                    _WIDTH,
+                    WIDTH,
                     initial_indent=f"  {name}".ljust(_INDENT),
                     subsequent_indent=" " * _INDENT,
                 )
@@ -202,8 +206,8 @@ class FileInfo:
             lines.append(f"  observations: {len(named)} ({shown})")
         flips: dict[str, list[MapInfo]] = {}
         for one in self.maps:
-            if "realisation" in one.record and one.record.get("base"):
-                flips.setdefault(one.record["base"], []).append(one)
+            if one.signflip_of:
+                flips.setdefault(one.signflip_of, []).append(one)
             else:
                 lines += [f"  {line}" for line in one.lines()]
         return lines + [f"  {_about_flips(base, found)}" for base, found in flips.items()]
@@ -236,11 +240,6 @@ def _geometry(geometry: dict[str, Any]) -> str:
         f"flat sky, {n_x} x {n_y} pixels of {resolution}, {geometry['projection']} at "
         f"{alpha:.6g}, {delta:.6g} deg"
     )
-
-
-def _short(number: float) -> str:
-    """Three digits, and no exponent unless it is needed."""
-    return f"{float(f'{number:.3g}'):,g}"
 
 
 def _size(n_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,7 @@ from .differencing import half_difference, recorded
 from .nullnoise import noise_of
 from .pairing import pairs_of
 from .sources import Headers, Source
-from .tables import aligned
+from .tables import WIDTH, aligned
 
 # Sign flips whose mean chi-square is so many times that of the difference are doubtful.
 _MUCH_LARGER = 2.0
@@ -72,11 +73,12 @@ class NullTest:
         ]
         if not larger:
             return []
-        return [
-            f"The sign flips have much larger chi2 than the difference ({', '.join(larger)}).",
-            "They seem to hold sky, which does not cancel between observations that weigh pixels",
+        return textwrap.wrap(
+            f"The sign flips have much larger chi2 than the difference ({', '.join(larger)}). They "
+            "seem to hold sky, which does not cancel between observations that weigh pixels "
             "differently; so scale, calibrated and PTE say nothing of the difference.",
-        ]
+            WIDTH,
+        )
 
     def as_data(self) -> dict[str, Any]:
         """All of it, but for the maps, as numbers, texts and lists."""

@@ -8,6 +8,9 @@ from typing import NamedTuple
 from ..errors import MismatchError, UsageError
 from .sources import Given, Headers, Realisation, Source, frames_of
 
+# So many maps without a partner are named.
+_SHOWN = 3
+
 # Ids of splits are made of parts.
 _SEPARATOR = "_"
 
@@ -126,8 +129,9 @@ def _require_partners(
         of = f" of the halves {halves[0]} and {halves[1]}" if halves else ""
         raise MismatchError(f"There are no maps{of} to compare.")
     if alone:
+        more = f"; and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
         how = "by what their Ids are without the names of the halves" if halves else "by their Ids"
         raise MismatchError(
-            f"{'; '.join(alone)}: no partner. Maps are paired {how}; compare files with the same "
-            "Ids, or a single map with another."
+            f"{'; '.join(alone[:_SHOWN])}{more}: no partner. Maps are paired {how}; compare files "
+            "with the same Ids, or a single map with another."
         )

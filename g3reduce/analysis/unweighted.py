@@ -17,7 +17,7 @@ from ..maps.agreement import weights_key
 from ..maps.mapfile import planes_of
 from ..maps.pixels import map_of
 from ..spt3gtypes import Frame
-from .sources import Given, Headers, Source, frames_of, refuse_same_file
+from .sources import Given, Headers, Realisation, Source, frames_of, refuse_same_file
 
 logger = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def unweight(
     Raises
     ------
     InputError
-        If a file cannot be read, or maps are weighted and there are no weights.
+        If a file cannot be read or has no maps, or maps are weighted and there are no weights.
     OutputError
         If the output cannot be written, or is one of the files that are read.
 
@@ -112,15 +112,26 @@ def each_unweighted(
     ------
     InputError
     """
+    done = None
+    told: set[tuple[str, int]] = set()  # of a coadd and of all its sign flips, which are alike
     for given in frames_of(source, headers):
         done = _unweighted(given, zero_nans)
-        if done.singular:
+        flip = Realisation.of(given)
+        kind = flip.base if flip else given.frame_id, done.singular
+        if done.singular and not (flip and kind in told):
+            told.add(kind)
             logger.warning(
                 "%s: %d pixels have weights that cannot be divided by (singular); the maps are %s "
                 "there.",
                 *(given.where, done.singular, "0" if zero_nans else "NaN"),
             )
         yield done
+    if done is None:
+        raise InputError(f"{_named(source)}: there are no maps in it, so nothing can be divided.")
+
+
+def _named(source: Source) -> str:
+    return os.fspath(source) if isinstance(source, str | os.PathLike) else "the source"
 
 
 def _unweighted(given: Given, zero_nans: bool) -> Unweighted:

@@ -11,6 +11,7 @@ from spt3g import core
 
 import g3reduce
 from g3reduce import cli, splits
+from g3reduce.analysis import describing
 from g3reduce.analysis.chisquare import Statistic
 from g3reduce.errors import MismatchError, UsageError
 
@@ -194,3 +195,8 @@ def test_sign_flips_that_hold_sky_are_doubted(tmp_path, capsys):
     told = capsys.readouterr().out.splitlines()
     assert told[2] == "150GHz_signflip000 to 150GHz_signflip004: 5 half differences of sign flips"
     assert len(told) == 4
+    assert sum("signflip" in line for line in describing.info(words[-1]).lines()) == 1
+    coadds = [frame for frame in core.G3File(halves) if "signflip" not in frame["Id"]]
+    with pytest.raises(MismatchError, match="is no sign flip: by its ledger nothing was subtr"):
+        g3reduce.null_test(halves, **both, signflips=coadds)
+    assert max(map(len, doubted)) <= 80

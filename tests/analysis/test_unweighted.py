@@ -105,3 +105,21 @@ def test_sign_flips_have_one_line(tmp_path, capsys):
         "12 sign flips of 90GHz: T divided",
         f"Wrote {output}.",
     ]
+
+
+def test_sign_flips_are_warned_of_once(caplog):
+    """The singular pixels of a coadd are those of its sign flips, too."""
+    frame = skies.map_frame("flat sparse", "polarized", 1)
+    flips = [core.G3Frame(core.G3FrameType.Map) for _ in range(3)]
+    for number, flip in enumerate(flips):
+        for key in frame.keys():  # noqa: SIM118 (a G3Frame)
+            flip[key] = frame[key] if key != "Id" else f"150GHz_signflip{number:03d}"
+    g3reduce.unweight([frame, *flips])
+    assert len(caplog.records) == 1
+
+
+def test_files_without_maps_are_refused(tmp_path):
+    file = skies.write_file(tmp_path / "scan.g3", [core.G3Frame(core.G3FrameType.Scan)])
+    with pytest.raises(InputError, match=r"scan\.g3: there are no maps"):
+        g3reduce.unweight(file, tmp_path / "maps.g3")
+    assert not (tmp_path / "maps.g3").exists()
