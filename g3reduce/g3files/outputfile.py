@@ -41,8 +41,17 @@ Held = TypeVar("Held", TemporaryFile, TemporaryFolder)
 class _Output(Generic[Held]):
     """Output under a temporary name until it is complete; system errors become `OutputError`."""
 
-    _name: str
-    _held: Held
+    def __init__(self, name: str, hold: Callable[[str], Held]):
+        self._name = name
+        try:
+            self._held: Held = hold(os.path.realpath(name))  # of a link, its target is replaced
+        except OSError as error:
+            raise failure(name, error) from error
+
+    @property
+    def path(self) -> str:
+        """Where it is until it is published."""
+        return self._held.path
 
     def complete(self) -> None:
         """Make sure that everything is on the disk.
@@ -91,14 +100,10 @@ class OutputFile(_Output[TemporaryFile]):
     """
 
     def __init__(self, file: str):
-        self._name = file
+        super().__init__(file, TemporaryFile)
         self._problem: OSError | None = None
         make = _COMPRESSORS.get(os.path.splitext(file)[1])
         self._compressor = make() if make else None
-        try:
-            self._held = TemporaryFile(os.path.realpath(file))  # of a link, its target is replaced
-        except OSError as error:
-            raise failure(file, error) from error
 
     def write(self, data: bytes | memoryview) -> int:
         """Write all of it, unless something failed before."""
@@ -152,11 +157,6 @@ class PlacedOutput(_Output[TemporaryFile]):
     size : int
         In bytes.
 
-    Attributes
-    ----------
-    path : str
-        Where it is until it is published.
-
     Raises
     ------
     OutputError
@@ -164,18 +164,13 @@ class PlacedOutput(_Output[TemporaryFile]):
     """
 
     def __init__(self, file: str, size: int):
-        self._name = file
-        try:
-            self._held = TemporaryFile(os.path.realpath(file))
-        except OSError as error:
-            raise failure(file, error) from error
+        super().__init__(file, TemporaryFile)
         try:
             os.ftruncate(self._held.fd, size)
         except OSError as error:
             self.discard()
             raise failure(file, error) from error
         self._held.written = size
-        self.path = self._held.path
 
 
 class OutputPath(_Output[TemporaryFile]):
@@ -185,11 +180,6 @@ class OutputPath(_Output[TemporaryFile]):
     ----------
     file : str
 
-    Attributes
-    ----------
-    path : str
-        Where it is until it is published.
-
     Raises
     ------
     OutputError
@@ -197,12 +187,7 @@ class OutputPath(_Output[TemporaryFile]):
     """
 
     def __init__(self, file: str):
-        self._name = file
-        try:
-            self._held = TemporaryFile(os.path.realpath(file))
-        except OSError as error:
-            raise failure(file, error) from error
-        self.path = self._held.path
+        super().__init__(file, TemporaryFile)
 
     def complete(self) -> None:
         """Make sure that everything is on the disk.
@@ -239,11 +224,6 @@ class OutputFolder(_Output[TemporaryFolder]):
     folder : str
         It must not exist, or be empty.
 
-    Attributes
-    ----------
-    path : str
-        Where it is until it is published.
-
     Raises
     ------
     OutputError
@@ -251,12 +231,7 @@ class OutputFolder(_Output[TemporaryFolder]):
     """
 
     def __init__(self, folder: str):
-        self._name = folder
-        try:
-            self._held = TemporaryFolder(os.path.realpath(folder))
-        except OSError as error:
-            raise failure(folder, error) from error
-        self.path = self._held.path
+        super().__init__(folder, TemporaryFolder)
 
 
 def failure(file: str, error: Exception) -> OutputError:
