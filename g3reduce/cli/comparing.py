@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from ..choices import PolConv, choices_of
 from ..errors import UsageError
+from . import headers
 
 
 def add_maps(parser: argparse.ArgumentParser) -> None:
@@ -54,23 +54,12 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
         metavar="C",
         help="leave out pixels whose weights have a larger condition number (default: 1e6)",
     )
-    parser.add_argument(
-        "--pol-conv",
-        choices=choices_of(PolConv),
-        help="convert polarization to this convention; FITS files that do not say theirs have it",
-    )
-    parser.add_argument(
-        "--coord", metavar="C|G|E|L", help="the coordinate system of FITS files that do not say it"
-    )
-    parser.add_argument(
-        "--units", metavar="UNIT", help="the unit of FITS files that do not say it (K, uK)"
-    )
+    headers.add(parser, converts=True)
 
 
 def reading(options: argparse.Namespace) -> dict[str, Any]:
     """The arguments that these flags stand for."""
-    names = ("max_condition", "pol_conv", "coord", "units")
-    found = {name: getattr(options, name) for name in names}
+    found = {"max_condition": options.max_condition, **headers.of(options)}
     if getattr(options, "halves", None) is not None:
         found["halves"] = tuple(options.halves)
     return found

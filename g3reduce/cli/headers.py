@@ -8,11 +8,14 @@ from typing import Any
 from ..choices import PolConv, choices_of
 
 
-def add(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+def add(parser: argparse.ArgumentParser, *, converts: bool = False) -> None:
+    """Add the flags; `converts`: maps of the other polarization convention are converted."""
     group = parser.add_argument_group("FITS files that do not say it")
+    others = "; maps of the other one are converted" if converts else ""
     group.add_argument(
-        "--pol-conv", choices=choices_of(PolConv), help="their polarization convention"
+        "--pol-conv",
+        choices=choices_of(PolConv),
+        help=f"their polarization convention{others}",
     )
     group.add_argument("--coord", metavar="C|G|E|L", help="their coordinate system")
     group.add_argument("--units", metavar="UNIT", help="their unit (K, uK)")
