@@ -196,7 +196,8 @@ def _compare_planes(name: str, a: Plane, b: Plane, how: Comparison) -> PlaneComp
     difference[equal] = 0
     finite = np.isfinite(difference)
     larger = np.maximum(np.abs(mine), np.abs(theirs))
-    beyond = ~finite | (difference > how.atol + how.rtol * larger)
+    with np.errstate(invalid="ignore"):  # infinity times 0; these are not finite anyhow
+        beyond = ~finite | (difference > how.atol + how.rtol * larger)
     both = finite & (mine != 0) & (theirs != 0)
     relative = np.divide(difference, larger, out=np.zeros_like(larger), where=both)
 
