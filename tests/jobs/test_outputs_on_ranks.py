@@ -13,8 +13,10 @@ import g3reduce
 from g3reduce.formats import WriteOptions, map_frames_in
 
 KINDS = some_of(
-    *("healpix ring", "healpix dense", "healpix ring shifted", "healpix nested indexed"),
-    *("healpix indexed", "flat sparse", "flat dense"),
+    [
+        *("healpix ring", "healpix dense", "healpix ring shifted", "healpix nested indexed"),
+        *("healpix indexed", "flat sparse", "flat dense"),
+    ],
     fewer=("healpix ring", "healpix dense", "flat sparse"),
 )
 TO_THE_BIT = WriteOptions(units="mK")

@@ -16,6 +16,9 @@ among_all = pytest.mark.skipif(not ALL, reason="runs with G3REDUCE_TEST_ALL=1")
 
 def some_of(*choices, fewer):
     """All values of one choice, or all combinations of several; by default only these few."""
+    texts = [choice for choice in choices if isinstance(choice, str)]
+    if texts:  # of which all combinations of letters would be tried
+        raise TypeError(f"{texts[0]!r} is one value; expected a list of all values of a choice.")
     if not ALL:
         return fewer
     return list(itertools.product(*choices)) if len(choices) > 1 else choices[0]
