@@ -2,33 +2,25 @@
 
 import errno
 import os
-import resource
 
 import numpy as np
 import pytest
+from filesizes import no_file_longer_than
 
 import g3reduce
 from g3reduce import OutputError
 from g3reduce.formats import write_maps
 
 
-@pytest.fixture(params=[1, 16, 100])
-def longest_file(request):
-    """No file of this process may be longer than so many KiB, as with ``ulimit -f``."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (request.param << 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
+@pytest.mark.parametrize("kib", [1, 16, 100])
 @pytest.mark.parametrize("ending", [".h5", ".fits", ".fits.gz"])
-def test_the_file_of_before_stays(tmp_path, ending, longest_file):
+def test_the_file_of_before_stays(tmp_path, ending, kib):
     output = tmp_path / f"map{ending}"
     output.write_bytes(b"something old")
     values = np.random.default_rng(0).normal(size=12 * 64**2)
     frame = g3reduce.map_frame(values, units="K", coord="C", map_id="150GHz")
     # HDF5 would end the process, if it were told.
-    with pytest.raises(OutputError) as caught:
+    with no_file_longer_than(kib << 10), pytest.raises(OutputError) as caught:
         write_maps(output, frame)
     assert str(caught.value) == f"{output}: writing failed ({os.strerror(errno.EFBIG)})."
     assert output.read_bytes() == b"something old"

@@ -12,12 +12,12 @@ import gzip
 import logging
 import lzma
 import os
-import resource
 import signal
 import subprocess
 import sys
 
 import pytest
+from filesizes import no_file_longer_than
 from skies import map_frame
 from spt3g import core
 
@@ -48,15 +48,6 @@ def small_disk(tmp_path_factory):
         pytest.skip(f"a small file system cannot be mounted here: {done.stderr.strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
-
-
-@pytest.fixture
-def small_files():
-    """No file of this process may be longer than 64 KiB, as with ``ulimit -f``."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def fails(folder, suffix, reason, frames=None):
@@ -91,8 +82,9 @@ def test_a_full_disk_that_only_the_last_bytes_of_a_compressor_find(small_disk, s
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
-def test_a_limit_of_the_size_of_files(tmp_path, small_files, suffix):
-    fails(tmp_path, suffix, errno.EFBIG)
+def test_a_limit_of_the_size_of_files(tmp_path, suffix):
+    with no_file_longer_than(64 << 10):
+        fails(tmp_path, suffix, errno.EFBIG)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)

@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-import resource
 
 import numpy as np
 import pytest
 import scans
+from filesizes import no_file_longer_than
 
 from g3reduce import OutputError, RemoteError, stitch_files
 from g3reduce.mpi.communicators import OneProcess
@@ -40,16 +40,6 @@ def test_any_number_of_ranks_writes_the_same_bytes(comm, shared_folder):
             assert many.read_bytes() == one.read_bytes()
 
 
-@contextlib.contextmanager
-def limit_of_the_size_of_files(n_bytes):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
 @pytest.mark.ranks(1, 3)
 @pytest.mark.parametrize("name", ["out.g3", "out.g3.gz"])
 def test_output_that_finds_no_room_is_told_on_all_ranks(comm, shared_folder, name):
@@ -58,7 +48,7 @@ def test_output_that_finds_no_room_is_told_on_all_ranks(comm, shared_folder, nam
         (shared_folder / name).write_bytes(b"something old")
     comm.Barrier()
     error = OutputError if comm.rank == 0 else RemoteError
-    limited = limit_of_the_size_of_files(1000) if comm.rank == 0 else contextlib.nullcontext()
+    limited = no_file_longer_than(1000) if comm.rank == 0 else contextlib.nullcontext()
     with limited, pytest.raises(error, match=rf"{name}: writing failed \(File too large\)"):
         stitch_files(str(shared_folder / "obs_*.g3"), shared_folder / name, mpicomm=comm)
     comm.Barrier()
