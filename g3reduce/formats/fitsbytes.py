@@ -155,11 +155,12 @@ def tables_as_bytes(tables: Iterable[Table], cards: Iterable[tuple[str, Any]] = 
         part.header[KIND] = (table.kind, "its class there")
         for keyword, value in cards:
             part.header[keyword] = value
+        part.add_checksum(when="of this part of the file")  # and not the time: same bits, always
         parts.append(part)
     if len(parts) == 1:
         return b""
     buffer = io.BytesIO()
-    fits.HDUList(parts).writeto(buffer, checksum=True)
+    fits.HDUList(parts).writeto(buffer)
     return buffer.getvalue()[BLOCK:]
 
 
