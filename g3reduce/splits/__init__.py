@@ -2,14 +2,14 @@
 
 In reading order:
 
-- `splitting` is what users pass as `assign`: `products` of `factors`, side by side. `factories`
-  makes those that users begin with.
-- `rules` say which maps are of a split, and are made of `conditions`; `makers` makes them in
-  Python, `ruletext` of a text, whose `words` and `instants` have files of their own.
-- `facts` is what rules know of a map. `observing` finds it in frames, `ledgerfacts` in a ledger,
-  `tables` (of any of the `tableformats`) in a table of observations; `clocks` tell the time.
+- `splitting` is what users pass as `assign`: `products` of `factors`, side by side.
+- `functions` are what users call to make splittings, and the rules in them.
+- `rules` say which maps are of a split, and are made of `conditions`. `ruletext` reads them from a
+  text, of which `words` and `instants` (dates) are parts.
+- `facts` is what rules know of a map. `observing` finds it in frames, `tables` (in any of the
+  `tableformats`) in a table of observations; `clocks` tell the time.
 - `plan` says of all maps where they go. `planning` makes it, in view of all of them (`overview`):
-  `bundling` and `flipping` share them out, by `weights`, and by names, which `identity` gives.
+  `bundling` and `flipping` share them out, by `weights`.
 - `repeating` makes coadds again from their ledgers.
 
 Imports from `maps`, `pipeline` and from what is below them.

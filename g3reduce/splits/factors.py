@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
-from typing import Any
 
-from ..errors import InputError, UsageError
+from ..errors import InputError
 from .facts import MapFacts
 from .overview import Overview
 from .rules import Every, Rule
-from .words import FIELDS
-
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", re.ASCII)
 
 # What `By` takes from frames; anything else is a column.
-_OF_FRAMES = ("id", "source", "observation")
+OF_FRAMES = ("id", "source", "observation")
 
 
 class Factor:
@@ -114,7 +109,7 @@ class By(Direct):
     @property
     def columns(self) -> set[str]:
         """The field, if it is a column."""
-        return set() if self.field in _OF_FRAMES else {self.field}
+        return set() if self.field in OF_FRAMES else {self.field}
 
     def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
         """The value of the map; a ``/`` in the name of an observation becomes a ``-``.
@@ -225,48 +220,3 @@ class SignFlips(Factor):
 
     def __str__(self) -> str:
         return f"{self.n_realisations} sign flips, seed {self.seed}"
-
-
-def check_name(name: Any) -> str:
-    """A name of a split, if it can be one.
-
-    Raises
-    ------
-    UsageError
-    """
-    if not isinstance(name, str) or not _NAME.fullmatch(name):
-        raise UsageError(
-            f"a split is named {name!r}; expected letters and digits, with . + _ - after the "
-            "first, because the name is a part of Ids and of names of files."
-        )
-    return name
-
-
-def as_rule(rule: Any, name: str) -> Rule:
-    """A rule, if it is one.
-
-    Raises
-    ------
-    UsageError
-    """
-    if not isinstance(rule, Rule):
-        raise UsageError(
-            f"the rule of the split {name!r} is {rule!r}; expected a rule, such as "
-            'splits.map_id("150GHz*"), or splits.parse_rule("id=150GHz*").'
-        )
-    return rule
-
-
-def as_field(field: Any) -> str:
-    """A field by whose values maps can be split, if it is one.
-
-    Raises
-    ------
-    UsageError
-    """
-    if not isinstance(field, str) or not field or (field in FIELDS and field not in _OF_FRAMES):
-        raise UsageError(
-            f"by({field!r}); expected one of {', '.join(_OF_FRAMES)}, or a column of the table of "
-            "observations."
-        )
-    return field

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import datetime, timedelta, timezone
+from fractions import Fraction
 
 from ..errors import UsageError
 
@@ -19,6 +20,11 @@ _DATE = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d)?)(\.\d+)?(Z|[+-]\d\d:\d\d)?)?", re.ASCII
 )
 _BEGIN = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+# The first and the last instants of which there are dates. (In the year 9999 numbers of seconds are
+# 30 microseconds apart.)
+_EARLIEST = -62135596800.0
+LATEST = math.nextafter(253402300800.0, 0)
 
 
 def of_mjd(days: float) -> float:
@@ -52,14 +58,20 @@ def instant_of(text: str) -> float:
         ) from None
     if found.tzinfo is None:
         found = found.replace(tzinfo=timezone.utc)
-    # Not timestamp(): whole microseconds, exactly.
-    return (found - _BEGIN) / timedelta(microseconds=1) / 1e6
+    # Not timestamp(): whole microseconds, of which this is the nearest number.
+    instant = (found - _BEGIN) // timedelta(microseconds=1) / 10**6
+    if not _EARLIEST <= instant <= LATEST:
+        raise UsageError(
+            f"{text!r} is out of the range of dates; expected one from 0001-01-01 to 9999-12-31, "
+            "in UTC. (A range of dates may be open: date=2019-05-01.., date=..2019-05-01.)"
+        )
+    return instant
 
 
 def date_of(instant: float) -> str:
     """The date of an instant, to the microsecond: as short as it can be."""
     try:
-        found = _BEGIN + timedelta(microseconds=round(instant * 1e6))
+        found = _BEGIN + timedelta(microseconds=round(Fraction(instant) * 10**6))
     except OverflowError:  # before the year 1, or after 9999
         return f"{instant:.15g} s since 1970-01-01"
     text = found.replace(tzinfo=None).isoformat()

@@ -1,10 +1,11 @@
-"""All maps of the input, as far as rules ask for them."""
+"""All maps of the input: their names, their observations, and the order and medians of these."""
 
 from __future__ import annotations
 
 import functools
 import os
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 
 from ..errors import InputError
@@ -47,6 +48,41 @@ class Overview:
                         "on which splits must not depend. Give frames the keys SourceName and "
                         "ObservationID, or files names that differ."
                     )
+
+    @functools.cached_property
+    def names(self) -> list[str]:
+        """The name of each map, the same wherever its file lies, and in whatever order they come.
+
+        It is its observation and Id, where no other map has both. Else it is the checksum and the
+        length of its frame: maps with the same content have the same name, since it is all the same
+        which of them is which. Where these are not known, it is the name of its file without
+        folders, and the number of the frame.
+
+        Raises
+        ------
+        InputError
+            If maps cannot be told apart otherwise than by the folders of their files.
+        """
+        counts = Counter((one.observation, one.map_id) for one in self.inputs)
+        names: list[str] = []
+        by_place: dict[str, MapFacts] = {}
+        for one in self.inputs:
+            if one.observation and counts[one.observation, one.map_id] == 1:
+                names.append(f"observation {one.observation}\nid {one.map_id}")
+            elif one.fingerprint is not None:
+                checksum, length = one.fingerprint
+                names.append(f"content {checksum:08x}\nlength {length}")
+            else:
+                name = f"file {os.path.basename(one.file)}\nframe {one.frame}"
+                other = by_place.setdefault(name, one)
+                if other is not one:
+                    raise InputError(
+                        f"{one.where} and {other.where} differ in their folders only, on which "
+                        "signs must not depend. Give frames the keys SourceName and ObservationID, "
+                        "or files names that differ."
+                    )
+                names.append(name)
+        return names
 
     def number_of(self, facts: MapFacts) -> int:
         """The number of the observation of a map, in the order of time, or else of names."""

@@ -5,18 +5,19 @@ from __future__ import annotations
 import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from ..errors import InputError
-from . import bundling, flipping, weights
+from . import bundling, flipping
 from .factors import Bundles, SignFlips
 from .facts import MapFacts
-from .identity import identities_of
 from .instants import DAY, date_of
 from .overview import Overview, observation_of
 from .plan import Group, Plan
 from .products import Product, name_of
+from .weights import weights_of
 from .words import natural
 
 logger = logging.getLogger(__name__)
@@ -71,13 +72,29 @@ def _require_once(inputs: Sequence[MapFacts]) -> None:
         places.add((one.file, one.frame))
 
 
+class _Bundled(NamedTuple):
+    """Observations that were shared out to bundles.
+
+    Attributes
+    ----------
+    bundle_of : dict of str to int
+        The number of the bundle of each.
+    n_bundles : int
+    record : dict of str to str
+        What is to be recorded of each bundle.
+    """
+
+    bundle_of: dict[str, int]
+    n_bundles: int
+    record: dict[str, str]
+
+
 class _Planner:
     """The maps of the input, and what they make of products."""
 
     def __init__(self, inputs: Sequence[MapFacts], products: Sequence[Product]):
         self._inputs = inputs
         self._overview = Overview(inputs)
-        self._names = identities_of(inputs)
         self._members = {product: self._members_of(product) for product in products}
         self._bundled = self._bundles_of_pools()
 
@@ -92,8 +109,8 @@ class _Planner:
             self._warn_of_nothing(product)
         return members
 
-    def _bundles_of_pools(self) -> dict[tuple[Bundles, str], dict[str, int]]:
-        """The bundle of each observation, by how bundles are made, and by pool.
+    def _bundles_of_pools(self) -> dict[tuple[Bundles, str], _Bundled]:
+        """Bundles of all observations, by how they are made, and by pool.
 
         Splits of all products that have the same in common share bundles, whatever their Ids.
         """
@@ -124,30 +141,32 @@ class _Planner:
                     self._flip(group, product.flips)
                 yield group
 
-    def _shared_out(self, bundles: Bundles, pool: str, places: Sequence[int]) -> dict[str, int]:
-        """The bundle of each observation of which any of these maps is."""
+    def _shared_out(self, bundles: Bundles, pool: str, places: Sequence[int]) -> _Bundled:
+        """Bundles of the observations of these maps."""
         maps = [self._inputs[place] for place in places]
         names = list(dict.fromkeys(map(observation_of, maps)))
+        record = {"bundles": str(bundles)}
         if bundles.kind == "days":
-            return bundling.by_time(names, self._overview, bundles.days)
+            last = max(self._overview.observations, key=self._time_of)
+            found = bundling.by_time([*names, last], self._overview, bundles.days)
+            return _Bundled(found, 1 + found[last], record)
         bundling.require_enough(names, bundles.n_bundles, pool)
         if bundles.kind == "number":
-            return bundling.by_number(names, bundles.n_bundles, bundles.seed)
+            found = bundling.by_number(names, bundles.n_bundles, bundles.seed)
+            return _Bundled(found, bundles.n_bundles, record)
         of_maps: dict[str, list[float]] = {name: [] for name in names}
-        for one, weight in zip(maps, weights.weights_of(maps, "bundles"), strict=True):
+        weights, if_equal = weights_of(maps, "bundles")
+        for one, weight in zip(maps, weights, strict=True):
             of_maps[observation_of(one)].append(weight)
         # Sorted, so that the sum does not depend on the order of files.
         of_observation = {name: sum(sorted(found)) for name, found in of_maps.items()}
-        return bundling.by_weight(of_observation, bundles.n_bundles, bundles.seed)
+        found = bundling.by_weight(of_observation, bundles.n_bundles, bundles.seed)
+        return _Bundled(found, bundles.n_bundles, {**record, **if_equal})
 
     def _bundles_of(
-        self, parts: tuple[str, ...], whole: Group, bundles: Bundles, bundle_of: Mapping[str, int]
+        self, parts: tuple[str, ...], whole: Group, bundles: Bundles, bundled: _Bundled
     ) -> Iterator[Group]:
-        n_bundles = bundles.n_bundles
-        if bundles.kind == "days":
-            last = max(self._overview.observations, key=self._time_of)
-            n_bundles = 1 + bundling.by_time([last], self._overview, bundles.days)[last]
-        of_maps = [bundle_of[observation_of(self._inputs[place])] for place in whole.maps]
+        of_maps = [bundled.bundle_of[observation_of(self._inputs[place])] for place in whole.maps]
         for bundle in sorted({*of_maps}):
             maps = [
                 place
@@ -156,14 +175,13 @@ class _Planner:
             ]
             if not maps:  # of a jackknife of which all maps are in one bundle
                 continue
-            record = {**whole.records[whole.name], "bundles": str(bundles), "bundle": str(bundle)}
+            record = {**whole.records[whole.name], **bundled.record}
+            record |= {"bundles": str(bundles), "bundle": str(bundle)}
             if bundles.kind == "days":
                 start = bundling.first_day(self._overview) + bundle * bundles.days * DAY
                 stop = start + bundles.days * DAY
                 record["dates"] = f"{date_of(start)}..{date_of(stop)}"
-            elif bundles.needs_weights and not weights.are_known(self._inputs):
-                record["weights"] = weights.EQUAL
-            name = name_of((*parts, bundles.part_of(bundle, n_bundles)))
+            name = name_of((*parts, bundles.part_of(bundle, bundled.n_bundles)))
             yield _group(name, maps, record)
 
     def _time_of(self, observation: str) -> float:
@@ -178,26 +196,25 @@ class _Planner:
                 "is the coadd itself, or its negative, with all of the sky.",
                 *(group.name, maps[0].where),
             )
-        of_maps = weights.weights_of(maps, f"sign flips of {group.name!r}")
+        weights, if_equal = weights_of(maps, f"sign flips of {group.name!r}")
+        names = self._overview.names
         group.signs = flipping.signs_of(
-            [self._names[place] for place in group.maps],
-            of_maps,
+            [names[place] for place in group.maps],
+            weights,
             flips.n_realisations,
             seed=flips.seed,
             group=group.name,
         )
         record = group.records[group.name]
-        seed = {"seed": str(flips.seed)}
-        if not weights.are_known(maps):
-            seed["weights"] = weights.EQUAL
-        balance = group.signs @ (np.array(of_maps) / (sum(of_maps) or 1.0))
+        balance = group.signs @ (np.array(weights) / (sum(weights) or 1.0))
         group.flips = tuple(
             f"{group.name}_{flips.part_of(number)}" for number in range(flips.n_realisations)
         )
         for number, name in enumerate(group.flips):
             of_flip = {"base": group.name, "realisation": str(number)}
             of_flip["balance"] = f"{balance[number]:.6g}"
-            group.records[name] = {**record, "name": name, **of_flip, **seed}
+            of_flip["seed"] = str(flips.seed)
+            group.records[name] = {**record, "name": name, **of_flip, **if_equal}
 
     def _warn_of_nothing(self, product: Product) -> None:
         ids = sorted({one.map_id for one in self._inputs}, key=natural)

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from ..errors import UsageError
 from .facts import MapFacts
 from .overview import Overview
+
+# So deep may rules be within each other: each level takes some calls of Python, of which about 1000
+# may be within each other.
+DEEPEST = 100
 
 
 class Rule(ABC):
@@ -16,7 +21,14 @@ class Rule(ABC):
     ``a & b`` holds where both do, ``a | b`` where any does, and ``~a`` where `a` does not. What the
     second one asks for need be known only of maps for which the first one does not decide.
     ``str(rule)`` is its text, from which `parse_rule` makes it again.
+
+    Attributes
+    ----------
+    depth : int
+        How many rules are within each other: 0 of a single condition.
     """
+
+    depth = 0
 
     @abstractmethod
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
@@ -58,13 +70,13 @@ class Rule(ABC):
         return self if self.by_observation else Every()
 
     def __and__(self, other: Rule) -> Rule:
-        return Both(self, other) if isinstance(other, Rule) else NotImplemented
+        return AllOf.of((self, other)) if isinstance(other, Rule) else NotImplemented
 
     def __or__(self, other: Rule) -> Rule:
-        return Either(self, other) if isinstance(other, Rule) else NotImplemented
+        return AnyOf.of((self, other)) if isinstance(other, Rule) else NotImplemented
 
     def __invert__(self) -> Rule:
-        return Not(self)
+        return self.rule if isinstance(self, Not) else Not(self)
 
 
 class Condition(Rule):
@@ -104,50 +116,59 @@ class Every(Condition):
 
 
 @dataclass(frozen=True)
-class Both(Rule):
-    """Holds where both rules do."""
+class _Joined(Rule):
+    """Several rules as one.
 
-    left: Rule
-    right: Rule
+    Attributes
+    ----------
+    rules : tuple of Rule
+        Two or more.
+    """
 
-    def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
-        """Whether both hold."""
-        return self.left.holds(facts, overview) and self.right.holds(facts, overview)
+    rules: tuple[Rule, ...]
+
+    def __post_init__(self) -> None:
+        _note_depth(self, self.rules)
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule]) -> Rule:
+        """These rules as one, of which those of the same kind give their parts; or the only one."""
+        parts: list[Rule] = []
+        for rule in rules:
+            parts.extend(rule.rules if isinstance(rule, cls) else (rule,))
+        return cls(tuple(parts)) if len(parts) > 1 else parts[0]
 
     def conditions(self) -> Iterator[Condition]:
-        """Those of both."""
-        yield from self.left.conditions()
-        yield from self.right.conditions()
+        """Those of all of them."""
+        for rule in self.rules:
+            yield from rule.conditions()
+
+
+class AllOf(_Joined):
+    """Holds where all of several rules do."""
+
+    def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
+        """Whether all hold."""
+        return all(rule.holds(facts, overview) for rule in self.rules)
 
     def about_observations(self) -> Rule:
-        """The parts of both, as far as they are about observations."""
-        parts = [self.left.about_observations(), self.right.about_observations()]
-        parts = [part for part in parts if part != Every()]
-        return Both(*parts) if len(parts) == 2 else (*parts, Every())[0]
+        """The parts of all, as far as they are about observations."""
+        parts = [rule.about_observations() for rule in self.rules]
+        return AllOf.of([part for part in parts if part != Every()] or [Every()])
 
     def __str__(self) -> str:
-        left = _in_brackets(self.left, Either)
-        return f"{left} & {_in_brackets(self.right, Either, Both)}"
+        return " & ".join(_in_brackets(rule, AllOf, AnyOf) for rule in self.rules)
 
 
-@dataclass(frozen=True)
-class Either(Rule):
-    """Holds where any of two rules does."""
-
-    left: Rule
-    right: Rule
+class AnyOf(_Joined):
+    """Holds where any of several rules does."""
 
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
         """Whether any holds."""
-        return self.left.holds(facts, overview) or self.right.holds(facts, overview)
-
-    def conditions(self) -> Iterator[Condition]:
-        """Those of both."""
-        yield from self.left.conditions()
-        yield from self.right.conditions()
+        return any(rule.holds(facts, overview) for rule in self.rules)
 
     def __str__(self) -> str:
-        return f"{self.left} | {_in_brackets(self.right, Either)}"
+        return " | ".join(_in_brackets(rule, AnyOf) for rule in self.rules)
 
 
 @dataclass(frozen=True)
@@ -155,6 +176,9 @@ class Not(Rule):
     """Holds where another rule does not."""
 
     rule: Rule
+
+    def __post_init__(self) -> None:
+        _note_depth(self, (self.rule,))
 
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
         """Whether the other does not hold."""
@@ -165,7 +189,23 @@ class Not(Rule):
         yield from self.rule.conditions()
 
     def __str__(self) -> str:
-        return f"~{_in_brackets(self.rule, Either, Both)}"
+        return f"~{_in_brackets(self.rule, AllOf, AnyOf)}"
+
+
+def _note_depth(rule: Rule, inner: Sequence[Rule]) -> None:
+    """Refuse rules within rules within rules, which Python could not follow.
+
+    Raises
+    ------
+    UsageError
+    """
+    depth = 1 + max(one.depth for one in inner)
+    if depth > DEEPEST:
+        raise UsageError(
+            f"rules are nested more than {DEEPEST} deep: write them side by side, as a & b & c and "
+            "a | b | c, of which there may be any number."
+        )
+    object.__setattr__(rule, "depth", depth)
 
 
 def _in_brackets(rule: Rule, *kinds: type[Rule]) -> str:

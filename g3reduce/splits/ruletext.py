@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
+from typing import Any
 
 from ..errors import UsageError
 from .conditions import ORDERS, Compares, ComparesWithMedian, Matches, Parity, When
-from .instants import DAY, instant_of, is_day
-from .rules import Both, Either, Every, Not, Rule
+from .instants import DAY, LATEST, instant_of, is_day
+from .rules import DEEPEST, AllOf, AnyOf, Every, Not, Rule
 from .words import FIELDS, MEDIAN, number_in, unquoted
 
 _WORDS = re.compile(
@@ -20,6 +22,7 @@ _EXPECTED = (
     "expected FIELD OP VALUE, or several joined by &, | and ~, such as id=150GHz*, "
     "date<2019-05-01, parity=odd, pwv<0.8 or elevation>=median"
 )
+_SHOWN = 200  # characters of a rule, in messages
 
 
 def parse_rule(text: str) -> Rule:
@@ -80,36 +83,51 @@ class _Reader:
     def __init__(self, text: str):
         self._text = text
         self._at = 0
+        self._n_open = 0
         self.word = ""
         self._is_quoted = False
         self._next()
 
     def error(self, problem: str) -> UsageError:
         """The error for what stands here."""
-        return UsageError(f"the rule {self._text!r} cannot be read: {problem}; {_EXPECTED}.")
+        text = self._text if len(self._text) <= _SHOWN else f"{self._text[:_SHOWN]} ..."
+        return UsageError(f"the rule {text!r} cannot be read: {problem}; {_EXPECTED}.")
 
     def either(self) -> Rule:
         """One or more rules of which any has to hold."""
-        rule = self._both()
+        rules = [self._both()]
         while self._take("|"):
-            rule = Either(rule, self._both())
-        return rule
+            rules.append(self._both())
+        return self._made(AnyOf.of, rules)
 
     def _both(self) -> Rule:
-        rule = self._not()
+        rules = [self._not()]
         while self._take("&"):
-            rule = Both(rule, self._not())
-        return rule
+            rules.append(self._not())
+        return self._made(AllOf.of, rules)
 
     def _not(self) -> Rule:
-        if self._take("~"):
-            return Not(self._not())
-        if self._take("("):
-            rule = self.either()
-            if not self._take(")"):
-                raise self.error("a bracket is not closed")
-            return rule
-        return self._condition()
+        is_not = False
+        while self._take("~"):
+            is_not = not is_not
+        rule = self._in_brackets() if self._take("(") else self._condition()
+        return self._made(operator.invert, rule) if is_not else rule
+
+    def _in_brackets(self) -> Rule:
+        self._n_open += 1
+        if self._n_open > DEEPEST:
+            raise self.error(f"more than {DEEPEST} brackets are open")
+        rule = self.either()
+        if not self._take(")"):
+            raise self.error("a bracket is not closed")
+        self._n_open -= 1
+        return rule
+
+    def _made(self, make: Callable[..., Rule], *parts: Any) -> Rule:
+        try:
+            return make(*parts)
+        except UsageError as error:
+            raise self.error(str(error).rstrip(".")) from None
 
     def _condition(self) -> Rule:
         field, is_column = self._value("a field")
@@ -121,12 +139,9 @@ class _Reader:
             raise self.error(f"{order!r} after {field!r} is no comparison")
         self._next()
         value, is_text = self._value(f"a value after {field}{order}")
-        try:
-            if is_column:
-                return _of_column(field, order, value, is_text)
-            return _OF_FIELD[field](field, order, value)
-        except UsageError as error:
-            raise self.error(str(error).rstrip(".")) from None
+        if is_column:
+            return self._made(_of_column, field, order, value, is_text)
+        return self._made(_OF_FIELD[field], field, order, value)
 
     def _value(self, what: str) -> tuple[str, bool]:
         """The next word, and whether it stands in quotation marks."""
@@ -143,14 +158,13 @@ class _Reader:
         return True
 
     def _next(self) -> None:
-        rest = self._text[self._at :]
-        if not rest.strip():
-            self.word, self._is_quoted, self._at = "", False, len(self._text)
-            return
-        found = _WORDS.match(rest)
+        found = _WORDS.match(self._text, self._at)
         if found is None:
-            raise self.error(f"{rest.strip()!r} is no word")
-        self._at += found.end()
+            if rest := self._text[self._at :].strip():
+                raise self.error(f"{rest[:_SHOWN]!r} is no word")
+            self.word, self._is_quoted = "", False
+            return
+        self._at = found.end()
         self._is_quoted = found["quoted"] is not None
         self.word = found["quoted"] or found["sign"] or found["plain"]
 
@@ -186,9 +200,11 @@ def _date(field: str, order: str, value: str) -> Rule:
         return When(">=", instant_of(start)) if start else When("<", instant_of(stop))
     first = instant_of(start)
     last = instant_of(stop) if dots else first + DAY
+    if last > LATEST:
+        raise UsageError(f"no day comes after {value}: say date>={value}")
     if last <= first:
         raise UsageError(f"the range {value} is empty")
-    return Both(When(">=", first), When("<", last))
+    return AllOf((When(">=", first), When("<", last)))
 
 
 def _parity(field: str, order: str, value: str) -> Rule:

@@ -12,8 +12,7 @@ from ..pipeline.ledger import Ledger
 from ..spt3gtypes import Frame
 from .clocks import IN_FRAMES, Clock
 from .factors import Factor
-from .facts import MapFacts
-from .ledgerfacts import facts_in
+from .facts import MapFacts, facts_in
 from .observing import FactsOfFrames
 from .plan import Plan
 from .planning import make_plan

@@ -8,15 +8,8 @@ from collections.abc import Sequence
 from ..errors import InputError
 from .facts import MapFacts
 
-EQUAL = "equal: none is known"
 
-
-def are_known(maps: Sequence[MapFacts]) -> bool:
-    """Whether the weight of any map is known, and is not 0."""
-    return any(one.weight is not None and one.weight != 0 for one in maps)
-
-
-def weights_of(maps: Sequence[MapFacts], who: str) -> list[float]:
+def weights_of(maps: Sequence[MapFacts], who: str) -> tuple[list[float], dict[str, str]]:
     """The weights of maps; all 1 if none is known, or if all are 0, as of maps without weights.
 
     Parameters
@@ -25,13 +18,19 @@ def weights_of(maps: Sequence[MapFacts], who: str) -> list[float]:
     who : str
         How messages name what is to be balanced.
 
+    Returns
+    -------
+    weights : list of float
+    record : dict of str to str
+        What is to be recorded, if they are all 1.
+
     Raises
     ------
     InputError
         If only some are known, or one is negative or not finite.
     """
-    if not are_known(maps):
-        return [1.0] * len(maps)
+    if not any(one.weight is not None and one.weight != 0 for one in maps):
+        return [1.0] * len(maps), {"weights": "equal: none is known"}
     for one in maps:
         if one.weight is None:
             raise InputError(
@@ -44,4 +43,4 @@ def weights_of(maps: Sequence[MapFacts], who: str) -> list[float]:
                 "balanced; expected a number from 0 on. Leave the map out, or mend its weights"
                 + ("." if math.isfinite(one.weight) else ', or leave pixels out: nonfinite="skip".')
             )
-    return [float(one.weight or 0.0) for one in maps]
+    return [float(one.weight or 0.0) for one in maps], {}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 import re
 
 import pytest
@@ -12,16 +14,19 @@ from hypothesis import strategies as st
 from g3reduce import InputError, UsageError
 from g3reduce.splits import MapFacts, above_median, column, date, parity, parse_rule, source
 from g3reduce.splits import conditions as made_of
-from g3reduce.splits.instants import date_of, instant_of
+from g3reduce.splits.instants import LATEST, date_of, instant_of
 from g3reduce.splits.overview import Overview
-from g3reduce.splits.rules import Both, Either, Every, Not
+from g3reduce.splits.rules import DEEPEST, Every
 
 # Texts
 
 NAMES = st.text(min_size=1, max_size=6)
 ORDERS = st.sampled_from(sorted(made_of.ORDERS))
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
-INSTANTS = st.integers(-(10**15), 4 * 10**15).map(lambda microseconds: microseconds / 1e6)
+INSTANTS = st.one_of(
+    st.integers(-(10**15), 4 * 10**15).map(lambda microseconds: microseconds / 1e6),
+    st.floats(instant_of("0001-01-01"), LATEST),
+)
 CONDITIONS = st.one_of(
     st.just(Every()),
     st.builds(made_of.Matches, st.sampled_from(["id", "source", "observation", "file"]), st.text()),
@@ -33,7 +38,9 @@ CONDITIONS = st.one_of(
 RULES = st.recursive(
     CONDITIONS,
     lambda rules: st.one_of(
-        st.builds(Both, rules, rules), st.builds(Either, rules, rules), st.builds(Not, rules)
+        st.builds(operator.and_, rules, rules),
+        st.builds(operator.or_, rules, rules),
+        st.builds(operator.invert, rules),
     ),
     max_leaves=6,
 )
@@ -74,6 +81,12 @@ def test_the_text_of_an_instant_is_read_as_the_same_instant(instant):
         ("elevation>=median", "elevation>=median"),
         ('name="median"', 'name="median"'),
         ("parity=odd", "parity=odd"),
+        ("~~id=90GHz", "id=90GHz"),
+        ("~ ~ ~(id=90GHz)", "~id=90GHz"),
+        ("id=a & (id=b & id=c) | (id=d | id=e)", "id=a & id=b & id=c | id=d | id=e"),
+        ("date>=0001-01-01", "date>=0001-01-01"),
+        ("date<9999-12-31T23:59:59", "date<9999-12-31T23:59:59"),
+        ("date=9999-12-30", "date>=9999-12-30 & date<9999-12-31"),
     ],
 )
 def test_texts_that_users_write(text, canonical):
@@ -97,6 +110,9 @@ def test_texts_that_users_write(text, canonical):
         ("date=2019-06-01..2019-05-01", "is empty"),
         ("date=..", "'' is no date"),
         ("date!=2019-06-01", "not by !="),
+        ("date=9999-12-31", "no day comes after 9999-12-31: say date>=9999-12-31"),
+        ("date<0001-01-01T00:00+01:00", "is out of the range of dates"),
+        ("date<9999-12-31T23:30-01:00", "is out of the range of dates"),
         ("parity=1", "neither parity=odd nor parity=even"),
         ("pwv=median", "compare with the median by >= or <"),
         ('"pwv<0.8', "'\"pwv<0.8' is no word"),
@@ -106,6 +122,41 @@ def test_texts_that_users_write(text, canonical):
 def test_what_is_no_rule_says_why(text, problem):
     with pytest.raises(UsageError, match=re.escape(problem)):
         parse_rule(text)
+
+
+@pytest.mark.parametrize("sign", ["&", "|"])
+def test_any_number_of_rules_stand_side_by_side(sign):
+    text = f" {sign} ".join(f"id={number}" for number in range(3000))
+    rule = parse_rule(text)
+    assert str(rule) == text
+    assert rule.holds(facts(map_id="2999")) == (sign == "|")
+    join = {"&": operator.and_, "|": operator.or_}[sign]
+    assert functools.reduce(join, map(parse_rule, text.split(f" {sign} "))) == rule
+    assert parse_rule(f"{'~' * 3001}({text})") == ~rule
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("(" * 10**5 + "id=a" + ")" * 10**5, f"more than {DEEPEST} brackets are open"),
+        ("(" * 10**5, f"more than {DEEPEST} brackets are open"),
+        ("~(id=a & " * 80 + "id=b" + ")" * 80, f"rules are nested more than {DEEPEST} deep"),
+    ],
+)
+def test_rules_that_are_nested_too_deep_are_refused(text, problem):
+    with pytest.raises(UsageError, match=problem) as error:
+        parse_rule(text)
+    assert len(str(error.value)) < 600
+
+
+def test_rules_as_deep_as_may_be_are_read_again():
+    rule = parse_rule("id=a")
+    for number in range(DEEPEST):
+        rule = rule | parse_rule("id=b") if number % 2 else rule & parse_rule("id=c")
+    assert parse_rule(str(rule)) == rule
+    assert rule.holds(facts(map_id="b"))
+    with pytest.raises(UsageError, match="write them side by side"):
+        rule & parse_rule("id=a")
 
 
 # What they hold for

@@ -1,16 +1,114 @@
-"""The splittings that users begin with: `split`, `by`, bundles and sign flips."""
+"""What users call: functions that make rules, and functions that make splittings."""
 
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from typing import Any
 
 from ..errors import UsageError
-from .factors import Bundles, By, SignFlips, Split, as_field, as_rule, check_name
-from .rules import Rule
+from .conditions import ORDERS, Compares, ComparesWithMedian, Matches, Parity, When
+from .factors import OF_FRAMES, Bundles, By, SignFlips, Split
+from .instants import instant_of
+from .rules import AllOf, Every, Not, Rule
 from .ruletext import parse_rule
 from .splitting import Splitting
+from .words import FIELDS
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.+_-]*", re.ASCII)
+
+# Rules
+
+
+def everything() -> Rule:
+    """Every map."""
+    return Every()
+
+
+def map_id(pattern: str) -> Rule:
+    """Maps whose Id matches a pattern of ``*``, ``?`` and ``[...]``, as of names of files."""
+    return Matches("id", _pattern("map_id", pattern))
+
+
+def source(pattern: str) -> Rule:
+    """Maps of sources (``SourceName``) that match a pattern."""
+    return Matches("source", _pattern("source", pattern))
+
+
+def observation(pattern: str) -> Rule:
+    """Maps of observations that match a pattern: ``SourceName/ObservationID``, or the last part."""
+    return Matches("observation", _pattern("observation", pattern))
+
+
+def file(pattern: str) -> Rule:
+    """Maps of files that match a pattern, with their folders or without."""
+    return Matches("file", _pattern("file", pattern))
+
+
+def date(start: str | None = None, stop: str | None = None) -> Rule:
+    """Maps of observations that began from `start` on, and before `stop`.
+
+    Parameters
+    ----------
+    start, stop : str, optional
+        As in ISO 8601, in UTC: ``"2019-05-01"``, ``"2019-05-01T12:30:00"``.
+    """
+    if start is None and stop is None:
+        raise UsageError("date() was given neither start nor stop; expected one of them, or both.")
+    first = None if start is None else When(">=", instant_of(start))
+    last = None if stop is None else When("<", instant_of(stop))
+    if first is None or last is None:
+        return first or last or Every()
+    if last.instant <= first.instant:
+        raise UsageError(f"date(start={start!r}, stop={stop!r}): no date is in this range.")
+    return AllOf((first, last))
+
+
+def parity(which: str) -> Rule:
+    """Maps of every other observation, in the order of time.
+
+    Where no time is known it is the order of the names of observations, in which numbers count by
+    their values. Observations are numbered from 0, over all of the input: the first one is even.
+
+    Parameters
+    ----------
+    which : {"odd", "even"}
+    """
+    if which not in ("odd", "even"):
+        raise UsageError(f"parity({which!r}); expected 'odd' or 'even'.")
+    return Parity(which == "odd")
+
+
+def column(name: str, order: str, value: float | str) -> Rule:
+    """Maps by a column of the table of observations: see `Splitting.using`.
+
+    Parameters
+    ----------
+    name : str
+    order : {"=", "!=", "<", "<=", ">", ">="}
+    value : float or str
+        A text is a pattern of ``*``, ``?`` and ``[...]`` with ``=`` and ``!=``.
+    """
+    if not isinstance(value, str | int | float) or isinstance(value, bool) or value != value:
+        raise UsageError(f"column({name!r}, {order!r}, {value!r}); expected a number or a text.")
+    if order not in (*ORDERS, "=", "!="):
+        raise UsageError(f"column({name!r}, {order!r}, …); expected one of =, !=, <, <=, >, >=.")
+    found = value if isinstance(value, str) else float(value)
+    rule = Compares(_pattern("column", name), "=" if order == "!=" else order, found)
+    return Not(rule) if order == "!=" else rule
+
+
+def above_median(name: str) -> Rule:
+    """Maps of observations at or above the median of a column of the table of observations.
+
+    The median is that over all observations of the input, each counted once. The others are
+    ``~above_median(name)``.
+    """
+    return ComparesWithMedian(_pattern("above_median", name), ">=")
+
+
+# Splittings
 
 
 def split(**rules: Rule | str) -> Splitting:
@@ -41,7 +139,12 @@ def by(field: str) -> Splitting:
     field : str
         ``"id"``, ``"source"``, ``"observation"``, or a column of the table of observations.
     """
-    return Splitting.of(By(as_field(field)))
+    of_frames = ", ".join(OF_FRAMES)
+    if not isinstance(field, str) or not field or (field in FIELDS and field not in OF_FRAMES):
+        raise UsageError(
+            f"by({field!r}); expected one of {of_frames}, or a column of the table of observations."
+        )
+    return Splitting.of(By(field))
 
 
 def bundles(n_bundles: int, *, by: str = "weight", seed: int = 0) -> Splitting:
@@ -129,9 +232,26 @@ def signflips(n_realisations: int, *, seed: int = 0) -> Splitting:
     return Splitting.of(SignFlips(_count("n_realisations", n_realisations), _seed(seed)))
 
 
+def _pattern(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise UsageError(f"{name}({value!r}); expected a text, such as '150GHz*'.")
+    return value
+
+
 def _split(name: str, rule: Any) -> Split:
-    check_name(name)
-    return Split(name, parse_rule(rule) if isinstance(rule, str) else as_rule(rule, name))
+    if not _NAME.fullmatch(name):
+        raise UsageError(
+            f"a split is named {name!r}; expected letters and digits, with . + _ - after the "
+            "first, because the name is a part of Ids and of names of files."
+        )
+    if isinstance(rule, str):
+        return Split(name, parse_rule(rule))
+    if not isinstance(rule, Rule):
+        raise UsageError(
+            f"the rule of the split {name!r} is {rule!r}; expected a rule, such as "
+            'splits.map_id("150GHz*"), or splits.parse_rule("id=150GHz*").'
+        )
+    return Split(name, rule)
 
 
 def _count(name: str, value: Any) -> int:
