@@ -1,6 +1,7 @@
 """The choice of loops: numpy's or those that numba compiles. Both give the same bits.
 
-But where a NaN is added to a NaN, which of the two remains is up to the compiler.
+But where a NaN is added to a NaN, which of the two remains is up to the compiler; and sums of sign
+flips are rounded elsewhere.
 """
 
 from __future__ import annotations

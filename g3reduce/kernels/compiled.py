@@ -1,7 +1,7 @@
 """Inner loops, compiled by numba. To import this file compiles them.
 
 They give the bits of what numpy does in `g3reduce.arrays.exact`, and so must not be compiled with
-``fastmath``. What is compiled is kept in files.
+``fastmath``; `add_signed` alone rounds in its own way. What is compiled is kept in files.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from numba import boolean, float64, int64, njit, types, uint8, void
 from numpy.typing import NDArray
 
 from .keeping import loop
+from .signed import GROUP as GROUP
+from .signed import add_signed as add_signed
 
 # Arrays are contiguous. Values may be read-only, and begin anywhere in the bytes of a file.
 _VALUES = types.Array(float64, 1, "C", readonly=True, aligned=False)
@@ -273,10 +275,7 @@ def deposit_runs(
     scale: float,
     lifts: NDArray[np.float64],
 ) -> None:
-    """Add the values of runs, times `scale`, to as many limbs as there are lifts, two or three.
-
-    Of two, `low` is not used.
-    """
+    """Add the values of runs, times `scale`, to limbs: of two lifts, not to `low`."""
     for run in range(first, last):
         begin, position = offsets[run] - base, positions[run]
         values = raw[begin : begin + 8 * lengths[run]].view(np.float64)

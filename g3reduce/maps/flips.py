@@ -3,7 +3,10 @@
 A realisation has the frames of a coadd, its base, each with a sign of its own. So it hits the same
 pixels, its weights and hits are the same, and only T, Q and U need sums of their own. Frames are
 not added to these one by one: their values are staged, those of a frame in an array, numbered as
-the base is. When there are some tens, one matrix product with their signs adds them all.
+the base is. When there are some tens, all are added at once: by a compiled loop, or by a matrix
+product with their signs. Both are right within rounding, but do not round alike.
+
+Realisations have no weights and hits of their own in memory: all share the maps of their base.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from ..arrays import memory
 from ..arrays.blocks import Blocks
 from ..g3files.lines import Values
 from ..g3files.maps import STOKES
+from ..kernels import choice as kernels
 from ..limits import LIMITS
 
 Signs = NDArray[np.int8]
@@ -112,13 +116,20 @@ class SignFlips:
 
     def settle(self, blocks: Blocks) -> None:
         """Add all that is staged. What comes later of the same frames is added then."""
+        if not self._n_staged:
+            return
         signs = np.ascontiguousarray(self._signs[: self._n_staged].T)
         for name, staged in self._staged.items():
             part = staged[: self._n_staged]
-            if len(part):
-                with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN
-                    _add_signed(blocks, name, part, signs)
-                part[...] = 0
+            loops = kernels.loops(part.size)
+            if loops is not None:
+                sums = blocks.planes[wide(name)].reshape(-1, self.n, blocks.row_length)
+                n_rows = part.shape[1] // blocks.row_length
+                loops.add_signed(sums[:n_rows], part, _patterns(signs, loops.GROUP))
+                continue
+            with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN
+                _add_signed(blocks, name, part, signs)
+            part[...] = 0
 
     def forget(self, blocks: Blocks) -> None:
         """Add all that is staged, and give the memory back. Frames keep their places."""
@@ -134,15 +145,29 @@ class SignFlips:
             mine[positions // new.row_length, flip, positions % new.row_length] = values
 
     def apart(self, blocks: Blocks) -> list[dict[str, NDArray[Any]]]:
-        """The planes of each realisation, taken out of the blocks."""
+        """The planes of each realisation: views of the wide ones, which leave the blocks.
+
+        To copy them would take fresh memory, which is slow, for all of them at once.
+        """
         found: list[dict[str, NDArray[Any]]] = [{} for _ in range(self.n)]
         for plane in [plane for plane in blocks.planes if is_wide(plane)]:
             values = blocks.planes.pop(plane).reshape(len(blocks.rows), self.n, blocks.row_length)
-            turned = memory.empty((self.n, len(blocks.rows), blocks.row_length), values.dtype)
-            turned[...] = values.transpose(1, 0, 2)
             for flip, planes in enumerate(found):
-                planes[plane.rstrip("*")] = turned[flip]
+                planes[plane.rstrip("*")] = values[:, flip]
         return found
+
+
+def _patterns(signs: NDArray[np.float64], group: int) -> NDArray[np.int64]:
+    """Of each group of frames, the bits of those that are subtracted; shape (groups, flips)."""
+    n_flips, n_frames = signs.shape
+    n_groups = -(-n_frames // (4 * group)) * 4
+    negative = np.zeros((n_groups * group, n_flips), np.int64)
+    negative[:n_frames] = signs.T < 0
+    weights = 2 ** np.arange(group)
+    patterns: NDArray[np.int64] = np.tensordot(
+        negative.reshape(n_groups, group, n_flips), weights, axes=(1, 0)
+    )
+    return np.ascontiguousarray(patterns)
 
 
 def _add_signed(
