@@ -106,7 +106,7 @@ class TemporaryFile:
         # Systems may report errors when a file is closed; the lock stays with the other one.
         kept = fcntl.fcntl(self.fd, fcntl.F_DUPFD_CLOEXEC, 3)
         try:
-            self._close()
+            self.close()
         finally:
             self.fd = kept
 
@@ -120,10 +120,22 @@ class TemporaryFile:
         os.replace(self.path, self.target)
         _sync_folder(os.path.dirname(self.target))
 
+    def close(self) -> None:
+        """Close it, and give up its lock.
+
+        Raises
+        ------
+        OSError
+            Systems may report errors of writing here.
+        """
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            os.close(fd)
+
     def discard(self) -> None:
         """Let nothing remain of it, unless it has its name."""
         with contextlib.suppress(OSError):
-            self._close()
+            self.close()
         if self._pid == os.getpid():  # not in a child of the process that writes
             with contextlib.suppress(OSError):
                 self._remove()
@@ -159,11 +171,6 @@ class TemporaryFile:
 
     def _remove(self) -> None:
         os.unlink(self.path)
-
-    def _close(self) -> None:
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            os.close(fd)
 
 
 class TemporaryFolder(TemporaryFile):

@@ -20,7 +20,7 @@ from spt3g import core
 from ..choices import Result
 from ..errors import InputError, OutputError, UsageError, about_file
 from ..g3files.maps import MAP_KEYS
-from ..g3files.names import check_file, expand
+from ..g3files.names import SUFFIXES, check_file, expand
 from ..g3files.source import Stamp
 from ..maps.mapfile import frames_of
 from ..maps.sumstate import has_sum
@@ -71,6 +71,11 @@ class Base:
         InputError
             If it cannot be added to.
         """
+        if not file.endswith(SUFFIXES):
+            raise InputError(
+                f"{file}: only coadds in .g3 files can be added to, or subtracted from. Make a new "
+                "coadd of this file and of those that are to be added: name all of them as input."
+            )
         if not os.path.exists(file):
             raise InputError(
                 f"{file}: there is no such file to add to, or to subtract from. Make the first "

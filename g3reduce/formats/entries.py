@@ -32,6 +32,11 @@ _TABLES = {
     kind.__name__: kind
     for kind in (core.G3MapVectorString, core.G3MapVectorDouble, core.G3MapVectorInt)
 }
+_FILLERS: dict[str, Any] = {
+    core.G3MapVectorString.__name__: "",
+    core.G3MapVectorDouble.__name__: 0.0,
+    core.G3MapVectorInt.__name__: 0,
+}
 _PAIRS = {kind.__name__: kind for kind in (core.G3MapString, core.G3MapDouble, core.G3MapInt)}
 _SCALARS: dict[str, Any] = {"str": str, "bool": bool, "int": int, "float": float}
 
@@ -39,8 +44,9 @@ _SCALARS: dict[str, Any] = {"str": str, "bool": bool, "int": int, "float": float
 # Names of columns as FITS wants them, and how many there can be; others stand one below the other.
 _PLAIN_NAME, _MOST_COLUMNS = re.compile(r"\w{1,60}", re.ASCII), 999
 
-# Before the class of tables whose columns stand one below the other, with their names beside.
-_LONG = "long "
+# Before the class of tables whose columns stand one below the other, with their names beside, and
+# whether there is a value in this row.
+_LONG, _HELD = "long ", "held"
 
 
 class Table(NamedTuple):
@@ -133,15 +139,24 @@ def _is_even(columns: Mapping[str, list[Any]]) -> bool:
 
 
 def _long(key: str, kind: str, columns: Mapping[str, list[Any]]) -> Table:
-    names = [name for name, column in columns.items() for _ in column]
-    values = [value for column in columns.values() for value in column]
-    return Table(key, _LONG + kind, {"key": names, VALUE: values})
+    """The values one below the other; a column that has none has a row that says so."""
+    filler = _FILLERS[kind]
+    rows = [
+        (name, value, held)
+        for name, column in columns.items()
+        for value, held in ([(one, True) for one in column] or [(filler, False)])
+    ]
+    names, values, holds = ([row[place] for row in rows] for place in range(3))
+    return Table(key, _LONG + kind, {"key": names, VALUE: values, _HELD: holds})
 
 
 def _short(columns: Mapping[str, list[Any]]) -> dict[str, list[Any]]:
     found: dict[str, list[Any]] = {}
-    for name, value in zip(columns["key"], columns[VALUE], strict=True):
-        found.setdefault(name, []).append(value)
+    rows = zip(columns["key"], columns[VALUE], columns[_HELD], strict=True)
+    for name, value, held in rows:
+        column = found.setdefault(name, [])
+        if held:
+            column.append(value)
     return found
 
 

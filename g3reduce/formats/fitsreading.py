@@ -160,7 +160,7 @@ def tables_in(parts: Any) -> Iterator[Table]:
 def id_in(header: Mapping[str, Any], file: str) -> str:
     """The Id of a map: what the header says, or what the file is called."""
     said = header.get("MAPID")
-    if not isinstance(said, str) or not said:
+    if not isinstance(said, str):
         return stem_of(file)
     try:
         return unescaped(said)

@@ -133,7 +133,7 @@ class MapColumns:
             divide(made, [planes[name] for name in self.weights], np.nan)
             for name, values in zip(self._stokes, made, strict=True):
                 found[name] = values
-        unseen = {name: self._unseen(name, found[name], planes) for name in stokes}
+        unseen = self._unseen({name: found[name] for name in stokes}, planes)
         for one in self.columns:
             if one.unit is not None and one.unit.power:
                 one.unit.from_g3(found[one.plane])
@@ -141,13 +141,17 @@ class MapColumns:
                 found[one.plane][unseen[one.plane]] = UNSEEN
         return [found[one.plane] for one in self.columns]
 
-    def _unseen(self, name: str, values: Values, planes: dict[str, Values]) -> Any:
-        """Where nothing was measured."""
+    def _unseen(self, found: dict[str, Values], planes: dict[str, Values]) -> dict[str, Any]:
+        """Where nothing was measured, if there is such a pixel."""
         if self.divides:
-            return np.isnan(values)
-        if self.weights:
-            return (values == 0) & (planes[self.weights[0]] == 0)
-        return np.logical_and.reduce([planes[one] == 0 for one in self._stokes])
+            unseen = {name: np.isnan(values) for name, values in found.items()}
+        elif self.weights:
+            empty = planes[self.weights[0]] == 0
+            unseen = {name: empty & (values == 0) for name, values in found.items()}
+        else:
+            empty = np.logical_and.reduce([planes[one] == 0 for one in self._stokes])
+            unseen = dict.fromkeys(found, empty)
+        return {name: empty for name, empty in unseen.items() if empty.any()}
 
 
 def planes_by_file(table: PixelTable, options: WriteOptions) -> dict[str, list[str]]:

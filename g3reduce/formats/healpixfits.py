@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import OutputError, UsageError
-from ..g3files.outputfile import write_at
+from ..g3files.outputfile import begin_sync, write_at
 from ..mpi import communicators
 from .entries import tables_of
 from .fitsbytes import (
@@ -180,6 +180,7 @@ class HealpixFits:
         sums = []
         for place, data in self._pieces():
             write_at(fd, data, self._data + place)
+            begin_sync(fd, self._data + place, len(data))
             sums.append(_sum_at(data, place))
         return [joined_sum(sums)]
 
@@ -208,8 +209,9 @@ class HealpixFits:
 
     def _explicit(self) -> Iterator[tuple[int, NDArray[Any]]]:
         place = self._begin * self._row.itemsize
+        room = np.empty(min(BLOCK, self._table.n_hit), self._row)  # for one block after another
         for pixels, planes in self._table.blocks():
-            rows = np.empty(len(pixels), self._row)
+            rows = room[: len(pixels)]
             rows["PIXEL"] = pixels
             for one, values in zip(self._map.columns, self._map.values(planes), strict=True):
                 rows[one.name] = values

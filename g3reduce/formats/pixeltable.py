@@ -99,7 +99,10 @@ class PixelTable:
                 stubs[name].overflow = plane.overflow
             first = next(iter(stubs.values()))
             shape = tuple(first.shape)
-            found = {name: as_points(plane.chunks(), shape) for name, plane in planes.items()}
+            known: dict[Any, Pixels] = {}
+            found = {
+                name: as_points(plane.chunks(), shape, known) for name, plane in planes.items()
+            }
         verify(frame)
         numbers = [points.pixels for points in found.values()]
         union = functools.reduce(_union, numbers)

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..g3files.outputfile import PlacedOutput
+from ..g3files.outputfile import Outputs, PlacedOutput
 from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import collectively
-from ..pipeline.output import check_output, publish, write_frames, write_output
+from ..pipeline.output import begin_output, check_output, publish, write_frames
 from ..spt3gtypes import Frame
 from .flatfits import FlatFits
 from .hdf5writing import write_groups
@@ -31,7 +31,8 @@ def write_maps(
 ) -> list[str]:
     """Write Map frames into a file, in the format that its name stands for.
 
-    A file has its name once it is complete; one that was there is replaced then.
+    A file has its name once it is complete; one that was there is replaced then. Several FITS files
+    get their names one after another when all are complete.
 
     Parameters
     ----------
@@ -122,14 +123,20 @@ def write_tables(
         return [file]
     jobs = _jobs(file, tables, options) if here else iter(())
     written: list[str] = []
-    while True:
-        job = collectively(comm, lambda: next(jobs, None))
-        name = comm.bcast(job.file if job else None, root)
-        if name is None:
-            return written
-        collectively(comm, lambda name=name: check_output(name, inputs, ENDINGS["fits"]))  # type: ignore[misc]
-        _write_fits(name, job, options, comm, root, sharded=sharded)
-        written.append(name)
+    outputs = Outputs()
+    try:
+        while True:
+            job = collectively(comm, lambda: next(jobs, None))
+            name = comm.bcast(job.file if job else None, root)
+            if name is None:
+                break
+            collectively(comm, lambda name=name: check_output(name, inputs, ENDINGS["fits"]))  # type: ignore[misc]
+            _write_fits(name, job, options, comm, root, outputs, sharded=sharded)
+            written.append(name)
+        publish(comm, outputs)
+    finally:
+        outputs.discard()
+    return written
 
 
 class _Job(NamedTuple):
@@ -162,10 +169,11 @@ def _write_fits(
     options: WriteOptions,
     comm: communicators.Comm,
     root: int,
+    outputs: Outputs,
     *,
     sharded: bool,
 ) -> None:
-    """Write one file."""
+    """Write one file, which gets its name with the others."""
     if file.endswith(".gz"):
         if sharded:
             raise UsageError(
@@ -177,7 +185,7 @@ def _write_fits(
             if job is not None:
                 _content(job, options, communicators.OneProcess()).put_in_order(output.write)
 
-        write_output(file, put, comm, root)
+        begin_output(file, put, comm, root, outputs)
         return
     ranks = comm if sharded else communicators.OneProcess()
     write_placed(
@@ -185,6 +193,7 @@ def _write_fits(
         (lambda: _content(job, options, ranks)) if job is not None else None,
         comm,
         root,
+        outputs,
         sharded=sharded,
     )
 
@@ -199,10 +208,13 @@ def write_placed(
     prepare: Callable[[], Any] | None,
     comm: communicators.Comm,
     root: int,
+    outputs: Outputs,
     *,
     sharded: bool,
 ) -> None:
     """Write a file whose parts stand at places that are known before. Collective over `comm`.
+
+    It has its name once `outputs` are published.
 
     Parameters
     ----------
@@ -213,6 +225,8 @@ def write_placed(
         where there is nothing to be written.
     comm : communicator
     root : int
+    outputs : Outputs
+        What the file is added to, on `root`.
     sharded : bool
         Whether all ranks have something to be written, or only `root`.
 
@@ -222,7 +236,6 @@ def write_placed(
     """
     # Where all take part, preparing is collective itself.
     content = prepare() if sharded and prepare else None
-    outputs: list[PlacedOutput] = []
 
     def begin() -> str:
         nonlocal content
@@ -230,8 +243,9 @@ def write_placed(
             return ""
         if content is None and prepare is not None:
             content = prepare()
-        outputs.append(PlacedOutput(file, content.size if content is not None else 0))
-        return outputs[0].path
+        output = PlacedOutput(file, content.size if content is not None else 0)
+        outputs.add(output)
+        return output.path
 
     def put() -> list[int]:
         if content is None:
@@ -239,27 +253,24 @@ def write_placed(
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
             checksums: list[int] = content.put(fd)
-            os.fsync(fd)
+            if comm.rank != root:  # else it is done when all of the file is there
+                os.fsync(fd)
         finally:
             os.close(fd)
         return checksums
 
     def finish() -> None:
-        if outputs and content is not None:
+        if comm.rank == root and content is not None:
             fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
             try:
                 content.finish(fd, sums)
             finally:
                 os.close(fd)
 
-    try:
-        path = comm.bcast(collectively(comm, begin), root)
-        sums = comm.allgather(collectively(comm, lambda: _or_failure(file, put)))
-        collectively(comm, lambda: _or_failure(file, finish))
-        publish(comm, outputs[0] if outputs else None)
-    finally:
-        for output in outputs:
-            output.discard()
+    path = comm.bcast(collectively(comm, begin), root)
+    sums = comm.allgather(collectively(comm, lambda: _or_failure(file, put)))
+    collectively(comm, lambda: _or_failure(file, finish))
+    collectively(comm, outputs.complete)
 
 
 def _or_failure(file: str, work: Callable[[], Any]) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bz2
+import contextlib
 import errno
 import lzma
 import os
@@ -15,6 +16,9 @@ from ..temporary import TemporaryFile, TemporaryFolder
 
 # How much is compressed in one go: the result is held in memory.
 _PIECE = 1 << 20
+
+# Of files that are written together, so many are kept open, and with that locked.
+_MOST_OPEN = 100
 
 
 class Compressor(Protocol):
@@ -76,6 +80,10 @@ class _Output(Generic[Held]):
             self._held.publish()
         except OSError as error:
             raise failure(self._name, error) from error
+
+    def close(self) -> None:
+        """Close it, once it is complete. Others cannot see any more that somebody works on it."""
+        self._held.close()
 
     def discard(self) -> None:
         """Remove it, unless it was published."""
@@ -200,6 +208,13 @@ class OutputPath(_Output[TemporaryFile]):
         super().complete()
 
 
+def begin_sync(fd: int, offset: int, size: int) -> None:
+    """Let the system begin to bring a part of a file to its disk, while others are prepared."""
+    if hasattr(os, "posix_fadvise"):
+        with contextlib.suppress(OSError):  # it is advice: not all file systems take it
+            os.posix_fadvise(fd, offset, size, os.POSIX_FADV_DONTNEED)
+
+
 def write_at(fd: int, data: Any, offset: int) -> None:
     """Write all of a buffer at a place of a file.
 
@@ -214,6 +229,46 @@ def write_at(fd: int, data: Any, offset: int) -> None:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         offset += taken
         rest = rest[taken:]
+
+
+class Outputs:
+    """Files that get their names together, once all are complete."""
+
+    def __init__(self) -> None:
+        self._all: list[OutputFile | PlacedOutput] = []
+        self._n_complete = 0
+
+    def add(self, output: OutputFile | PlacedOutput) -> None:
+        """Take one that is about to be written."""
+        self._all.append(output)
+
+    def complete(self) -> None:
+        """Make sure that all that were added since the last time are on the disk.
+
+        Raises
+        ------
+        OutputError
+        """
+        for output in self._all[self._n_complete :]:
+            output.complete()
+            if self._n_complete >= _MOST_OPEN:
+                output.close()
+            self._n_complete += 1
+
+    def publish(self) -> None:
+        """Give all of them their names; files of these names are replaced.
+
+        Raises
+        ------
+        OutputError
+        """
+        for output in self._all:
+            output.publish()
+
+    def discard(self) -> None:
+        """Remove those that were not published."""
+        for output in self._all:
+            output.discard()
 
 
 class OutputFolder(_Output[TemporaryFolder]):

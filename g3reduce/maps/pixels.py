@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from typing import NamedTuple
 
 import numpy as np
@@ -256,17 +257,27 @@ def whole(chunks: Iterable[Chunk], stub: SkyMap) -> Values:
     return values
 
 
-def as_points(chunks: Iterable[Chunk], shape: tuple[int, ...]) -> PointsChunk:
+def as_points(
+    chunks: Iterable[Chunk], shape: tuple[int, ...], known: dict[RunLayout, Index] | None = None
+) -> PointsChunk:
     """The same pixels one by one, in rising order, without those of a dense map that are 0.
 
     Parameters
     ----------
     chunks : iterable of Chunk
+        All of a map.
     shape : tuple of int
         Of the map: of a flat-sky map two numbers, and the points are numbered by columns.
+    known : dict, optional
+        Given again for the other maps of a frame, it lets those of the same runs share one array of
+        numbers.
     """
+    coming = iter(chunks)
+    first = next(coming, None)
+    if isinstance(first, RunsChunk):
+        return _in_order(_points_of_runs(first, coming, {} if known is None else known))
     found = [PointsChunk(np.empty(0, np.int64), np.empty(0))]
-    for chunk in chunks:
+    for chunk in chain([] if first is None else [first], coming):
         if isinstance(chunk, DenseChunk):
             held = np.flatnonzero(chunk.values)
             numbers = held + chunk.start
@@ -276,9 +287,29 @@ def as_points(chunks: Iterable[Chunk], shape: tuple[int, ...]) -> PointsChunk:
         else:
             numbers, values = _points_of(chunk)
             found.append(PointsChunk(numbers, values.copy()))
-    numbers, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    return _in_order(PointsChunk(*(np.concatenate(part) for part in zip(*found, strict=True))))
+
+
+def _points_of_runs(
+    first: RunsChunk, others: Iterator[Chunk], known: dict[RunLayout, Index]
+) -> PointsChunk:
+    """The pixels of runs: each value is copied once, to where it stays."""
+    values = np.empty(first.layout.size)
+    layout = first.layout
+    for chunk in chain([first], others):
+        if not isinstance(chunk, RunsChunk) or chunk.layout.size != len(values):
+            raise TypeError(f"runs are followed by {type(chunk).__name__} of another map")
+        layout = chunk.layout  # the true one, where the file has not what was expected
+        values[chunk.group.start : chunk.group.stop] = chunk.values
+    if layout not in known:
+        known[layout] = layout.pixels()
+    return PointsChunk(known[layout], values)
+
+
+def _in_order(points: PointsChunk) -> PointsChunk:
+    numbers, values = points
     if np.all(numbers[1:] > numbers[:-1]):  # as runs along rings mostly come
-        return PointsChunk(numbers, values)
+        return points
     order = np.argsort(numbers, kind="stable")
     return PointsChunk(numbers[order], values[order])
 

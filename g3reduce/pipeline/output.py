@@ -13,7 +13,7 @@ from spt3g import core
 from .. import temporary
 from ..errors import InterruptedByUser, OutputError
 from ..g3files.names import SUFFIXES
-from ..g3files.outputfile import OutputFile, failure
+from ..g3files.outputfile import OutputFile, Outputs, failure
 from ..mpi import communicators, stopping
 from ..mpi.agreement import collectively, describe_rank
 from ..mpi.interrupts import Interrupts
@@ -162,23 +162,47 @@ def write_output(
     OutputError
     """
     comm = comm or communicators.OneProcess()
-    outputs: list[OutputFile] = []
+    outputs = Outputs()
+    try:
+        begin_output(file, put, comm, root, outputs)
+        publish(comm, outputs)
+    finally:
+        outputs.discard()
+
+
+def begin_output(
+    file: str,
+    put: Callable[[OutputFile], object],
+    comm: communicators.Comm,
+    root: int,
+    outputs: Outputs,
+) -> None:
+    """Write a file that gets its name with others: do what `write_output` does, but not `publish`.
+
+    Parameters
+    ----------
+    file, put, comm, root
+        As there.
+    outputs : Outputs
+        What the file is added to, on `root`.
+
+    Raises
+    ------
+    OutputError
+    """
 
     def write() -> None:
         if comm.rank != root:
             return
-        outputs.append(OutputFile(file))
+        output = OutputFile(file)
+        outputs.add(output)
         try:
-            put(outputs[0])
+            put(output)
         except (OSError, RuntimeError) as error:
             raise failure(file, error) from error
+        outputs.complete()
 
-    try:
-        collectively(comm, write)
-        publish(comm, outputs[0] if outputs else None)
-    finally:
-        for output in outputs:
-            output.discard()
+    collectively(comm, write)
 
 
 def publish(comm: communicators.Comm, output: Output | None) -> None:

@@ -6,7 +6,7 @@ from spt3g import core
 
 from g3reduce.formats import map_frames_in, write_maps
 
-IDS = ["150 GHz µ", "a/b", ".", "..", "tab\t", "end ", r"back\slash", "x" * 100]
+IDS = ["", " ", "150 GHz µ", "a/b", ".", "..", "tab\t", "end ", r"back\slash", "x" * 100]
 COLUMNS = ["é", "a/b", ".", "", "x" * 90]
 
 
@@ -27,9 +27,21 @@ def test_tables_come_back(tmp_path, ending):
     tables = {"Odd": COLUMNS, "Many": [f"c{number}" for number in range(1000)]}
     for key, columns in tables.items():
         frame[key] = core.G3MapVectorString({column: ["x", "y"] for column in columns})
+    uneven = {"none": [], "one": [1], "two": [2, 3], "": []}
+    kinds = {core.G3MapVectorString: str, core.G3MapVectorDouble: float, core.G3MapVectorInt: int}
+    for kind, of in kinds.items():
+        frame[kind.__name__] = kind({name: list(map(of, some)) for name, some in uneven.items()})
+        frame[f"{kind.__name__}s of nothing"] = kind({"a": [], "b": []})
+        frame[f"no {kind.__name__}"] = kind()
     (name,) = write_maps(tmp_path / f"map{ending}", frame)
     (again,) = map_frames_in(name)
     assert [list(again[key]) for key in ("line\nfeed", "a/b", "a_b", ".")] == [[1], [2], [3], [4]]
     for key, columns in tables.items():
         expected = {column: ["x", "y"] for column in columns}
         assert {column: list(again[key][column]) for column in again[key].keys()} == expected  # noqa: SIM118
+    for key in frame.keys():  # noqa: SIM118
+        if "MapVector" in key:
+            assert type(again[key]) is type(frame[key])
+            assert [(name, list(column)) for name, column in again[key].items()] == [
+                (name, list(column)) for name, column in frame[key].items()
+            ]

@@ -154,6 +154,7 @@ def test_what_makes_no_sense_is_refused_and_the_coadd_stays(survey, season, tmp_
     refused(UsageError, r"subtract is \[3\]", files[2], subtract=[3], add_to=season)
     refused(UsageError, "add_to is 3", files[2], add_to=3)
     refused(InputError, "no such file to add to", files[2], add_to=str(tmp_path / "none.g3"))
+    refused(InputError, "only coadds in .g3 files can be added to", files[2], add_to="none.fits")
     refused(InputError, "Map frame without an Id", files[2], add_to=str(with_frames(tmp_path, {})))
     (tmp_path / "two").mkdir()
     (other,) = skies.write_files(tmp_path / "two", 1, "flat sparse", "hits", map_ids=("x",))
