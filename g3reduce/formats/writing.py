@@ -270,7 +270,6 @@ def write_placed(
     path = comm.bcast(collectively(comm, begin), root)
     sums = comm.allgather(collectively(comm, lambda: _or_failure(file, put)))
     collectively(comm, lambda: _or_failure(file, finish))
-    collectively(comm, outputs.complete)
 
 
 def _or_failure(file: str, work: Callable[[], Any]) -> Any:

@@ -236,24 +236,32 @@ class Outputs:
 
     def __init__(self) -> None:
         self._all: list[OutputFile | PlacedOutput] = []
-        self._n_complete = 0
+        self._open: list[OutputFile | PlacedOutput] = []
 
     def add(self, output: OutputFile | PlacedOutput) -> None:
-        """Take one that is about to be written."""
+        """Take one that is about to be written.
+
+        Raises
+        ------
+        OutputError
+            If those before are so many that they are completed now, and one cannot be.
+        """
         self._all.append(output)
+        if len(self._open) == _MOST_OPEN:
+            self.complete()
+            while self._open:
+                self._open.pop().close()
+        self._open.append(output)
 
     def complete(self) -> None:
-        """Make sure that all that were added since the last time are on the disk.
+        """Make sure that all are on the disk.
 
         Raises
         ------
         OutputError
         """
-        for output in self._all[self._n_complete :]:
+        for output in self._open:
             output.complete()
-            if self._n_complete >= _MOST_OPEN:
-                output.close()
-            self._n_complete += 1
 
     def publish(self) -> None:
         """Give all of them their names; files of these names are replaced.

@@ -200,7 +200,6 @@ def begin_output(
             put(output)
         except (OSError, RuntimeError) as error:
             raise failure(file, error) from error
-        outputs.complete()
 
     collectively(comm, write)
 
