@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import MismatchError
@@ -44,24 +45,41 @@ def noise_maps_in(source: Source, headers: Headers = Headers()) -> Iterator[Nois
     UsageError, InputError
         As by `g3reduce.analysis.sources.frames_of`.
     """
-    unnamed: list[Given] | None = []
+    # Maps without names are realisations if no other has one, which only the last one tells. Those
+    # that can be read again need not be kept so long.
+    keep = not _can_be_read_again(source)
+    unnamed: list[Given] = []
+    n_unnamed, first, any_named = 0, "", False
     for given in frames_of(source, headers):
         named = Realisation.of(given)
         if named is not None:
-            unnamed = None
+            any_named = True
+            unnamed.clear()
             yield NoiseMap(named.base, named.number, given)
-        elif unnamed is not None:
-            unnamed.append(given)
-    if unnamed:
-        for given in unnamed:
-            _refuse_plain_coadd(given)
-        logger.warning(
-            "No Id says that a map is a sign flip, as 150GHz_signflip000 does: all maps (%d; the "
-            "first is %s) are taken as realisations of noise.",
-            *(len(unnamed), unnamed[0].where),
-        )
-        for number, given in enumerate(unnamed):
-            yield NoiseMap("", number, given)
+        elif not any_named:
+            first = first or given.where
+            n_unnamed += 1
+            unnamed += [given] if keep else []
+    if any_named or not n_unnamed:
+        return
+    for number, given in enumerate(unnamed if keep else frames_of(source, headers)):
+        _refuse_plain_coadd(given)
+        if not number:
+            logger.warning(
+                "No Id says that a map is a sign flip, as 150GHz_signflip000 does: all maps (%d; "
+                "the first is %s) are taken as realisations of noise.",
+                *(n_unnamed, first),
+            )
+        yield NoiseMap("", number, given)
+
+
+def _can_be_read_again(source: Source) -> bool:
+    """Whether a source has the same maps a second time."""
+    if isinstance(source, str | os.PathLike):
+        return os.path.isfile(source)  # not so a pipe
+    if isinstance(source, list | tuple):
+        return all(map(_can_be_read_again, source))
+    return isinstance(source, Mapping) or hasattr(source, "keys")  # coadds, or a frame
 
 
 def _refuse_plain_coadd(given: Given) -> None:

@@ -70,7 +70,7 @@ class Driven:
         self._members.growth = growth
 
     def follow(self, plan: Plan, text: str, *, flips_at_once: bool) -> None:
-        """Share frames out as a plan says, which was made of a splitting with this text.
+        """Share frames out as a plan says, of which this text says what it is.
 
         `flips_at_once` is as in `Membership`: it takes sums that are not reproducible, of which no
         states are kept.

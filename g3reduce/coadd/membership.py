@@ -65,7 +65,7 @@ class Membership:
     plan : Plan or None
         If `assign` is a splitting, what was planned by it. Then this says where frames go.
     text : str
-        The rules of that splitting, in words.
+        What that plan is, in words: checkpoints are known by it.
     flips_at_once : bool
         Whether the sign-flip realisations of the plan are summed beside the coadds that they are
         of, and not as coadds of their own.

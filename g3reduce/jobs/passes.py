@@ -244,7 +244,8 @@ class Passes:
         return self._plan.wishes.folder is None and not self._coadder.is_exact
 
     def _follow(self, plan: AnyPlan) -> None:
-        self._coadder.follow(plan, str(self._planner), flips_at_once=self._at_once)
+        identity = self._planner.identity if self._planner else ""
+        self._coadder.follow(plan, identity, flips_at_once=self._at_once)
         self._terms = self._coadder.terms
 
     def _divided(self, plan: AnyPlan, sizes: Mapping[tuple[str, int], MapSize]) -> list[PlanOfPart]:

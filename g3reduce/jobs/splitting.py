@@ -85,10 +85,16 @@ class Planner:
         self._terms = terms
         self._base = base
         self._facts: dict[int, list[MapFacts]] = {}  # by the position of the file
+        self._digest = ""
         self.sizes: dict[tuple[str, int], MapSize] = {}
 
-    def __str__(self) -> str:
-        return str(self._splitting)
+    @property
+    def identity(self) -> str:
+        """What was planned, in words: of two that differ, maps of one must not join the other's."""
+        splitting = self._splitting
+        record = {} if isinstance(splitting, Plan) else splitting.record()
+        said = "".join(f", {key} {value}" for key, value in record.items())
+        return f"{splitting}{said}, plan {self._digest}"
 
     @property
     def is_planned(self) -> bool:
@@ -127,8 +133,14 @@ class Planner:
                 if place[0] in names
             ]
             splitting.require_all(units)
-            return splitting, bad
-        return from_rank(self._comm, 0, lambda: splitting.plan(inputs)), bad
+            plan = splitting
+        else:
+            planner = splitting
+            plan = from_rank(self._comm, 0, lambda: planner.plan(inputs))
+        # Of files that are left out later, only what depends on all maps is changed.
+        if self.is_planned or not self._digest:
+            self._digest = plan.digest()
+        return plan, bad
 
     def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, InputError]:
         """Look at files, each on the next rank that is free; return those that are bad."""

@@ -9,9 +9,7 @@ from pathlib import Path
 
 from .communicators import Comm
 
-_MEMINFO = Path("/proc/meminfo")
-_OWN_GROUP = Path("/proc/self/cgroup")
-_GROUPS = Path("/sys/fs/cgroup")
+_ROOT = Path("/")
 
 
 def available_for_each(comm: Comm) -> int | None:
@@ -30,27 +28,38 @@ def available_for_each(comm: Comm) -> int | None:
     return min(found, default=None)
 
 
-def available() -> int | None:
-    """Bytes of memory that are available to this process; None if that is not known."""
-    return min((size for size in (_of_node(), _of_group()) if size is not None), default=None)
+def available(root: Path = _ROOT) -> int | None:
+    """Bytes of memory that are available to this process; None if that is not known.
+
+    Parameters
+    ----------
+    root : Path
+        The folder in which ``proc`` and ``sys`` are.
+    """
+    found = (_of_node(root / "proc"), _of_group(root / "proc", root / "sys/fs/cgroup"))
+    return min((size for size in found if size is not None), default=None)
 
 
-def _of_node() -> int | None:
-    for line in _text(_MEMINFO).splitlines():
+def _of_node(proc: Path) -> int | None:
+    for line in _text(proc / "meminfo").splitlines():
         if line.startswith("MemAvailable:"):
             return int(line.split()[1]) * 1024
     return None
 
 
-def _of_group() -> int | None:
-    """What is left of the limits of the control group, and of those that it is in."""
+def _of_group(proc: Path, groups: Path) -> int | None:
+    """What is left of the limits of the control group, and of those that it is in.
+
+    Inside of a container the group may have a path that is not there: then what limits the
+    container is at the top.
+    """
     found = []
-    for line in _text(_OWN_GROUP).splitlines():
+    for line in _text(proc / "self/cgroup").splitlines():
         number, kinds, path = line.split(":", 2)
-        if number == "0" and not kinds:
-            top, names = _GROUPS, ("memory.max", "memory.current", "inactive_file")
-        elif "memory" in kinds.split(","):
-            top = _GROUPS / "memory"
+        if number == "0" and not kinds:  # version 2
+            top, names = groups, ("memory.max", "memory.current", "inactive_file")
+        elif "memory" in kinds.split(","):  # version 1
+            top = groups / "memory"
             names = ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
         else:
             continue

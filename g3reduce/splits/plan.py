@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -135,6 +136,16 @@ class Plan:
         """
         group = self._groups.get(self.base_of.get(name, name))
         return dict(group.records.get(name, {})) if group else {}
+
+    def digest(self) -> str:
+        """A text that changes if any map, or any sign of it in any coadd, is another one."""
+        digest = hashlib.blake2b(digest_size=8)
+        digest.update(repr(list(zip(self._places, self._contents, strict=True))).encode())
+        for group in self._groups.values():
+            digest.update(repr((group.name, group.flips, group.maps)).encode())
+            digest.update(b"" if group.own is None else group.own.tobytes())
+            digest.update(group.signs.tobytes())
+        return digest.hexdigest()
 
     def require_all(self, units: Iterable[Unit]) -> None:
         """Refuse to make coadds again of which a map is none of these.

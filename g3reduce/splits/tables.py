@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeAlias
 
 from ..errors import InputError, UsageError
 from ..maps.assumed import ID_COLUMNS, id_of_row
 from .tableformats import rows_in
+from .words import listed
 
 _ID = "_".join(f"<{column}>" for column in ID_COLUMNS)
 
@@ -17,18 +18,27 @@ _ID = "_".join(f"<{column}>" for column in ID_COLUMNS)
 _KEYS = ("obsid", "observation", "observationid", "obs")
 
 
+# A row of a table, and its number: the first is 1.
+_Numbered: TypeAlias = "tuple[int, Mapping[str, Any]]"
+
+
 class _Row(dict[str, Any]):
     """What a table says of a map. It is an error to ask for a column of which it says nothing."""
 
-    def __init__(self, values: Mapping[str, Any], problem: str):
+    def __init__(
+        self, values: Mapping[str, Any], problem: str, differing: Sequence[_Numbered] = ()
+    ):
         super().__init__(values)
         self._problem = problem
+        self._differing = differing
 
     def __missing__(self, column: str) -> NoReturn:
-        raise InputError(f"the column {column!r} is asked for, and {self._problem}")
+        values = [f"row {number}: {row[column]!r}" for number, row in self._differing]
+        are = f" They are {listed(values)}." if values else ""
+        raise InputError(f"the column {column!r} is asked for, and {self._problem}{are}")
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _Row, (dict(self), self._problem)
+        return _Row, (dict(self), self._problem, self._differing)
 
 
 @dataclass(frozen=True)
@@ -132,19 +142,18 @@ def read_table(
     columns = tuple(dict.fromkeys(column for row in rows for column in row))
     key = _key_of(name, columns, key)
     lists_maps = {*ID_COLUMNS} <= {*columns}
-    of_observations: dict[str, list[dict[str, Any]]] = {}
-    of_maps: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for number, given in enumerate(rows):
+    of_observations: dict[str, list[_Numbered]] = {}
+    of_maps: dict[tuple[str, str], list[_Numbered]] = {}
+    for number, given in enumerate(rows, 1):
         value = given.get(key)
         if value is None or isinstance(value, float | bytes | list | dict) or value == "":
             raise InputError(
-                f"{name}, row {number + 1}: {key} is {value!r}; expected the name of an "
-                "observation."
+                f"{name}, row {number}: {key} is {value!r}; expected the name of an observation."
             )
         row = {column: given.get(column) for column in columns}
-        of_observations.setdefault(str(value), []).append(row)
+        of_observations.setdefault(str(value), []).append((number, row))
         if lists_maps:
-            of_maps.setdefault((str(value), id_of_row(row)), []).append(row)
+            of_maps.setdefault((str(value), id_of_row(row)), []).append((number, row))
     return Table(
         *(name, key, columns),
         {one: _agreed(found, name, f"{one!r}") for one, found in of_observations.items()},
@@ -152,13 +161,13 @@ def read_table(
     )
 
 
-def _agreed(rows: Sequence[Mapping[str, Any]], file: str, whose: str) -> Mapping[str, Any]:
+def _agreed(rows: Sequence[_Numbered], file: str, whose: str) -> Mapping[str, Any]:
     """A row of the columns in which all of these agree."""
-    first, *others = rows
+    first = rows[0][1]
     agreed = {
         column: value
         for column, value in first.items()
-        if all(row[column] == value for row in others)
+        if all(row[column] == value for _, row in rows)
     }
     if len(agreed) == len(first):
         return agreed
@@ -166,6 +175,7 @@ def _agreed(rows: Sequence[Mapping[str, Any]], file: str, whose: str) -> Mapping
         agreed,
         f"{file} has {len(rows)} rows for the observation {whose}, which differ in it. Leave one "
         f"of them. (Rows are told apart by the Ids of maps if these are {_ID}.)",
+        rows,
     )
 
 

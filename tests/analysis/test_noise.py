@@ -1,6 +1,7 @@
 """Noise from sign flips: variances, depths and spectra against the known input."""
 
 import json
+import weakref
 
 import healpy
 import noisemaps
@@ -14,6 +15,7 @@ import g3reduce
 from g3reduce import cli
 from g3reduce.analysis.independence import effective_number
 from g3reduce.analysis.masks import taper
+from g3reduce.analysis.realisations import noise_maps_in
 from g3reduce.errors import InputError, MismatchError, OutputError, UsageError
 from g3reduce.simulate import cmb_sky
 
@@ -227,6 +229,29 @@ def test_temperature_alone():
     assert list(found.spectra.power) == ["TT"]
     assert found.depths["T"].weighted == pytest.approx(60, rel=0.06)
     assert found.spectra.mean["TT"].mean() == pytest.approx((60 * ARCMIN) ** 2, rel=0.1)
+
+
+def test_maps_without_names_are_not_all_held_at_once(tmp_path):
+    stub = noisemaps.blank("flat sparse")
+    pixels = noisemaps.footprint(stub, 0.4, 0.5)
+    file = str(tmp_path / "noise.g3")
+    writer = core.G3Writer(file)
+    for number, frame in enumerate(realisations(stub, pixels, even_weights(len(pixels)), 5)):
+        frame.pop("Id")
+        frame["Id"] = f"noise {number}"
+        writer(frame)
+    writer(core.G3Frame(core.G3FrameType.EndProcessing))
+    del frame, writer
+    frames = list(core.G3File(file))
+    for source in (file, [file], (frame for frame in frames), frames, iter([file])):
+        alive = weakref.WeakSet()
+        numbers = []
+        for noise in noise_maps_in(source):
+            numbers.append(noise.number)
+            alive.add(noise.given.frame)
+            if source in (file, [file]):
+                assert len(alive) <= 2
+        assert numbers == [0, 1, 2, 3, 4]
 
 
 def test_what_cannot_be_used_is_refused(tmp_path, caplog):

@@ -1,5 +1,6 @@
 """Coadds of files by splittings: each is the sum of its maps with the signs in its ledger."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -203,15 +204,28 @@ def test_the_weights_of_the_plan_are_those_of_the_ledger(comm, season):
     assert {(one.file, one.frame): one.weight for one in facts} == weights
 
 
+@pytest.fixture
+def little_memory(comm, monkeypatch):
+    """150 kB for each rank, as the last one of them knows."""
+    n_bytes = comm.size * 150_000 if comm.rank == comm.size - 1 else None
+    monkeypatch.setattr("g3reduce.mpi.memory.available", lambda: n_bytes)
+
+
 @pytest.mark.ranks(*some_of((1, 3), fewer=(3,)))
 @pytest.mark.parametrize("passes", some_of((2, 4, "auto"), fewer=(2, "auto")))
-def test_several_passes_make_the_same(comm, season, shared_folder, monkeypatch, passes):
+@pytest.mark.usefixtures("little_memory")
+def test_several_passes_make_the_same(comm, season, shared_folder, caplog, passes):
     files = season("flat sparse")
     options = {"assign": EVERYTHING, "mpicomm": comm}
-    expected = g3reduce.coadd_files(files, result="all", **options)
-    monkeypatch.setattr("g3reduce.jobs.passes.available_for_each", lambda comm: 150_000)
+    expected = g3reduce.coadd_files(files, result="all", passes=1, **options)
     output = str(shared_folder / "coadds.g3")
+    caplog.clear()
     coadds = g3reduce.coadd_files(files, output, passes=passes, keep_maps=False, **options)
+    told = [one.message for one in caplog.records if "passes over the files" in one.message]
+    assert len(told) == (comm.rank == 0)
+    number = r"\d" if passes == "auto" else passes
+    assert all(re.match(rf"40 coadds take about .* made in {number} passes", one) for one in told)
+    assert [file.name for file in shared_folder.glob("coadds*")] == ["coadds.g3"]
     written = {frame["Id"]: frame for frame in core.G3File(output)}
     if comm.rank == 0:
         assert list(coadds) == list(written)
@@ -222,12 +236,21 @@ def test_several_passes_make_the_same(comm, season, shared_folder, monkeypatch, 
         assert rows_of(frame) == rows_of(expected[name])
 
 
-@pytest.mark.ranks(2)
-def test_what_does_not_fit_is_refused_before_anything_is_read(comm, season, monkeypatch):
+@pytest.mark.ranks(3)
+@pytest.mark.usefixtures("little_memory")
+def test_what_does_not_fit_is_refused_before_anything_is_read(comm, season, shared_folder):
     files = season("flat sparse")
-    monkeypatch.setattr("g3reduce.jobs.passes.available_for_each", lambda comm: 150_000)
+    output = str(shared_folder / "refused.g3")
     advice = r'40 coadds take about \d+ kB .* passes="auto", by which the files are read \d times'
     with pytest.raises(g3reduce.G3ReduceError, match=advice):
-        g3reduce.coadd_files(files, assign=EVERYTHING, mpicomm=comm)
+        g3reduce.coadd_files(files, output, assign=EVERYTHING, mpicomm=comm)
     with pytest.raises(g3reduce.G3ReduceError, match="of use with a splitting"):
-        g3reduce.coadd_files(files, mpicomm=comm, passes=2)
+        g3reduce.coadd_files(files, output, mpicomm=comm, passes=2)
+    assert not list(shared_folder.glob("*refused*"))
+
+
+@pytest.mark.ranks(3)
+def test_what_does_not_fit_in_any_number_of_passes_is_refused(comm, season, monkeypatch):
+    monkeypatch.setattr("g3reduce.mpi.memory.available", lambda: 3000)
+    with pytest.raises(g3reduce.G3ReduceError, match=r"ask for fewer .* ranks on each\.\)?$"):
+        g3reduce.coadd_files(season("flat sparse"), assign=EVERYTHING, mpicomm=comm, passes="auto")

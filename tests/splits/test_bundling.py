@@ -171,6 +171,15 @@ def test_observations_without_weight_are_shared_out_too():
     assert {len(maps) for maps in found.values()} == {3}
 
 
+def test_the_record_says_whether_weights_count_as_equal_of_the_maps_that_are_bundled():
+    inputs = [facts(number, weight=None if number < 4 else 2.0) for number in range(8)]
+    halves = split(blind="observation=[0-3]", others="observation=[4-7]")
+    plan = (halves * bundles(2) * splits.signflips(2)).plan(inputs)
+    equal = {name for name in plan.names if "weights" in plan.record_of(name)}
+    assert equal == {name for name in plan.names if name.startswith("blind")}
+    assert plan.record_of("blind_bundle1")["weights"] == "equal: none is known"
+
+
 @pytest.mark.parametrize(
     ("make", "kind", "problem"),
     [
