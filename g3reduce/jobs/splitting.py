@@ -23,6 +23,7 @@ from ..maps.pixels import Plane
 from ..mpi import communicators
 from ..mpi.agreement import collectively, from_rank, gather_packed
 from ..mpi.counter import SharedCounter
+from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.reader import numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..splits import MapFacts, Plan, Splitting
@@ -145,23 +146,32 @@ class Planner:
     def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, InputError]:
         """Look at files, each on the next rank that is free; return those that are bad."""
         counter = SharedCounter(self._comm)
+        mine: dict[int, list[MapFacts]] = {}
+        bad: dict[int, tuple[str, str]] = {}
 
-        def look() -> tuple[dict[int, list[MapFacts]], dict[int, tuple[str, str]]]:
-            mine, bad = {}, {}
+        def look() -> None:
             while (place := counter.next()) < len(numbers):
                 number = numbers[place]
                 try:
                     mine[number] = self._facts_in(names[number])
                 except InputError as error:
                     bad[number] = fault_of(error), str(error)
-            return mine, bad
 
-        found = (*collectively(self._comm, look), self.sizes)
+        def progress() -> Progress:
+            return Progress(
+                len(mine) + len(bad), len(numbers), "files were looked at, for the plan"
+            )
+
+        with progress_in_interrupt(progress):
+            collectively(self._comm, look)
+        found = mine, bad, self.sizes
         problems: dict[int, InputError] = {}
-        for mine, bad, sizes in gather_packed(self._comm, found, partial(pickle.dumps, protocol=5)):
-            self._facts |= mine
+        for facts, faults, sizes in gather_packed(
+            self._comm, found, partial(pickle.dumps, protocol=5)
+        ):
+            self._facts |= facts
             self.sizes |= sizes
-            for number, (fault, message) in bad.items():
+            for number, (fault, message) in faults.items():
                 problems[number] = InputError(message, fault=fault)
                 problems[number].file = names[number]
         return dict(sorted(problems.items()))

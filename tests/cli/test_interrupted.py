@@ -149,6 +149,69 @@ def test_one_of_several_ranks(work, rank):
     check(work, "coadd", said.replace(f" on rank {rank}", ""))
 
 
+# As above, but that it says which files it opens only from a certain step of a splitting on.
+SPLITTING = """
+import os, sys, time
+from g3reduce import cli
+from g3reduce.jobs.mapopener import MapOpener
+from g3reduce.jobs.parking import Parking
+from g3reduce.jobs.splitting import Planner
+from g3reduce.mpi.agreement import world_rank
+
+reached = set()
+
+def after(owner, name, step):
+    original = getattr(owner, name)
+    def call(*given, **options):
+        if step == "planning":
+            reached.add(step)
+        found = original(*given, **options)
+        reached.add(step)
+        return found
+    setattr(owner, name, call)
+
+after(Planner, "_gather", "planning")
+after(Planner, "plan", "adding")
+after(Parking, "take", "the second pass")
+
+original = MapOpener.frames
+
+def frames(self, file, piece):
+    if os.environ["STEP"] in reached:
+        open(f"begun-{world_rank()}", "a").write(f"{os.getpid()}\\n")
+        time.sleep(0.2)
+    return original(self, file, piece)
+
+MapOpener.frames = frames
+sys.exit(cli.main())
+"""
+
+
+@among_all
+@pytest.mark.parametrize("step", ["planning", "adding", "the second pass"])
+@pytest.mark.parametrize("rank", [0, 2])
+def test_one_of_several_ranks_of_a_splitting(work, monkeypatch, step, rank):
+    monkeypatch.setenv("STEP", step)
+    (work / "script.py").write_text(SPLITTING)
+    words = ["--split", "all=all", "--bundles", "2", "--signflips", "9", "--passes", "2"]
+    process = start(work, command("coadd", 3) + words)
+    wait_for_ranks(work, 3)
+    before = sorted(os.listdir(work))
+    os.kill(int((work / f"begun-{rank}").read_text().splitlines()[0]), signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == 130, said
+    lines = [line for line in said.splitlines() if "interrupted" in line]
+    assert len(lines) == 1, said
+    doing = "looked at, for the plan" if step == "planning" else "begun"
+    pattern = (
+        r"g3reduce coadd: interrupted when \d+ of 60 files were {} on rank {}; nothing was written."
+    )
+    assert re.fullmatch(pattern.format(doing, rank), lines[0]), said
+    assert "Traceback" not in said
+    assert (work / "old.g3").read_text() == "an earlier result"
+    assert sorted(os.listdir(work)) == before
+
+
 IMPORTING = """
 import os, signal, sys
 from g3reduce import cli
