@@ -2,8 +2,9 @@
 
 In reading order: `sources`, what all functions take; `pairing`, which map goes with which;
 `differencing`, half differences; `nulltest` and `nullnoise`, their `chisquare`, and that of sign
-flips; `realisations`, sign flips found; `noise`, with `masks`, `spectra`, `independence` and
-`noisefiles`; `unweighted`, `comparing` and `comparison`, `describing` and `description`; `tables`.
+flips; `realisations`, sign flips found; `noise`, with `depths`, `masks`, `spectra`,
+`independence` and `noisefiles`; `unweighted`; `comparing` and `comparison`, `describing` and
+`description`, with `allmaps`; `tables`.
 
 Imports from `coadd`, `formats`, `maps`, `pipeline` and from what is below them.
 """

@@ -3,12 +3,12 @@ from .comparison import Comparison as Comparison
 from .comparison import Largest as Largest
 from .comparison import MapComparison as MapComparison
 from .comparison import PlaneComparison as PlaneComparison
+from .depths import NoiseDepth as NoiseDepth
 from .description import Depth as Depth
 from .description import FileInfo as FileInfo
 from .description import Hits as Hits
 from .description import LedgerInfo as LedgerInfo
 from .description import MapInfo as MapInfo
 from .noise import Noise as Noise
-from .noise import NoiseDepth as NoiseDepth
 from .nulltest import NullTest as NullTest
 from .spectra import NoiseSpectra as NoiseSpectra

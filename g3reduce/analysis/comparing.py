@@ -16,12 +16,12 @@ from ..g3files.archive import DENSE
 from ..g3files.lines import Index, Values
 from ..g3files.maps import STOKES
 from ..maps.agreement import geometry_of, is_odd_in_u, is_polarized
-from ..maps.mapfile import planes_of
-from ..maps.pixels import Plane, as_points, is_flat, lines_of, whole
+from ..maps.pixels import Plane, as_points, is_flat, lines_of, merged, whole
 from ..maps.weighting import at
 from ..pipeline.ledger import Entry, Ledger
 from ..pipeline.ledgerframe import ledger_in
 from ..spt3gtypes import Frame, SkyMap
+from .allmaps import all_planes_of
 from .comparison import Comparison, Largest, MapComparison, PlaneComparison
 from .sources import Given, Headers, Source, frames_of
 
@@ -48,8 +48,8 @@ def compare(
         Files of any format, Map frames, or coadds. Maps are paired by their Ids; those of the same
         Id, in their order. Where each has one only, these are compared whatever their Ids are.
     rtol, atol : float
-        Pixels are the same if they differ by at most `atol` (in the units of the file: of spt3g,
-        `core.G3Units`) plus `rtol` times the larger of both.
+        Pixels are the same if they differ by at most `atol` (in `core.G3Units`, also of files in
+        other units) plus `rtol` times the larger of both.
     ledger : bool
         Compare ledgers, too: which frames were counted, by their checksums if these are known, with
         which sign.
@@ -69,9 +69,10 @@ def compare(
 
     Notes
     -----
-    Of attributes there count the geometry, the coordinate system, units and the overflow; of T, Q
-    and U whether they are weighted; and what depends on it has its convention of polarization. How
-    maps are stored, the sign of a 0 and the bits of a NaN do not, as in `digest`.
+    All maps of a frame count, also those under other names, such as variances. Of their attributes
+    there count the geometry, the coordinate system, units and the overflow; of T, Q and U whether
+    they are weighted; and what depends on it has its convention of polarization. How maps are
+    stored, the sign of a 0 and the bits of a NaN do not, as in `digest`.
 
     Examples
     --------
@@ -128,7 +129,7 @@ def _numbered(source: Source, headers: Headers) -> Iterator[tuple[_Key, Given]]:
 
 
 def _compare_maps(a: Given, b: Given, how: Comparison, ledger: bool) -> MapComparison:
-    mine, theirs = planes_of(a.frame, a.where), planes_of(b.frame, b.where)
+    mine, theirs = all_planes_of(a.frame, a.where), all_planes_of(b.frame, b.where)
     attributes = []
     if a.frame_id != b.frame_id:
         attributes.append(Difference("Id", repr(a.frame_id), repr(b.frame_id)))
@@ -226,7 +227,7 @@ def _values_of(a: Plane, b: Plane) -> tuple[Index | None, Values, Values]:
     if DENSE in (a.storage, b.storage):
         return None, whole(a.chunks(), a.stub), whole(b.chunks(), b.stub)
     points = [as_points(one.chunks(), one.stub.shape) for one in (a, b)]
-    hit = np.union1d(points[0].pixels, points[1].pixels)
+    hit = merged(points[0].pixels, points[1].pixels)
     return lines_of(a.stub).as_mapped(hit), at(hit, points[0]), at(hit, points[1])
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import textwrap
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 from ..errors import Difference
-from .tables import WIDTH
+from .sources import Realisation
+from .tables import wrapped
 
-# So many entries of ledgers that are in one only are listed.
+# So many entries of ledgers, or maps, that are in one only are listed.
 _SHOWN = 5
 
 
@@ -51,7 +52,7 @@ class PlaneComparison:
     not_finite : int
         How many are NaN or infinite in one, and something else in the other.
     absolute : Largest or None
-        The largest difference, in the units of the file; None if there is none.
+        The largest difference, in `core.G3Units`; None if there is none.
     relative : Largest or None
         The largest one of those divided by the larger value, over the pixels that both have.
     """
@@ -102,12 +103,18 @@ class MapComparison:
         """Whether both are the same to the bit."""
         return self.same and all(one.identical for one in self.planes)
 
+    @property
+    def outcome(self) -> str:
+        """In words."""
+        if self.identical:
+            return "the same to the bit"
+        return "the same within the tolerance" if self.same else "different"
+
     def lines(self) -> list[str]:
         """What differs, if anything does."""
-        name = self.frame_id or "without an Id"
+        lines = [f"{self.frame_id or 'without an Id'}: {self.outcome}"]
         if self.identical:
-            return [f"{name}: the same to the bit"]
-        lines = [f"{name}: {'the same within the tolerance' if self.same else 'different'}"]
+            return lines
         lines += _attributes(self.attributes)
         changed = [one for one in self.planes if not one.identical]
         if changed:
@@ -124,12 +131,7 @@ class MapComparison:
                 lines.append(f"  {'':<8}{one.not_finite:>9} of these NaN or infinite in one only")
         equal = [one.plane for one in self.planes if one.identical]
         if equal:
-            lines += textwrap.wrap(
-                f"the same to the bit: {', '.join(equal)}",
-                WIDTH,
-                initial_indent="  ",
-                subsequent_indent="    ",
-            )
+            lines += _wrapped(f"the same to the bit: {', '.join(equal)}")
         lines += [f"  {one}" for one in self.ledger[:_SHOWN]]
         if len(self.ledger) > _SHOWN:
             lines.append(f"  ... and {len(self.ledger) - _SHOWN} more entries")
@@ -168,9 +170,18 @@ class Comparison:
 
     def lines(self) -> list[str]:
         """The report, in at most 80 columns but for long Ids and names."""
-        lines = [line for one in self.maps for line in one.lines()]
+        lines: list[str] = []
+        alike: Counter[str] = Counter()  # sign flips of a coadd after the first
+        for one in self.maps:
+            flip = Realisation.named(one.frame_id)
+            kind = f"of {flip.base}: {one.outcome}" if flip else ""
+            if not kind or not alike[kind]:
+                lines += one.lines()
+            alike[kind] += 1
+        lines += [f"{n - 1} more sign flips {kind}" for kind, n in alike.items() if kind and n > 1]
         for name, alone in (("A", self.only_a), ("B", self.only_b)):
-            lines += [f"{one or 'without an Id'}: only in {name}" for one in alone]
+            if alone:
+                lines += _wrapped(f"only in {name}: {_listed(alone)}", "")
         return lines
 
     def as_data(self) -> dict[str, Any]:
@@ -194,13 +205,21 @@ def _attributes(differences: tuple[Difference, ...]) -> list[str]:
     lines = []
     for (attribute, mine, theirs), names in planes.items():
         whose = f"{', '.join(filter(None, names))}: " if any(names) else ""
-        lines += textwrap.wrap(
-            f"{whose}{attribute} is {mine} in A, {theirs} in B",
-            WIDTH,
-            initial_indent="  ",
-            subsequent_indent="    ",
-        )
+        lines += _wrapped(f"{whose}{attribute} is {mine} in A, {theirs} in B")
     return lines
+
+
+def _listed(ids: list[str]) -> str:
+    """Maps by their Ids, all sign flips of a coadd as one; of many, the first few."""
+    named = [one or "without an Id" for one in ids if Realisation.named(one) is None]
+    flips = Counter(flip.base for flip in map(Realisation.named, ids) if flip)
+    named += [f"{n} sign flip{'s' if n > 1 else ''} of {base}" for base, n in flips.items()]
+    more = [f"and {len(named) - _SHOWN} more"] if len(named) > _SHOWN else []
+    return ", ".join([*named[:_SHOWN], *more])
+
+
+def _wrapped(text: str, indent: str = "  ") -> list[str]:
+    return wrapped(text, indent, f"{indent}  ")
 
 
 def _map_as_data(one: MapComparison) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from ..g3files.lines import Index, Values
 from ..g3files.maps import MAP_KEYS
 from ..g3files.names import check_file
 from ..maps.agreement import weights_key
-from ..maps.mapfile import frames_of, planes_of
+from ..maps.mapfile import frames_of
 from ..maps.matrices import inverse, is_invertible
 from ..maps.pixels import Plane, as_points, is_flat, lines_of
 from ..maps.storedframe import verify
@@ -30,11 +30,12 @@ from ..pipeline.units import unit_of
 from ..splits.clocks import FRAME, Clock
 from ..splits.instants import date_of
 from ..spt3gtypes import Frame, SkyMap
+from .allmaps import all_planes_of
 from .description import Depth, FileInfo, Hits, LedgerInfo, MapInfo
 from .solidangles import solid_angles
 from .sources import Given, Realisation
 
-_RECORDS = ("Split", "Difference")
+_RECORDS = ("Split", "Difference", "Noise")
 _OBSERVED = ("SourceName", "ObservationID")
 _OUTER = (10, 90)  # percent
 
@@ -118,11 +119,12 @@ def _frames(name: str, kind: str, headers: dict[str, str | None]) -> Iterator[tu
 
 def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInfo:
     verify(frame)  # after this its maps can be read in any order
-    planes = planes_of(frame, where, verified=True)
+    planes = all_planes_of(frame, where, verified=True)
     stub = next(iter(planes.values())).stub if planes else None
     if stub is None:
         return MapInfo(
-            *(number, _text(frame, "Id"), (), {"kind": "none"}, "", "", "", False, "", 0, 0.0, 0.0)
+            *(number, _text(frame, "Id"), (), {"kind": "none"}, "", "", "", False, "", 0, 0.0, 0.0),
+            record=_record(frame),
         )
     hit = next(name for name in (f"{weights_key(planes)}.TT", "H", *planes) if name in planes)
     points = as_points(planes[hit].chunks(), stub.shape)
@@ -134,7 +136,7 @@ def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInf
     return MapInfo(
         frame=number,
         frame_id=_text(frame, "Id"),
-        planes=tuple(key for key in MAP_KEYS if key in {name.split(".")[0] for name in planes}),
+        planes=tuple(sorted({name.split(".")[0] for name in planes}, key=_place_of)),
         geometry=_geometry(stub),
         units=str(temperature.stub.units),
         coord=str(stub.coord_ref),
@@ -150,6 +152,11 @@ def _describe(frame: Frame, number: int, where: str, time: str | None) -> MapInf
         record=_record(frame),
         signflip_of=flip.base if flip else None,
     )
+
+
+def _place_of(key: str) -> tuple[int, str]:
+    """Where a map is listed: others after those that are coadded."""
+    return MAP_KEYS.index(key) if key in MAP_KEYS else len(MAP_KEYS), key
 
 
 def _depths(planes: Mapping[str, Plane], pixels: Index, angles: Values) -> dict[str, Depth]:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
-from .tables import WIDTH, short
+from .tables import short, wrapped
 
 _INDENT = 14  # where the words of a line begin
 
@@ -43,8 +42,8 @@ class Hits(NamedTuple):
     total: float
 
     def __str__(self) -> str:
-        least, median, most, total = (f"{one:,.6g}" for one in self)
-        return f"{least} to {most} a pixel, median {median}; {total} in all"
+        least, median, most = (f"{one:,.6g}" for one in self[:3])
+        return f"{least} to {most} a pixel, median {median}; {self.total:,.0f} in all"
 
 
 class LedgerInfo(NamedTuple):
@@ -96,7 +95,7 @@ class MapInfo:
         Which frame of the file.
     frame_id : str
     planes : tuple of str
-        ``T``, ``Q``, ``U``, ``Wpol``, ``H``.
+        ``T``, ``Q``, ``U``, ``Wpol``, ``H``; and maps under other names.
     geometry : dict of str to str, int or float
         ``kind`` (HEALPix or flat), ``shape``, ``resolution_arcmin``; ``nside`` and ``ordering``, or
         ``projection`` and ``center_deg``.
@@ -106,7 +105,7 @@ class MapInfo:
     storage : str
         How T is stored.
     pixels : int
-        How many pixels were hit: whose weights TT, hits or T (the first of these that there is) are
+        How many pixels were hit: whose weights TT, hits or first map (whichever there is first) are
         not 0.
     sky_area_deg2, sky_fraction : float
         Their solid angle.
@@ -142,14 +141,17 @@ class MapInfo:
 
     def lines(self) -> list[str]:
         """It in some lines of at most 80 columns."""
+        name = f"{self.frame_id or 'without an Id'} (frame {self.frame})"
+        if not self.planes:
+            return [f"{name}: no maps"]
         polarized = f", {self.pol_conv}" if "U" in self.planes else ""
         weighted = "weighted" if self.weighted else "not weighted"
         is_map = "T" in self.planes
-        area = self.sky_area_deg2
+        area, part = short(self.sky_area_deg2, 4), f"{self.sky_fraction:.3%} of the sky"
         rows = {
             "geometry": _geometry(self.geometry) + f"; {self.coord}",
             "values": f"{self.units}, {weighted}{polarized}; stored {self.storage}",
-            "sky": f"{self.pixels:,} pixels, {area:,.4g} deg2 ({self.sky_fraction:.3%} of the sky)",
+            "sky": f"{self.pixels:,} pixels, {area} deg2 ({part})",
             "depth T": str(self.depth_t or ""),
             "depth Q, U": str(self.depth_p or ""),
             "hits": str(self.hits or ""),
@@ -158,17 +160,10 @@ class MapInfo:
         }
         if not is_map:
             rows.pop("values")
-        lines = [
-            f"{self.frame_id or 'without an Id'} (frame {self.frame}): {', '.join(self.planes)}"
-        ]
-        for name, text in rows.items():
+        lines = [f"{name}: {', '.join(self.planes)}"]
+        for label, text in rows.items():
             if text:
-                lines += textwrap.wrap(
-                    text,
-                    WIDTH,
-                    initial_indent=f"  {name}".ljust(_INDENT),
-                    subsequent_indent=" " * _INDENT,
-                )
+                lines += wrapped(text, f"  {label} ".ljust(_INDENT), " " * _INDENT)
         return lines
 
 

@@ -14,14 +14,14 @@ from ..errors import InputError, MismatchError
 from ..formats.writing import write_maps
 from ..maps.agreement import require_agreement, unset_differences
 from ..maps.matrices import MAX_CONDITION, half_difference_weights
-from ..maps.pixels import fuller
+from ..maps.pixels import fuller, merged
 from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledger import Ledger, union
 from ..pipeline.ledgerframe import DIFFERENCE, put_ledger
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
 from .pairing import Pair, pairs_of
-from .sources import Given, Headers, Source, refuse_same_file
+from .sources import Given, Headers, Source, check_output
 
 logger = logging.getLogger(__name__)
 
@@ -110,7 +110,7 @@ def difference(
     """
     headers = Headers(pol_conv, coord, units)
     if output_file is not None:
-        refuse_same_file(output_file, a, b)
+        check_output(output_file, a, b)
     frames, ledgers = {}, []
     for pair in pairs_of(a, b, halves, headers):
         found = half_difference(pair, pol_conv=pol_conv, max_condition=max_condition)
@@ -155,7 +155,7 @@ def half_difference(
         None if a.hits is None or b.hits is None else a.hits + b.hits,
         stubs,
         {name: fuller(a.storages[name], b.storages[name]) for name in names},
-        a.n_singular + b.n_singular,
+        merged(a.singular, b.singular),
         f"the difference of {a.where} and {b.where}",
     )
 
@@ -184,7 +184,7 @@ def recorded(found: StokesMaps, pair: Pair, *, weighted: bool = True) -> tuple[F
         "what": "half the difference of the unweighted maps of A and B, and its weights",
         "a": pair.a.where,
         "b": pair.b.where,
-        "left_out": f"{found.n_singular} pixels of A or B, whose weights cannot be inverted",
+        "left_out": f"{len(found.singular)} pixels of A or B, whose weights cannot be inverted",
     }
     frame[DIFFERENCE] = core.G3MapString(record)
     for key, values in (("InputMapIds", ledger.map_ids()), ("InputFiles", ledger.files())):

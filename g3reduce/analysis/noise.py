@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import math
 import os
-import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from spt3g import core
 
-from ..errors import MismatchError, UsageError
+from ..errors import InputError, MismatchError, UsageError
 from ..g3files.lines import Index, Values
 from ..maps import matrices
 from ..maps.agreement import require_agreement
@@ -22,13 +21,14 @@ from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledgerframe import ledger_in
 from ..spt3gtypes import Frame, SkyMap
 from .chisquare import diagonal_of
+from .depths import NoiseDepth, depth_of
 from .differencing import CONCLUSION
 from .independence import effective_number, signs_and_weights
 from .realisations import NoiseMap, noise_maps_in
 from .solidangles import solid_angles
-from .sources import Headers, Source, refuse_same_file
+from .sources import Headers, Source, described, refuse_same_file
 from .spectra import NoiseSpectra, SpectrumMaker
-from .tables import WIDTH, aligned, short
+from .tables import aligned, short, wrapped
 
 ARCMIN = np.pi / 180 / 60
 
@@ -37,33 +37,6 @@ _SAME = 1e-6
 
 # Noise of so many times what weights say is doubtful.
 _MUCH_LARGER = 2.0
-
-
-class NoiseDepth(NamedTuple):
-    """How deep a map is: the noise of a pixel times the root of its area, in uK arcmin.
-
-    Attributes
-    ----------
-    median : float
-        The root of the median of variance times area. N realisations spread the variances of equal
-        pixels like chi-square of N degrees of freedom, whose median over N is divided by; N is
-        `Noise.n_effective`.
-    weighted : float
-        The root of its mean with inverse-variance weights: that of a field whose noise is the same
-        everywhere, and that has as much weight.
-    median_by_weights, weighted_by_weights : float
-        What the weights say, instead of the realisations.
-    """
-
-    median: float
-    weighted: float
-    median_by_weights: float
-    weighted_by_weights: float
-
-    @property
-    def ratio(self) -> float:
-        """The noise over that which weights say: `weighted` over `weighted_by_weights`."""
-        return self.weighted / self.weighted_by_weights
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,19 +79,24 @@ class Noise:
     frame: Frame
 
     def lines(self) -> list[str]:
-        """Depths and spectra as tables."""
+        """What it was found from, and depths and spectra as tables."""
+        lines = wrapped(
+            f"{self.frame_id or 'without an Id'}: {self.n_realisations} sign flips (worth "
+            f"{self.n_effective:.1f} independent ones), {len(self.pixels):,} pixels, "
+            f"{short(self.area, 4)} deg2",
+            others="  ",
+        )
         heads = ["", "median", "weighted", "median*", "weighted*", "ratio"]
         rows = [
             [name, *(f"{number:.4g}" for number in one), f"{one.ratio:.4f}"]
             for name, one in self.depths.items()
         ]
-        lines = [f"depth in {self.unit} arcmin (* by the weights)", *aligned(heads, rows)]
+        lines += [f"depth in {self.unit} arcmin (* by the weights)", *aligned(heads, rows)]
         if max(one.ratio for one in self.depths.values()) > _MUCH_LARGER:
-            lines += textwrap.wrap(
+            lines += wrapped(
                 "The noise is much larger than the weights say. Either they are not calibrated, or "
                 "sky is left, which does not cancel between observations that weigh pixels "
-                "differently.",
-                WIDTH,
+                "differently."
             )
         if self.spectra is None:
             return lines
@@ -254,7 +232,10 @@ def noise(
             makers[one.base] = maker
         makers[one.base].add(one, maps)
     if not makers:
-        raise UsageError("There are no maps, so there are no sign flips to learn the noise from.")
+        raise InputError(
+            f"There is no map in {described(signflips)}, so there are no sign flips to learn the "
+            "noise from."
+        )
     found = {base: maker.result(base) for base, maker in makers.items()}
     if output_file is not None:
         write(output_file, found)
@@ -330,7 +311,7 @@ class _NoiseMaker:
             first.pixel_numbers,
             dict(zip(first.names, variances / unit**2, strict=True)),
             {
-                key: _depth(variance * to_arcmin, expected * to_arcmin, effective)
+                key: depth_of(variance * to_arcmin, expected * to_arcmin, effective)
                 for key, variance, expected in zip(
                     *(first.names, variances, self._expected), strict=True
                 )
@@ -370,24 +351,3 @@ def _unit_of(stub: SkyMap) -> tuple[float, str]:
     if stub.units in (core.G3TimestreamUnits.Tcmb, core.G3TimestreamUnits.Trj):
         return core.G3Units.uK, "uK"
     return 1.0, "units of the map"
-
-
-def _depth(squares: Values, expected: Values, number: float) -> NoiseDepth:
-    """The depth of a map.
-
-    Parameters
-    ----------
-    squares, expected : float64 array, shape (pixels,)
-        Variance times area, by realisations and by weights.
-    number : float
-        How many independent realisations there are.
-    """
-    from scipy.special import chdtri
-
-    weights = 1 / expected
-    return NoiseDepth(
-        float(np.sqrt(np.median(squares) * number / chdtri(number, 0.5))),
-        float(np.sqrt((weights * squares).sum() / weights.sum())),
-        float(np.sqrt(np.median(expected))),
-        float(np.sqrt(len(weights) / weights.sum())),
-    )

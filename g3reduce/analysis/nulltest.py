@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,7 @@ from .differencing import half_difference, recorded
 from .nullnoise import noise_of
 from .pairing import pairs_of
 from .sources import Headers, Source
-from .tables import WIDTH, aligned
+from .tables import aligned, wrapped
 
 # Sign flips whose mean chi-square is so many times that of the difference are doubtful.
 _MUCH_LARGER = 2.0
@@ -73,11 +72,10 @@ class NullTest:
         ]
         if not larger:
             return []
-        return textwrap.wrap(
+        return wrapped(
             f"The sign flips have much larger chi2 than the difference ({', '.join(larger)}). They "
             "seem to hold sky, which does not cancel between observations that weigh pixels "
-            "differently; so scale, calibrated and PTE say nothing of the difference.",
-            WIDTH,
+            "differently; so scale, calibrated and PTE say nothing of the difference."
         )
 
     def as_data(self) -> dict[str, Any]:

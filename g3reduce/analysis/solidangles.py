@@ -16,13 +16,15 @@ _EQUAL_AREA = (
     maps.MapProjection.ProjCEA,
     maps.MapProjection.ProjSFL,
 )
+# Of these spt3g does not know where pixels are on the sky.
+_NOWHERE = (maps.MapProjection.ProjNone, maps.MapProjection.Proj8)
 
 
 def solid_angles(stub: SkyMap, pixels: Index) -> Values:
     """The solid angle of each of these pixels, in steradian (`core.G3Units` have rad = 1).
 
     Of projections that are not of equal area, that of the parallelogram which the middles of the
-    edges of a pixel span.
+    edges of a pixel span; of maps without a projection, that of the plane.
 
     Parameters
     ----------
@@ -32,7 +34,7 @@ def solid_angles(stub: SkyMap, pixels: Index) -> Values:
     """
     if not is_flat(stub):
         return np.full(len(pixels), 4 * math.pi / stub.size)
-    if stub.proj in _EQUAL_AREA:
+    if stub.proj in (*_EQUAL_AREA, *_NOWHERE):
         return np.full(len(pixels), abs(stub.x_res * stub.y_res))
     y, x = np.divmod(pixels.astype(np.float64), stub.shape[1])
     right, left, above, below = (

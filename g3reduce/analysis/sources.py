@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 from spt3g import core
 
 from ..errors import OutputError, UsageError
+from ..formats.kinds import format_of
 from ..formats.reading import map_frames_in
 from ..pipeline.units import unit_of
 from ..spt3gtypes import Frame
@@ -89,6 +90,25 @@ def _given(frame: Frame) -> Given:
     return Given(frame_id, frame, f"{unit} ({named})" if unit else f"the map with {named}")
 
 
+def described(source: Source) -> str:
+    """How messages name a source: by its files, if it has some."""
+    one = isinstance(source, str | os.PathLike)
+    names = [source] if one else source if isinstance(source, list | tuple) else []
+    files = [os.fspath(name) for name in names if isinstance(name, str | os.PathLike)]
+    return ", ".join(files) or "what was given"
+
+
+def check_output(output_file: str | os.PathLike[str], *sources: Source | None) -> None:
+    """Refuse a name that means no format, or a file that is read, before the work begins.
+
+    Raises
+    ------
+    UsageError, OutputError
+    """
+    format_of(output_file)
+    refuse_same_file(output_file, *sources)
+
+
 def refuse_same_file(output_file: str | os.PathLike[str], *sources: Source | None) -> None:
     """Refuse to write over what is read.
 
@@ -127,10 +147,14 @@ class Realisation(NamedTuple):
 
     @classmethod
     def of(cls, given: Given) -> Realisation | None:
-        """What the record ``Split`` of a frame says, or else its Id, as in
-        ``150GHz_early_signflip007``; None if it is no realisation."""
+        """What the record ``Split`` of a frame says, or else its Id; None if it is none."""
         record = given.frame.get("Split", None)
         if isinstance(record, core.G3MapString) and "realisation" in record and "base" in record:
             return cls(record["base"], int(record["realisation"]))
-        match = _REALISATION.fullmatch(given.frame_id)
+        return cls.named(given.frame_id)
+
+    @classmethod
+    def named(cls, frame_id: str) -> Realisation | None:
+        """What an Id says, as ``150GHz_early_signflip007`` does."""
+        match = _REALISATION.fullmatch(frame_id)
         return cls(match[1] or "", int(match[2])) if match else None

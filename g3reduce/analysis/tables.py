@@ -1,7 +1,8 @@
-"""Tables in plain text."""
+"""Tables and lines in plain text."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 
 WIDTH = 80
@@ -19,6 +20,18 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     return lines
 
 
-def short(number: float) -> str:
-    """Three digits, and no exponent unless it is needed."""
-    return f"{float(f'{number:.3g}'):g}"
+def wrapped(text: str, first: str = "", others: str = "") -> list[str]:
+    """A text in lines, which begin with these; Ids and names stay whole."""
+    return textwrap.wrap(
+        text,
+        WIDTH,
+        initial_indent=first,
+        subsequent_indent=others,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def short(number: float, digits: int = 3) -> str:
+    """So many digits, and no exponent unless it is needed: 25520 is 25,500."""
+    return f"{float(f'{number:.{digits}g}'):,g}"

@@ -17,7 +17,7 @@ from ..maps.agreement import weights_key
 from ..maps.mapfile import planes_of
 from ..maps.pixels import map_of
 from ..spt3gtypes import Frame
-from .sources import Given, Headers, Realisation, Source, frames_of, refuse_same_file
+from .sources import Given, Headers, Realisation, Source, check_output, described, frames_of
 
 logger = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ def unweight(
     """
     headers = Headers(pol_conv, coord, units)
     if output_file is not None:
-        refuse_same_file(output_file, source)
+        check_output(output_file, source)
     found = each_unweighted(source, zero_nans=zero_nans, headers=headers)
     frames = [one.frame for one in found]
     if output_file is not None:
@@ -127,11 +127,7 @@ def each_unweighted(
             )
         yield done
     if done is None:
-        raise InputError(f"{_named(source)}: there are no maps in it, so nothing can be divided.")
-
-
-def _named(source: Source) -> str:
-    return os.fspath(source) if isinstance(source, str | os.PathLike) else "the source"
+        raise InputError(f"There is no map in {described(source)}, so nothing can be divided.")
 
 
 def _unweighted(given: Given, zero_nans: bool) -> Unweighted:

@@ -16,8 +16,8 @@ from .summary import base_of, lines_of_flips
 DESCRIPTION = """\
 Write the maps of files of any format into a file of another one, by the name of
 the output: .g3 (also compressed), .fits (also .fits.gz) or .h5. FITS files hold
-one map: of several, each gets a file of its own, with its Id in the name. Frames
-of other types are left out.
+one map: of several, each gets a file of its own, with its Id in the name.
+Frames of other types are left out.
 """
 
 EXAMPLE = """\

@@ -12,10 +12,10 @@ from . import headers
 from .streams import result
 
 DESCRIPTION = """\
-Tell whether two files have the same maps: to the bit, within a tolerance, or how
-far they are from each other, and where. Maps are paired by their Ids. Attributes
-count, and with --ledger what was counted; how maps are stored does not. Numbers
-are in the units of the files (of .g3 files, G3Units).
+Tell whether two files have the same maps: to the bit, within a tolerance, or
+how far they are from each other, and where. Maps are paired by their Ids.
+Attributes count, and with --ledger what was counted; how maps are stored does
+not. Numbers are in G3Units: of temperatures, 1 is 1 mK.
 """
 
 EXAMPLE = """\
@@ -40,7 +40,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run, command="diff", verbose=False)
     parser.add_argument("a", metavar="A", help="a file of maps, of any format")
     parser.add_argument("b", metavar="B", help="the file that it is compared with")
-    for name, what in (("rtol", "times the larger value"), ("atol", "in the units of the files")):
+    for name, what in (("rtol", "times the larger value"), ("atol", "in G3Units (1 is 1 mK)")):
         parser.add_argument(
             f"--{name}",
             type=float,

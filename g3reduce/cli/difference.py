@@ -7,13 +7,15 @@ from typing import Any
 
 from ..mpi.agreement import world_rank
 from . import comparing
-from .messages import counted
+from .fileformats import listed
 from .streams import say
+from .summary import lines_of_flips
 
 DESCRIPTION = """\
-Write half the difference of the unweighted maps of two files, in the pixels that
-both have, with the weights that go with it. The sky cancels, whatever the weights
-of both are. Maps are paired by their Ids; a single map goes with a single map.
+Write half the difference of the unweighted maps of two files, in the pixels
+that both have, with the weights that go with it. The sky cancels, whatever the
+weights of both are. Maps are paired by their Ids; a single map goes with a
+single map.
 """
 
 EXAMPLE = """\
@@ -54,23 +56,20 @@ def run(options: argparse.Namespace) -> None:
     if world_rank() != 0:
         return
     from ..analysis.differencing import difference
-    from ..analysis.sources import Given, Realisation
+    from ..analysis.sources import Realisation, check_output
+    from ..formats.writing import write_maps
 
-    found = difference(
-        *comparing.maps_of(options),
-        options.output_file,
-        weighted=options.weighted,
-        **comparing.reading(options),
-    )
-    flips: list[str] = []
+    files = comparing.maps_of(options)
+    check_output(options.output_file, *files)
+    found = difference(*files, weighted=options.weighted, **comparing.reading(options))
+    written = write_maps(options.output_file, found.values())
+    flips: dict[str, list[str]] = {}
     for name, frame in found.items():
-        if Realisation.of(Given(name, frame, name)) is not None:
-            flips.append(name)
+        if flip := Realisation.named(name):
+            flips.setdefault(flip.base, []).append(name)
             continue
         planes = ", ".join(key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame)
         weights = frame["Wpol"] if "Wpol" in frame else frame["Wunpol"]
         say(f"{name or 'without an Id'}: {planes} in {weights.TT.npix_nonzero} pixels")
         say(f"Left out: {frame['Difference']['left_out']}")
-    if flips:
-        say(f"{flips[0]} to {flips[-1]}: {counted(len(flips), 'half difference')} of sign flips")
-    say(f"Wrote {options.output_file}.")
+    say(*lines_of_flips(flips), f"Wrote {listed(written)}.")

@@ -13,10 +13,10 @@ from ..pipeline.ledger import unit_of
 from .streams import result
 
 DESCRIPTION = """\
-Print a hash for each map of each Map frame, and one for each file. The hash of a
-map covers all pixels and the geometry, but not how the map is stored: two coadds
-are the same to the bit if, and only if, their lines are the same. The hash of a
-file does not depend on the order of its frames.
+Print a hash for each map of each Map frame, and one for each file. The hash of
+a map covers all pixels and the geometry, but not how the map is stored: two
+coadds are the same to the bit if, and only if, their lines are the same. The
+hash of a file does not depend on the order of its frames.
 """
 
 EXAMPLE = """\

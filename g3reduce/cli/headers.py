@@ -17,8 +17,12 @@ def add(parser: argparse.ArgumentParser, *, converts: bool = False) -> None:
         choices=choices_of(PolConv),
         help=f"their polarization convention{others}",
     )
-    group.add_argument("--coord", metavar="C|G|E|L", help="their coordinate system")
-    group.add_argument("--units", metavar="UNIT", help="their unit (K, uK)")
+    group.add_argument(
+        "--coord",
+        metavar="C|G|E|L",
+        help="their coordinates: equatorial (C), Galactic (G), ecliptic (E) or local (L)",
+    )
+    group.add_argument("--units", metavar="UNIT", help="their unit: K, mK, uK")
 
 
 def of(options: argparse.Namespace) -> dict[str, Any]:

@@ -12,9 +12,9 @@ from . import headers
 from .streams import result
 
 DESCRIPTION = """\
-Tell what is in files: which frames, and of each map its geometry, units, how much
-of the sky it has, its depth by its weights, and its ledger in short. Frames that
-are no maps are counted.
+Tell what is in files: which frames, and of each map its geometry, units, how
+much of the sky it has (in square degrees), its depth by its weights (in uK
+arcmin), and its ledger in short. Frames that are no maps are counted.
 """
 
 EXAMPLE = """\

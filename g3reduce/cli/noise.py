@@ -12,16 +12,18 @@ from .options import count
 from .streams import result
 
 DESCRIPTION = """\
-Print the depth of coadds, in uK arcmin, and the power spectra of their noise, from
-sign-flip realisations, for each Id of which there are some. Depths stand beside
-those that the weights say. Spectra are those of maps with their weights as a mask,
-which falls to zero at the edge; with their mean and scatter over realisations.
+Print the depth of coadds, in uK arcmin, and the power spectra of their noise,
+C_ell in uK^2, from sign-flip realisations, for each Id of which there are some.
+Depths stand beside those that the weights say. Spectra are those of maps with
+their weights as a mask, which falls to zero at the edge; with their mean and
+scatter over realisations.
 """
 
 EXAMPLE = """\
 examples:
   g3reduce noise flips.g3
-  g3reduce noise flips.g3 -o variance.g3 -o spectra.npz --lmax 3000 --delta-ell 50
+  g3reduce noise flips.g3 -o variance.g3 -o spectra.npz
+  g3reduce noise flips.g3 --lmax 3000 --delta-ell 50
 """
 
 
@@ -52,10 +54,14 @@ def add_parser(subparsers: Any) -> None:
         type=float,
         default=60.0,
         metavar="ARCMIN",
-        help="the width of the cosine at the edge of the mask (default: 60)",
+        help="the width of the cosine at the edge of the mask, in arcmin (default: 60)",
     )
-    spectra.add_argument("--lmax", type=count, metavar="L", help="the largest ell")
-    spectra.add_argument("--delta-ell", type=float, metavar="D", help="the width of bins of ell")
+    spectra.add_argument(
+        "--lmax", type=count, metavar="L", help="the largest ell (default: 2 nside, or Nyquist)"
+    )
+    spectra.add_argument(
+        "--delta-ell", type=float, metavar="D", help="the width of bins (default: L / 20)"
+    )
     comparing.add_reading(parser)
 
 
@@ -78,10 +84,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         result(json.dumps({key: one.as_data() for key, one in found.items()}, indent=1))
         return
-    for key, one in found.items():
-        size = f"{len(one.pixels)} pixels, {one.area:.4g} square degrees"
-        worth = f"{one.n_realisations} sign flips (worth {one.n_effective:.1f} independent ones)"
-        result(f"{key or 'without an Id'}: {worth}, {size}")
+    for one in found.values():
         for line in one.lines():
             result(line)
     for name in options.output:

@@ -12,11 +12,12 @@ from . import comparing
 from .streams import result
 
 DESCRIPTION = """\
-Print chi-square of half the difference of two files' maps, for T, Q and U and all
-together, and its probability if noise is white and the weights are its inverse
-covariance. With sign flips, also by how much the noise is larger than the weights
-say, the probability calibrated by that, and the part of the realisations with a
-chi-square as large (PTE). The exit code is 0, whatever comes out.
+Print chi-square of half the difference of two files' maps, for T, Q and U and
+all together, and its probability if noise is white and the weights are its
+inverse covariance. With sign flips, also by how much the variance of the noise
+is larger than the weights say, the probability calibrated by that, and the part
+of the realisations with a chi-square as large (PTE). The exit code is 0,
+whatever comes out.
 """
 
 EXAMPLE = """\

@@ -34,7 +34,7 @@ or empty, or a name that ends in .h5, for files that TOAST 3 reads.
 EXAMPLE = """\
 examples:
   g3reduce stitch scans/obs_0001_*.g3 -o obs_0001.g3
-  mpirun -n 8 g3reduce stitch 'scans/*.g3' -o whole.g3 -t CalTimestreams150GHz --gaps fill
+  mpirun -n 8 g3reduce stitch 'scans/*.g3' -o whole.g3 -t CalTimestreams150GHz
   srun -n 64 g3reduce stitch 'scans/*.g3' -o whole.g3 --detectors-per-frame 500
   mpirun -n 8 g3reduce stitch 'scans/*.g3' -o toast/ --nets NET
 """

@@ -9,6 +9,7 @@ from typing import Any
 
 from ..mpi.agreement import world_rank
 from . import headers
+from .fileformats import listed
 from .messages import counted
 from .streams import say
 
@@ -55,11 +56,11 @@ def run(options: argparse.Namespace) -> None:
     """Write them, on one rank."""
     if world_rank() != 0:
         return
-    from ..analysis.sources import Given, Headers, Realisation, refuse_same_file
+    from ..analysis.sources import Given, Headers, Realisation, check_output
     from ..analysis.unweighted import each_unweighted
     from ..formats.writing import write_maps
 
-    refuse_same_file(options.output_file, options.file)
+    check_output(options.output_file, options.file)
     said = []
     flips: Counter[str] = Counter()
 
@@ -77,4 +78,4 @@ def run(options: argparse.Namespace) -> None:
 
     written = write_maps(options.output_file, frames())
     said += [f"{counted(number, 'sign flip')} {text}" for text, number in flips.items()]
-    say(*said, f"Wrote {', '.join(written)}.")
+    say(*said, f"Wrote {listed(written)}.")

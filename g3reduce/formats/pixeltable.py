@@ -15,7 +15,7 @@ from ..maps.agreement import weights_key
 from ..maps.attributes import with_attributes
 from ..maps.mapfile import planes_of
 from ..maps.mapframe import to_frame
-from ..maps.pixels import as_points, is_flat, lines_of
+from ..maps.pixels import as_points, is_flat, lines_of, merged
 from ..maps.shard import Shard
 from ..maps.storedframe import verified_on_error, verify
 from ..maps.unweighting import COMPONENTS, divide
@@ -104,10 +104,9 @@ class PixelTable:
                 name: as_points(plane.chunks(), shape, known) for name, plane in planes.items()
             }
         verify(frame)
-        numbers = [points.pixels for points in found.values()]
-        union = functools.reduce(_union, numbers)
-        values = {name: _spread(points, union) for name, points in found.items()}
-        pixels = lines_of(first).as_mapped(union) if is_flat(first) else union
+        held = merged(*(points.pixels for points in found.values()))
+        values = {name: _spread(points, held) for name, points in found.items()}
+        pixels = lines_of(first).as_mapped(held) if is_flat(first) else held
         storages = {name: plane.storage for name, plane in planes.items()}
         return cls(_outline_of(frame, stubs), stubs, pixels, values, storages)
 
@@ -216,19 +215,12 @@ def _is_rising(pixels: Pixels) -> bool:
     return not n or bool(held[0] >= 0 and np.all(held[1:] > held[:-1]))
 
 
-def _union(a: Pixels, b: Pixels) -> Pixels:
-    """All numbers that are in either, where both rise. Planes mostly have the same."""
-    if a is b or np.array_equal(a, b):
-        return a
-    return np.union1d(a, b)
-
-
-def _spread(points: Any, union: Pixels) -> Values:
-    if len(points.pixels) == len(union):
+def _spread(points: Any, pixels: Pixels) -> Values:
+    if len(points.pixels) == len(pixels):
         values: Values = points.values
         return values
-    spread = np.zeros(len(union))
-    spread[np.searchsorted(union, points.pixels)] = points.values
+    spread = np.zeros(len(pixels))
+    spread[np.searchsorted(pixels, points.pixels)] = points.values
     return spread
 
 

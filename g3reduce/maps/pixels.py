@@ -314,6 +314,22 @@ def _in_order(points: PointsChunk) -> PointsChunk:
     return PointsChunk(numbers[order], values[order])
 
 
+def merged(first: Index, *others: Index) -> Index:
+    """All numbers of pixels that are in any of these, each once, rising.
+
+    Parameters
+    ----------
+    first, others : int64 array
+        Each rising. Those of the planes of a frame are mostly the same.
+    """
+    if all(np.array_equal(first, one) for one in others):
+        return first
+    numbers = np.concatenate([first, *others])
+    numbers.sort(kind="stable")  # merges what rises; numpy.unique takes a hundred times as long
+    once: Index = numbers[np.append(True, numbers[1:] != numbers[:-1])]
+    return once
+
+
 def _points_of(chunk: RunsChunk | PointsChunk) -> PointsChunk:
     if isinstance(chunk, PointsChunk):
         return chunk

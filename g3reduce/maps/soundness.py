@@ -11,7 +11,7 @@ import numpy as np
 from ..g3files.archive import DENSE
 from ..g3files.lines import Values
 from .agreement import weights_key
-from .pixels import Plane, as_points
+from .pixels import Plane, as_points, merged
 
 # Weights whose determinant is below this part of the product of their diagonal are singular: what
 # is left of exactly singular ones after rounding is far smaller.
@@ -99,7 +99,7 @@ def _side_by_side(planes: list[Plane]) -> Iterator[list[Values]]:
                 return
             yield values
     points = [as_points(plane.chunks(), plane.stub.shape) for plane in planes]
-    pixels = np.unique(np.concatenate([one.pixels for one in points]))
+    pixels = merged(*(one.pixels for one in points))
     spread = np.zeros((len(points), len(pixels)))
     for row, one in zip(spread, points, strict=True):
         row[np.searchsorted(pixels, one.pixels)] = one.values

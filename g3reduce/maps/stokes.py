@@ -44,9 +44,9 @@ class StokesMaps:
         An empty map for each plane, T, Q and U weighted.
     storages : dict of str to str
         How each plane is stored.
-    n_singular : int
-        How many pixels were left out, because their weights are not 0, but cannot be inverted, or
-        because a map is not finite there.
+    singular : int64 array
+        The numbers of the pixels that were left out, because their weights are not 0, but cannot be
+        inverted, or because a map is not finite there.
     where : str
         How messages name the frame.
     """
@@ -58,7 +58,7 @@ class StokesMaps:
     hits: Values | None
     stubs: dict[str, SkyMap]
     storages: dict[str, str]
-    n_singular: int
+    singular: Index
     where: str
 
     @property
@@ -183,7 +183,7 @@ def _read(frame: Frame, where: str, pol_conv: object, max_condition: float) -> S
     weights = np.stack([signs[name] * at(pixels, points[name]) for name in of_weights])
     values = np.stack([signs[name] * at(pixels, points[name]) for name in names])
     good = matrices.is_invertible(weights, max_condition) & np.isfinite(values).all(axis=0)
-    seen = np.count_nonzero((weights != 0).any(axis=0))
+    singular = pixels[~good & (weights != 0).any(axis=0)]
     pixels, weights, values = pixels[good], weights[:, good], values[:, good]
     if maps.planes["T"].stub.weighted:
         values = matrices.divide(values, weights)
@@ -197,7 +197,7 @@ def _read(frame: Frame, where: str, pol_conv: object, max_condition: float) -> S
         at(pixels, points["H"]) if "H" in points else None,
         {name: _stub(maps.planes[name].stub, name) for name in order},
         {name: _storage(maps.planes[name].storage, fullest) for name in order},
-        int(seen) - len(pixels),
+        singular,
         where,
     )
 

@@ -17,7 +17,7 @@ from .agreement import weights_key
 from .footprints import UNSEEN
 from .mapfile import planes_of
 from .mapunits import MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_named
-from .pixels import Plane, as_points, is_flat, lines_of, whole
+from .pixels import Plane, as_points, is_flat, lines_of, merged, whole
 from .unweighting import COMPONENTS
 from .weighting import at
 
@@ -195,7 +195,7 @@ def _dense_values(planes: Mapping[str, Plane]) -> dict[str, Values]:
 def _sparse_values(planes: Mapping[str, Plane]) -> tuple[Index, dict[str, Values]]:
     stub = next(iter(planes.values())).stub
     points = {name: as_points(plane.chunks(), stub.shape) for name, plane in planes.items()}
-    hit = np.unique(np.concatenate([found.pixels[found.values != 0] for found in points.values()]))
+    hit = merged(*(found.pixels[found.values != 0] for found in points.values()))
     numbers = lines_of(stub).as_mapped(hit)
     order = np.argsort(numbers, kind="stable")
     return numbers[order], {name: at(hit, found)[order] for name, found in points.items()}

@@ -20,7 +20,7 @@ from ..g3files.maps import STOKES
 from .agreement import weights_key
 from .attributes import with_attributes
 from .chunks import PointsChunk, dense_chunks
-from .pixels import Plane, as_points, fuller, whole
+from .pixels import Plane, as_points, fuller, merged, whole
 from .weighting import at
 
 COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
@@ -74,7 +74,7 @@ def remove(planes: Mapping[str, Plane], *, zero_nans: bool = True) -> Unweighted
         values = {name: whole(planes[name].chunks(), stub) for name in needed}
     else:
         points = {name: as_points(planes[name].chunks(), stub.shape) for name in needed}
-        hit = np.unique(np.concatenate([found.pixels for found in points.values()]))
+        hit = merged(*(found.pixels for found in points.values()))
         values = {name: at(hit, found) for name, found in points.items()}
     quotients = [values[name] for name in stokes]
     fill = 0.0 if zero_nans else np.nan

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ..g3files.archive import DENSE, EMPTY
 from ..g3files.maps import STOKES
 from .chunks import Chunk, PointsChunk, dense_chunks
-from .pixels import Plane, as_points, fuller, whole
+from .pixels import Plane, as_points, fuller, merged, whole
 
 FloatArray = NDArray[np.float64]
 
@@ -52,7 +52,7 @@ def apply(planes: Mapping[str, Plane], weights: str) -> dict[str, Plane]:
     else:
         shape = planes["T"].stub.shape
         points = {name: as_points(planes[name].chunks(), shape) for name in needed}
-        hit = np.unique(np.concatenate([points[name].pixels for name in stokes]))
+        hit = merged(*(points[name].pixels for name in stokes))
         products = _multiply(
             stokes, matrix, {name: at(hit, found) for name, found in points.items()}
         )

@@ -209,6 +209,45 @@ def test_the_command(tmp_path, capsys):
     assert data["maps"][1]["planes"][0]["only_b"] == 2
 
 
+def test_maps_under_other_names_count():
+    """As variances do: a frame of nothing else is not the same as any other."""
+    frames = []
+    for level in (2.0, 3.0, 3.0):
+        frame = core.G3Frame(core.G3FrameType.Map)
+        frame["VarT"] = maps.FlatSkyMap(np.full((4, 5), level), core.G3Units.arcmin, False)
+        frame["WVar"] = skies.map_frame("flat sparse", "polarized", int(level))["Wpol"]
+        frame["Number"] = level
+        frames.append(frame)
+    two, three, again = frames
+    assert compare(three, again).identical
+    different = {one.plane: one.n_different for one in only(compare(two, three)).planes}
+    assert different.pop("VarT") == 20
+    assert set(different) == {f"WVar.{one}" for one in ("TT", "TQ", "TU", "QQ", "QU", "UU")}
+    assert all(different.values())
+
+
+def test_sign_flips_are_told_together(tmp_path):
+    def frames(base, seeds):
+        names = [base, *(f"{base}_signflip{number:03d}" for number in range(len(seeds)))]
+        kinds = ("healpix ring", "hits")
+        return [skies.map_frame(*kinds, seed, name) for seed, name in zip([0, *seeds], names)]  # noqa: B905
+
+    a = [*frames("95GHz", range(30)), *frames("150GHz", range(4))]
+    b = [*frames("95GHz", [*range(29), 99]), *frames("220GHz", range(9))]
+    lines = compare(a, b).lines()
+    assert lines[:2] == [f"{name}: the same to the bit" for name in ("95GHz", "95GHz_signflip000")]
+    assert lines[2] == "95GHz_signflip029: different"
+    assert lines[-3:] == [
+        "28 more sign flips of 95GHz: the same to the bit",
+        "only in A: 150GHz, 4 sign flips of 150GHz",
+        "only in B: 220GHz, 9 sign flips of 220GHz",
+    ]
+    many = [skies.map_frame("flat sparse", "hits", 1, f"{number}GHz") for number in range(70)]
+    (first, last) = compare(many, many[:2]).lines()[2:], compare(many[3:], many[:3]).lines()
+    assert first == ["only in A: 2GHz, 3GHz, 4GHz, 5GHz, 6GHz, and 63 more"]
+    assert last[1:] == ["only in B: 0GHz, 1GHz, 2GHz"]
+
+
 def test_trouble_has_an_exit_code_of_its_own(tmp_path, capsys):
     a = skies.write_file(tmp_path / "a.g3", [skies.map_frame("flat sparse", "hits", 1)])
     assert cli.main(["diff", a, str(tmp_path / "none.g3")]) == 2

@@ -190,7 +190,20 @@ def test_other_frames_are_counted(tmp_path):
     assert (found.frames, found.observations) == ({"Observation": 1, "Scan": 2}, ["field/17"])
     assert found.lines()[0].endswith("bytes; frames: 1 Observation, 2 Scan")
     empty = core.G3Frame(core.G3FrameType.Map)
-    assert described(tmp_path, empty).planes == ()
+    one = described(tmp_path, empty)
+    assert (one.planes, one.lines()) == ((), ["without an Id (frame 0): no maps"])
+
+
+def test_maps_under_other_names(tmp_path):
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = "150GHz"
+    frame["Noise"] = core.G3MapString({"realisations": "7"})
+    frame["VarT"] = maps.FlatSkyMap(np.eye(4), core.G3Units.deg, False)
+    one = described(tmp_path, frame)
+    assert (one.planes, one.pixels, one.record) == (("VarT",), 4, {"realisations": "7"})
+    assert one.sky_area_deg2 == pytest.approx(4)  # it has no projection
+    assert one.lines()[0] == "150GHz (frame 0): VarT"
+    assert "  realisations 7" in one.lines()
 
 
 def test_maps_of_other_formats(tmp_path):

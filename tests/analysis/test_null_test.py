@@ -193,7 +193,7 @@ def test_sign_flips_that_hold_sky_are_doubted(tmp_path, capsys):
     words = ["difference", halves, "--halves", "early", "late", "-o", str(tmp_path / "d.g3")]
     assert cli.main(words) == 0
     told = capsys.readouterr().out.splitlines()
-    assert told[2] == "150GHz_signflip000 to 150GHz_signflip004: 5 half differences of sign flips"
+    assert told[2] == "150GHz_signflip000 to 150GHz_signflip004: 5 sign flips of 150GHz"
     assert len(told) == 4
     assert sum("signflip" in line for line in describing.info(words[-1]).lines()) == 1
     coadds = [frame for frame in core.G3File(halves) if "signflip" not in frame["Id"]]

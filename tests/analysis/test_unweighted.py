@@ -120,6 +120,6 @@ def test_sign_flips_are_warned_of_once(caplog):
 
 def test_files_without_maps_are_refused(tmp_path):
     file = skies.write_file(tmp_path / "scan.g3", [core.G3Frame(core.G3FrameType.Scan)])
-    with pytest.raises(InputError, match=r"scan\.g3: there are no maps"):
+    with pytest.raises(InputError, match=r"There is no map in .*scan\.g3"):
         g3reduce.unweight(file, tmp_path / "maps.g3")
     assert not (tmp_path / "maps.g3").exists()

@@ -84,6 +84,16 @@ def test_alone_it_shows_its_help(capsys):
     assert shown.out == capsys.readouterr().out
 
 
+@pytest.mark.parametrize("command", [None, *cli.COMMANDS])
+def test_help_fits_a_terminal(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        cli.main([*filter(None, [command]), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    choices = re.compile(r" *\[--[a-z-]+ \{[a-z_,]+\}\]")  # which argparse does not cut
+    assert not [line for line in lines if len(line) > 80 and not choices.fullmatch(line)]
+
+
 @pytest.mark.parametrize("command", ["coadd", "check", "stitch"])
 def test_help_of_many_flags_has_headings(command, capsys):
     with pytest.raises(SystemExit):

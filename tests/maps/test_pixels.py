@@ -21,7 +21,15 @@ from spt3g import core, maps
 
 from g3reduce.maps import pixels as pixels_module
 from g3reduce.maps.chunks import DenseChunk, PointsChunk, RunsChunk
-from g3reduce.maps.pixels import as_points, decode, encode, is_flat, storage_of, whole
+from g3reduce.maps.pixels import (
+    as_points,
+    decode,
+    encode,
+    is_flat,
+    merged,
+    storage_of,
+    whole,
+)
 
 NAMES = {"dense": "dense", "sparse": "sparse", "ring": "ring-sparse", "indexed": "indexed-sparse"}
 NAMES["empty"] = "empty"
@@ -29,6 +37,14 @@ NAMES["empty"] = "empty"
 relaxed = settings(
     max_examples=100 if ALL else 30, deadline=None
 )  # cores are shared, and a first call imports
+
+
+@given(st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=4))
+def test_pixels_of_several_maps_are_merged(sets):
+    arrays = [np.array(sorted(one), np.int64) for one in sets]
+    found = merged(*arrays)
+    assert found.dtype == np.int64
+    assert found.tolist() == sorted(set().union(*sets))
 
 
 def without_sign_of_zero(values):
