@@ -144,9 +144,10 @@ def healpix(
         If the numbers of pixels do not fit.
     """
     if len(shape) != 1:
+        three = "Pass T, Q and U one by one. " if len(shape) == 2 and shape[0] == 3 else ""
         raise UsageError(
-            f"T has the shape {shape}; expected (npix,) for HEALPix. For a flat-sky map pass its "
-            "geometry: an spt3g FlatSkyMap, or a WCS."
+            f"T has the shape {shape}; expected (npix,) for HEALPix. {three}For a flat-sky map "
+            "pass its geometry: an spt3g FlatSkyMap, or a WCS."
         )
     (length,) = shape
     if pixels is None:

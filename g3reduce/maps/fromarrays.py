@@ -111,11 +111,13 @@ def map_frame(
     (2, 3.0)
     """
     polarized = _is_polarized(Q, U, pol_conv)
-    if weights is not None and not isinstance(weighted, bool):
+    if not isinstance(weighted, bool) and (weights is not None or weighted is not None):
         raise UsageError(
             f"weighted is {weighted!r}; with weights it must be said whether T, Q and U are "
             "multiplied by them (True) or not (False)."
         )
+    if not isinstance(map_id, str):
+        raise UsageError(f"map_id is {map_id!r}; expected a string, such as '150GHz'.")
     require_choice("missing", missing, MissingPixels)
     unit = unit_named(units)
     footprint = _footprint(T, nside, pixels, nest, geometry, coord)

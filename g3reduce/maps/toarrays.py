@@ -111,14 +111,16 @@ def map_arrays(
     Raises
     ------
     UsageError
-        If the maps are in other units; or if they are weighted or not, should be the other, and
-        there are no weights.
+        If it is no frame, or the maps are in other units; or if they are weighted or not, should
+        be the other, and there are no weights.
 
     Examples
     --------
     >>> arrays = map_arrays(coadds["150GHz"], "uK")  # doctest: +SKIP
     >>> healpy.mollview(arrays.T)  # doctest: +SKIP
     """
+    if not (hasattr(frame, "type") and hasattr(frame, "keys")):
+        raise UsageError(f"A {type(frame).__name__} was given; expected a Map frame.")
     where = "The frame"
     read = mapframe.read(planes_of(frame, where), where, weighted=False)
     planes = read.planes

@@ -325,6 +325,9 @@ def test_arrays_that_do_not_fit_are_refused():
     asked |= {"pol_conv": "IAU"}
     matrix = good_weights()
     matrix[0, 1, 5] += 1
+    refused("weighted is 'yes'", weighted="yes", **KNOWN)
+    refused("map_id is 150; expected a string", map_id=150, **KNOWN)
+    refused(r"\(3, 192\).*Pass T, Q and U one by one", np.ones((3, N)), **KNOWN)
     refused("must be symmetric", ones, ones, ones, weights=matrix, **asked)
     refused(r"expected \(6,\) or \(3, 3\)", ones, ones, ones, weights=ones, **asked)
 
@@ -336,6 +339,8 @@ def test_arrays_that_cannot_be_had_are_refused():
     with pytest.raises(UsageError, match="units is 'uK_RJ', but T is in Tcmb"):
         map_arrays(frame, "uK_RJ", weighted=None)
     assert map_arrays(frame, "none", weighted=None).units == "none"
+    with pytest.raises(UsageError, match="A str was given; expected a Map frame"):
+        map_arrays("maps.g3")
 
 
 def test_units_by_their_names():
