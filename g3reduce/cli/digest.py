@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
 from ..mpi.agreement import world_rank
-from ..mpi.communicators import OneProcess
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.ledger import unit_of
+from . import headers
 from .streams import result
 
 DESCRIPTION = """\
@@ -31,10 +32,11 @@ def add_parser(subparsers: Any) -> None:
         "digest", help="a hash for each map", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="digest", verbose=False)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="files with Map frames")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files of maps, of any format")
     parser.add_argument(
         "-t", "--total", action="store_true", help="only the line of the whole file"
     )
+    headers.add(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -46,7 +48,7 @@ def run(options: argparse.Namespace) -> None:
     for place, file in enumerate(options.files):
         done = Progress(place, len(options.files), "files were done")
         with progress_in_interrupt(lambda done=done: done):  # type: ignore[misc]
-            found = _digests(file)
+            found = _digests(file, headers.of(options))
         if not options.total:
             for number, (map_id, planes) in enumerate(found):
                 for plane, one in planes.items():
@@ -57,18 +59,14 @@ def run(options: argparse.Namespace) -> None:
         result(f"{total(named)}  {file}")
 
 
-def _digests(file: str) -> list[tuple[str, dict[str, str]]]:
+def _digests(file: str, said: Mapping[str, Any]) -> list[tuple[str, dict[str, str]]]:
     """Of each Map frame its Id and the digests of its maps."""
-    from spt3g import core
-
-    from ..jobs.mapopener import MapOpener
+    from ..formats.reading import stored_frames_in
     from ..maps.digest import digest
-    from ..pipeline.reader import MPIFileReader
 
     found = [
         (frame.get("Id", ""), digest(frame, str(unit_of(frame))))
-        for frame in MPIFileReader(OneProcess(), [[file]], opener=MapOpener())
-        if frame.type == core.G3FrameType.Map
+        for frame in stored_frames_in(file, **said)
     ]
     if not found:
         raise InputError(f"There is no Map frame in {file}; expected a file of maps.")

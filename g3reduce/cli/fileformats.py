@@ -6,9 +6,21 @@ import argparse
 from collections.abc import Sequence
 
 from ..choices import FitsStyle, FitsUnits, choices_of
+from ..errors import UsageError
+from ..formats.kinds import format_of
 from ..formats.options import WriteOptions
 
 _SHOWN = 4
+
+# Of `WriteOptions`, what only files of one format know, and the flags that say it.
+_OF_ONE_FORMAT = {
+    "units": ("fits", "--fits-units is"),
+    "nested": ("fits", "--nest and --ring are"),
+    "full_sky": ("fits", "--full-sky and --partial are"),
+    "companions": ("fits", "--companions is"),
+    "style": ("fits", "--fits-style is"),
+    "compress": ("hdf5", "--compress is"),
+}
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -66,8 +78,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def write_options(options: argparse.Namespace) -> WriteOptions:
-    """What the flags say."""
-    return WriteOptions(
+    """What the flags say.
+
+    Raises
+    ------
+    UsageError
+        If the output is of a format that knows nothing of a flag that was given.
+    """
+    wanted = WriteOptions(
         units=options.fits_units,
         unweight=options.unweight,
         nested=options.nested,
@@ -76,6 +94,11 @@ def write_options(options: argparse.Namespace) -> WriteOptions:
         companions=options.companions,
         compress=options.compress,
     )
+    kind, usual = format_of(options.output_file), WriteOptions()
+    for name, (known_to, flag) in _OF_ONE_FORMAT.items():
+        if kind != known_to and getattr(wanted, name) != getattr(usual, name):
+            raise UsageError(f"{options.output_file}: {flag} about {known_to.upper()} files alone.")
+    return wanted
 
 
 def listed(files: Sequence[str]) -> str:

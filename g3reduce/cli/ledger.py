@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, UsageError
 from ..mpi.agreement import world_rank
+from . import headers
 from .streams import result
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Print what is in coadds: each frame that was counted, with its file, Id,
 observation and checksum, its sign, and what it contributed (pixels hit, and the
-sum of the weights TT); then what was left out, and why. The maps are not read.
+sum of the weights TT); then what was left out, and why. Maps of .g3 files are not read.
 Of coadds that spt3g has made, the files and Ids are listed.
 """
 
@@ -33,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
         "ledger", help="what is in a coadd", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="ledger", verbose=False)
-    parser.add_argument("files", nargs="+", metavar="FILE", help="files of coadds")
+    parser.add_argument("files", nargs="+", metavar="FILE", help="files of coadds, of any format")
     parser.add_argument(
         "-f",
         "--format",
@@ -48,18 +49,21 @@ def add_parser(subparsers: Any) -> None:
         help="ask whether a file, an observation (SourceName/ObservationID) or an Id is in: the "
         "exit code is 0 if it is, and 1 if it is not",
     )
+    headers.add(parser)
 
 
 def run(options: argparse.Namespace) -> int | None:
     """Print it, on one rank."""
     if world_rank() != 0:
         return None
-    from ..coadd.coaddledger import ledgers_in
+    from ..coadd.coaddledger import ledgers_of
+    from ..formats.reading import stored_frames_in
     from . import ledgerformats
 
     if options.format == "sqlite" and not options.output:
         raise UsageError("format=sqlite is written to a file: say output=FILE, too.")
-    found = [one for file in options.files for one in ledgers_in(file)]
+    said = headers.of(options)
+    found = [one for file in options.files for one in ledgers_of(stored_frames_in(file, **said))]
     if not found:
         raise InputError(f"There is no Map frame in {', '.join(options.files)}.")
     if options.input is not None:

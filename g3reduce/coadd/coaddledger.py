@@ -1,18 +1,17 @@
-"""The ledgers of the coadds in a file, as far as these say: read without their maps."""
+"""The ledgers of coadds, as far as these say."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from spt3g import core
 
-from ..g3files.names import check_file
-from ..maps.mapfile import frames_of
 from ..pipeline.entries import Entry, LeftOut
 from ..pipeline.ledger import Ledger
 from ..pipeline.ledgerframe import ledger_in
+from ..pipeline.units import unit_of
 from ..spt3gtypes import Frame
 
 
@@ -57,21 +56,20 @@ class CoaddLedger:
         return [one for one in self.ledger.left_out if _is_name(one.file, name)]
 
 
-def ledgers_in(file: str) -> Iterator[CoaddLedger]:
-    """The ledger of each Map frame of a file.
+def ledgers_of(frames: Iterable[Frame]) -> Iterator[CoaddLedger]:
+    """The ledger of each Map frame of a file, as far as it says.
 
     Raises
     ------
     InputError
-        If the file cannot be read.
+        If a ledger cannot be understood.
     """
-    check_file(file)
-    for number, frame in enumerate(frames_of(file)):
-        if frame.type == core.G3FrameType.Map:
-            where = f"{file}, frame {number}"
-            ledger = ledger_in(frame, where) or Ledger()
-            map_ids, files = (_strings(frame, key) for key in ("InputMapIds", "InputFiles"))
-            yield CoaddLedger(file, number, str(frame.get("Id", "")), ledger, map_ids, files)
+    for frame in frames:
+        unit = unit_of(frame)
+        file, number = (unit.file, unit.index) if unit else ("", 0)
+        ledger = ledger_in(frame, f"{file}, frame {number}") or Ledger()
+        map_ids, files = (_strings(frame, key) for key in ("InputMapIds", "InputFiles"))
+        yield CoaddLedger(file, number, str(frame.get("Id", "")), ledger, map_ids, files)
 
 
 def _strings(frame: Frame, key: str) -> list[str]:

@@ -14,6 +14,7 @@ from ..g3files.archive import DENSE
 from ..g3files.outputfile import OutputPath, failure
 from ..maps.mapunits import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for
 from ..maps.pixels import is_flat
+from ..maps.wcs import has_name, wcs_cards
 from ..mpi import communicators
 from ..mpi.agreement import collectively
 from ..pipeline.output import publish
@@ -163,8 +164,9 @@ def _geometry(table: PixelTable) -> dict[str, Any]:
         return found
     found |= {"PIXTYPE": "FLAT", "PROJ": str(stub.proj)}
     found |= {name: float(getattr(stub, name)) for name in FLAT}
-    header = stub.wcs.to_header()
-    return found | {f"WCS {key}": header[key] for key in header}
+    if has_name(stub):
+        found |= {f"WCS {key}": value for key, value in wcs_cards(stub, "")}
+    return found
 
 
 def _attributes(table: PixelTable, plane: str) -> dict[str, Any]:

@@ -41,6 +41,8 @@ def format_of(file: str | os.PathLike[str]) -> MapFormat:
     ('g3', 'fits', 'hdf5')
     """
     name = os.fspath(file)
+    if not name:
+        raise UsageError("The name of a file of maps is empty.")
     for kind, endings in ENDINGS.items():
         if name.endswith(endings):
             return kind

@@ -84,14 +84,17 @@ class _Stored(WholeFiles):
         return enumerate(mapfile.frames_of(file))
 
 
-def stored_frames_in(file: str) -> Iterator[Frame]:
-    """The Map frames of a .g3 file, whose maps are read when they are asked for.
-
-    Raises
-    ------
-    InputError
-    """
-    return _map_frames(file, _Stored())
+def stored_frames_in(
+    file: str,
+    *,
+    pol_conv: str | None = None,
+    coord: str | None = None,
+    units: str | None = None,
+) -> Iterator[Frame]:
+    """As `map_frames_in`, but maps of .g3 files are read when they are asked for."""
+    if format_of(file) == "g3":
+        return _map_frames(file, _Stored())
+    return map_frames_in(file, pol_conv=pol_conv, coord=coord, units=units)
 
 
 def _map_frames(file: str, opener: Opener | None = None) -> Iterator[Any]:

@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Any, NamedTuple, get_args
 
 from ..choices import InputCoord, PolConv
-from ..errors import UsageError
+from ..errors import InputError, UsageError
+from .mapunits import unit_in
 
 # The columns of a table of sotodlib's atomic maps that make the Id of a map.
 ID_COLUMNS = ("wafer", "freq_channel", "split_label")
@@ -66,8 +67,14 @@ class Assumed(NamedTuple):
         """
         pol_conv = _one_of(get_args(PolConv), f"{prefix}pol_conv", self.pol_conv)
         coord = _one_of(get_args(InputCoord), f"{prefix}coord", self.coord)
-        if self.units is not None and not isinstance(self.units, str):
-            raise UsageError(f"{prefix}units is {self.units!r}; expected a unit such as K or uK.")
+        if self.units is not None:
+            try:
+                unit_in(self.units if isinstance(self.units, str) else "?", "")
+            except InputError:
+                raise UsageError(
+                    f"{prefix}units is {self.units!r}; expected a unit such as K, uK_CMB or uK_RJ, "
+                    "or None."
+                ) from None
         return Assumed(pol_conv, coord, self.units, self.named)
 
 

@@ -45,6 +45,11 @@ _COMPARED, _TOLERANCE = 7, 1e-5
 Card = tuple[str, Any]
 
 
+def has_name(stub: SkyMap) -> bool:
+    """Whether FITS has a name for the projection of a flat-sky map."""
+    return str(stub.proj) in _CODES
+
+
 def wcs_cards(stub: SkyMap, where: str) -> list[Card]:
     """The cards that say where the pixels of a flat-sky map are, and what spt3g asks for.
 

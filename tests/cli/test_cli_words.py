@@ -204,7 +204,6 @@ def test_errors_of_the_library_name_flags(words, text, tmp_path, survey, monkeyp
         (["folder"], "folder: this is a folder. Name its files, as in 'folder/*.g3'."),
         (["folder/"], "folder/: this is a folder. Name its files, as in 'folder/*.g3'."),
         ([""], "The name of an input file is empty."),
-        (["obs_000.g3", "-o", ""], "The name of the output is empty."),
     ],
 )
 def test_names_that_are_no_files_are_told(words, text, tmp_path, survey, monkeypatch, capsys):
@@ -212,6 +211,14 @@ def test_names_that_are_no_files_are_told(words, text, tmp_path, survey, monkeyp
     (tmp_path / "folder").mkdir()
     monkeypatch.chdir(tmp_path)
     assert cli.main(["coadd", *words]) == 1
+    assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("name", "text"), [("", "The name of a file of maps is empty."), ("out.txt", "what format")]
+)
+def test_names_of_outputs_that_say_no_format_are_bad_usage(name, text, capsys):
+    assert cli.main(["coadd", "obs_000.g3", "-o", name]) == 2
     assert text in capsys.readouterr().err
 
 

@@ -17,6 +17,27 @@ def folder(tmp_path, monkeypatch):
     return tmp_path
 
 
+def to_the_bit(output):
+    return ["--fits-units", "mK"] if ".fits" in output else []
+
+
+@pytest.mark.parametrize(
+    ("flag", "output"),
+    [
+        *[("--nest", name) for name in ("out.g3", "out.h5")],
+        *[("--fits-style=enmap", "out.g3"), ("--fits-units=uK", "out.h5")],
+        *[("--companions", "out.g3"), ("--partial", "out.h5")],
+        *[("--compress", name) for name in ("out.g3", "out.fits")],
+    ],
+)
+@pytest.mark.parametrize("command", ["convert", "coadd"])
+def test_flags_that_would_do_nothing_are_refused(folder, capsys, command, flag, output):
+    assert main([command, "in.g3", "-o", output, flag]) == 2
+    error = capsys.readouterr().err
+    assert flag.partition("=")[0] in error
+    assert error.endswith("files alone.\n")
+
+
 @pytest.mark.parametrize("kind", ["healpix ring", "flat sparse"])
 def test_from_any_format_to_any(folder, kind, capsys):
     (file,) = write_files(".", 1, kind, "hits", map_ids=("150GHz",))
@@ -24,7 +45,7 @@ def test_from_any_format_to_any(folder, kind, capsys):
     expected = g3reduce.digest(frame)
     before = file
     for name in ("a.fits", "b.h5", "c.g3.gz", "d.fits.gz", "e.g3", "f.h5", "g.fits"):
-        assert main(["convert", before, "-o", name, "--fits-units", "mK"]) == 0
+        assert main(["convert", before, "-o", name, *to_the_bit(name)]) == 0
         lines = capsys.readouterr().out.splitlines()
         assert lines[0] == "150GHz: T, Wunpol, H"
         assert lines[1].startswith(f"Wrote {name} in ")
@@ -51,7 +72,7 @@ def test_several_ids_are_several_fits_files_and_one_of_others(folder, capsys):
 def test_unweighted(folder, output):
     frame = map_frame("healpix ring", "unpolarized", 1)
     write_maps("in.g3", frame)
-    assert main(["convert", "in.g3", "-o", output, "--unweight", "--fits-units", "mK"]) == 0
+    assert main(["convert", "in.g3", "-o", output, "--unweight", *to_the_bit(output)]) == 0
     (again,) = map_frames_in(output)
     expected = frame["T"].clone(True)
     maps.remove_weights_t(expected, frame["Wunpol"], True)

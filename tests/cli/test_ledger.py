@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from families import write
+from skies import write_files
 from spt3g import core, maps
 
 from g3reduce import cli, coadd_files
@@ -45,6 +46,20 @@ def test_a_table_has_a_line_for_each_frame_and_the_totals(coadd, capsys):
         ("1", "1", "4", "4")
     }
     assert total == "  3 frames of 3 files, 3 observations; 0 left out"
+
+
+@pytest.mark.parametrize("name", ["coadd.fits", "coadd.h5"])
+def test_files_of_any_format_have_the_same_ledger_and_the_same_digests(coadd, capsys, name):
+    coadd_files(write_files(".", 2, "healpix ring", "hits"), coadd, map_ids="90GHz")
+    to_the_bit = ["--fits-units", "mK"] if name == "coadd.fits" else []
+    assert cli.main(["convert", coadd, "-o", name, *to_the_bit]) == 0
+    capsys.readouterr()
+    _, expected = ledger(capsys, coadd)
+    code, text = ledger(capsys, name)
+    assert (code, text.splitlines()[1:]) == (0, expected.splitlines()[1:])
+    assert cli.main(["digest", "--total", coadd, name]) == 0
+    first, second = (line.split()[0] for line in capsys.readouterr().out.splitlines())
+    assert first == second
 
 
 def test_all_formats_say_the_same(coadd, capsys):

@@ -55,7 +55,7 @@ def started(folder, **environment):
 
 def outcome(process):
     """The sums, and what was logged."""
-    sums, log = process.communicate(timeout=90)
+    sums, log = process.communicate(timeout=300)
     assert process.returncode == 0, log
     return sums, log
 
