@@ -12,14 +12,18 @@ from .membership import Membership
 
 
 def with_realisations(joined: Mapping[str, Coadd], members: Membership) -> dict[str, Coadd]:
-    """Coadds with their records, each followed by the realisations that were summed beside it."""
+    """Coadds with their records, each followed by the realisations that were summed beside it.
+
+    They are in the order of the plan, if there is one.
+    """
     found: dict[str, Coadd] = {}
     for name, coadd in joined.items():
         found[name] = coadd
         found |= _realisations(coadd, members.flips_beside(name), members)
     for name, coadd in found.items():
         coadd.record = dict(members.record_of(name))
-    return found
+    places = {name: place for place, name in enumerate(members.plan.names if members.plan else ())}
+    return dict(sorted(found.items(), key=lambda item: places.get(item[0], -1)))
 
 
 def _realisations(coadd: Coadd, names: list[str], members: Membership) -> dict[str, Coadd]:

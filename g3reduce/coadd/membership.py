@@ -29,6 +29,7 @@ _SHOWN = 10
 class Plan(Protocol):
     """An `assign` function that knows all maps of the input; see `g3reduce.splits.Plan`."""
 
+    names: list[str]
     base_of: dict[str, str]
 
     def __call__(self, frame: Frame) -> Mapping[str, int] | None:

@@ -6,14 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ..coadd.membership import Plan
 from ..errors import UsageError
 from ..g3files.frames import Fingerprint
 from ..g3files.names import SUFFIXES
 from ..maps.flips import Signs, n_staged
 from ..pipeline.units import Unit
-from ..splits import Plan as AnyPlan
-from ..splits import Splitting
+from ..splits import Plan, Splitting
 from ..spt3gtypes import Frame
 from .estimating import in_words
 
@@ -87,7 +85,7 @@ def one_pass_for(
     assign: object, output: object, result: str, checkpoint: object, add_to: object
 ) -> str:
     """Why coadds cannot be made in several passes; empty if they can."""
-    if not isinstance(assign, Splitting | AnyPlan):
+    if not isinstance(assign, Splitting | Plan):
         return "is of use with a splitting as assign only"
     if output is not None and not str(output).endswith(SUFFIXES):
         return "takes a .g3 file as output: `g3reduce convert` makes another one of it afterwards"
@@ -226,6 +224,7 @@ class PlanOfPart:
     def __init__(self, plan: Plan, part: Part):
         self._plan = plan
         self.part = part
+        self.names = [name for name in plan.names if name in part.names | part.bases]
         self.base_of = {name: base for name, base in plan.base_of.items() if name in part.names}
         numbers: dict[str, list[int]] = {}
         counts: dict[str, int] = {}

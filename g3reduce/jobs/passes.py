@@ -28,6 +28,7 @@ from ..mpi.memory import available_for_each
 from ..mpi.stopping import StopRequest
 from ..pipeline.ledger import union
 from ..pipeline.output import write_frames
+from ..splits import Plan as SplitPlan
 from .checkpointing import Wishes, Work, checkpointed
 from .choosing import Choice, Chosen, after_feeding
 from .completion import Complete
@@ -248,7 +249,9 @@ class Passes:
         self._coadder.follow(plan, identity, flips_at_once=self._at_once)
         self._terms = self._coadder.terms
 
-    def _divided(self, plan: AnyPlan, sizes: Mapping[tuple[str, int], MapSize]) -> list[PlanOfPart]:
+    def _divided(
+        self, plan: SplitPlan, sizes: Mapping[tuple[str, int], MapSize]
+    ) -> list[PlanOfPart]:
         """The parts of a plan that fit in memory, one after the other."""
         at_once, passes = self._at_once, self._plan.passes
         limbs = 3 if self._coadder.is_exact else 1

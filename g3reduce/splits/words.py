@@ -8,7 +8,7 @@ from collections.abc import Sequence
 # What a rule calls by these names; a column of the same name is put in quotation marks.
 FIELDS = ("id", "source", "observation", "file", "date", "parity", "all")
 
-# With these a number, or a value that is known only once all maps are, would be meant.
+# Stands for the median of a column. A text that is this word is put in quotation marks.
 MEDIAN = "median"
 
 _SHOWN = 5  # a list of names has so many, in messages

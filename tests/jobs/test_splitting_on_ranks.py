@@ -168,6 +168,7 @@ def test_signs_are_those_of_one_rank_in_any_order_of_files(comm, season):
     files = season("flat dense")
     together = g3reduce.coadd_files(files, assign=EVERYTHING, mpicomm=comm, result="all")
     alone = g3reduce.coadd_files(files[::-1], assign=EVERYTHING, mpicomm=comm.Split(comm.rank))
+    assert list(together) == list(alone)
     for name, frame in together.items():
         assert rows_of(frame) == rows_of(alone[name])
         assert dict(frame["Split"].items()) == dict(alone[name]["Split"].items())

@@ -166,6 +166,14 @@ def test_maps_without_observations_are_kept_together_by_file():
     assert all(len(names) == 1 for names in found.values())
 
 
+@pytest.mark.parametrize("kind", ["number", "weight"])
+def test_the_bundles_are_those_that_they_were(kind):
+    inputs = [facts(number) for number in range(9)]
+    plan = bundles(3, by=kind, seed=2).plan(inputs)
+    names = [name for one in inputs for name in plan.signs_of(Unit(one.file, 1))]
+    assert names == [f"bundle{number}" for number in (1, 2, 0, 0, 2, 2, 1, 1, 0)]
+
+
 def test_observations_without_weight_are_shared_out_too():
     found = members(bundles(3), [facts(number, weight=0.0) for number in range(9)])
     assert {len(maps) for maps in found.values()} == {3}
