@@ -21,7 +21,7 @@ from ..pipeline.ledgerframe import DIFFERENCE, put_ledger
 from ..pipeline.overlap import Index
 from ..spt3gtypes import Frame
 from .pairing import Pair, pairs_of
-from .sources import Given, Headers, Source, check_output
+from .sources import Given, Headers, Realisation, Source, check_output
 
 logger = logging.getLogger(__name__)
 
@@ -199,7 +199,13 @@ def _ledger_of(one: Given) -> Ledger:
 
 
 def _warn_of_common(a: Ledger, b: Ledger, pair: Pair) -> None:
-    """Warn if the noise of both is not independent, as far as that is known."""
+    """Warn if the noise of both is not independent, as far as that is known.
+
+    Sign flips of the same two coadds are all alike: it is said of the first.
+    """
+    flip = Realisation.named(pair.frame_id)
+    if flip and flip.number:
+        return
     index = Index()
     for entry in a.entries:
         index.add(entry)

@@ -125,9 +125,10 @@ def _require_partners(
 ) -> None:
     alone = [one.where for key, one in mine.items() if key not in theirs]
     alone += [one.where for key, one in theirs.items() if key not in mine]
-    if not mine and not theirs:
-        of = f" of the halves {halves[0]} and {halves[1]}" if halves else ""
-        raise MismatchError(f"There are no maps{of} to compare.")
+    lacking = [name for name, found in zip(halves or "AB", (mine, theirs)) if not found]  # noqa: B905
+    if len(lacking) == 2 or (halves and lacking):
+        of = f", whose Ids have the part {' or '.join(lacking)}" if halves else ""
+        raise MismatchError(f"There are no maps{of}, so there is nothing to compare.")
     if alone:
         more = f"; and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""
         how = "by what their Ids are without the names of the halves" if halves else "by their Ids"

@@ -70,6 +70,6 @@ def run(options: argparse.Namespace) -> None:
             continue
         planes = ", ".join(key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame)
         weights = frame["Wpol"] if "Wpol" in frame else frame["Wunpol"]
-        say(f"{name or 'without an Id'}: {planes} in {weights.TT.npix_nonzero} pixels")
+        say(f"{name or 'without an Id'}: {planes} in {weights.TT.npix_nonzero:,} pixels")
         say(f"Left out: {frame['Difference']['left_out']}")
     say(*lines_of_flips(flips), f"Wrote {listed(written)}.")

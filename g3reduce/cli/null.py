@@ -62,6 +62,6 @@ def run(options: argparse.Namespace) -> None:
     for name, one in found.items():
         flips_of = "both maps" if one.signflips_of == "halves" else "one coadd"
         told = f", {one.n_realisations} sign flips of {flips_of}" if one.n_realisations else ""
-        result(f"{name or 'without an Id'}: {one.n_pixels} pixels{told}")
+        result(f"{name or 'without an Id'}: {one.n_pixels:,} pixels{told}")
         for line in one.lines():
             result(line)

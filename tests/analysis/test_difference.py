@@ -203,6 +203,11 @@ def test_what_both_have_in_common_is_told(tmp_path, caplog):
         assert not caplog.records
         g3reduce.difference(file, file)
     assert "1 of the same maps" in caplog.text
+    caplog.clear()
+    flips = [skies.map_frame("flat sparse", "polarized", 1, f"a_signflip{n}") for n in range(3)]
+    file = skies.write_file(tmp_path / "flips.g3", flips)
+    g3reduce.difference(file, file)
+    assert len(caplog.records) == 1
 
 
 def test_files_of_several_ids_are_paired(tmp_path):
@@ -234,8 +239,10 @@ def test_halves_of_one_file_are_paired_by_their_names():
     assert list(coadds) == ["90GHz", "150GHz"]
     skies.assert_same_map(coadds["150GHz"]["T"], g3reduce.difference(a150, b150).frame["T"])
     assert list(g3reduce.difference(a90, b90)) == ["90GHz_early-90GHz_late"]
-    with pytest.raises(MismatchError, match="no maps of the halves first and last"):
+    with pytest.raises(MismatchError, match="no maps, whose Ids have the part first or last"):
         g3reduce.difference(whole, halves=("first", "last"))
+    with pytest.raises(MismatchError, match="no maps, whose Ids have the part last, so"):
+        g3reduce.difference(whole, halves=("early", "last"))
     with pytest.raises(UsageError, match="halves is 'early'"):
         g3reduce.difference(whole, halves="early")
     with pytest.raises(UsageError, match="only one source"):
