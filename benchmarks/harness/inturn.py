@@ -52,7 +52,7 @@ def timed(work: Callable[[], object]) -> Run:
     return run
 
 
-def timed_output(work: Callable[[str], object], folder: Path) -> Run:
+def timed_output(work: Callable[[str], object], folder: Path, ending: str = ".g3") -> Run:
     """Time `work` with the name of an output that is not there yet, and remove it afterwards.
 
     To replace a large file takes a tenth of a second by itself, whoever does it.
@@ -60,7 +60,7 @@ def timed_output(work: Callable[[str], object], folder: Path) -> Run:
     numbers = itertools.count()
 
     def run() -> float:
-        output = folder / f"output{next(numbers)}.g3"
+        output = folder / f"output{next(numbers)}{ending}"
         took = timed(lambda: work(str(output)))()
         output.unlink()
         return took
