@@ -22,12 +22,12 @@ def enmap():
     return pytest.importorskip("pixell.enmap")
 
 
-def frame_in(proj, delta, coord="Equatorial", convention="IAU"):
+def frame_in(proj, delta, coord="Equatorial", convention="IAU", alpha=351.0):
     """Unweighted maps with weights, of a geometry that is odd in all ways."""
     rng = np.random.default_rng(1)
     geometry = {
         "proj": maps.MapProjection.names[proj],
-        "alpha_center": 351.0 * core.G3Units.deg,
+        "alpha_center": alpha * core.G3Units.deg,
         "delta_center": delta * core.G3Units.deg,
         "x_center": 4.25,
         "y_center": 11.5,
@@ -57,10 +57,25 @@ def frame_in(proj, delta, coord="Equatorial", convention="IAU"):
     return frame
 
 
+def directions(angles):
+    """Unit vectors of right ascensions and declinations: at a pole, the former say nothing."""
+    alpha, delta = angles
+    return np.array([np.cos(delta) * np.cos(alpha), np.cos(delta) * np.sin(alpha), np.sin(delta)])
+
+
+PLACES = [
+    *((proj, 351.0, 20) for proj in ("CAR", "CEA", "ZEA", "TAN", "ARC", "SFL", "BICEP")),
+    # Across the right ascension 0, and at the poles.
+    *((proj, 0.3, -57) for proj in ("CAR", "CEA", "ZEA", "TAN", "ARC", "SFL", "BICEP")),
+    *((proj, 359.9, pole) for proj in ("ZEA", "TAN", "ARC") for pole in (-90, 90, 89.5)),
+    *((proj, 180.0, 89.5) for proj in ("CAR", "CEA")),
+]
+
+
 @pytest.mark.parametrize("coord", ["Equatorial", "Galactic"])
-@pytest.mark.parametrize("proj", ["ProjCAR", "ProjCEA", "ProjZEA", "ProjTAN", "ProjARC", "ProjSFL"])
-def test_pixell_finds_pixels_where_spt3g_has_them(tmp_path, enmap, proj, coord):
-    frame = frame_in(proj, 20, coord)
+@pytest.mark.parametrize(("proj", "alpha", "delta"), PLACES)
+def test_pixell_finds_pixels_where_spt3g_has_them(tmp_path, enmap, proj, alpha, delta, coord):
+    frame = frame_in(f"Proj{proj}", delta, coord, alpha=alpha)
     file = str(tmp_path / "map.fits")
     write_maps(file, frame, ENMAP)
     skymap, shape = frame["T"], frame["T"].shape
@@ -68,11 +83,17 @@ def test_pixell_finds_pixels_where_spt3g_has_them(tmp_path, enmap, proj, coord):
         warnings.simplefilter("ignore", ResourceWarning)
         found = enmap.read_map(file)
         assert enmap.read_map_geometry(file)[0] == (3, *shape)
-    delta, alpha = enmap.pix2sky(found.shape, found.wcs, np.indices(shape), safe=False)
-    expected = np.array([skymap.pixel_to_angle(pixel) for pixel in range(skymap.size)])
-    around = np.angle(np.exp(1j * (alpha.ravel() - expected[:, 0])))
-    np.testing.assert_allclose(around, 0, atol=1e-11)
-    np.testing.assert_allclose(delta.ravel(), expected[:, 1], atol=1e-11)
+    by_pixell = enmap.pix2sky(found.shape, found.wcs, np.indices(shape), safe=False)[::-1]
+    sky = WCS(fits.getheader(file)).celestial
+    by_astropy = np.radians(sky.wcs_pix2world(*np.indices(shape)[::-1].reshape(2, -1), 0))
+    angles = np.array(skymap.pixels_to_angles(np.arange(skymap.size)))
+    on_the_sky = np.abs(angles[1]) <= np.pi / 2  # spt3g goes on beyond a pole
+    assert on_the_sky.any()
+    np.testing.assert_array_equal(np.isfinite(by_astropy).all(axis=0), on_the_sky)
+    expected = directions(angles)
+    for angles in (by_pixell.reshape(2, -1), by_astropy):
+        apart = directions(angles)[:, on_the_sky] - expected[:, on_the_sky]
+        np.testing.assert_allclose(apart, 0, atol=1e-10)
     first, wcs = enmap.read_map_geometry(file)
     assert first == found.shape
     np.testing.assert_allclose(wcs.wcs.crpix, found.wcs.wcs.crpix)

@@ -6,6 +6,7 @@ import healpy
 import numpy as np
 import pytest
 from astropy.io import fits
+from astropy.wcs import WCS
 from choices import some_of
 from skies import planes, write_files
 
@@ -19,6 +20,7 @@ KINDS = some_of(
     ],
     fewer=("healpix ring", "healpix dense", "flat sparse"),
 )
+RESULTS = some_of(["root", "all", "sharded"], fewer=("root", "sharded"))
 TO_THE_BIT = WriteOptions(units="mK")
 
 
@@ -31,7 +33,7 @@ def files_of(comm, folder, kind, weighting="hits"):
 
 @pytest.mark.ranks(1, 3)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("result", ["root", "sharded"])
+@pytest.mark.parametrize("result", RESULTS)
 @pytest.mark.parametrize("name", ["out.fits", "out.h5"])
 def test_the_output_is_the_coadd(comm, shared_folder, kind, result, name):
     files = files_of(comm, shared_folder, kind, "polarized")
@@ -58,6 +60,38 @@ def test_the_output_is_the_coadd(comm, shared_folder, kind, result, name):
     comm.Barrier()
     if comm.rank == 0:
         assert not [name for name in os.listdir(shared_folder) if "partial" in name]
+
+
+@pytest.mark.ranks(3)
+@pytest.mark.parametrize("n_pixels", some_of([0, 1, 3], fewer=(1,)))
+@pytest.mark.parametrize("kind", ["flat", "healpix"])
+def test_ranks_without_a_pixel_write_none(comm, shared_folder, kind, n_pixels):
+    if comm.rank == 0:
+        values = np.zeros((4, 4) if kind == "flat" else 192)
+        values.flat[5 : 5 + n_pixels] = 1.0
+        geometry = {"geometry": _wcs()} if kind == "flat" else {"coord": "C"}
+        for number in range(2):
+            values *= number + 1
+            frame = g3reduce.map_frame(values, units="mK", map_id="x", **geometry)
+            g3reduce.formats.write_maps(shared_folder / f"obs_{number}.g3", frame)
+    comm.Barrier()
+    files = sorted(map(str, shared_folder.glob("obs_*.g3")))
+    whole = g3reduce.coadd_files(files, mpicomm=comm, result="all").frame
+    for name in ("out.fits", "out.h5"):
+        output = str(shared_folder / name)
+        g3reduce.coadd_files(
+            files, output, mpicomm=comm, result="sharded", output_options=TO_THE_BIT
+        )
+        (found,) = map_frames_in(output)
+        assert g3reduce.digest(found) == g3reduce.digest(whole)
+        np.testing.assert_array_equal(planes(found)["T"], planes(whole)["T"])
+
+
+def _wcs():
+    wcs = WCS(naxis=2)
+    wcs.wcs.ctype, wcs.wcs.cunit = ["RA---ZEA", "DEC--ZEA"], ["deg", "deg"]
+    wcs.wcs.crpix, wcs.wcs.crval, wcs.wcs.cdelt = [2.5, 2.5], [10.0, -50.0], [-0.1, 0.1]
+    return wcs
 
 
 @pytest.mark.ranks(2)
