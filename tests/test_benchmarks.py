@@ -171,7 +171,7 @@ def test_formats(settings):
     found = formats.measure(settings)
     assert_sane(found, settings.folder)
     assert_shown(formats, found)
-    assert [row["nside"] for row in found] == [32]
+    assert [row["nside"] for row in found] == [32, 32]
 
 
 @among_all
