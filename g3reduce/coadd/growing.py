@@ -145,22 +145,26 @@ class Growth:
             )
         return [self.base.file, *added, *self.removed]
 
-    def require_rules(self, planned: bool, record_of: Callable[[str], Mapping[str, str]]) -> None:
+    def require_rules(
+        self, planned: bool, record_of: Callable[[str], Mapping[str, str]] | None = None
+    ) -> None:
         """Refuse to add maps to coadds whose maps were chosen by other rules, or were planned.
 
         Parameters
         ----------
         planned : bool
             Whether what is to be added is.
-        record_of : callable
-            What is to be recorded of a coadd, by its Id.
+        record_of : callable, optional
+            What is to be recorded of a coadd, by its Id; nothing of one that gets no map. Without
+            it, maps are chosen without rules.
 
         Raises
         ------
         UsageError
         """
         for map_id, old in zip(self.base.ids, self.base.records, strict=False):
-            where, new = f"{self.base.file}: the coadd {map_id!r}", record_of(map_id)
+            where = f"{self.base.file}: the coadd {map_id!r}"
+            new = record_of(map_id) if record_of else {}
             if planned or not old.keys().isdisjoint(("bundle", "base")):
                 raise UsageError(
                     f"{where}: maps cannot be added to bundles, sign flips and other splits that "
@@ -168,11 +172,16 @@ class Growth:
                     "maps that are in these coadds would change their places and signs. Make them "
                     "again of all files."
                 )
-            if old and old.get("rule") != new.get("rule"):
+            stays = record_of is not None and not new  # none of the maps is added to it
+            if not stays and old and old.get("rule") != new.get("rule"):
                 raise UsageError(
                     f"{where} has the maps for which this holds: {old.get('rule')}. What is added "
                     f"to it is chosen by another rule: {new.get('rule', 'none')}. Say the same."
                 )
+
+    def record_of(self, map_id: str) -> Mapping[str, str]:
+        """What the old coadd with an Id says of the splitting that chose its maps."""
+        return dict(zip(self.base.ids, self.base.records, strict=False)).get(map_id, {})
 
     def is_base(self, frame: Frame) -> bool:
         """Whether a frame is one of the old coadds."""
@@ -238,10 +247,10 @@ class Growth:
         """
         other = [map_id for map_id in self.base.ids if name_of(map_id) is None]
         if other:
-            raise UsageError(
-                f"{self.base.file} has a coadd {other[0]!r}, which these options do not make. Say "
-                "output_map_id and collate= as it was made."
-            )
+            what = f"{self.base.file} has a coadd {other[0]!r}, which these options do not make."
+            if rule := self.record_of(other[0]).get("rule"):
+                raise UsageError(f"{what} Split by the same rule: {rule}.")
+            raise UsageError(f"{what} Say output_map_id and collate= as it was made.")
 
 
 def agreed_growth(

@@ -210,7 +210,8 @@ class Membership:
 
     def record_of(self, name: str) -> Mapping[str, str]:
         """What is to be recorded of a coadd."""
-        return self.plan.record_of(name) if self.plan else self.records.get(name, {})
+        found = self.plan.record_of(name) if self.plan else self.records.get(name, {})
+        return found or (self.growth.record_of(self.frame_id(name)) if self.growth else {})
 
     def frame_id(self, name: str) -> str:
         """The Id of the frame that a coadd becomes."""

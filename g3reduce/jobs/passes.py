@@ -227,7 +227,7 @@ class Passes:
         growth, choice = self._plan.growth, self._plan.choice
         planned = self._planner is not None and self._planner.is_planned
         if growth and (planned or self._planner is None):
-            growth.require_rules(planned, lambda map_id: {})
+            growth.require_rules(planned)
         if self._planner is None:
             return chosen
         plan, bad = self._planner.plan(chosen)

@@ -120,6 +120,14 @@ def test_words_that_make_no_sense(files, capsys, words, text):
     assert not os.path.exists("out.g3")
 
 
+def test_a_split_to_which_no_map_is_added_stays_as_it_is(files):
+    halves = ["--split", "early=observation=100[0-2]", "--split", "late=observation=100[3-9]"]
+    assert run(*files[:5], *halves, "-o", "season.g3") == 0
+    assert run("--add", files[5], *halves, "-o", "season.g3") == 0
+    assert run(*files, *halves, "-o", "whole.g3") == 0
+    assert_same_frames(frames_in("season.g3"), frames_in("whole.g3"))
+
+
 def test_maps_are_added_to_splits_by_the_same_rules_only(files, capsys):
     split = ["--split", "late=observation=100[2-9]", "-o", "season.g3"]
     assert run(*files[:4], *split) == 0
@@ -128,6 +136,8 @@ def test_maps_are_added_to_splits_by_the_same_rules_only(files, capsys):
     assert sorted({*frame["Ledger"]["file"]}) == files[2:5]
     assert run("--add", files[5], "--split", "late=all", "-o", "season.g3") == 2
     assert "is chosen by another rule: late: all. Say the same." in capsys.readouterr().err
+    assert run("--add", files[5], "-o", "season.g3") == 2
+    assert "Split by the same rule: late: observation=100[2-9]." in capsys.readouterr().err
     assert run("--add", files[5], "--bundles", "2", "-o", "season.g3") == 2
     assert run(*files, "--signflips", "2", "-o", "flips.g3") == 0
     assert run("--add", files[5], "--signflips", "2", "-o", "flips.g3") == 2
