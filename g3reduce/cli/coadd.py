@@ -107,6 +107,7 @@ def run(options: argparse.Namespace) -> int | None:
         return retrying.run(options, options.words)
     from ..jobs.files import coadd_files
     from ..mpi import communicators
+    from ..mpi.agreement import collectively
 
     start = time.perf_counter()
     comm = communicators.resolve(None)
@@ -114,6 +115,7 @@ def run(options: argparse.Namespace) -> int | None:
     options.add_to, options.subtract = (
         with_lists(words, comm) for words in (options.add_to, options.subtract)
     )
+    private = communicators.private(comm)
     coadds = coadd_files(
         output_file=options.output_file,
         mpicomm=comm,
@@ -132,7 +134,7 @@ def run(options: argparse.Namespace) -> int | None:
         absmax=options.absmax,
         nonfinite=options.nonfinite,
         keep_maps=False,
-        output_options=fileformats.write_options(options),
+        output_options=collectively(private, lambda: fileformats.write_options(options)),
         **splitting.arguments(options, comm),
         **growing.arguments(options),
         **setaside.arguments(options),

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..choices import BundleBy, choices_of
+from ..mpi import communicators
+from ..mpi.agreement import collectively, from_rank
 from .options import count, seed
 
 if TYPE_CHECKING:
@@ -87,7 +89,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
-    """The arguments of `coadd_files` for these flags. Collective over `comm` with ``--repeat``.
+    """The arguments of `coadd_files` for these flags. Collective over `comm` where there are any.
 
     The program ends here if they contradict others.
     """
@@ -104,13 +106,12 @@ def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
         )
     if options.output_map_id != "Coadd":
         options.refuse("-i cannot be used with splits, bundles and sign flips, which have names")
-    return {"assign": _splitting(options), "passes": options.passes}
+    assign = collectively(communicators.private(comm), lambda: _splitting(options))
+    return {"assign": assign, "passes": options.passes}
 
 
 def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
     from ..formats.firstlook import expand
-    from ..mpi import communicators
-    from ..mpi.agreement import from_rank
     from ..splits import Repetition, repeat
 
     if others := _given(options, (*_FLAGS, *_WITH[:-1], "map_ids", "collate")):
@@ -149,6 +150,8 @@ def _splitting(options: argparse.Namespace) -> Splitting:
         bundles = splits.bundles(options.bundles, by=options.bundle_by or "weight", seed=number)
     elif options.bundle_days is not None:
         bundles = splits.bundle_days(options.bundle_days)
+    if options.bundle_by and not options.bundles:
+        options.refuse("--bundle-by is of use with --bundles only")
     if options.jackknife and bundles is None:
         options.refuse("--jackknife needs --bundles N or --bundle-days D")
     if options.jackknife and bundles is not None:

@@ -257,7 +257,8 @@ def error_of(seen: Survey) -> InputError:
     elif bad:
         faults = [(seen.files[number].name, problem.fault) for number, problem in bad.items()]
         texts.append(listed(faults, len(seen.files)))
-        texts.append('on_error="skip" leaves such files out.')
+        if not seen.undecided:
+            texts.append('on_error="skip" leaves such files out.')
     return InputError("\n".join([*texts, *filter(None, [seen.undecided])]))
 
 

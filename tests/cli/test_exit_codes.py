@@ -234,3 +234,12 @@ def test_ctrl_c_in_a_script_is_not_told_as_failed_work(files, folder, tmp_path):
     assert "KeyboardInterrupt" in done.stderr
     assert done.returncode == 130
     assert_new(folder)
+
+
+@among_all
+def test_a_rule_that_cannot_be_read_is_bad_usage_on_ranks_too_and_told_once(files, folder):
+    done = run([*COADD, *files, "-o", folder / "out.g3", "--split", "a=id>3"], ranks=2)
+    assert done.returncode == 2
+    assert done.stderr.count("the rule 'id>3' cannot be read") == 1
+    assert "Abort" not in done.stderr
+    assert_old(folder)

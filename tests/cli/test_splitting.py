@@ -105,6 +105,7 @@ def test_coadds_are_made_again_from_their_ledgers(files, capsys):
         (["--split", "a=all", "-i", "Mine"], "-i cannot be used with splits"),
         (["--jackknife"], "--jackknife needs --bundles N"),
         (["--bundles", "2", "--bundle-days", "3"], "give one"),
+        (["--bundle-days", "3", "--bundle-by", "number"], "of use with --bundles only"),
         (["--seed", "3"], "--seed is of use with --split, bundles and sign flips only"),
         (["--repeat", "x.g3", "--signflips", "3"], "--signflips cannot be used with --repeat"),
         (["--split", "wet=pwv<1"], "--table FILE"),
