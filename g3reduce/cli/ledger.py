@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 DESCRIPTION = """\
 Print what is in coadds: each frame that was counted, with its file, Id,
 observation and checksum, its sign, and what it contributed (pixels hit, and the
-sum of the weights TT); then what was left out, and why. Maps of .g3 files are not read.
-Of coadds that spt3g has made, the files and Ids are listed.
+sum of the weights TT); then what was left out, and why. Maps of .g3 files are
+not read. Of coadds that spt3g has made, the files and Ids are listed.
 """
 
 EXAMPLE = """\
