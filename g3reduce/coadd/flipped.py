@@ -32,12 +32,13 @@ def _realisations(coadd: Coadd, names: list[str], members: Membership) -> dict[s
         return {}
     entries, left_out = coadd.ledger.entries, coadd.ledger.left_out
     signs = [unpacked(entry.flips, len(names)).tolist() for entry in entries]
-    coadd.ledger.entries = [entry._replace(flips=b"") for entry in entries]
+    added = coadd.ledger.entries = [entry._replace(flips=b"") for entry in entries]
+    subtracted = [entry._replace(sign=-entry.sign) for entry in added]
     found = {}
     for number, (name, total) in enumerate(zip(names, realisations_of(coadd.total), strict=True)):
         mine = [
-            entry if sign[number] == 1 else entry._replace(sign=-entry.sign)
-            for entry, sign in zip(coadd.ledger.entries, signs, strict=True)
+            plus if sign[number] == 1 else minus
+            for plus, minus, sign in zip(added, subtracted, signs, strict=True)
         ]
         found[name] = Coadd(members.frame_id(name), total, Ledger(mine, left_out))
     return found

@@ -57,10 +57,14 @@ class Coadd:
     ledger: Ledger
     record: dict[str, str] = field(default_factory=dict)
     _frame: Frame = field(default=None, init=False, repr=False, compare=False)
+    _outline: Frame = field(default=None, init=False, repr=False, compare=False)
 
     def outline(self) -> Frame:
-        """The frame with empty maps."""
-        return self._with_inputs(mapframe.to_frame(self.frame_id, self.total.outlines()))
+        """The frame with empty maps. It is made once, when all else is known."""
+        if self._outline is None:
+            empty = mapframe.to_frame(self.frame_id, self.total.outlines())
+            self._outline = self._with_inputs(empty)
+        return self._outline
 
     def to_frame(self) -> Frame:
         """The frame."""
@@ -82,8 +86,9 @@ class Coadd:
             self._frame = self.to_frame()
         elif self.total.storable:
             try:
-                contents = self.total.contents()
-                write_map_frame(file, self.outline(), contents, self._exact_sums())
+                outline, contents, shared = self.outline(), self.total.contents(), self.total.shared
+                blobs = shared.blobs if shared else None
+                write_map_frame(file, outline, contents, self._exact_sums(), blobs)
             except Unrecognised:  # by a newer spt3g; nothing is written yet
                 pass
             else:

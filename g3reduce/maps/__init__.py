@@ -4,11 +4,11 @@ In reading order: `pixels` and `chunks`, the pixels of a map; `agreement` and `a
 maps must agree in; `mapframe`, a frame that is ready to be added; `weighting` and `finite`, what is
 done to its pixels before; `storedframe` and `mapfile`, map frames in files; `numbering` and
 `positions`, where pixels stand in a sum; `planesums`, `summary` and `mapsum`, the sum; `flips` and
-`realisations`, sums of the same frames with other signs beside it; `digest`, hashes of maps;
-`stokes`, unweighted maps and their weights, with the `matrices` of each pixel; `unweighting`, maps
-divided by their weights as spt3g does it. `fromarrays` makes frames of numpy arrays, with
-`footprints`; `toarrays` makes arrays of frames. `mapunits` and `wcs` are units and flat-sky
-geometries, as files and people name them.
+`realisations`, sums of the same frames with other signs beside it, with what is `shared` by these;
+`digest`, hashes of maps; `stokes`, unweighted maps and their weights, with the `matrices` of each
+pixel; `unweighting`, maps divided by their weights as spt3g does it. `fromarrays` makes frames of
+numpy arrays, with `footprints`; `toarrays` makes arrays of frames. `mapunits` and `wcs` are units
+and flat-sky geometries, as files and people name them.
 
 Imports from `g3reduce.arrays` and `g3reduce.g3files`.
 """

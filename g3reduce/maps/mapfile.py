@@ -6,6 +6,7 @@ import functools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
+import numpy as np
 from numpy.typing import NDArray
 from spt3g import core
 
@@ -13,7 +14,7 @@ from ..g3files.checksum import Checksum
 from ..g3files.compressed import open_bytes
 from ..g3files.decoding import decoded, maps_in, note, walked
 from ..g3files.frames import Piece, RawFrame, Sink, Unrecognised, frame_in, write_frame
-from ..g3files.maps import MAP_KEYS, Content, filled
+from ..g3files.maps import MAP_KEYS, STOKES, Content, filled
 from ..g3files.outlines import Outlines
 from ..g3files.plain import plain_value
 from ..g3files.vectors import blob_of
@@ -85,6 +86,7 @@ def write_map_frame(
     outline: Any,
     contents: Mapping[str, Content],
     values: Mapping[str, str | NDArray[Any]] | None = None,
+    shared: dict[str, NDArray[np.uint8]] | None = None,
 ) -> None:
     """Write a frame of maps, without ever making the maps.
 
@@ -97,20 +99,29 @@ def write_map_frame(
         The pixels of all planes; empty if the maps are to stay so.
     values : dict of str to str or array, optional
         Other entries: texts, and vectors of float64 or int64.
+    shared : dict of str to uint8 array, optional
+        By key, weights and hits as other frames have them, which `contents` does not have then.
+        Those that are missing are added.
     """
     raw = frame_in(outline.__getstate__()[1])
     entries: list[tuple[str, int, Iterable[Piece]]] = []
+    done = {} if shared is None else shared
     for blob in raw.blobs:
-        content, size, pieces = raw.content(blob), blob.size, None
-        if contents and blob.name in MAP_KEYS:
+        name, content = blob.name, raw.content(blob)
+        if contents and name in MAP_KEYS and name not in done:
             mine = {
-                name.partition(".")[2]: pixels
-                for name, pixels in contents.items()
-                if name.split(".")[0] == blob.name
+                plane.partition(".")[2]: pixels
+                for plane, pixels in contents.items()
+                if plane.split(".")[0] == name
             }
             whole = filled(content, mine)
-            size, pieces = whole.size, whole.pieces()
-        entries.append((blob.name, size, pieces or [content]))
+            if shared is None or name in STOKES:
+                entries.append((name, whole.size, whole.pieces()))
+                continue
+            done[name] = np.empty(whole.size, np.uint8)
+            whole.put(done[name])
+        piece: Piece = done.get(name, content)
+        entries.append((name, len(piece), [piece]))
     entries += [(key, *blob_of(value)) for key, value in (values or {}).items()]
     write_frame(file, raw.type, entries)
 

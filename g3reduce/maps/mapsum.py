@@ -32,6 +32,7 @@ from .mapframe import MapFrame
 from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .planesums import PlaneSums
 from .shard import Shard
+from .shared import Shared
 from .summary import Summary, join
 
 
@@ -60,8 +61,8 @@ class MapSum:
         Everything else.
     kept : Kept or None
         The exact sums behind the numbers that `to_numbers` made, if they were to be kept.
-    shared_maps : dict of str to spt3g.maps.G3SkyMap, or None
-        Of a realisation, maps of weights and hits that others have made, and that are theirs, too.
+    shared : Shared or None
+        Of a realisation, weights and hits that others have made, and that are theirs, too.
     """
 
     def __init__(
@@ -76,11 +77,10 @@ class MapSum:
         self._arithmetic: Arithmetic = Plain()
         if exactness is not None or summary.grids:
             self._arithmetic = Exact(exactness or Exactness(), summary.grids)
-        plain = in_maps and exactness is None
-        flips = summary.n_flips
+        plain, flips = in_maps and exactness is None, summary.n_flips
         self.sums = PlaneSums(summary.stubs, self._arithmetic, in_maps=plain, n_flips=flips)
         self.kept: Kept | None = None
-        self.shared_maps: dict[str, SkyMap] | None = None
+        self.shared: Shared | None = None
         self._noted_kind: FrameKind | None = None  # of the last frame
         self._noted_storages: tuple[str, ...] = ()
         self._require_weights = require_weights
@@ -330,19 +330,20 @@ class MapSum:
         )
 
     def contents(self) -> dict[str, Content]:
-        """The pixels of the sums, as they are to be stored."""
-        layouts = LayoutFinder()
-        return {name: self._content(name, layouts) for name in self.summary.stubs}
+        """The pixels of the sums, as they are to be stored: of planes that are not shared yet."""
+        layouts, done = LayoutFinder(), self.shared.blobs if self.shared else {}
+        names = [name for name in self.summary.stubs if name.partition(".")[0] not in done]
+        return {name: self._content(name, layouts) for name in names}
 
     def to_maps(self) -> dict[str, SkyMap]:
         """The sums as new spt3g maps, one for each plane, stored as the input was."""
         scratch, layouts = bytearray(), LayoutFinder()
-        found = dict(self.shared_maps or {})
+        found = dict(self.shared.maps if self.shared else {})
         for name in self.summary.stubs:
             if name not in found:
                 found[name] = self._to_map(name, scratch, layouts)
-        if self.shared_maps is not None:
-            self.shared_maps |= {name: found[name] for name in found if name not in STOKES}
+        if self.shared is not None:
+            self.shared.maps |= {name: found[name] for name in found if name not in STOKES}
         return found
 
     def outlines(self) -> dict[str, SkyMap]:

@@ -137,6 +137,7 @@ class ByPixel:
         self._size = int(stub.size)
         self.row_length = _SHORTEST if short else submap_length(self._size)
         self.n_rows = -(-self._size // self.row_length)
+        self._parts: tuple[Index, Lines, LineParts] | None = None  # of which rows and lines
 
     def hold(self, blocks: Blocks, layouts: Sequence[RunLayout]) -> None:
         """Make the rows that runs of several layouts need."""
@@ -158,11 +159,14 @@ class ByPixel:
         return runs.positions(held)
 
     def parts(self, blocks: Blocks, lines: Lines) -> LineParts:
-        """The pixels that are held, as parts of lines."""
-        first = blocks.rows * self.row_length
-        lengths = np.minimum(self._size - first, self.row_length)
-        begins = np.arange(len(first)) * self.row_length
-        return LineParts.of_stretches(lines, first, lengths, begins)
+        """The pixels that are held, as parts of lines: they are kept, alike for all planes."""
+        if self._parts is None or self._parts[0] is not blocks.rows or self._parts[1] != lines:
+            first = blocks.rows * self.row_length
+            lengths = np.minimum(self._size - first, self.row_length)
+            begins = np.arange(len(first)) * self.row_length
+            parts = LineParts.of_stretches(lines, first, lengths, begins)
+            self._parts = blocks.rows, lines, parts
+        return self._parts[2]
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order.

@@ -21,7 +21,7 @@ from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .flips import SignFlips, is_wide
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
-from .packing import Fill, LineParts, packer, trimmed
+from .packing import Fill, packer, trimmed
 from .positions import PositionFinder
 
 AnyNumbering = TypeVar("AnyNumbering", bound=Numbering)
@@ -86,8 +86,6 @@ class PlaneSums:
         self._numbering: Numbering | None = None
         self._finder = PositionFinder()
         self._latest: _Latest | None = None
-        # The parts of lines that are held, and of which rows and lines: alike for all planes.
-        self._parts: tuple[Rows, Lines, LineParts] | None = None
         for name in stubs:
             self.begin(name)
 
@@ -134,12 +132,9 @@ class PlaneSums:
             return None
         if isinstance(numbering, ByRuns) and numbering.layout.lines != lines:
             return None  # counted from another meridian, because of maps without pixels
-        rows, plane = self.blocks.rows, self.flat(name)
-        if not len(rows):
+        if not len(self.blocks.rows):
             return None
-        if self._parts is None or self._parts[0] is not rows or self._parts[1] != lines:
-            self._parts = rows, lines, numbering.parts(self.blocks, lines)
-        parts = self._parts[2]
+        plane, parts = self.flat(name), numbering.parts(self.blocks, lines)
         if isinstance(numbering, ByRuns):
             layout = numbering.layout
         else:
@@ -257,7 +252,6 @@ class PlaneSums:
         """Take up planes that are numbered as another sum is."""
         if other._numbering is not None:
             self.restore(other._numbering, other.blocks.rows, planes)
-            self._parts = other._parts
 
     @property
     def _by_pixel(self) -> ByPixel:
@@ -326,7 +320,7 @@ class PlaneSums:
             self._bring_to(numbering, blocks)
         self.blocks, self._numbering = blocks, numbering
         # What was found for the old blocks would hold their memory.
-        self._finder, self._latest, self._parts = PositionFinder(), None, None
+        self._finder, self._latest = PositionFinder(), None
         return numbering
 
     def _bring_to(self, numbering: ByPixel | Whole, blocks: Blocks) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from ..spt3gtypes import SkyMap
 from .mapsum import MapSum
+from .shared import Shared
 
 
 def realisations_of(total: MapSum) -> list[MapSum]:
@@ -17,7 +17,7 @@ def realisations_of(total: MapSum) -> list[MapSum]:
     if flips is None:
         return []
     blocks.sort()
-    shared: dict[str, SkyMap] = {}
+    shared = Shared()
     found = []
     for number, planes in enumerate(flips.apart(blocks)):
         overflow = dict(summary.overflow)
@@ -27,6 +27,6 @@ def realisations_of(total: MapSum) -> list[MapSum]:
         one.sums.take_over(
             total.sums, {name: planes.get(name, blocks.planes[name]) for name in summary.stubs}
         )
-        one.shared_maps = shared
+        one.shared = shared
         found.append(one)
     return found
