@@ -341,12 +341,16 @@ class _Table:
         """Make pixels 0 that nothing was measured in: those that are bad, where no weight is.
 
         Where there is a weight, a map stays NaN: the pixel must not count as a measurement of 0.
+        And where there is a value, so does a bad weight: it must not count as one without weight.
         """
-        weight = values.get("W.TT")
+        known = {name: np.nan_to_num(of_plane) != 0 for name, of_plane in values.items()}
+        measured = np.logical_or.reduce([known[name] for name in STOKES if name in known])
         for name, of_plane in values.items():
             bad = np.isnan(of_plane)
-            if name in STOKES and weight is not None:
-                bad &= ~(np.nan_to_num(weight) != 0)
+            if name in STOKES and "W.TT" in known:
+                bad &= ~known["W.TT"]
+            elif name.startswith("W"):
+                bad &= ~measured
             of_plane[bad] = 0.0
 
     def _storage(self, values: Values) -> str:

@@ -280,3 +280,17 @@ def test_the_file_of_before_stays_where_writing_fails(tmp_path):
         write_maps(file, frame, WriteOptions(unweight=True))
     assert file.read_bytes() == b"before"
     assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("plane", ["T", "Wpol.TT", "Wpol.QU"])
+@pytest.mark.parametrize("ending", [".fits", ".h5"])
+def test_nan_does_not_become_a_number(tmp_path, plane, ending):
+    """Else a value would count without its weight, or as one that was measured to be 0."""
+    frame = map_frame("healpix ring", "polarized", 1)
+    sky = frame["Wpol"][plane[-2:]] if "." in plane else frame[plane]
+    pixel = int(np.flatnonzero(planes(frame)["T"])[0])
+    sky[pixel] = np.nan
+    (name,) = write_maps(tmp_path / f"map{ending}", frame, WriteOptions(units="mK"))
+    (again,) = map_frames_in(name)
+    for key, values in planes(frame).items():
+        np.testing.assert_array_equal(planes(again)[key], values)
