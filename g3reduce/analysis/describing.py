@@ -13,11 +13,11 @@ from spt3g import core
 
 from ..choices import NumberIsTime
 from ..errors import UsageError, require_choice
+from ..formats.firstlook import check_file
 from ..formats.kinds import format_of
 from ..formats.reading import map_frames_in
 from ..g3files.lines import Index, Values
 from ..g3files.maps import MAP_KEYS
-from ..g3files.names import check_file
 from ..maps.agreement import weights_key
 from ..maps.mapfile import frames_of
 from ..maps.matrices import inverse, is_invertible
