@@ -41,14 +41,13 @@ def format_of(file: str | os.PathLike[str]) -> MapFormat:
     ('g3', 'fits', 'hdf5')
     """
     name = os.fspath(file)
-    if not name:
-        raise UsageError("The name of a file of maps is empty.")
     for kind, endings in ENDINGS.items():
         if name.endswith(endings):
             return kind
     listed = "; ".join(f"{kind}: {', '.join(endings)}" for kind, endings in ENDINGS.items())
     raise UsageError(
-        f"{name}: the name does not say what format this is; expected one of {listed}."
+        f"{name or repr(name)}: the name does not say what format this is; expected one of "
+        f"{listed}."
     )
 
 

@@ -214,12 +214,10 @@ def test_names_that_are_no_files_are_told(words, text, tmp_path, survey, monkeyp
     assert text in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("name", "text"), [("", "The name of a file of maps is empty."), ("out.txt", "what format")]
-)
-def test_names_of_outputs_that_say_no_format_are_bad_usage(name, text, capsys):
+@pytest.mark.parametrize("name", ["", "out.txt"])
+def test_names_of_outputs_that_say_no_format_are_bad_usage(name, capsys):
     assert cli.main(["coadd", "obs_000.g3", "-o", name]) == 2
-    assert text in capsys.readouterr().err
+    assert f"{name or repr(name)}: the name does not say what format" in capsys.readouterr().err
 
 
 def test_what_has_no_maps_has_no_digest(tmp_path, capsys):
