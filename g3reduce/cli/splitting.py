@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ if TYPE_CHECKING:
     from ..splits import Splitting
 
 _FLAGS = ("split", "bundles", "bundle_days", "jackknife", "signflips")
-_WITH = ("table", "table_key", "time", "seed", "bundle_by", "passes")  # of use with those only
+
+# Of use with those only.
+_WITH = ("table", "table_key", "table_name", "time", "seed", "bundle_by", "passes")
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -41,6 +44,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--table-key", metavar="COLUMN", help="its column that names the observations"
+    )
+    group.add_argument(
+        "--table-name", metavar="NAME", help="which table it is of an SQLite file with several"
     )
     group.add_argument(
         "--time",
@@ -112,13 +118,19 @@ def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
 
 def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
     from ..formats.firstlook import expand
+    from ..formats.reading import stored_frames_in
     from ..splits import Repetition, repeat
 
     if others := _given(options, (*_FLAGS, *_WITH[:-1], "map_ids", "collate")):
         options.refuse(f"{others[0]} cannot be used with --repeat: the ledgers say what goes where")
 
+    headers = ("pol_conv", "coord", "units")
+    said = {name: getattr(options, f"input_{name}") for name in headers}
+    read = functools.partial(stored_frames_in, **said)
+
     def found() -> Repetition:
-        return repeat(options.repeat, files=expand(options.files) if options.files else None)
+        files = expand(options.files) if options.files else None
+        return repeat(options.repeat, files=files, read=read)
 
     again = from_rank(communicators.private(comm), 0, found)
     options.files = again.files
@@ -168,7 +180,12 @@ def _splitting(options: argparse.Namespace) -> Splitting:
     first, *others = [part for part in parts if part is not None]
     for part in others:
         first = first * part
-    return first.using(options.table, key=options.table_key, time=options.time)
+    table = options.table
+    if options.table_name is not None:
+        if table is None:
+            options.refuse("--table-name names a table in a file: name this, too (--table FILE)")
+        table = splits.read_table(table, key=options.table_key, table=options.table_name)
+    return first.using(table, key=options.table_key, time=options.time)
 
 
 def _named_rule(word: str) -> tuple[str, str]:

@@ -34,7 +34,7 @@ class _Note(NamedTuple):
     Of splittings without a plan, also what is recorded of coadds.
     """
 
-    mixed: set[str]
+    mixed: set[tuple[str, str]]
     records: Mapping[str, Mapping[str, str]]
     n_seen: Counter[str]
     with_maps: Set[int]
@@ -365,7 +365,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             for each in (name, *self._members.flips_beside(name))
         }
         if self._comm.rank == 0:
-            self._members.warn_of_mixed_ids({name for note in notes for name in note.mixed})
+            self._members.warn_of_mixed_ids(pair for note in notes for pair in note.mixed)
         if not names and self._comm.rank == settings.root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
         self.with_maps = frozenset().union(*(note.with_maps for note in notes))

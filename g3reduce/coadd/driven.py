@@ -47,7 +47,7 @@ class Driven:
         """
         for name, coadd in states.items():
             self._intake.take_up(name, coadd)
-        self._members.mixed.update(map(str, notes.get("mixed", ())))
+        self._members.mixed.update((name, map_id) for name, map_id in notes.get("mixed", ()))
         self._intake.provenance.take_up(notes.get("lasting", ()))
 
     def options(self) -> dict[str, Any]:

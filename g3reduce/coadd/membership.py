@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, TypeAlias
@@ -25,6 +26,13 @@ Signs: TypeAlias = "Mapping[str, int] | Literal[False] | None"
 # A warning lists so many Ids.
 _SHOWN = 10
 
+# What it advises.
+_OF_ONE = "Say collate=True for a coadd of each, or name in map_ids those that you want in one."
+_OF_SPLITS = (
+    'For coadds of each say splits.by("id") * splitting, or --collate; or name in the rules those '
+    "that you want in one: id=90GHz | id=150GHz."
+)
+
 
 class Plan(Protocol):
     """An `assign` function that knows all maps of the input; see `g3reduce.splits.Plan`."""
@@ -44,6 +52,10 @@ class Plan(Protocol):
         """What is to be recorded of a coadd."""
         ...
 
+    def takes_any_id(self, name: str) -> bool:
+        """Whether maps go to a coadd, which is no realisation, without regard to their Ids."""
+        ...
+
 
 @dataclass
 class Membership:
@@ -59,8 +71,8 @@ class Membership:
         Whether maps of each Id are coadded separately.
     assign : callable or None
         Says of each frame which coadds it goes to, with which sign, in place of the others.
-    mixed : set of str
-        The Ids that went into one coadd though neither these nor all were asked for.
+    mixed : set of (str, str)
+        Coadds whose Ids nobody chose, by name, each with the Ids of the maps that went to it.
     growth : Growth or None
         If these coadds are to be added to others that there are.
     plan : Plan or None
@@ -78,7 +90,7 @@ class Membership:
     output_map_id: str
     collate: bool
     assign: Assign | None
-    mixed: set[str] = field(default_factory=set)
+    mixed: set[tuple[str, str]] = field(default_factory=set)
     growth: Growth | None = None
     plan: Plan | None = None
     text: str = ""
@@ -173,10 +185,14 @@ class Membership:
         self, frame: Frame, get_map_id: Callable[[Frame], Any], describe: Callable[[Frame], str]
     ) -> Signs:
         if self.plan is not None and self.flips_at_once:
-            signs = self.plan(frame) or {}
-            return {name: signs[name] for name in self.flips_of(frame)} or None
+            all_signs = self.plan(frame) or {}
+            signs = {name: all_signs[name] for name in self.flips_of(frame)}
+            self._note_id(frame, signs)
+            return signs or None
         if self.assign is not None:
-            return _checked((self.plan or self.assign)(frame), frame, describe)
+            checked = _checked((self.plan or self.assign)(frame), frame, describe)
+            self._note_id(frame, checked or {})
+            return checked
         found = get_map_id(frame)
         if found is None or found is False:
             return found
@@ -191,8 +207,16 @@ class Membership:
         if self.collate:
             return {found: 1}
         if self.map_ids is None:
-            self.mixed.add(found)
+            self.mixed.add((self.output_map_id, found))
         return {self.output_map_id: 1}
+
+    def _note_id(self, frame: Frame, names: Iterable[str]) -> None:
+        """Note the Id of a frame for those of its coadds for which a splitting chose none."""
+        takes_any_id = getattr(self.plan or self.assign, "takes_any_id", None)
+        mixed = [name for name in names if takes_any_id(name)] if takes_any_id else []
+        if mixed:
+            map_id = frame.get("Id", None)
+            self.mixed.update((name, map_id if isinstance(map_id, str) else "") for name in mixed)
 
     def flips_of(self, frame: Frame) -> Mapping[str, FlipSigns]:
         """The coadds of a frame, and its signs in the realisations that are summed beside each."""
@@ -224,15 +248,20 @@ class Membership:
             return frame_id.removeprefix(self.output_map_id) if begins else None
         return frame_id if self.assign or frame_id == self.output_map_id else None
 
-    def warn_of_mixed_ids(self, mixed: Set[str]) -> None:
+    def warn_of_mixed_ids(self, mixed: Iterable[tuple[str, str]]) -> None:
         """Warn if maps of several Ids, on all ranks together, went into one coadd unasked."""
-        if self.several or len(mixed) < 2:
+        ids_of: dict[str, set[str]] = defaultdict(set)
+        for name, map_id in mixed:
+            ids_of[name].add(map_id)
+        names = sorted(name for name, ids in ids_of.items() if len(ids) > 1)
+        if not names:
             return
-        shown = ", ".join(map(repr, sorted(mixed)[:_SHOWN]))
+        ids = sorted({one for name in names for one in ids_of[name]})
+        shown = ", ".join(map(repr, ids[:_SHOWN])) + (", ..." if len(ids) > _SHOWN else "")
+        one_of = f" (one of {len(names)} such coadds)" if len(names) > 1 else ""
         logger.warning(
-            "Maps of %d Ids (%s) went into one coadd, %r. Say collate=True for a coadd of each, or "
-            "name in map_ids those that you want in one.",
-            *(len(mixed), shown + (", ..." if len(mixed) > _SHOWN else ""), self.output_map_id),
+            "Maps of %d Ids (%s) went into one coadd, %r%s. %s",
+            *(len(ids), shown, names[0], one_of, _OF_SPLITS if self.assign else _OF_ONE),
         )
 
 

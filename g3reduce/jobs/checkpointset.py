@@ -96,7 +96,7 @@ _KINDS: dict[str, Any] = {
     **{"rank": int, "name": str, "size": int, "crc32c": int, "coadds": [str], "frames": int},
     **{"done": [({str: int}, [int])]},
 }
-_NOTES: dict[str, Any] = {"mixed": [str], "lasting": [(int, int, str)]}
+_NOTES: dict[str, Any] = {"mixed": [(str, str)], "lasting": [(int, int, str)]}
 _NO_NOTES: dict[str, list[Any]] = {name: [] for name in _NOTES}
 
 

@@ -250,3 +250,7 @@ class PlanOfPart:
     def record_of(self, name: str) -> Mapping[str, str]:
         """What is to be recorded of a coadd."""
         return self._plan.record_of(name)
+
+    def takes_any_id(self, name: str) -> bool:
+        """Whether maps go to a coadd, which is no realisation, without regard to their Ids."""
+        return self._plan.takes_any_id(name)

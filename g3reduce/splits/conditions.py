@@ -14,7 +14,7 @@ from .facts import MapFacts
 from .instants import date_of
 from .overview import Overview
 from .rules import Condition
-from .words import as_column, as_pattern, as_value
+from .words import as_column, as_pattern, as_value, why_text
 
 ORDERS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
@@ -42,6 +42,11 @@ class Matches(Condition):
     def of_observation(self) -> bool:  # type: ignore[override]
         """Whether the name is one of the observation."""
         return self.field in ("source", "observation")
+
+    @property
+    def asks_for_id(self) -> bool:  # type: ignore[override]
+        """Whether the name is the Id."""
+        return self.field == "id"
 
     def holds(self, facts: MapFacts, overview: Overview | None = None) -> bool:
         """Whether the name matches."""
@@ -137,6 +142,7 @@ class Compares(Condition):
             raise InputError(
                 f"{facts.where}: {self.column} of {facts.observation} is {found!r}, which cannot "
                 f"be compared as the rule {self} does: one is a number, the other a text. "
+                f"{why_text(found)}"
                 'Put a text that looks like a number in quotation marks: wafer="25".'
             )
         if self.order == "=" and isinstance(self.value, str):

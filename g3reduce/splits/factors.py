@@ -41,6 +41,11 @@ class Direct(Factor, ABC):
         """Not, unless it says otherwise."""
         return False
 
+    @property
+    @abstractmethod
+    def asks_for_id(self) -> bool:
+        """Whether the Ids of maps count."""
+
     @abstractmethod
     def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
         """The part that a map has: None if it does not take part."""
@@ -77,6 +82,11 @@ class Split(Direct):
         """Those of the rule."""
         return self.rule.columns
 
+    @property
+    def asks_for_id(self) -> bool:
+        """Whether the rule asks for Ids."""
+        return any(condition.asks_for_id for condition in self.rule.conditions())
+
     def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
         """The name, if the rule holds."""
         return self.name if self.rule.holds(facts, overview) else None
@@ -110,6 +120,11 @@ class By(Direct):
     def columns(self) -> set[str]:
         """The field, if it is a column."""
         return set() if self.field in OF_FRAMES else {self.field}
+
+    @property
+    def asks_for_id(self) -> bool:
+        """Whether the field is the Id."""
+        return self.field == "id"
 
     def part_of(self, facts: MapFacts, overview: Overview | None = None) -> str | None:
         """The value of the map; a ``/`` in the name of an observation becomes a ``-``.

@@ -10,6 +10,7 @@ from ..errors import InputError
 from ..g3files.frames import Fingerprint
 from ..pipeline.entries import Entry
 from ..pipeline.ledger import Ledger
+from .words import why_text
 
 
 class MapFacts(NamedTuple):
@@ -83,7 +84,7 @@ class MapFacts(NamedTuple):
         if self.columns is None:
             raise InputError(
                 f"{self.where}: the column {column!r} is asked for, and there is no table of "
-                "observations. Name one: splitting.using(table=FILE)."
+                "observations. Name one: splitting.using(table=FILE), or --table FILE."
             )
         try:
             value = self.columns[column]
@@ -112,7 +113,8 @@ class MapFacts(NamedTuple):
         value = self.value_of(column)
         if isinstance(value, str):
             raise InputError(
-                f"{self.where}: {column} of {self.observation} is {value!r}; expected a number."
+                f"{self.where}: {column} of {self.observation} is {value!r}; expected a number. "
+                f"{why_text(value)}".rstrip()
             )
         return value
 

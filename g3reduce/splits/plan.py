@@ -34,6 +34,8 @@ class Group:
     signs : ndarray of int8, of shape (number of flips, number of maps)
     records : dict of str to dict
         What is recorded of it and of its realisations, by their names.
+    takes_any_id : bool
+        Whether it was not said of which Ids its maps are to be.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Group:
     own: Signs | None = None
     signs: Signs = field(default_factory=lambda: np.ones((0, 0), np.int8))
     records: dict[str, dict[str, str]] = field(default_factory=dict)
+    takes_any_id: bool = False
 
     def __post_init__(self) -> None:
         if not self.flips:
@@ -136,6 +139,10 @@ class Plan:
         """
         group = self._groups.get(self.base_of.get(name, name))
         return dict(group.records.get(name, {})) if group else {}
+
+    def takes_any_id(self, name: str) -> bool:
+        """Whether maps go to a coadd, which is no realisation, without regard to their Ids."""
+        return name in self._groups and self._groups[name].takes_any_id
 
     def digest(self) -> str:
         """A text that changes if any map, or any sign of it in any coadd, is another one."""

@@ -82,11 +82,14 @@ class _Bundled(NamedTuple):
     n_bundles : int
     record : dict of str to str
         What is to be recorded of each bundle.
+    pool : str
+        What all of them have in common; empty if nothing.
     """
 
     bundle_of: dict[str, int]
     n_bundles: int
     record: dict[str, str]
+    pool: str
 
 
 class _Planner:
@@ -137,6 +140,7 @@ class _Planner:
                 pool = product.bundles.whole(), product.pool_of(parts)
                 groups = self._bundles_of(parts, whole, product.bundles, self._bundled[pool])
             for group in groups:
+                group.takes_any_id = not product.chooses_ids
                 if product.flips is not None:
                     self._flip(group, product.flips)
                 yield group
@@ -149,11 +153,12 @@ class _Planner:
         if bundles.kind == "days":
             last = max(self._overview.observations, key=self._time_of)
             found = bundling.by_time([*names, last], self._overview, bundles.days)
-            return _Bundled(found, 1 + found[last], record)
+            n_bundles = 1 + found[last]
+            return _Bundled({name: found[name] for name in names}, n_bundles, record, pool)
         bundling.require_enough(names, bundles.n_bundles, pool)
         if bundles.kind == "number":
             found = bundling.by_number(names, bundles.n_bundles, bundles.seed)
-            return _Bundled(found, bundles.n_bundles, record)
+            return _Bundled(found, bundles.n_bundles, record, pool)
         of_maps: dict[str, list[float]] = {name: [] for name in names}
         weights, if_equal = weights_of(maps, "bundles")
         for one, weight in zip(maps, weights, strict=True):
@@ -161,20 +166,21 @@ class _Planner:
         # Sorted, so that the sum does not depend on the order of files.
         of_observation = {name: sum(sorted(found)) for name, found in of_maps.items()}
         found = bundling.by_weight(of_observation, bundles.n_bundles, bundles.seed)
-        return _Bundled(found, bundles.n_bundles, {**record, **if_equal})
+        return _Bundled(found, bundles.n_bundles, {**record, **if_equal}, pool)
 
     def _bundles_of(
         self, parts: tuple[str, ...], whole: Group, bundles: Bundles, bundled: _Bundled
     ) -> Iterator[Group]:
         of_maps = [bundled.bundle_of[observation_of(self._inputs[place])] for place in whole.maps]
+        if bundles.jackknife and len({*of_maps}) == 1:
+            self._without_jackknife(whole.name, bundles, bundled)
+            return
         for bundle in sorted({*of_maps}):
             maps = [
                 place
                 for place, found in zip(whole.maps, of_maps, strict=True)
                 if (found == bundle) != bundles.jackknife
             ]
-            if not maps:  # of a jackknife of which all maps are in one bundle
-                continue
             record = {**whole.records[whole.name], **bundled.record}
             record |= {"bundles": str(bundles), "bundle": str(bundle)}
             if bundles.kind == "days":
@@ -183,6 +189,27 @@ class _Planner:
                 record["dates"] = f"{date_of(start)}..{date_of(stop)}"
             name = name_of((*parts, bundles.part_of(bundle, bundled.n_bundles)))
             yield _group(name, maps, record)
+
+    def _without_jackknife(self, name: str, bundles: Bundles, bundled: _Bundled) -> None:
+        """Say that all maps of a coadd are in one bundle: nothing would be left without it.
+
+        Raises
+        ------
+        InputError
+            If all observations are.
+        """
+        if len({*bundled.bundle_of.values()}) > 1:
+            logger.warning(
+                "All maps of %r are in one bundle, so there is no coadd of them that lacks it "
+                "(%s).",
+                *(name, bundles),
+            )
+            return
+        pool = f" of {bundled.pool}" if bundled.pool else ""
+        raise InputError(
+            f"all observations{pool} are in one bundle, and nothing would be left of them without "
+            f"it ({bundles}): make two bundles or more, or no jackknife."
+        )
 
     def _time_of(self, observation: str) -> float:
         return self._overview.time_of(observation, "bundle_days")

@@ -73,6 +73,11 @@ class Product:
         rules = (factor.rule for factor in self.direct if isinstance(factor, Split))
         return any(isinstance(one, Parity) for rule in rules for one in rule.conditions())
 
+    @property
+    def chooses_ids(self) -> bool:
+        """Whether it says of which Ids the maps of a coadd are."""
+        return any(factor.asks_for_id for factor in self.direct)
+
     def parts_of(self, facts: MapFacts, overview: Overview | None = None) -> tuple[str, ...] | None:
         """The parts of the name that a map has by its direct factors; None if it has not all."""
         parts = []

@@ -6,7 +6,7 @@ import graphlib
 import heapq
 import os
 from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +15,13 @@ from spt3g import core
 
 from ..errors import InputError, UsageError
 from ..g3files.frames import Fingerprint
-from ..g3files.names import check_file, is_stream
+from ..g3files.names import SUFFIXES, check_file, is_stream
 from ..maps.mapfile import frames_of
 from ..pipeline.entries import Entry
 from ..pipeline.ledger import Ledger
 from ..pipeline.ledgerframe import DIFFERENCE, ledger_in
 from ..pipeline.originals import KnownFiles
-from ..pipeline.units import fingerprint_of
+from ..pipeline.units import Unit, fingerprint_of, set_unit, unit_of
 from ..spt3gtypes import Frame
 from .facts import MapFacts
 from .plan import Group, Plan
@@ -68,6 +68,7 @@ def repeat(
     coadds: str | os.PathLike[str] | Mapping[str, Frame] | Iterable[Frame],
     *,
     files: Sequence[str | os.PathLike[str]] | None = None,
+    read: Callable[[str], Iterable[Frame]] | None = None,
 ) -> Repetition:
     """What makes coadds again, of the same maps with the same signs, from their ledgers alone.
 
@@ -77,10 +78,13 @@ def repeat(
     Parameters
     ----------
     coadds : path, mapping of str to G3Frame, or iterable of G3Frame
-        A .g3 file of coadds, or their frames.
+        A file of coadds, or their frames.
     files : sequence of path, optional
         Where the maps are now, if their files were moved: they are found by their content.
         Default: the files that the ledgers name, looked for beside the coadds, then here.
+    read : callable, optional
+        What reads the Map frames of a file: `g3reduce.formats.map_frames_in`, if any is FITS or
+        HDF5. Default: .g3 files are read.
 
     Returns
     -------
@@ -97,7 +101,8 @@ def repeat(
     >>> coadd_files(again.files, "again.g3", assign=again.assign)  # doctest: +SKIP
     """
     file = os.fspath(coadds) if isinstance(coadds, str | os.PathLike) else None
-    frames = _frames_in(coadds if file is None else file)
+    read = read or _frames_of_g3
+    frames = _verified(coadds) if file is None else read(file)
     found = _Ledgers(file)
     for number, frame in enumerate(frames):
         found.take(frame, f"{file}, coadd {number}" if file else f"coadd {number}")
@@ -106,7 +111,7 @@ def repeat(
     maps, named = list(found.maps.values()), found.files()
     if files is not None:
         named = [os.fspath(name) for name in files]
-        maps = _found_in(named, maps)
+        maps = _found_in(named, maps, read)
     elif missing := [name for name in named if not os.path.exists(name)]:
         raise InputError(
             f"{file or 'the coadds'}: {len(missing)} of {len(named)} files of its maps are not "
@@ -115,7 +120,9 @@ def repeat(
     return Repetition(named, Plan(maps, found.groups(), f"again as {file}", repeats=True))
 
 
-def _found_in(files: Sequence[str], maps: Sequence[MapFacts]) -> list[MapFacts]:
+def _found_in(
+    files: Sequence[str], maps: Sequence[MapFacts], read: Callable[[str], Iterable[Frame]]
+) -> list[MapFacts]:
     """The same maps as they are in these files now, found by the checksums of their frames.
 
     Raises
@@ -125,11 +132,10 @@ def _found_in(files: Sequence[str], maps: Sequence[MapFacts]) -> list[MapFacts]:
     """
     places: dict[Fingerprint | None, deque[tuple[str, int]]] = defaultdict(deque)
     for name in files:
-        check_file(name)
-        for index, frame in enumerate(frames_of(name)):
-            mark = fingerprint_of(frame)
-            if frame.type == core.G3FrameType.Map and mark is not None:
-                places[mark].append((name, index))
+        for frame in read(name):
+            unit = unit_of(frame)
+            if unit is not None and unit.fingerprint is not None:
+                places[unit.fingerprint].append((name, unit.index))
     moved, missing = [], []
     for one in maps:
         found = places.get(one.fingerprint)
@@ -279,13 +285,21 @@ class _Ledgers:
         return place
 
 
-def _frames_in(coadds: Any) -> Iterator[Frame]:
-    if isinstance(coadds, str):
-        check_file(coadds)
-        for frame in frames_of(coadds):
-            if frame.type == core.G3FrameType.Map:
-                yield frame
-        return
+def _frames_of_g3(file: str) -> Iterator[Frame]:
+    """The Map frames of a .g3 file."""
+    if not is_stream(file) and not file.endswith(SUFFIXES):
+        raise UsageError(
+            f"{file} is no .g3 file by its name; of FITS and HDF5 say repeat(..., "
+            "read=g3reduce.formats.map_frames_in)."
+        )
+    check_file(file)
+    for index, frame in enumerate(frames_of(file)):
+        if frame.type == core.G3FrameType.Map:
+            set_unit(frame, Unit(file, index, fingerprint=fingerprint_of(frame)))
+            yield frame
+
+
+def _verified(coadds: Any) -> Iterator[Frame]:
     for frame in coadds.values() if isinstance(coadds, Mapping) else coadds:
         if getattr(frame, "type", None) != core.G3FrameType.Map:
             raise UsageError(f"coadds has {frame!r}; expected the name of a file, or Map frames.")

@@ -88,10 +88,13 @@ class Condition(Rule):
         Whether it asks for something that all maps of an observation have in common.
     of_all : bool
         Whether all maps must be known before it can decide about one.
+    asks_for_id : bool
+        Whether it asks for their Ids.
     """
 
     of_observation = True
     of_all = False
+    asks_for_id = False
 
     @property
     def asks_for(self) -> str:

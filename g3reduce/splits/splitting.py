@@ -267,6 +267,10 @@ class Assigner:
     def __str__(self) -> str:
         return str(self._splitting)
 
+    def takes_any_id(self, name: str) -> bool:
+        """Whether maps went to a coadd without regard to their Ids."""
+        return not self._made_by[name][0].chooses_ids
+
     def observe(self, frame: Frame) -> None:
         """Learn from a frame of any type to which observation the maps after it belong."""
         self._facts.observe(frame)

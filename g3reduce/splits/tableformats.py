@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from ..errors import InputError
-from .words import number_in
+from ..errors import InputError, UsageError
+from .words import Unread, number_in
 
 Rows: TypeAlias = "list[dict[str, Any]]"
 
@@ -38,6 +38,11 @@ def rows_in(file: str, table: str | None = None) -> Rows:
     try:
         if ending in _SQLITE:
             return _rows_in_sqlite(file, table)
+        if table is not None:
+            raise UsageError(
+                f"{file} is no SQLite file, so there is no table {table!r} in it: leave out the "
+                "name of the table."
+            )
         if ending not in _READERS:
             raise InputError(
                 f"{file}: a table of observations is named by what is in it; expected one of "
@@ -71,12 +76,18 @@ def _rows_in_csv(file: str) -> Rows:
 
 
 def _typed(texts: list[str]) -> list[Any]:
-    """The values of a column: numbers if all are, None where there is none."""
+    """The values of a column: numbers if all are, else texts; None where there is none."""
     known = {text for text in texts if text and text.lower() not in ("nan", "null", "none")}
     # Names such as 007 are no numbers.
-    numeric = all(number_in(text) is not None and not _LEADING_ZERO.match(text) for text in known)
-    convert = _number if numeric else str
-    return [convert(text) if text in known else None for text in texts]
+    numbers = {text for text in known if number_in(text) is not None}
+    numbers -= {text for text in numbers if _LEADING_ZERO.match(text)}
+    if numbers == known:
+        return [_number(text) if text in known else None for text in texts]
+    row, other = next(
+        (row, text) for row, text in enumerate(texts, 1) if text in known and text not in numbers
+    )
+    cells = {text: Unread(text, f"{other!r} in row {row}") for text in numbers}
+    return [cells.get(text, text) if text in known else None for text in texts]
 
 
 def _number(text: str) -> float | int:
@@ -177,7 +188,10 @@ def _table_in(file: str, database: Any, table: str | None) -> str:
     if table in names:
         return str(table)
     which = "which one of its tables is meant" if table is None else f"no table {table!r} in it"
-    raise InputError(f"{file}: {which}; there are {', '.join(names) or 'none'}. Name one as table.")
+    raise InputError(
+        f"{file}: {which}; there are {', '.join(names) or 'none'}. Name one: --table-name NAME, or "
+        "read_table(FILE, table=NAME)."
+    )
 
 
 _READERS: Mapping[str, Callable[[str], Rows]] = {

@@ -56,6 +56,8 @@ class Table:
         By the names of the observations: of each, the columns in which its rows agree.
     rows_of_maps : dict of (str, str) to dict
         The same by the names of observations and the Ids of maps, of a table that lists maps.
+    name : str
+        Which one it is of an SQLite file, if that was named.
     """
 
     file: str
@@ -63,6 +65,7 @@ class Table:
     columns: tuple[str, ...]
     rows: Mapping[str, Mapping[str, Any]]
     rows_of_maps: Mapping[tuple[str, str], Mapping[str, Any]] = field(default_factory=dict)
+    name: str = ""
 
     def row_of(self, observation: str, map_id: str = "") -> Mapping[str, Any]:
         """The row of a map, by the full name of its observation, or the part after the last ``/``.
@@ -99,7 +102,8 @@ class Table:
             )
 
     def __str__(self) -> str:
-        return f"{self.file} (by {self.key})"
+        named = f", table {self.name}" if self.name else ""
+        return f"{self.file}{named} (by {self.key})"
 
 
 def read_table(
@@ -158,6 +162,7 @@ def read_table(
         *(name, key, columns),
         {one: _agreed(found, name, f"{one!r}") for one, found in of_observations.items()},
         {one: _agreed(found, name, "{!r}, Id {!r}".format(*one)) for one, found in of_maps.items()},
+        table or "",
     )
 
 
@@ -188,6 +193,7 @@ def _key_of(file: str, columns: tuple[str, ...], key: str | None) -> str:
     if len(found) != 1:
         raise UsageError(
             f"{file}: which column names the observations? {' and '.join(found) or 'None of them'} "
-            f"may; it has {', '.join(columns) or 'no columns'}. Name one as key."
+            f"may; it has {', '.join(columns) or 'no columns'}. "
+            "Name one: key=COLUMN, or --table-key COLUMN."
         )
     return found[0]

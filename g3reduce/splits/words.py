@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 # What a rule calls by these names; a column of the same name is put in quotation marks.
 FIELDS = ("id", "source", "observation", "file", "date", "parity", "all")
@@ -23,6 +24,31 @@ def number_in(word: str) -> float | None:
         return None
     number = float(word)
     return number if abs(number) != float("inf") else None
+
+
+class Unread(str):
+    """A number in a column of a table that is read as text, because another cell is no number."""
+
+    other: str
+
+    def __new__(cls, text: str, other: str) -> Unread:
+        """Note where the other cell is, and what it has: ``"'N/A' in row 2"``."""
+        new = super().__new__(cls, text)
+        new.other = other
+        return new
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Unread, (str(self), self.other)
+
+
+def why_text(value: Any) -> str:
+    """Why a value of a table is a text, as a sentence of a message; empty if it simply is one."""
+    if not isinstance(value, Unread):
+        return ""
+    return (
+        f"The whole column is text because of {value.other}, which is no number: correct it, or "
+        "leave the cell empty. "
+    )
 
 
 def text_of_number(number: float) -> str:

@@ -1,14 +1,18 @@
 """The flags of ``g3reduce coadd`` about splits, bundles and sign flips."""
 
 import os
+import sqlite3
+from contextlib import closing
 
 import numpy as np
 import pytest
 import skies
+from choices import some_of
 from spt3g import core
 
-from g3reduce import coadd_files, splits
+from g3reduce import UsageError, coadd_files, splits
 from g3reduce.cli import main
+from g3reduce.formats import map_frames_in
 
 
 @pytest.fixture
@@ -93,6 +97,66 @@ def test_coadds_are_made_again_from_their_ledgers(files, capsys):
     assert run("--repeat", "first.g3", "-o", "again.g3") == 1
     assert "2 of 12 maps are not there" in capsys.readouterr().err
     assert not os.path.exists("again.g3")
+
+
+@pytest.mark.parametrize(
+    ("words", "names"),
+    [
+        (["--bundles", "2"], "'bundle0' (one of 2 such coadds)"),
+        (["--signflips", "2"], "'Coadd'"),
+        (["--signflips", "2", "--reproducible"], "'Coadd'"),
+        (["--split", "a=all", "--split", "b=id=90GHz | id=150GHz"], "'a'"),
+        (["--bundles", "2", "--collate"], None),
+        (["--split", "b=file=*.g3 & id=90GHz"], None),
+    ],
+)
+def test_ids_that_were_mixed_unasked_are_warned_of(files, caplog, words, names):
+    assert run(*files, *words, "-o", "out.g3") == 0
+    said = [record.getMessage() for record in caplog.records if "Ids" in record.getMessage()]
+    expected = f"Maps of 2 Ids ('150GHz', '90GHz') went into one coadd, {names}. For coadds of each"
+    assert [expected in line and "--collate" in line for line in said] == [True] * bool(names)
+    caplog.clear()
+    assert run("--repeat", "out.g3", "-o", "again.g3") == 0
+    assert not caplog.records
+
+
+def test_one_of_several_tables_is_named(files, capsys):
+    with closing(sqlite3.connect("t.db")) as database, database:
+        for table in ("night", "day"):
+            database.execute(f"CREATE TABLE {table} (obs_id, pwv)")
+            rows = [(str(1000 + number), number) for number in range(6)]
+            database.executemany(f"INSERT INTO {table} VALUES (?, ?)", rows)
+    words = ["--collate", "--split", "dry=pwv<3", "-o", "out.g3", "--table", "t.db"]
+    assert run(*files, *words) == 1
+    assert "there are day, night. Name one: --table-name NAME" in capsys.readouterr().err
+    assert run(*files, *words, "--table-name", "night") == 0
+    (frame, *_) = frames_in("out.g3").values()
+    assert frame["Split"]["table"] == "t.db, table night (by obs_id)"
+    with pytest.raises(SystemExit):
+        run(*files, *words[:-2], "--table-name", "night")
+    assert "name this, too (--table FILE)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("ending", some_of([".h5", ".fits"], fewer=[".h5"]))
+def test_coadds_of_any_format_are_made_again(files, ending):
+    pytest.importorskip("h5py")
+    for file in files:
+        assert main(["convert", file, "-o", file.replace(".g3", ".h5")]) == 0
+    converted = [file.replace(".g3", ".h5") for file in files]
+    assert run(*converted, "--split", "high=id=150GHz", "-o", f"first{ending}") == 0
+    (first,) = [name for name in os.listdir() if name.startswith("first")]
+    os.mkdir("elsewhere")
+    for file in converted:
+        os.rename(file, f"elsewhere/{file}")
+    assert run("--repeat", first, "elsewhere/*.h5", "-o", "again.g3") == 0
+    assert run(*files, "--split", "high=id=150GHz", "-o", "whole.g3") == 0
+    (again,), (whole,) = frames_in("again.g3").values(), frames_in("whole.g3").values()
+    for name in ("T", "Q", "U"):
+        np.testing.assert_array_equal(skies.pixels(again[name]), skies.pixels(whole[name]))
+    with pytest.raises(UsageError, match=r"say repeat\(..., read=g3reduce.formats.map_frames_in\)"):
+        splits.repeat(first)
+    moved = [f"elsewhere/{file}" for file in converted]
+    assert splits.repeat(first, read=map_frames_in, files=moved).files == moved
 
 
 @pytest.mark.parametrize(

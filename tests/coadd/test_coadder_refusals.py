@@ -17,6 +17,7 @@ from g3reduce import (
     MPIMapCoadder,
     UsageError,
     coadd_files,
+    splits,
 )
 
 # Duplicates
@@ -146,6 +147,11 @@ def test_arguments_that_cannot_be_used_are_refused_with_the_choices(arguments, t
         ({"map_ids": ["90GHz", "150GHz"]}, None),
         ({"collate": True}, None),
         ({"assign": lambda frame: {"all": 1}}, None),
+        (
+            {"assign": splits.split(all="all", high="id=150GHz")},
+            "Maps of 3 Ids ('', '150GHz', '90GHz') went into one coadd, 'all'. For coadds of each",
+        ),
+        ({"assign": splits.split(high="id=150GHz", others="~id=150GHz")}, None),
     ],
     ids=str,
 )

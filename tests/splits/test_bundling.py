@@ -114,6 +114,21 @@ def test_jackknifes_lack_one_bundle_each():
         assert found[f"jackknife{bundle}"] == everything - found[f"bundle{bundle}"]
 
 
+def test_a_jackknife_of_one_bundle_is_refused_and_of_one_of_several_ids_is_warned_of(caplog):
+    one_day = [facts(number, time=3600.0 * number) for number in range(3)]
+    days = bundle_days(1)
+    with pytest.raises(InputError, match="all observations are in one bundle"):
+        (days + jackknife(days)).plan(one_day)
+    with pytest.raises(InputError, match="all observations of observation=1 are in one bundle"):
+        (split(a="observation=1", b="all") * jackknife(bundle_days(0.01))).plan(one_day)
+    assert not caplog.records
+    rare = facts(2, "220GHz", time=7200.0)
+    plan = (by("id") * jackknife(bundle_days(0.01))).plan([*one_day, rare])
+    assert {name.partition("_")[0] for name in plan.names} == {"150GHz"}
+    (record,) = caplog.records
+    assert "All maps of '220GHz' are in one bundle" in record.getMessage()
+
+
 def test_names_have_as_many_digits_as_needed():
     names = set(members(bundles(11), [facts(number) for number in range(11)]))
     assert names == {f"bundle{number:02}" for number in range(11)}

@@ -106,8 +106,28 @@ def test_a_database_of_several_tables_asks_which(tmp_path):
     with pytest.raises(InputError, match="which one of its tables is meant; there are atomic, odd"):
         read_table(file)
     assert read_table(file, table='odd "name').rows["7"]["x"] == 8
-    with pytest.raises(InputError, match="no table 'none' in it"):
+    with pytest.raises(InputError, match=r"no table 'none' in it.* Name one: --table-name NAME"):
         read_table(file, table="none")
+    named = splits.by("x").using(read_table(file, table='odd "name'))
+    assert named.record()["table"] == f'{file}, table odd "name (by observation)'
+    with pytest.raises(UsageError, match="is no SQLite file, so there is no table 'x'"):
+        read_table(write(tmp_path, ".csv"), table="x")
+
+
+@pytest.mark.parametrize("other", ["N/A", "inf", "1,5", "007"])
+def test_the_cell_that_makes_a_column_text_is_named(tmp_path, other):
+    (tmp_path / "t.csv").write_text(f'obs_id,x\n1,2\n# comment\n2,\n3,"{other}"\n4,25\n')
+    table = pickle.loads(pickle.dumps(read_table(tmp_path / "t.csv")))
+    why = f"'2'.* The whole column is text because of '{other}' in row 3, which is no number"
+    for rule in ("x<0.8", "x>=median"):
+        with pytest.raises(InputError, match=why):
+            splits.split(low=rule).using(table).plan([facts(1, table)])
+    for number, rule in ((4, 'x="25"'), (1, "x=2*")):
+        plan = splits.split(some=rule).using(table).plan([facts(number, table)])
+        assert plan.names == ["some"]
+    with pytest.raises(InputError, match=f"'{other}', which cannot be compared") as raised:
+        splits.split(low="x<0.8").using(table).plan([facts(3, table)])
+    assert "whole column" not in str(raised.value)
 
 
 def test_rows_of_an_observation_are_an_error_only_where_they_differ(tmp_path):
@@ -180,7 +200,7 @@ def test_what_is_no_table_says_why(tmp_path, name, text, problem):
     ("columns", "key", "problem"),
     [
         ("x,y", None, "None of them may; it has x, y"),
-        ("obs_id,ObservationID", None, "obs_id and ObservationID may"),
+        ("obs_id,ObservationID", None, "obs_id and ObservationID may.*--table-key COLUMN"),
         ("x,y", "z", "no column 'z'; it has x, y"),
     ],
 )
