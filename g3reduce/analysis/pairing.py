@@ -125,9 +125,10 @@ def _require_partners(
 ) -> None:
     alone = [one.where for key, one in mine.items() if key not in theirs]
     alone += [one.where for key, one in theirs.items() if key not in mine]
-    lacking = [name for name, found in zip(halves or "AB", (mine, theirs)) if not found]  # noqa: B905
+    both = zip(halves or "AB", (mine, theirs), strict=True)
+    lacking = [name for name, found in both if not found]
     if len(lacking) == 2 or (halves and lacking):
-        of = f", whose Ids have the part {' or '.join(lacking)}" if halves else ""
+        of = f" whose Ids have the part {' or '.join(lacking)}" if halves else ""
         raise MismatchError(f"There are no maps{of}, so there is nothing to compare.")
     if alone:
         more = f"; and {len(alone) - _SHOWN} more" if len(alone) > _SHOWN else ""

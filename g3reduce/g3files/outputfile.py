@@ -82,8 +82,16 @@ class _Output(Generic[Held]):
             raise failure(self._name, error) from error
 
     def close(self) -> None:
-        """Close it, once it is complete. Others cannot see any more that somebody works on it."""
-        self._held.close()
+        """Close it, once it is complete. Others cannot see any more that somebody works on it.
+
+        Raises
+        ------
+        OutputError
+        """
+        try:
+            self._held.close()
+        except OSError as error:
+            raise failure(self._name, error) from error
 
     def discard(self) -> None:
         """Remove it, unless it was published."""

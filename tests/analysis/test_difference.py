@@ -239,9 +239,9 @@ def test_halves_of_one_file_are_paired_by_their_names():
     assert list(coadds) == ["90GHz", "150GHz"]
     skies.assert_same_map(coadds["150GHz"]["T"], g3reduce.difference(a150, b150).frame["T"])
     assert list(g3reduce.difference(a90, b90)) == ["90GHz_early-90GHz_late"]
-    with pytest.raises(MismatchError, match="no maps, whose Ids have the part first or last"):
+    with pytest.raises(MismatchError, match="no maps whose Ids have the part first or last"):
         g3reduce.difference(whole, halves=("first", "last"))
-    with pytest.raises(MismatchError, match="no maps, whose Ids have the part last, so"):
+    with pytest.raises(MismatchError, match="no maps whose Ids have the part last, so"):
         g3reduce.difference(whole, halves=("early", "last"))
     with pytest.raises(UsageError, match="halves is 'early'"):
         g3reduce.difference(whole, halves="early")

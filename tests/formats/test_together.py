@@ -1,5 +1,6 @@
 """Several FITS files get their names together, or none of them does."""
 
+import errno
 import os
 import resource
 
@@ -7,8 +8,10 @@ import pytest
 from choices import among_all
 from skies import map_frame
 
-from g3reduce import OutputError
+from g3reduce import OutputError, digest
 from g3reduce.formats import WriteOptions, map_frames_in, write_maps
+from g3reduce.g3files import outputfile
+from g3reduce.temporary import TemporaryFile
 
 
 @pytest.mark.parametrize("ending", [".fits", ".fits.gz"])
@@ -31,6 +34,35 @@ def test_where_frames_end_in_an_error_nothing_is_replaced(tmp_path):
 
     with pytest.raises(ValueError, match="no more"):
         write_maps(tmp_path / "out.fits", frames(), WriteOptions(companions=True))
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("ending", [".fits", ".fits.gz"])
+def test_those_that_are_closed_before_the_last_is_written_are_whole(tmp_path, monkeypatch, ending):
+    monkeypatch.setattr(outputfile, "_MOST_OPEN", 2)
+    frames = [
+        map_frame("healpix ring", "no weights", seed, one) for seed, one in enumerate("abcde")
+    ]
+    written = write_maps(tmp_path / f"out{ending}", frames)
+    assert sorted(os.listdir(tmp_path)) == [f"out_{name}{ending}" for name in "abcde"]
+    assert [digest(*map_frames_in(file)) for file in written] == [*map(digest, frames)]
+
+
+def test_an_error_that_the_system_reports_when_a_file_is_closed_names_the_file(
+    tmp_path, monkeypatch
+):
+    """As a network file system does whose disk is full."""
+
+    def close(self):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    output = outputfile.OutputFile(str(tmp_path / "out.fits.gz"))
+    output.complete()
+    with monkeypatch.context() as patch:
+        patch.setattr(TemporaryFile, "close", close)
+        with pytest.raises(OutputError, match=r"out\.fits\.gz: writing failed \(No space left"):
+            output.close()
+    output.discard()
     assert os.listdir(tmp_path) == []
 
 
