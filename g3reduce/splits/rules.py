@@ -208,7 +208,7 @@ def _note_depth(rule: Rule, inner: Sequence[Rule]) -> None:
             f"rules are nested more than {DEEPEST} deep: write them side by side, as a & b & c and "
             "a | b | c, of which there may be any number."
         )
-    object.__setattr__(rule, "depth", depth)
+    object.__setattr__(rule, "depth", depth)  # rules are frozen, and this follows from their parts
 
 
 def _in_brackets(rule: Rule, *kinds: type[Rule]) -> str:

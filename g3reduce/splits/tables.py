@@ -34,7 +34,7 @@ class _Row(dict[str, Any]):
 
     def __missing__(self, column: str) -> NoReturn:
         values = [f"row {number}: {row[column]!r}" for number, row in self._differing]
-        are = f" They are {listed(values)}." if values else ""
+        are = f" The rows: {listed(values)}." if values else ""
         raise InputError(f"the column {column!r} is asked for, and {self._problem}{are}")
 
     def __reduce__(self) -> tuple[Any, ...]:

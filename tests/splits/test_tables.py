@@ -134,7 +134,7 @@ def test_rows_of_an_observation_are_an_error_only_where_they_differ(tmp_path):
     (tmp_path / "t.csv").write_text("obs_id,x,y\n1,2,5\n2,3,6\n1,4,5\n")
     table = read_table(tmp_path / "t.csv")
     assert facts(1, table).value_of("y") == 5.0
-    said = r"obs_1.g3, .*'x' is asked for, .* 2 rows .* '1', .* They are row 1: 2, row 3: 4\.$"
+    said = r"obs_1.g3, .*'x' is asked for, .* 2 rows .* '1', .* The rows: row 1: 2, row 3: 4\.$"
     for one in (table, pickle.loads(pickle.dumps(table))):
         with pytest.raises(InputError, match=said):
             facts(1, one).value_of("x")
