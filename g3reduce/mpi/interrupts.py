@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
@@ -101,6 +102,7 @@ class Interrupts:
         return signal.Signals(self.number or 0).name
 
     def _catch(self, number: int, frame: FrameType | None) -> None:
+        _noted[number] += 1
         now = time.monotonic()
         if self.number is None:
             self.number, self._came_at = number, now
@@ -110,6 +112,12 @@ class Interrupts:
 
 
 _catching: list[Interrupts] = []
+_noted: Counter[int] = Counter()
+
+
+def noted(number: int) -> int:
+    """How many times a signal was noted in this process, by whichever object caught it."""
+    return _noted[number]
 
 
 def catching() -> list[Interrupts]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import select
 import signal
 import sys
 import threading
@@ -74,23 +75,36 @@ def _restore_in_child() -> None:
 
 
 def _watch(pipe: int) -> None:
-    while numbers := os.read(pipe, 64):
-        for number in numbers:
-            if not _is_handled(number):
-                _kill(number)
+    noted: dict[int, int] = {}  # how often guards had noted each signal when it was last looked at
+    waiting: set[int] = set()
+    while waiting := waiting or set(os.read(pipe, 64)):
+        number = waiting.pop()
+        if not _is_handled(number, noted.get(number, 0)):
+            _kill(number)
+        # Python runs a handler once for all signals of a number that came until then.
+        waiting |= _those_in(pipe) - {number}
+        noted[number] = interrupts.noted(number)
 
 
-def _is_handled(number: int) -> bool:
+def _those_in(pipe: int) -> set[int]:
+    """The signals that have come meanwhile."""
+    is_any = select.select([pipe], [], [], 0)[0]
+    return set(os.read(pipe, 64)) if is_any else set()
+
+
+def _is_handled(number: int, noted_before: int) -> bool:
     """Whether the main thread reacts to a signal, or another handler than ours is responsible."""
-    if signal.getsignal(number) in (_end, _handler_of_toast()):
-        time.sleep(LIMITS.script_reacts_s)  # it ends earlier if it reacts
-        return False
-    # Guards that catch it now; they may be closed after the wait.
-    by = [one for one in interrupts.catching() if one.catches(number)]
-    if number == signal.SIGINT or not by:
+    # This thread may come late: a guard that has caught the signal may be closed already.
+    if interrupts.noted(number) > noted_before:
         return True
-    time.sleep(LIMITS.guards_react_s)
-    return any(one.number is not None for one in by)
+    if signal.getsignal(number) in (_end, _handler_of_toast()):
+        patience = LIMITS.script_reacts_s  # it ends earlier if it reacts
+    elif number != signal.SIGINT and any(one.catches(number) for one in interrupts.catching()):
+        patience = LIMITS.guards_react_s
+    else:
+        return True
+    time.sleep(patience)
+    return interrupts.noted(number) > noted_before
 
 
 def _kill(number: int) -> None:
