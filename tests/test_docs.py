@@ -242,12 +242,27 @@ def test_the_help_that_is_shown_is_the_real_one(command, monkeypatch, capsys):
     assert conf.help_text(*command.split()) == real
 
 
-def test_every_page_is_reachable_from_the_index():
-    listed = re.search(r"```\{toctree\}\n.*?```", (DOCS / "index.md").read_text(), re.DOTALL)[0]
-    names = re.findall(r"<(\w+)>$", listed, re.MULTILINE)
-    assert sorted(names) == sorted(page.stem for page in DOCS.glob("*.md") if page.stem != "index")
-    for name in names:  # also where the pages are read without the site
-        assert f"]({name}.md)" in (DOCS / "index.md").read_text()
+GROUPS = ("start", "howto", "concepts", "reference", "performance", "contribute")
+
+
+def toctree(page):
+    """Names of the pages that the tables of contents of a page list."""
+    listed = re.findall(r"```\{toctree\}\n.*?```", page.read_text(), re.DOTALL)
+    return re.findall(r"<(\w+)>$", "\n".join(listed), re.MULTILINE)
+
+
+def test_every_page_is_in_one_of_the_six_groups():
+    assert toctree(DOCS / "index.md") == list(GROUPS)
+    names = [name for group in GROUPS for name in toctree(DOCS / f"{group}.md")]
+    pages = {page.stem for page in DOCS.glob("*.md")} - {"index", *GROUPS}
+    assert sorted(names) == sorted(pages)
+
+
+@pytest.mark.parametrize("group", ["index", *GROUPS])
+def test_a_group_links_to_its_pages_also_where_there_is_no_sidebar(group):
+    page = DOCS / f"{group}.md"
+    links = re.findall(r"\]\((\w+)\.md\)", page.read_text())
+    assert [name for name in dict.fromkeys(links) if name in toctree(page)] == toctree(page)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
