@@ -25,6 +25,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
@@ -175,6 +176,7 @@ def comparable(text):
     return " ".join(re.sub(r"\d+\.\d+ s\b", "S s", text).split())
 
 
+SCRIPTS = sysconfig.get_path("scripts")
 DATA = "g3reduce demo --data-only --output-dir season"  # the same names on all pages
 
 
@@ -201,7 +203,11 @@ def run(command):
     ranks = None
     if words[:2] == ["mpirun", "-n"]:
         ranks, words = min(int(words[2]), MAX_RANKS), words[3:]
-    start = {"python": [sys.executable], "g3reduce": [sys.executable, "-m", "g3reduce"]}
+    start = {
+        "python": [sys.executable],
+        "g3reduce": [sys.executable, "-m", "g3reduce"],
+        "spt3g-coadd-maps": [sys.executable, shutil.which("spt3g-coadd-maps", path=SCRIPTS)],
+    }
     # The patterns of g3reduce's own commands are quoted, or could be.
     rest = [name for word in words[1:] for name in (sorted(glob.glob(word)) or [word])]
     words = [*start[words[0]], *(words[1:] if words[0] == "g3reduce" else rest)]
@@ -341,6 +347,8 @@ def test_the_pictures_of_the_recipes_can_be_drawn(tmp_path):
 
 
 def test_the_changelog_and_the_citation_are_of_this_version():
+    assert f"version = {{{g3reduce.__version__}}}" in (DOCS / "citing.md").read_text()
+    assert f"coadded with g3reduce {g3reduce.__version__} " in (DOCS / "citing.md").read_text()
     assert f"\n## {g3reduce.__version__}" in (DOCS / "changelog.md").read_text()
     assert f"\nversion: {g3reduce.__version__}\n" in (ROOT / "CITATION.cff").read_text()
 
