@@ -316,7 +316,7 @@ def sections(page):
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_pages_are_short_enough_to_read(page):
     lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]
-    assert len(lines) <= 200
+    assert len(lines) <= 200 or page.name == "changelog.md"  # which grows by its nature
     assert all(len(line) <= 120 for line in lines)
 
 
