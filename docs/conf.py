@@ -15,7 +15,7 @@ copyright = author
 release = version = g3reduce.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
     "sphinx_copybutton",
     "sphinx.ext.autodoc",
@@ -26,6 +26,7 @@ exclude_patterns = ["_build"]
 default_role = "py:obj"  # what numpydoc's single backticks mean
 
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # notebooks are shown with the outputs in them; the tests run them
 smartquotes = False  # "auto" is a value to be typed as it stands
 
 # Types stand in the numpydoc sections; signatures are easier to read without them.

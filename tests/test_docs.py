@@ -44,6 +44,7 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = sorted([*DOCS.glob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"])
+NOTEBOOKS = sorted(DOCS.glob("notebooks/*.ipynb"))
 NEED_TOAST = ("toast.md", "mapmaking.md", "recipes_others.md")
 # Those that take longest run with all combinations only.
 TAKE_LONG = (
@@ -123,6 +124,20 @@ def test_the_examples_of_a_page_work(page, reader):
             run_session(code, where, line, namespace)
         elif language == "console":
             run_commands(code, where)
+
+
+@among_all
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=by_name)
+def test_a_notebook_runs(notebook, tmp_path, monkeypatch):
+    nbclient = pytest.importorskip("nbclient", reason="nbclient runs notebooks")
+    pytest.importorskip("ipykernel", reason="ipykernel is what notebooks run on")
+    monkeypatch.setenv("PATH", SCRIPTS + os.pathsep + os.environ["PATH"])  # for its shell commands
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    read = importlib.import_module("nbformat").read(notebook, as_version=4)
+    shown = [output for cell in read.cells for output in cell.get("outputs", [])]
+    assert any("image/png" in output.get("data", {}) for output in shown)  # readers see it
+    where = {"metadata": {"path": str(tmp_path)}}
+    nbclient.NotebookClient(read, timeout=120, resources=where).execute()
 
 
 def run_python(code, where, line, page, namespace, folder):
@@ -279,20 +294,21 @@ GROUPS = ("start", "howto", "concepts", "reference", "performance", "contribute"
 def toctree(page):
     """Names of the pages that the tables of contents of a page list."""
     listed = re.findall(r"```\{toctree\}\n.*?```", page.read_text(), re.DOTALL)
-    return re.findall(r"<(\w+)>$", "\n".join(listed), re.MULTILINE)
+    return re.findall(r"<([\w/]+)>$", "\n".join(listed), re.MULTILINE)
 
 
 def test_every_page_is_in_one_of_the_six_groups():
     assert toctree(DOCS / "index.md") == list(GROUPS)
     names = [name for group in GROUPS for name in toctree(DOCS / f"{group}.md")]
     pages = {page.stem for page in DOCS.glob("*.md")} - {"index", *GROUPS}
+    pages |= {f"notebooks/{notebook.stem}" for notebook in NOTEBOOKS}
     assert sorted(names) == sorted(pages)
 
 
 @pytest.mark.parametrize("group", ["index", *GROUPS])
 def test_a_group_links_to_its_pages_also_where_there_is_no_sidebar(group):
     page = DOCS / f"{group}.md"
-    links = re.findall(r"\]\((\w+)\.md\)", page.read_text())
+    links = re.findall(r"\]\(([\w/]+)\.(?:md|ipynb)\)", page.read_text())
     assert [name for name in dict.fromkeys(links) if name in toctree(page)] == toctree(page)
 
 
