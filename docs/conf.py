@@ -15,8 +15,9 @@ copyright = author
 release = version = g3reduce.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",
     "numpydoc",
+    "sphinx_copybutton",
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
@@ -25,6 +26,7 @@ exclude_patterns = ["_build"]
 default_role = "py:obj"  # what numpydoc's single backticks mean
 
 myst_heading_anchors = 3
+nb_execution_mode = "off"  # notebooks are shown with the outputs in them; the tests run them
 smartquotes = False  # "auto" is a value to be typed as it stands
 
 # Types stand in the numpydoc sections; signatures are easier to read without them.
@@ -35,17 +37,23 @@ autosummary_generate = False
 numpydoc_show_class_members = False
 viewcode_line_numbers = True
 
+copybutton_prompt_text = r">>> |\.\.\. |\$ "  # and no output, where there are prompts
+copybutton_prompt_is_regexp = True
+
 html_theme = "pydata_sphinx_theme"
 html_title = f"g3reduce {release}"
-html_sidebars = {"**": []}  # all pages are in the bar on top
+html_sidebars = {"index": [], "search": [], "genindex": []}  # elsewhere: the pages of the group
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_theme_options = {
-    "header_links_before_dropdown": 8,
+    "header_links_before_dropdown": 6,  # the six groups
     "navbar_align": "left",
-    "navbar_persistent": [],
-    "navbar_end": ["search-button", "theme-switcher"],
+    "navbar_persistent": ["search-button"],
+    "navbar_end": ["theme-switcher"],
+    "primary_sidebar_end": [],
     "secondary_sidebar_items": ["page-toc"],
-    "show_prev_next": False,
+    "show_prev_next": True,
     "footer_start": ["copyright"],
     "footer_end": [],
 }

@@ -60,6 +60,9 @@ def add_parser(subparsers: Any) -> None:
         "--observations", type=count, default=8, help="observations to make (default: %(default)s)"
     )
     parser.add_argument("--seed", type=seed, default=1, help="of sky and noise (default: 1)")
+    parser.add_argument(
+        "--data-only", action="store_true", help="make maps and timestreams, and do no more"
+    )
     add_verbose(parser)
 
 
@@ -94,6 +97,10 @@ def run(options: argparse.Namespace) -> None:
             )
         except InterruptedByUser as error:  # while one of the files was written
             raise KeyboardInterrupt from error
+    if options.data_only:
+        _make_scans(folder, survey)
+        say(f"\nDone in {time.perf_counter() - start:.0f} s.")
+        return
     pictures = []
     for kind, files in (("flat", simulation.flat_files), ("healpix", simulation.healpix_files)):
         output = folder / f"coadd_{kind}.g3"
@@ -108,6 +115,13 @@ def run(options: argparse.Namespace) -> None:
         f"\nDone in {time.perf_counter() - start:.0f} s. Pictures to look at:",
         *(f"  {picture}" for picture in pictures),
     )
+
+
+def _make_scans(folder: Path, survey: Any) -> None:
+    from ..simulate import simulate_scans
+
+    made = simulate_scans(folder, 2, survey=survey)
+    say(f"  timestreams of {len(made.files)} observations")
 
 
 def _check(options: argparse.Namespace) -> None:

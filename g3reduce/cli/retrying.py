@@ -55,7 +55,7 @@ def run(options: argparse.Namespace, words: list[str]) -> int:
     if find_mpirun() is None:
         raise G3ReduceError(
             "There is no mpirun, neither beside this Python nor on the PATH. Install an MPI: "
-            "pip install 'g3reduce[mpich]' brings one."
+            "pip install mpich brings one."
         )
     return _Job(options, words).run()
 

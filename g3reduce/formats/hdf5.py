@@ -43,7 +43,7 @@ def h5py_or_remedy() -> Any:
     except ImportError as error:
         raise UsageError(
             f"HDF5 files need the package h5py, which cannot be imported ({error}). Install it: "
-            "pip install 'g3reduce[hdf5]'."
+            "pip install h5py."
         ) from error
     return h5py
 

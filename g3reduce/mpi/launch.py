@@ -27,7 +27,7 @@ def mpirun_command(n_ranks: int, command: Sequence[str]) -> list[str]:
     if mpirun is None:
         raise FileNotFoundError(
             "There is no mpirun, neither beside this Python nor on the PATH. Install an MPI: "
-            "pip install 'g3reduce[mpich]' brings one."
+            "pip install mpich brings one."
         )
     options = ["--oversubscribe"] if is_open_mpi(mpirun) else []
     return [mpirun, *options, "-n", str(n_ranks), *command]

@@ -205,7 +205,7 @@ def quantiles(what: What, q: Sequence[float] = (0.16, 0.5, 0.84), *, k: int = 80
     """Quantiles of all elements of all frames, from a sketch of a few kilobytes.
 
     The KLL sketch of Karnin, Lang & Liberty (2016, "Optimal quantile approximation in streams",
-    FOCS) in the implementation of Apache DataSketches (``pip install 'g3reduce[sketch]'``). A
+    FOCS) in the implementation of Apache DataSketches (``pip install datasketches``). A
     quantile that is asked for as q is the true one of some rank from ``q - e`` to ``q + e``, where
     e is about 2.3 / k^0.9 with a probability of 99 % (0.6 % for the default `k`), whatever the
     values are and however they were spread over ranks. With at most `k` values it is exact. The
@@ -265,6 +265,6 @@ def _datasketches() -> Any:
         datasketches = importlib.import_module("datasketches")
     except ImportError as error:
         raise UsageError(
-            "quantiles needs the package datasketches: pip install 'g3reduce[sketch]'."
+            "quantiles needs the package datasketches: pip install datasketches."
         ) from error
     return datasketches

@@ -42,11 +42,11 @@ def load_toast() -> Any:
             toast = importlib.import_module("toast")
     except ImportError as error:
         raise UsageError(
-            f"TOAST cannot be imported ({error}). Install it: pip install 'g3reduce[toast]'."
+            f"TOAST cannot be imported ({error}). Install it: pip install 'toast>=3.0.6'."
         ) from error
     if not hasattr(toast, "Observation"):
         raise UsageError(
-            f"TOAST 3 is needed, but {_what(toast)}: pip install --upgrade 'g3reduce[toast]'."
+            f"TOAST 3 is needed, but {_what(toast)}: pip install --upgrade 'toast>=3.0.6'."
         )
     return toast
 
