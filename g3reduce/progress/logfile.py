@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import IO, Any
 
 from ..errors import InputError, OutputError
-from .events import CLASSES, Begun, Event, Totals
+from .events import CLASSES, Begun, Event, FileDone, FileStarted, Totals
 
 # Of the format, in the first line.
 VERSION = 1
@@ -63,10 +63,18 @@ def as_data(event: Event) -> dict[str, Any]:
     data: dict[str, Any] = {"event": event.kind}
     if isinstance(event, Begun):
         data["log_version"] = VERSION
-    data |= asdict(event)
+    data |= vars(event)
     for name in ("time", "began", "seconds", "median"):
         if name in data:
             data[name] = round(data[name], 6)
+    # There may be millions of these, and the numbers in them say it all.
+    if isinstance(event, FileStarted | FileDone):
+        del data["totals"]
+        for name, usual in (("part", 0), ("sound", True)):
+            if data.get(name) is usual:
+                del data[name]
+    else:
+        data["totals"] = vars(event.totals)
     return data
 
 
@@ -94,7 +102,8 @@ def from_data(data: Any) -> Event | None:
 def read_log(file: str | os.PathLike[str]) -> list[Event]:
     """The events in a file that `JSONLog` has written, in the order of the file.
 
-    A last line that is cut off, and events that this version does not know, are passed over.
+    A last line that is cut off, and events that this version does not know, are passed over. There
+    are no totals with those of single files.
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ import socket
 import sys
 import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from types import TracebackType
@@ -52,6 +52,7 @@ _BEHIND = 3.0
 _BEHIND_S = 2.0
 _ENOUGH = 5
 _MEDIAN_S = 1.0
+_LATEST = 1000
 
 
 class NoReading:
@@ -322,21 +323,19 @@ class _Pass:
         self._file_of = {row: key for key, row in board.cut.items()}
         self._seen = np.zeros(board.n_rows, np.int64)
         self._low = 0  # all rows before it are done, or not to be read
-        left: dict[int, int] = {}
-        for piece in pieces:
-            left[piece.file] = left.get(piece.file, 0) + 1
-        self._left = left  # pieces of each file that are not done
+        # Pieces of each file that are not done.
+        self._left = Counter(piece.file for piece in pieces)
         self._wanted = np.zeros(board.n_rows, bool)
         self._wanted[[board.row_of(piece) for piece in pieces]] = True
         self._bad: set[str] = set()
         self._aside_before = before.set_aside
         n_files = before.n_files or len(names)
         self._mean = before.n_bytes / n_files if n_files else 0.0
-        self._n_read = 0  # files that this pass has read
-        self._durations: list[float] = []
+        self._durations: list[Any] = []
+        self._n_done = 0
         self._median, self._median_at = 0.0, 0.0
         self._told_behind: set[int] = set()
-        n_earlier = max(0, n_files - len(left))
+        n_earlier = max(0, n_files - len(self._left))
         self.totals = replace(
             before, n_files=n_files, files=n_earlier, bytes=int(n_earlier * self._mean), frames=0
         )
@@ -359,53 +358,76 @@ class _Pass:
         pending = np.flatnonzero((self._seen[low:] < boards.DONE) & self._wanted[low:])
         self._low = low + int(pending[0]) if len(pending) else self._board.n_rows
         ended = news[:, 0] >= boards.DONE
-        order = np.argsort(np.where(ended, news[:, 3], news[:, 2]), kind="stable")
-        for at in order.tolist() if each_file or len(order) else ():
-            state, rank, begin, end, n_bytes, n_frames = news[at, :6].tolist()
-            row = int(changed[at])
-            file, part = self._file_of.get(row, (row, 0))
-            name = self._names[file]
-            if state == boards.STARTED:
-                if each_file:
-                    yield FileStarted(
-                        time=begin / 1e6, rank=rank, file=name, part=part, totals=self.totals
-                    )
-                continue
-            self._count(file, state, n_bytes, n_frames)
-            if each_file:
-                yield FileDone(
-                    time=end / 1e6,
-                    rank=rank,
-                    file=name,
-                    part=part,
-                    began=begin / 1e6,
-                    n_bytes=n_bytes,
-                    n_frames=n_frames,
-                    sound=state == boards.DONE,
-                    totals=self.totals,
-                )
-        self._durations += ((news[ended, 3] - news[ended, 2]) / 1e6).tolist()
+        if each_file:
+            order = np.argsort(np.where(ended, news[:, 3], news[:, 2]), kind="stable")
+            for row, values in zip(changed[order].tolist(), news[order].tolist(), strict=True):
+                yield self._event(row, *values[:6])
+        else:
+            self._count(changed[ended], news[ended])
+        self._durations.append((news[ended, 3] - news[ended, 2]) / 1e6)
+        self._n_done += int(ended.sum())
         yield from self._behind(rows, now)
 
-    def _count(self, file: int, state: int, n_bytes: int, n_frames: int) -> None:
-        totals = self.totals
-        self._left[file] = self._left.get(file, 1) - 1
+    def _event(
+        self, row: int, state: int, rank: int, begin: int, end: int, n_bytes: int, n_frames: int
+    ) -> Event:
+        """The event of one row."""
+        file, part = self._file_of.get(row, (row, 0))
+        name = self._names[file]
+        if state == boards.STARTED:
+            return FileStarted(
+                time=begin / 1e6, rank=rank, file=name, part=part, totals=self.totals
+            )
         if state == boards.BAD:
-            self.count_aside(self._names[file])
-        files = totals.files + (self._left[file] == 0)
-        n_bytes += totals.bytes
-        self.totals = replace(
-            self.totals,
-            files=files,
-            bytes=n_bytes,
-            n_bytes=n_bytes + max(0, totals.n_files - files) * self._mean,
-            frames=totals.frames + n_frames,
+            self.count_aside(name)
+        self._add(self._ended(row), n_bytes, n_frames)
+        return FileDone(
+            time=end / 1e6,
+            rank=rank,
+            file=name,
+            part=part,
+            began=begin / 1e6,
+            n_bytes=n_bytes,
+            n_frames=n_frames,
+            sound=state == boards.DONE,
+            totals=self.totals,
+        )
+
+    def _count(self, ended: Any, news: Any) -> None:
+        """Count pieces that have ended, all at once."""
+        whole = ended < len(self._names)
+        files = int(whole.sum()) + sum(map(self._ended, ended[~whole].tolist()))
+        for row in ended[news[:, 0] == boards.BAD].tolist():
+            self.count_aside(self._names[self._file_of.get(row, (row, 0))[0]])
+        if len(ended):
+            self._add(files, int(news[:, 4].sum()), int(news[:, 5].sum()))
+
+    def _ended(self, row: int) -> int:
+        """How many files have ended with a piece: 1 or 0."""
+        if row < len(self._names):
+            return 1
+        file = self._file_of[row][0]
+        self._left[file] -= 1
+        return int(self._left[file] == 0)
+
+    def _add(self, n_files: int, n_bytes: int, n_frames: int) -> None:
+        totals = self.totals
+        files, n_bytes = totals.files + n_files, totals.bytes + n_bytes
+        self.totals = Totals(
+            files,
+            totals.n_files,
+            n_bytes,
+            n_bytes + max(0, totals.n_files - files) * self._mean,
+            totals.frames + n_frames,
+            totals.set_aside,
+            totals.behind,
         )
 
     def _behind(self, rows: Any, now: float) -> Iterator[Event]:
         """Ranks whose file takes much longer than those that are done."""
-        if now - self._median_at >= _MEDIAN_S and len(self._durations) >= _ENOUGH:
-            self._median, self._median_at = float(np.median(self._durations)), now
+        if now - self._median_at >= _MEDIAN_S and self._n_done >= _ENOUGH:
+            self._durations = [np.concatenate(self._durations)[-_LATEST:]]
+            self._median, self._median_at = float(np.median(self._durations[0])), now
         if not self._median_at:
             return
         limit = max(_BEHIND_S, _BEHIND * self._median)
@@ -447,7 +469,7 @@ def _about(task: str, n_ranks: int) -> Callable[[float], Event]:
     if (spt3g := sys.modules.get("spt3g")) is not None:
         versions["spt3g"] = str(getattr(spt3g, "__version__", ""))
     if (mpi := sys.modules.get("mpi4py.MPI")) is not None and n_ranks > 1:
-        versions["mpi"] = mpi.Get_library_version().splitlines()[0].strip()
+        versions["mpi"] = mpi.Get_library_version().splitlines()[0].strip(" \0")
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
     return lambda now: Begun(
         time=now,
