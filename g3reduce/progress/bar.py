@@ -52,9 +52,9 @@ class _Bar:
                 self._bar = self._made()
             bar = self._bar
             bar.n = int(_STEPS * totals.fraction)
-            bar.set_description_str(about(self._task, self._stage), refresh=False)
-            parts = parts_of(totals, now, *self._rate_from)
-            bar.set_postfix_str(self._fitted(parts), refresh=False)
+            what = about(self._task, self._stage)
+            text = self._fitted(what, parts_of(totals, now, *self._rate_from))
+            bar.bar_format = f"{what} {{percentage:3.0f}}% |{{bar:{_BAR}}}| {text}"
             bar.refresh()
 
     def close(self) -> None:
@@ -67,7 +67,7 @@ class _Bar:
     def _made(self) -> Any:
         raise NotImplementedError
 
-    def _fitted(self, parts: list[str]) -> str:
+    def _fitted(self, what: str, parts: list[str]) -> str:
         return ", ".join(parts)
 
 
@@ -87,6 +87,7 @@ class LiveLine(_Bar):
         """Take the line away, so that nothing of it stays."""
         with SCREEN.lock, contextlib.suppress(OSError, ValueError):
             SCREEN.line = None if SCREEN.line is self else SCREEN.line
+            self.hide()
             super().close()
 
     def hide(self) -> None:
@@ -105,19 +106,18 @@ class LiveLine(_Bar):
             file=sys.stderr,
             leave=False,
             ncols=self._terminal.columns() - 1,
-            bar_format=f"{{desc}} {{percentage:3.0f}}% |{{bar:{_BAR}}}| {{postfix}}",
             # The whole line is redrawn when it is looked at, not when something was counted.
             mininterval=0,
-            miniters=_STEPS + 1,
+            delay=_FIRST_S,
             ascii=not _speaks_unicode(),
         )
         SCREEN.line = self
         return bar
 
-    def _fitted(self, parts: list[str]) -> str:
+    def _fitted(self, what: str, parts: list[str]) -> str:
         """As many parts as fit on the line; those at the beginning matter most."""
         self._bar.ncols = columns = self._terminal.columns() - 1
-        room = columns - len(about(self._task, self._stage)) - _BAR - len(" 100% || ")
+        room = columns - len(what) - _BAR - len(" 100% || ")
         while len(parts) > 1 and len(", ".join(parts)) > room:
             parts.pop()
         return ", ".join(parts)
@@ -129,7 +129,7 @@ class NotebookBar(_Bar):
     def _made(self) -> Any:
         from tqdm.auto import tqdm
 
-        return tqdm(total=_STEPS, leave=True, bar_format="{l_bar}{bar}| {postfix}", mininterval=0)
+        return tqdm(total=_STEPS, leave=True, mininterval=0, delay=_FIRST_S)
 
 
 def _line() -> Any:

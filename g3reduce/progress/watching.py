@@ -42,9 +42,9 @@ from .events import (
 
 logger = logging.getLogger(__name__)
 
-# How often rank 0 looks at the board, and which part of its time that may take.
-_LOOK_S = 0.1
-_SHARE = 0.01
+# How often rank 0 looks at the board, or less often if that would take more than a part of its time.
+_LOOK_S, _SELDOM_S = 0.1, 0.5
+_SHARE = 0.02
 
 # A rank is behind when its file takes so many times the median of those that are done, ...
 _BEHIND = 3.0
@@ -265,9 +265,9 @@ class _Teller:
     def _run(self) -> None:
         pause = _LOOK_S
         while not self._stop.wait(pause):
-            begin = time.perf_counter()
+            begin = time.thread_time()
             self.look()
-            pause = max(_LOOK_S, (time.perf_counter() - begin) / _SHARE)
+            pause = min(_SELDOM_S, max(_LOOK_S, (time.thread_time() - begin) / _SHARE))
 
     def look(self) -> None:
         """Tell what has happened since."""
