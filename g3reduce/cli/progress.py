@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
 from ..mpi.agreement import collectively
 from ..mpi.communicators import Comm
-from ..progress.events import Observer
+
+if TYPE_CHECKING:
+    from ..progress.events import Observer
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -42,7 +42,7 @@ from .events import (
 
 logger = logging.getLogger(__name__)
 
-# How often rank 0 looks at the board, or less often if that would take more than a part of its time.
+# How often rank 0 looks at the board; less often if that would take more than a part of its time.
 _LOOK_S, _SELDOM_S = 0.1, 0.5
 _SHARE = 0.02
 
