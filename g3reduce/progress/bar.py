@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from typing import Any, ClassVar
 
 from .events import Begun, Ended, Event, ReadAgain, StageBegun, Totals
@@ -15,6 +16,9 @@ from .wording import about, parts_of
 # Work that ends sooner needs no line.
 _FIRST_S = 0.5
 _STEPS = 1000
+
+# What is printed next to standard output must not overtake the clearing of the line.
+_PASSED_ON_S = 0.05
 
 # Columns of the task, the percentage and the bar.
 _BAR = 10
@@ -87,8 +91,12 @@ class LiveLine(_Bar):
         """Take the line away, so that nothing of it stays."""
         with SCREEN.lock, contextlib.suppress(OSError, ValueError):
             SCREEN.line = None if SCREEN.line is self else SCREEN.line
+            drawn = self._bar is not None
             self.hide()
             super().close()
+            if drawn and self._terminal.behind_launcher:
+                sys.stderr.flush()
+                time.sleep(_PASSED_ON_S)
 
     def hide(self) -> None:
         """Clear the line, for messages in its place."""

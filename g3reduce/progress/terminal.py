@@ -20,11 +20,16 @@ class Terminal:
     Parameters
     ----------
     file : int or str
-        A descriptor of it, or its name.
+        A descriptor of it; or its name, where a launcher passes on what is written.
     """
 
     def __init__(self, file: int | str):
         self._file = file
+
+    @property
+    def behind_launcher(self) -> bool:
+        """Whether a launcher passes on what is written: standard output and error separately."""
+        return isinstance(self._file, str)
 
     def columns(self) -> int:
         """How many columns it has now."""
