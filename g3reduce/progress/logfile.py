@@ -129,7 +129,8 @@ def read_log(file: str | os.PathLike[str]) -> list[Event]:
             lines = log.read().splitlines()
     except OSError as error:
         raise InputError(f"{name}: this log cannot be read ({error.strerror}).") from error
-    events = []
+    events: list[Event] = []
+    lines = lines or [""]
     for number, line in enumerate(lines):
         try:
             data = json.loads(line)
