@@ -4,6 +4,7 @@ from . import formats as formats
 from . import maps as maps
 from . import mpi as mpi
 from . import pipeline as pipeline
+from . import progress as progress
 from . import reductions as reductions
 from . import report as report
 from . import simulate as simulate

@@ -24,7 +24,7 @@ ROWS = (
     {"toast3", "simulate", "report"},
     {"jobs", "analysis"},
     {"coadd", "reductions", "stitching", "splits", "formats"},
-    {"strategies", "maps", "pipeline"},
+    {"strategies", "maps", "pipeline", "progress"},
     {"mpi", "arrays", "g3files"},
     {"kernels"},
     {"errors.py", "buffers.py", "temporary.py", "choices.py", "limits.py", "spt3gtypes.py"},

@@ -7,7 +7,8 @@ the slowest start. For all of them: `parser`, `options` and `lists` read the com
 all ranks with one line.
 Of `coadd`, `adding` has the flags about what is added, `setaside` those about files that cannot be
 added, `growing` those about coadds that grow, and `checkpointing` those about checkpoints and
-ranks; `retrying` starts ranks, and `summary` has the closing lines. Of `ledger`,
+ranks; `progress` those about what is shown meanwhile; `retrying` starts ranks, and `summary` has
+the closing lines. Of `ledger`,
 `ledgerformats` has the tables. `comparing` is what commands have in common that compare maps,
 `headers` the flags about FITS files that do not say all.
 
@@ -27,7 +28,7 @@ from ..mpi.agreement import world_rank
 from ..mpi.jobend import INTERRUPTED, abort
 from . import checkpointing, ctrlc, streams
 from .checkpointing import STOPPED
-from .messages import FlagFormatter, Flags
+from .messages import FlagFormatter, Flags, LogHandler
 from .parser import BAD_USAGE, Parser
 
 COMMANDS = (
@@ -96,7 +97,7 @@ def _run(arguments: Sequence[str] | None) -> int:
         return DONE
 
     flags = Flags(subparsers.choices[options.command]._actions)
-    log = logging.StreamHandler()
+    log = LogHandler()
     log.setFormatter(FlagFormatter(flags))
     logging.basicConfig(
         handlers=[log],

@@ -9,7 +9,7 @@ from typing import Any
 
 from ..choices import ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import adding, checkpointing, fileformats, growing, setaside, splitting
+from . import adding, checkpointing, fileformats, growing, progress, setaside, splitting
 from .lists import files_of, with_lists
 from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
@@ -67,6 +67,7 @@ def add_parser(subparsers: Any) -> None:
         help="how ranks join their sums (default: %(default)s)",
     )
     add_schedule(ranks)
+    progress.add_flags(parser)
     add_verbose(parser)
 
 
@@ -135,12 +136,13 @@ def run(options: argparse.Namespace) -> int | None:
         nonfinite=options.nonfinite,
         keep_maps=False,
         output_options=collectively(private, lambda: fileformats.write_options(options)),
+        progress=progress.observer_of(options, private),
         **splitting.arguments(options, comm),
         **growing.arguments(options),
         **setaside.arguments(options),
         **checkpointing.arguments(options),
     )
-    if comm.rank == 0:
+    if comm.rank == 0 and not options.quiet:
         frames = list(coadds.values())
         written = fileformats.listed(coadds.written)
         last = wrote(written, time.perf_counter() - start, comm.size)

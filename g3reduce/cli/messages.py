@@ -7,6 +7,8 @@ import logging
 import re
 from collections.abc import Iterable
 
+from ..progress.screen import aside
+
 # Groups of the expression below; one of them holds the name of the argument.
 _NAMED = ("set", "open", "plain", "second", "first")
 
@@ -59,6 +61,15 @@ class Flags:
         if action.nargs == 0:  # a switch
             return flag if value.strip("\"'") == str(action.const) else f"no {flag}"
         return f"{flag} {value.strip(chr(34) + chr(39))}"
+
+
+class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes log records to standard error, beside the live line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record."""
+        with aside():
+            super().emit(record)
 
 
 class FlagFormatter(logging.Formatter):

@@ -14,6 +14,7 @@ import sys
 from typing import Any
 
 from ..errors import OutputError
+from ..progress.screen import aside
 from . import ctrlc
 
 # So many objects are made before it is looked which of them are garbage: nearly all that are made
@@ -31,7 +32,8 @@ def prepare() -> None:
 def say(*lines: str, end: str = "\n") -> None:
     """Print what was done. If that fails, the work is done all the same."""
     try:
-        print(*lines, sep="\n", end=end, flush=True)
+        with aside():
+            print(*lines, sep="\n", end=end, flush=True)
     except OSError as error:
         _silence(sys.stdout)
         _complain_of(error)
@@ -58,7 +60,7 @@ def result(line: str) -> None:
 
 def complain(line: str) -> None:
     """Print a line to standard error, in one piece, so that those of several ranks do not mix."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), aside():
         sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 

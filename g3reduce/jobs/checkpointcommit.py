@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..mpi.communicators import Comm, OneProcess
@@ -87,12 +88,21 @@ class Coordinator:
     folder : CheckpointFolder
     job : Job
     n_ranks : int
+    on_commit : callable, optional
+        ``on_commit(manifest)`` is called when a set was committed.
     """
 
-    def __init__(self, folder: CheckpointFolder, job: Job, n_ranks: int):
+    def __init__(
+        self,
+        folder: CheckpointFolder,
+        job: Job,
+        n_ranks: int,
+        on_commit: Callable[[Manifest], object] = lambda manifest: None,
+    ):
         self._folder = folder
         self._job = job
         self._n_ranks = n_ranks
+        self._on_commit = on_commit
         self._latest: dict[int, Member] = {}
         self._news: set[int] = set()
         self._last: set[int] = set()
@@ -157,6 +167,7 @@ class Coordinator:
         self._news.clear()
         self._folder.commit(manifest)
         self.committed = manifest
+        self._on_commit(manifest)
         oldest, newest = self._named
         self._named = [newest, manifest.names]
         self._unnamed -= manifest.names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import logging
 import math
 import os
@@ -19,9 +20,11 @@ from ..mpi.communicators import Comm
 from ..mpi.stopping import StopRequest
 from ..pipeline.arguments import check_flags
 from ..pipeline.ledger import LeftOut
+from ..progress.events import Checkpointed
+from ..progress.watching import Watch
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpoints import Checkpoints, NoCheckpoints
-from .checkpointset import Input, Job, Unusable
+from .checkpointset import Input, Job, Manifest, Unusable
 from .completion import Complete, mark_complete
 from .resuming import Earlier, take_up
 
@@ -156,6 +159,8 @@ def checkpointed(
     coadder: MPIMapCoadder,
     names: list[str],
     output: str | None,
+    *,
+    watch: Watch,
 ) -> Iterator[Work]:
     """Claim the folder of checkpoints, and take up what is there. Collective over `comm`.
 
@@ -170,6 +175,8 @@ def checkpointed(
     names : list of str
         The input files.
     output : str or None
+    watch : Watch
+        Is told of sets that are committed.
 
     Yields
     ------
@@ -216,7 +223,10 @@ def checkpointed(
             )
             return
         earlier = take_up(comm, folder, job, coadder) if wishes.resume else Earlier()
-        checkpoints = Checkpoints(own, folder, job, len(names), coadder, request, wishes.every)
+        checkpoints = Checkpoints(
+            *(own, folder, job, len(names), coadder, request, wishes.every),
+            on_commit=functools.partial(_tell_committed, watch),
+        )
         yield CheckpointedWork(
             *(comm, folder, job, output), earlier=earlier, checkpoints=checkpoints
         )
@@ -232,6 +242,11 @@ def _own_communicator(comm: Comm) -> Iterator[Comm]:
         own.Free()
         raise
     own.Free()
+
+
+def _tell_committed(watch: Watch, manifest: Manifest) -> None:
+    number, n_files = manifest.number, manifest.n_files
+    watch.tell(lambda now: Checkpointed(time=now, number=number, n_files=n_files))
 
 
 def _refuse_streams(names: list[str]) -> None:

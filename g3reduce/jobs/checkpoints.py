@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 
 from ..coadd.coadder import MPIMapCoadder
 from ..errors import OutputError, Stopped
@@ -19,7 +20,7 @@ from ..mpi.stopping import StopRequest
 from .checkpointcommit import Coordinator, Report, Reporter
 from .checkpointfile import write_member
 from .checkpointfolder import CheckpointFolder
-from .checkpointset import Job, Member, grouped
+from .checkpointset import Job, Manifest, Member, grouped
 from .tally import Tally
 
 logger = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ class Checkpoints(NoCheckpoints):
         Open as long as this is used.
     every : float
         Seconds from one file of a rank to the next, or more where writing takes long.
+    on_commit : callable
+        As of `Coordinator`.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class Checkpoints(NoCheckpoints):
         coadder: MPIMapCoadder,
         request: StopRequest,
         every: float,
+        on_commit: Callable[[Manifest], object] = lambda manifest: None,
     ):
         self._comm = comm
         self._folder = folder
@@ -87,7 +91,9 @@ class Checkpoints(NoCheckpoints):
         self._every = every
         self._due_at = time.monotonic() + every
         self._reporter = Reporter(comm)
-        self._coordinator = Coordinator(folder, job, comm.size) if job is not None else None
+        self._coordinator = None
+        if job is not None:
+            self._coordinator = Coordinator(folder, job, comm.size, on_commit)
         self._tally = Tally(())
         self._written = 0
         self._latest = Member(comm.rank)

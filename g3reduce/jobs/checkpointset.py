@@ -197,15 +197,19 @@ class Manifest:
     written: str = ""
 
     @property
+    def n_files(self) -> int:
+        """How many input files are in it."""
+        return sum(len(positions) for member in self.members for _, positions in member.done)
+
+    @property
     def names(self) -> set[str]:
         """The files that belong to it."""
         return {member.name for member in self.members if member.name}
 
     def __str__(self) -> str:
-        done = sum(len(positions) for member in self.members for _, positions in member.done)
         frames = sum(member.frames for member in self.members)
         return (
-            f"set {self.number} of {self.written} ({done} of {len(self.job.inputs)} files, "
+            f"set {self.number} of {self.written} ({self.n_files} of {len(self.job.inputs)} files, "
             f"{frames} frame{'s' if frames != 1 else ''})"
         )
 

@@ -22,6 +22,7 @@ from ..mpi.counter import SharedCounter
 from ..pipeline.parallelblock import ParallelBlock, blocks_of
 from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
+from ..progress.watching import NoReading
 from ..spt3gtypes import Frame
 from .checkpointing import Work
 from .examining import fault_of, look_through
@@ -48,6 +49,8 @@ class Reader(MPIFileReader):
         if anything is wrong with it.
     assumed : Assumed, optional
         What holds of input whose headers are silent.
+    reading : NoReading, optional
+        It is told of each piece.
 
     Attributes
     ----------
@@ -66,10 +69,12 @@ class Reader(MPIFileReader):
         schedule: Schedule,
         terms: Terms | None = None,
         assumed: Assumed | None = None,
+        reading: NoReading | None = None,
     ):
         self.bad: dict[int, str] = {}
         self.cut_short: InputError | None = None
         self._terms = terms
+        self._reading = reading or NoReading()
         self._before = MapOpener(assumed)  # it walks through files ahead of the one that reads them
         self._set_up(
             comm, blocks_of([names], schedule), schedule, MapOpener(assumed), [counter], [pieces]
@@ -95,7 +100,8 @@ class Reader(MPIFileReader):
         return True
 
     def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
-        file = block.files[piece.file]
+        file, n_frames = block.files[piece.file], 0
+        self._reading.began(piece)
         if self._terms is not None and not is_stream(file):
             try:
                 check_file(file)
@@ -105,8 +111,12 @@ class Reader(MPIFileReader):
                     self.bad[piece.file] = fault_of(error)
                 elif not self.set_aside(error):
                     raise
+                self._reading.bad(piece)
                 return
-        yield from super()._frames_of(block, piece)
+        for frame in super()._frames_of(block, piece):
+            n_frames += 1
+            yield frame
+        self._reading.done(piece, file, n_frames)
 
 
 def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:

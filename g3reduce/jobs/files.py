@@ -31,6 +31,8 @@ from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, arguments_together, collectively
 from ..pipeline.arguments import check_flags
 from ..pipeline.parallelblock import check_schedule
+from ..progress.events import Observer
+from ..progress.watching import Watch, require_progress
 from .allbad import AllBadNamed
 from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
@@ -84,6 +86,7 @@ def coadd_files(
     where: str | None = None,
     output_options: WriteOptions | None = None,
     passes: int | Literal["auto"] | None = None,
+    progress: bool | Observer | None = None,
 ) -> Coadds:
     """Coadd the maps of files, on all ranks at once. Collective over `mpicomm`.
 
@@ -164,6 +167,11 @@ metadata_lasts, keep_exact
         With a splitting as `assign`, of which all coadds need not fit in memory at once: in how
         many passes over the files they are made, or as many as are needed. Default: in one, and
         what would not fit is refused before anything is read.
+    progress : None, bool or callable, optional
+        Who is told how far the work is: True for a live line on the terminal, a bar in a notebook,
+        or plain lines elsewhere; or ``progress(event)``, which is called with each event (see
+        `g3reduce.progress`) in a thread of the first rank of `mpicomm`. The argument of that rank
+        counts.
 
     Returns
     -------
@@ -201,6 +209,7 @@ metadata_lasts, keep_exact
         checkpointed=checkpoint is not None,
         exact=keep_exact,
         passes=passes,
+        progress=progress,
         in_one=one_pass_for(assign, output_file, result, checkpoint, add_to),
     )
     with AllBadNamed(comm, choice) as all_bad:
@@ -249,23 +258,26 @@ metadata_lasts, keep_exact
                 first_look(all_bad.names, comm, choice)
         found = cast(Found, comm.bcast(found, root))
         names = all_bad.names = found.names
-        coadder.assume(assumed.checked()._replace(named=found.named))
-        all_bad.terms = coadder.terms
-        kernels.expect(found.n_bytes / comm.size)
-        if patterns:
-            collectively(comm, functools.partial(first_look, names, comm, choice))
-        wanted = as_list_of_ids(map_ids)
-        options = output_options or WriteOptions()
-        plan = Plan(
-            *(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps, options),
-            passes=passes,
-        )
-        with stop_request(comm, wishes) as request:
-            chosen = choose(comm, names, coadder.terms, choice, root)
-            planner = planner_of(comm, assign, coadder.terms, growth)
-            run = Passes(comm, coadder, plan, chosen, request, planner, make)
-            run.run()
-    return run.coadds()
+        with Watch(comm, "coadd", progress) as watch:
+            watch.expect(len(names), found.n_bytes)
+            coadder.assume(assumed.checked()._replace(named=found.named))
+            all_bad.terms = coadder.terms
+            kernels.expect(found.n_bytes / comm.size)
+            if patterns:
+                collectively(comm, functools.partial(first_look, names, comm, choice))
+            wanted = as_list_of_ids(map_ids)
+            options = output_options or WriteOptions()
+            plan = Plan(
+                *(found, choice, wishes, growth, wanted, schedule, result, root, keep_maps),
+                *(options, passes),
+            )
+            with stop_request(comm, wishes) as request:
+                watch.stage("looking")
+                chosen = choose(comm, names, coadder.terms, choice, root)
+                planner = planner_of(comm, assign, coadder.terms, growth)
+                run = Passes(comm, coadder, plan, chosen, request, planner, make, watch)
+                run.run()
+            return run.coadds()
 
 
 def _new_coadder(comm: communicators.Comm, growth: Growth | None, **options: Any) -> MPIMapCoadder:
@@ -290,6 +302,7 @@ def _check_arguments(
     checkpointed: bool,
     exact: bool,
     passes: object,
+    progress: object,
     in_one: str,
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
@@ -297,6 +310,7 @@ def _check_arguments(
     check_flags(keep_maps=keep_maps)
     choice.verify()
     check_passes(passes, in_one)
+    require_progress(progress)
     names = as_names(files)
     if output_file is not None and not isinstance(output_file, str | os.PathLike):
         raise UsageError(f"output_file is {output_file!r}; expected the name of a file, or None.")

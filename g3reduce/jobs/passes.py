@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import operator
+import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -28,6 +29,8 @@ from ..mpi.memory import available_for_each
 from ..mpi.stopping import StopRequest
 from ..pipeline.ledger import union
 from ..pipeline.output import write_frames
+from ..progress.events import Joined, Written
+from ..progress.watching import Watch
 from ..splits import Plan as SplitPlan
 from .checkpointing import Wishes, Work, checkpointed
 from .choosing import Choice, Chosen, after_feeding
@@ -90,6 +93,8 @@ class Passes:
         If the coadds are those of a splitting.
     make : callable
         Makes another coadder like this one, for what one pass cannot hold. Collective.
+    watch : Watch
+        Open; it is told what is done.
     """
 
     def __init__(
@@ -101,6 +106,7 @@ class Passes:
         request: StopRequest | None,
         planner: Planner | None,
         make: Callable[[], MPIMapCoadder],
+        watch: Watch,
     ):
         self._comm = comm
         self._coadder = coadder
@@ -110,6 +116,7 @@ class Passes:
         self._names = plan.found.names
         self._base = plan.growth.base.file if plan.growth else None
         self._make = make
+        self._watch = watch
         self._parts: list[PlanOfPart] = []
         self._earlier: list[Coadds] = []  # what earlier parts have made
         self._joined: dict[str, Coadd | Parked] = {}
@@ -146,8 +153,10 @@ class Passes:
                 self._earlier.append(self._coadder.result)
             self._joined = dict(parking.coadds)
             if output is not None:
+                self._watch.stage("writing")
                 write_frames(output, parking.coadds.values(), self._comm, root)
                 self._written = [output]
+                self._tell_written()
         finally:
             parking.close()
         return True
@@ -188,7 +197,8 @@ class Passes:
         with (
             held(self._comm, plan.growth, output, plan.root) as require_unchanged,
             checkpointed(
-                *(self._comm, plan.wishes, self._request, self._coadder, self._names, output)
+                *(self._comm, plan.wishes, self._request, self._coadder, self._names, output),
+                watch=self._watch,
             ) as work,
         ):
             self._complete = work.complete
@@ -203,6 +213,7 @@ class Passes:
             joined = self._join(fed.failure, tally)
             self._joined = dict(joined)
             if output is not None and len(self._parts) < 2:
+                self._watch.stage("writing")
                 with progress_in_interrupt(self._all_read("the coadd was being written")):
                     self._written = write_coadds(
                         output,
@@ -213,6 +224,7 @@ class Passes:
                         sharded=plan.result == "sharded",
                         inputs=self._names,
                     )
+                self._tell_written()
             work.finish(self._chosen.listed)
             return True
 
@@ -221,6 +233,7 @@ class Passes:
         if self._plan.growth:
             self._plan.growth.require_kept(chosen.listed)
         self._chosen = chosen
+        self._watch.set_aside(chosen.listed)
 
     def _planned(self, chosen: Chosen) -> Chosen:
         """Let the coadder follow the plan for these files, of which bad ones may be left out."""
@@ -268,6 +281,8 @@ class Passes:
         left = work.earlier.left_of(self._chosen.of(self._plan.found.pieces))
         looking = self._plan.choice.looking(self._terms)
         counter = SharedCounter(self._comm)
+        self._watch.stage("reading")
+        reading = self._watch.reading(self._names, left)
         reader = Reader(
             self._comm,
             self._names,
@@ -276,9 +291,11 @@ class Passes:
             self._plan.schedule,
             looking,
             self._terms.assumed,
+            reading,
         )
         with progress_in_interrupt(reader.progress):
             fed = feed(self._coadder, reader, len(self._names), self._comm.size, tally, work)
+            reading.end()
             work.checkpoints.end(fed.failure or fed.again)
         return fed
 
@@ -297,9 +314,16 @@ class Passes:
         require_maps = functools.partial(_require_maps, n_new, self._plan.map_ids)
         try:
             with progress_in_interrupt(self._all_read("their sums were being joined")):
-                return self._coadder.join(failure, tally.n_read, tally.with_maps, require_maps)
+                self._watch.stage("joining")
+                joined = self._coadder.join(failure, tally.n_read, tally.with_maps, require_maps)
+                self._watch.tell(lambda now: Joined(time=now, n_coadds=len(joined)))
+                return joined
         finally:
             self._coadder.discard()
+
+    def _tell_written(self) -> None:
+        for file in self._written:
+            self._watch.tell(functools.partial(_written, file))
 
     def _all_read(self, then: str) -> functools.partial[Progress]:
         return functools.partial(Progress.all_read, len(self._names), then)
@@ -310,6 +334,10 @@ class Passes:
         with_maps |= {unit.file for unit in coadds.ledger.units()} | {self._base or ""}
         read = (name for at, name in enumerate(self._names) if at not in self._chosen.left_out)
         return [name for name in read if name not in with_maps]
+
+
+def _written(file: str, now: float) -> Written:
+    return Written(time=now, file=file, n_bytes=os.path.getsize(file))
 
 
 def _without(chosen: Chosen, bad: Mapping[int, InputError], choice: Choice) -> Chosen:

@@ -1,0 +1,60 @@
+"""The flags about what is shown and logged while a command works."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from ..mpi.agreement import collectively
+from ..mpi.communicators import Comm
+
+if TYPE_CHECKING:
+    from ..progress.events import Observer
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    group = parser.add_argument_group("what is shown")
+    add_quiet(group)
+    group.add_argument(
+        "--no-progress",
+        action="store_true",
+        help="do not show how far the work is (a line on a terminal; elsewhere a line each 30 s "
+        "or 5 %%)",
+    )
+    group.add_argument(
+        "--log-json",
+        metavar="FILE",
+        help="write what happens to a file, one event a line, as JSON",
+    )
+
+
+def add_quiet(group: argparse._ActionsContainer) -> None:
+    """Add ``-q``."""
+    group.add_argument(
+        "-q", "--quiet", action="store_true", help="print nothing but warnings and errors"
+    )
+
+
+def observer_of(options: argparse.Namespace, private: Comm) -> Observer | None:
+    """Who is told how far the work is, by these flags. Collective over `private`.
+
+    Raises
+    ------
+    OutputError
+        On all ranks, if the log cannot be opened.
+    """
+    return collectively(private, lambda: _observer(options) if private.rank == 0 else None)
+
+
+def _observer(options: argparse.Namespace) -> Observer | None:
+    from ..progress.choosing import Several, to_the_screen
+
+    observers: list[Observer] = []
+    if not (options.quiet or options.no_progress):
+        observers.append(to_the_screen())
+    if options.log_json is not None:
+        from ..progress.logfile import JSONLog
+
+        observers.append(JSONLog(options.log_json))
+    return Several(observers) if observers else None

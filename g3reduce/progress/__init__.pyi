@@ -1,0 +1,15 @@
+from .events import Begun as Begun
+from .events import Behind as Behind
+from .events import Checkpointed as Checkpointed
+from .events import Ended as Ended
+from .events import Event as Event
+from .events import FileDone as FileDone
+from .events import FileStarted as FileStarted
+from .events import Joined as Joined
+from .events import ReadAgain as ReadAgain
+from .events import SetAside as SetAside
+from .events import StageBegun as StageBegun
+from .events import Totals as Totals
+from .events import Written as Written
+from .logfile import JSONLog as JSONLog
+from .logfile import read_log as read_log

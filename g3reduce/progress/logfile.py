@@ -1,0 +1,151 @@
+"""Events in a file: one a line, as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import fields
+from typing import IO, Any
+
+from ..errors import InputError, OutputError
+from .events import CLASSES, Begun, Event, FileDone, FileStarted, Totals
+
+# Of the format, in the first line.
+VERSION = 1
+
+
+class JSONLog:
+    """Writes each event to a file as one line of JSON; an observer.
+
+    Parameters
+    ----------
+    file : name or path
+        It is replaced.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be opened.
+
+    Examples
+    --------
+    >>> coadd_files("obs*.g3", "coadd.g3", progress=JSONLog("run.jsonl"))  # doctest: +SKIP
+    """
+
+    each_file = True
+
+    def __init__(self, file: str | os.PathLike[str]):
+        self._name = os.fspath(file)
+        try:
+            self._file: IO[str] = open(self._name, "w", encoding="utf-8")  # noqa: SIM115
+        except OSError as error:
+            raise OutputError(
+                f"{self._name}: this log cannot be written ({error.strerror})."
+            ) from (error)
+
+    def __call__(self, event: Event) -> None:
+        """Write an event."""
+        self._file.write(f"{json.dumps(as_data(event), ensure_ascii=True)}\n")
+        if not event.kind.startswith("file"):
+            self._file.flush()
+
+    def look(self, now: float, totals: Totals) -> None:
+        """Let all that was written be in the file."""
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+def as_data(event: Event) -> dict[str, Any]:
+    """An event as plain data, of which JSON can be made."""
+    data: dict[str, Any] = {"event": event.kind}
+    if isinstance(event, Begun):
+        data["log_version"] = VERSION
+    data |= vars(event)
+    for name in ("time", "began", "seconds", "median"):
+        if name in data:
+            data[name] = round(data[name], 6)
+    # There may be millions of these, and the numbers in them say it all.
+    if isinstance(event, FileStarted | FileDone):
+        del data["totals"]
+        for name, usual in (("part", 0), ("sound", True)):
+            if data.get(name) is usual:
+                del data[name]
+    else:
+        data["totals"] = vars(event.totals)
+    return data
+
+
+def from_data(data: Any) -> Event | None:
+    """The event that plain data stand for; None if this version knows no such event."""
+    if not isinstance(data, dict) or not isinstance(data.get("event"), str):
+        return None
+    known = CLASSES.get(data["event"])
+    if known is None:
+        return None
+    names = {one.name for one in fields(known)}
+    values = {name: value for name, value in data.items() if name in names}
+    totals = values.pop("totals", None) or {}
+    of_totals = {one.name for one in fields(Totals)}
+    counted = {name: value for name, value in totals.items() if name in of_totals}
+    counted["behind"] = tuple(counted.get("behind", ()))
+    if "command" in values:
+        values["command"] = tuple(values["command"])
+    try:
+        return known(totals=Totals(**counted), **values)
+    except TypeError:  # something is missing
+        return None
+
+
+def read_log(file: str | os.PathLike[str]) -> list[Event]:
+    """The events in a file that `JSONLog` has written, in the order of the file.
+
+    A last line that is cut off, and events that this version does not know, are passed over. There
+    are no totals with those of single files.
+
+    Parameters
+    ----------
+    file : name or path
+
+    Returns
+    -------
+    list of Event
+
+    Raises
+    ------
+    InputError
+        If the file cannot be read, or is no such log.
+
+    Examples
+    --------
+    >>> read_log("run.jsonl")[-1].outcome  # doctest: +SKIP
+    'done'
+    """
+    name = os.fspath(file)
+    try:
+        with open(name, encoding="utf-8", errors="replace") as log:
+            lines = log.read().splitlines()
+    except OSError as error:
+        raise InputError(f"{name}: this log cannot be read ({error.strerror}).") from error
+    events: list[Event] = []
+    lines = lines or [""]
+    for number, line in enumerate(lines):
+        try:
+            data = json.loads(line)
+        except ValueError:
+            if number == len(lines) - 1 and number:
+                break
+            raise InputError(
+                f"{name}, line {number + 1}: expected one event as JSON, as --log-json writes it."
+            ) from None
+        event = from_data(data)
+        if number == 0 and not isinstance(event, Begun):
+            raise InputError(
+                f"{name}: the first line is not the beginning of a log; expected a file that "
+                "--log-json has written."
+            )
+        if event is not None:
+            events.append(event)
+    return events

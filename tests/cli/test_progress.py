@@ -1,0 +1,114 @@
+"""What `g3reduce coadd` shows while it works: on a terminal, and where there is none."""
+
+import os
+import pty
+import select
+import subprocess
+import sys
+import time
+
+import pytest
+import skies
+from choices import some_of
+
+from g3reduce.mpi.launch import mpirun_command, mpirun_environment
+from g3reduce.progress import read_log
+
+pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
+
+N_FILES = 40
+
+# The command itself, but that it takes its time.
+SCRIPT = """
+import sys, time
+from g3reduce import cli
+from g3reduce.jobs.mapopener import MapOpener
+
+def slowly(original):
+    def frames(self, file, piece):
+        time.sleep(0.1)
+        return original(self, file, piece)
+    return frames
+
+MapOpener.frames = slowly(MapOpener.frames)
+sys.exit(cli.main())
+"""
+
+
+@pytest.fixture
+def work(tmp_path):
+    skies.write_files(tmp_path, N_FILES, "flat sparse", "hits")
+    (tmp_path / "script.py").write_text(SCRIPT)
+    return tmp_path
+
+
+def at_a_terminal(folder, words, columns, **more):
+    """Run a command at a terminal of so many columns; return its exit code and what it wrote."""
+    pid, terminal = pty.fork()
+    if pid == 0:
+        import fcntl
+        import struct
+        import termios
+
+        os.chdir(folder)
+        fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        os.execvpe(words[0], words, {**mpirun_environment(), "TERM": "xterm", **more})
+    said, end = b"", time.monotonic() + 60
+    while time.monotonic() < end:
+        if select.select([terminal], [], [], 0.1)[0]:
+            try:
+                said += os.read(terminal, 65536)
+            except OSError:  # all have left it
+                break
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    os.close(terminal)
+    return code, said.decode()
+
+
+def shown(said, columns, in_order):
+    """The lines that a terminal shows in the end, and all that were drawn meanwhile.
+
+    A launcher need not keep the order of standard output and standard error.
+    """
+    lines, drawn = [], []
+    for line in said.replace("\r\n", "\n").split("\n"):
+        cells = [" "] * columns
+        for part in line.split("\r"):
+            drawn.append(part)
+            assert len(part) <= columns or "%" not in part or not in_order
+            cells[: len(part)] = part
+        lines.append("".join(cells).rstrip())
+    return [line for line in lines if line], drawn
+
+
+@pytest.mark.parametrize("ranks", [None, 2])
+@pytest.mark.parametrize("columns", some_of([80, 40], fewer=[80]))
+def test_one_line_is_drawn_and_nothing_of_it_stays(work, ranks, columns):
+    words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3", "--log-json", "log"]
+    words = mpirun_command(ranks, words) if ranks else words
+    code, said = at_a_terminal(work, words, columns)
+    assert code == 0, said
+    lines, drawn = shown(said, columns, in_order=not ranks)
+    assert ranks or not [line for line in lines if "%" in line]
+    assert any("Wrote out.g3" in line for line in lines)
+    assert any(not line.strip() and len(line) > 30 for line in drawn)  # it is cleared
+    bars = [line for line in drawn if "% |" in line]
+    assert all(line.startswith("coadd") for line in bars)
+    assert any(f"/{N_FILES} files" in line for line in bars)
+    assert len({line.split("%")[0] for line in bars}) > 2  # it moves
+    assert read_log(work / "log")[-1].totals.files == N_FILES
+
+
+@pytest.mark.parametrize("flag", ["--no-progress", "--quiet"])
+def test_nothing_is_drawn_if_nobody_wants_it(work, flag):
+    words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3", flag]
+    code, said = at_a_terminal(work, words, 80)
+    assert (code, "\r" in said.replace("\r\n", "\n")) == (0, False)
+    assert ("Wrote" in said) == (flag == "--no-progress")
+
+
+def test_no_line_where_there_is_no_terminal(work):
+    words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3"]
+    run = subprocess.run(words, cwd=work, capture_output=True, text=True, check=True)
+    assert "%" not in run.stderr
+    assert "\r" not in run.stdout + run.stderr

@@ -1,0 +1,82 @@
+"""What rank 0 makes of the rows on its board, and how it is worded."""
+
+import time
+
+import pytest
+
+from g3reduce import InputError, OutputError, UsageError, coadd_files
+from g3reduce.g3files.pieces import Piece
+from g3reduce.mpi import OneProcess
+from g3reduce.progress import Begun, JSONLog, Totals, read_log
+from g3reduce.progress.board import DONE, STARTED, Board
+from g3reduce.progress.watching import _Pass
+from g3reduce.progress.wording import duration, parts_of, size
+
+NAMES = [f"{number}.g3" for number in range(8)]
+S = 1_000_000  # microseconds
+
+
+@pytest.fixture
+def board():
+    return Board(OneProcess(), len(NAMES), [Piece(n) for n in range(8)], time.perf_counter())
+
+
+@pytest.fixture
+def one(board):
+    return _Pass(board, NAMES, [Piece(n) for n in range(8)], Totals(n_files=8, n_bytes=800.0))
+
+
+def test_a_row_that_is_half_there_does_not_count(board, one):
+    board.put(2, DONE, 1, 2, 100, 1)
+    whole = board.rows()[2, 5]
+    board.rows()[2, 5] = 77
+    assert list(one.look(1.0, each_file=True)) == []
+    board.rows()[2, 5] = whole
+    assert [event.file for event in one.look(1.1, each_file=True)] == ["2.g3"]
+    assert list(one.look(1.2, each_file=True)) == []
+
+
+@pytest.mark.parametrize("each_file", [True, False])
+def test_a_rank_is_behind_that_takes_three_times_the_median(board, one, each_file):
+    for row in range(6):
+        board.put(row, DONE, row * S, (row + 1) * S, 200, 2)
+    board.put(7, STARTED, 6 * S)
+    kinds = [event.kind for event in one.look(8.9, each_file=each_file)]
+    assert kinds == (["file done"] * 6 + ["file started"] if each_file else [])
+    (late,) = one.look(9.5, each_file=each_file)
+    assert (late.kind, late.file, late.median, late.seconds) == ("behind", "7.g3", 1.0, 3.5)
+    assert one.totals.behind == (0,)
+    assert (one.totals.files, one.totals.bytes, one.totals.n_bytes) == (6, 1200, 1400.0)
+    board.put(7, DONE, 6 * S, 10 * S, 200, 2)
+    list(one.look(10.1, each_file=each_file))
+    assert (one.totals.behind, one.totals.files, one.totals.frames) == ((), 7, 14)
+
+
+def test_words():
+    assert [size(n) for n in (0, 999, 1000, 99_949, 999_600, 3.21e12)] == [
+        *("0 B", "999 B", "1.0 kB", "99.9 kB", "1.0 MB", "3.2 TB")
+    ]
+    assert [duration(s) for s in (0.2, 59.6, 3723)] == ["0:00", "1:00", "1:02:03"]
+    totals = Totals(3, 10, 3_000_000, 10_000_000.0, 3, 1, (4, 5))
+    assert parts_of(totals, 4.0, 1.0, 0) == [
+        *("3/10 files", "1 set aside", "0:07 left", "1.0 MB/s", "ranks 4, 5 behind"),
+        "3.0 MB of 10.0 MB",
+    ]
+
+
+def test_what_is_no_log_and_what_is_no_observer(tmp_path):
+    with pytest.raises(UsageError, match="progress is 3; expected None, True, or a function"):
+        coadd_files("a.g3", progress=3)
+    with pytest.raises(OutputError, match="this log cannot be written"):
+        JSONLog(tmp_path)
+    file = tmp_path / "log"
+    for text in ("", "{}\n", "no JSON\n", '[1]\n{"event": "begun"}\n'):
+        file.write_text(text)
+        with pytest.raises(InputError):
+            read_log(file)
+    log = JSONLog(file)
+    log(Begun(time=0.5, task="coadd", command=("a\udc80", "b")))
+    log.close()
+    with file.open("a") as more:
+        more.write('{"event": "of a later version"}\n{"event": "ended", "ti')
+    assert read_log(file) == [Begun(time=0.5, task="coadd", command=("a\udc80", "b"))]
