@@ -39,6 +39,7 @@ COMMANDS = (
     "noise",
     "unweight",
     "convert",
+    "plot",
     "diff",
     "info",
     "digest",

@@ -86,7 +86,7 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
     n_columns = max(len(row) for row in grid)
     width = {1: 8.0, 2: 5.2}.get(n_columns, 4.4)
     heights = [
-        max(width * 0.76 * _flatness(row[0][1]), 0.9) + (0.75 if len(rows) > 1 else 0.5)
+        max(width * 0.76 * _flatness(row[0][1]), 0.4) + (0.75 if len(rows) > 1 else 0.5)
         for row in grid
     ]
     figure = new_figure(width * n_columns, sum(heights) + 0.6)
@@ -150,7 +150,10 @@ def _draw_panel(ax: Any, panel: Panel, view: View, title: str) -> None:
     bar = ax.figure.colorbar(
         image, cax=ax.inset_axes((1.02, 0, across, 1)), extend=_extend(panel)
     )
-    bar.set_label(panel.unit, fontsize=9)
+    if _flatness(view) > 0.2:
+        bar.set_label(panel.unit, fontsize=9)
+    else:  # there is no room beside it
+        ax.set_title(panel.unit, loc="right", fontsize=9, pad=4)
     bar.ax.tick_params(labelsize=8)
     bar.ax.locator_params(axis="y", nbins=5 if _flatness(view) > 0.3 else 3)
     bar.formatter.set_powerlimits((-3, 4))

@@ -47,6 +47,10 @@ def draw_graticule(ax: Any, view: View) -> None:
     if view.is_whole_sky:
         _label_inside(ax, view, f"{lon_name}, {lat_name}")
         return
+    if _shows_pole(view):
+        _label_around_pole(ax, view, meridians, parallels)
+        ax.set_xlabel(f"{lon_name}, {lat_name}", fontsize=9)
+        return
     ax.set_xticks(*_ticks(meridians, "x", view), fontsize=8)
     ax.set_yticks(*_ticks(parallels, "y", view), fontsize=8)
     ax.set_xlabel(lon_name, fontsize=9)
@@ -150,6 +154,53 @@ def _ticks(curves: list[_Curve], axis: str, view: View) -> tuple[list[float], li
     return [w for w, _ in kept], [label for _, label in kept]
 
 
+def _shows_pole(view: View) -> bool:
+    """Whether a pole is well inside, so that meridians do not end at the lower edge."""
+    height, width = view.shape
+    for pole in (-np.pi / 2, np.pi / 2):
+        x, y = view.to_xy(np.zeros(1), np.array([pole]))
+        if 0.2 * width < x[0] < 0.8 * width and 0.2 * height < y[0] < 0.8 * height:
+            lon, _ = view.to_angles(np.array([1.0, width - 2.0]), np.array([y[0], y[0]]))
+            if np.isnan(lon).any() or abs(np.cos(lon[0] - lon[1]) + 1) < 0.5:
+                return True  # not a projection in which a pole is a line
+    return False
+
+
+def _halo() -> list[Any]:
+    """What makes text readable on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=3, foreground="white")]
+
+
+def _label_around_pole(
+    ax: Any, view: View, meridians: list[_Curve], parallels: list[_Curve]
+) -> None:
+    """Labels inside: of meridians near the edges, of parallels between two meridians."""
+    height, width = view.shape
+    ax.set_xticks([])
+    ax.set_yticks([])
+    style = {"ha": "center", "va": "center", "fontsize": 8, "path_effects": _halo()}
+    for label, x, y in meridians:
+        with np.errstate(invalid="ignore"):
+            inside = (np.abs(x / width - 0.5) < 0.45) & (np.abs(y / height - 0.5) < 0.46)
+        if inside.any():
+            far = np.nanargmax(np.where(inside, np.hypot(x - width / 2, y - height / 2), -1))
+            ax.text(x[far], y[far], label, **style)
+    for label, x, y in parallels:
+        with np.errstate(invalid="ignore"):
+            inside = (np.abs(x / width - 0.5) < 0.44) & (np.abs(y / height - 0.5) < 0.46)
+            # To the lower right, off the meridians at 0, 60, ... degrees.
+            angle = np.arctan2(y - height / 2, x - width / 2)
+        if inside.any():
+            ax.text(*_nearest(x, y, inside, angle, -np.pi / 4), label, **style)
+
+
+def _nearest(x: FloatArray, y: FloatArray, inside: Any, angle: FloatArray, at: float) -> Any:
+    place = np.argmin(np.where(inside, np.abs(np.angle(np.exp(1j * (angle - at)))), np.inf))
+    return x[place], y[place]
+
+
 def _label_inside(ax: Any, view: View, names: str) -> None:
     """Labels of the whole sky: of meridians along the equator, of parallels at the left edge."""
     from matplotlib.patches import Ellipse
@@ -166,14 +217,10 @@ def _label_inside(ax: Any, view: View, names: str) -> None:
         side.set_visible(False)
     ax.set_xticks([])
     ax.set_yticks([])
-    # Read on any colour.
-    from matplotlib.patheffects import withStroke
-
-    halo = [withStroke(linewidth=2, foreground="white", alpha=0.8)]
     for degrees in np.degrees(view.centre_lon) + np.arange(-120.0, 180, 60):
         x, y = view.to_xy(np.radians([degrees]), np.zeros(1))
         ax.text(x[0], y[0], f"{degrees % 360:.0f}°", ha="center", va="bottom", fontsize=8,
-                path_effects=halo)  # fmt: skip
+                path_effects=_halo())  # fmt: skip
     edge = view.centre_lon + np.pi * (1 - 1e-9)
     for degrees in (-60, -30, 0, 30, 60):
         x, y = view.to_xy(np.array([edge]), np.radians([degrees]))

@@ -116,7 +116,7 @@ def observed_patch(
         found = ", ".join(frame.keys()) or "nothing"
         raise UsageError(f"The frame to be drawn has {found}; expected maps, such as T and Wpol.")
     footprint = next(planes[key] for key in ("TT", "H", "T", *planes) if key in planes)
-    view: View
+    view: FlatView | Mollweide
     if isinstance(footprint, maps.FlatSkyMap):
         drawn = _crop(planes, footprint)
         view = FlatView(next(iter(drawn.values())))
@@ -160,11 +160,13 @@ def _crop(planes: dict[str, SkyMap], footprint: SkyMap) -> dict[str, SkyMap]:
     return patch
 
 
-def _sampled(planes: dict[str, SkyMap], view: View) -> dict[str, Any]:
+def _sampled(planes: dict[str, SkyMap], view: FlatView | Mollweide) -> dict[str, Any]:
     """Sample HEALPix planes at a view. Values are neither interpolated nor mixed."""
     if isinstance(view, Mollweide):
         return _on_whole_sky(planes, view)
-    stub = view._geometry  # type: ignore[attr-defined]
+    stub = view.geometry
+    y, x = np.indices(view.shape, dtype=float)
+    beside = np.isnan(view.to_angles(x, y)[0])
     patch = {}
     for name, plane in planes.items():
         rebin = max(1, round(stub.res / plane.res))  # average where the grid is the coarser
@@ -172,6 +174,8 @@ def _sampled(planes: dict[str, SkyMap], view: View) -> dict[str, Any]:
         for attribute in ("units", "weighted", "pol_type", "pol_conv"):
             setattr(patch[name], attribute, getattr(plane, attribute))
         maps.reproj_map(plane, patch[name], rebin=rebin)
+        if beside.any():
+            np.asarray(patch[name])[beside] = np.nan
     return patch
 
 
@@ -210,13 +214,15 @@ def _observed_pixels(footprint: SkyMap) -> NDArray[np.uint64]:
     return pixels
 
 
-def _view_of(footprint: SkyMap, projection: str | None) -> View:
+def _view_of(footprint: SkyMap, projection: str | None) -> FlatView | Mollweide:
     """A view that covers the nonzero pixels of a HEALPix map."""
     pixels = _observed_pixels(footprint)
     pixels = pixels[:: -(-pixels.size // MAX_SAMPLES)]
     lon, lat = (np.asarray(a) for a in footprint.pixels_to_angles(pixels))
     vectors = np.array([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)])
     centre = _middle(vectors)
+    if abs(centre[2]) > np.cos(np.radians(2)) and (vectors[2] * np.sign(centre[2])).max() > 0.999:
+        centre = np.array([0, 0, np.sign(centre[2])])  # at a pole; longitude 0 is up or down
     radius = np.degrees(np.arccos(np.clip((centre @ vectors).min(), -1, 1)))
     if projection is None:
         projection = (

@@ -45,6 +45,8 @@ class View(Protocol):
         The height of a pixel over its width.
     is_whole_sky : bool
         Whether it is an ellipse that holds the whole sky.
+    has_sky : bool
+        Whether its pixels have directions.
     """
 
     shape: tuple[int, int]
@@ -54,6 +56,7 @@ class View(Protocol):
     res: float
     aspect: float
     is_whole_sky: bool
+    has_sky: bool
 
     def to_xy(self, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Pixel coordinates of directions in radian; NaN where the view does not show them."""
@@ -73,7 +76,7 @@ class FlatView:
     is_whole_sky = False
 
     def __init__(self, geometry: Any):
-        self._geometry = geometry
+        self.geometry = geometry
         self.shape: tuple[int, int] = tuple(geometry.shape)
         projection = str(geometry.proj).rsplit(".", maxsplit=1)[-1].removeprefix("Proj")
         self.name = _NAMES.get(projection.upper(), projection)
@@ -85,9 +88,9 @@ class FlatView:
 
     def to_xy(self, lon: FloatArray, lat: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Pixel coordinates of directions in radian; NaN where the view does not show them."""
-        x, y = to_xy(self._geometry, lon, lat)
-        if self._geometry.proj in _OF_A_HEMISPHERE:
-            delta = self._geometry.delta_center
+        x, y = to_xy(self.geometry, lon, lat)
+        if self.geometry.proj in _OF_A_HEMISPHERE:
+            delta = self.geometry.delta_center
             cosine = np.sin(lat) * np.sin(delta)
             cosine += np.cos(lat) * np.cos(delta) * np.cos(lon - self.centre_lon)
             x, y = (np.where(cosine > 0.02, one, np.nan) for one in (x, y))
@@ -95,10 +98,16 @@ class FlatView:
 
     def to_angles(self, x: FloatArray, y: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Longitude and latitude, in radian, of pixel coordinates; NaN beside the sky."""
-        lon, lat = self._geometry.xy_to_angle(
+        lon, lat = self.geometry.xy_to_angle(
             core.DoubleVector(np.ravel(x)), core.DoubleVector(np.ravel(y))
         )
-        return np.asarray(lon).reshape(np.shape(x)), np.asarray(lat).reshape(np.shape(x))
+        lon, lat = np.array(lon), np.array(lat)
+        # Beside the sky there is a direction, too, but it leads back to another pixel.
+        back = self.to_xy(lon, lat)
+        with np.errstate(invalid="ignore"):
+            on_sky = np.hypot(back[0] - np.ravel(x), back[1] - np.ravel(y)) < 0.5
+        lon[~on_sky] = lat[~on_sky] = np.nan
+        return lon.reshape(np.shape(x)), lat.reshape(np.shape(x))
 
 
 class Mollweide:
