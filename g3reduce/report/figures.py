@@ -147,9 +147,7 @@ def _draw_panel(ax: Any, panel: Panel, view: View, title: str) -> None:
     ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=4)
     # Beside the panel, as high as this, whatever its shape.
     across = 0.03 if _flatness(view) > 1 / 3 else 0.015
-    bar = ax.figure.colorbar(
-        image, cax=ax.inset_axes((1.02, 0, across, 1)), extend=_extend(panel)
-    )
+    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.02, 0, across, 1)), extend=_extend(panel))
     if _flatness(view) > 0.2:
         bar.set_label(panel.unit, fontsize=9)
     else:  # there is no room beside it

@@ -73,7 +73,9 @@ def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
         elif height * view.aspect > 4 * width:
             n_across = 2
         across, up = _lines(*lon_range, n_across), _lines(*lat_range, n_up)
-        across = across[: int(np.ceil(360 / (across[1] - across[0])))] if len(across) > 1 else across
+        across = (
+            across[: int(np.ceil(360 / (across[1] - across[0])))] if len(across) > 1 else across
+        )
     lat = np.linspace(max(lat_range[0] - 5, -90), min(lat_range[1] + 5, 90), 600)
     for value in across:
         x, y = view.to_xy(np.full(lat.size, np.radians(value)), np.radians(lat))

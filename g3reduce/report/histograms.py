@@ -9,9 +9,9 @@ import numpy as np
 
 from ..analysis.sources import Headers, Source
 from ..errors import UsageError
+from .panels import robust_limit, unit_of
 from .patch import STOKES, observed_patch
 from .plot import require_matplotlib
-from .panels import robust_limit, unit_of
 from .sources import chosen_maps
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ def chosen_maps(source: Source, band: str | None, headers: Headers) -> list[Give
     others: list[str] = []
     for given in frames_of(source, headers):
         flip = Realisation.of(given) is not None
-        if (given.frame_id != band if flip else not of_band(given.frame_id, band)):
+        if given.frame_id != band if flip else not of_band(given.frame_id, band):
             others.append(given.frame_id)
         else:
             kept.append(given)
@@ -57,9 +57,7 @@ def of_band(frame_id: str, band: str | None) -> bool:
     return any(part.removesuffix("GHz") == band.removesuffix("GHz") for part in parts)
 
 
-def differences(
-    a: Source, b: Source, band: str | None, headers: Headers
-) -> list[Given]:
+def differences(a: Source, b: Source, band: str | None, headers: Headers) -> list[Given]:
     """Half differences of the maps of two sources, paired by their Ids.
 
     Raises
@@ -73,9 +71,7 @@ def differences(
     ):
         with_weights = [_has_weights(one.frame) for one in (pair.a, pair.b)]
         if all(with_weights):
-            made = difference(
-                pair.a.frame, pair.b.frame, weighted=False, pol_conv=headers.pol_conv
-            )
+            made = difference(pair.a.frame, pair.b.frame, weighted=False, pol_conv=headers.pol_conv)
             frame = next(iter(made.values()))
         else:
             frame = _plain_difference(pair.a, pair.b, pair.frame_id)
@@ -84,7 +80,7 @@ def differences(
 
 
 def _has_weights(frame: Frame) -> bool:
-    return weights_key({name: None for name in maps_of(frame, "The frame")}) is not None
+    return weights_key(dict.fromkeys(maps_of(frame, "The frame"))) is not None
 
 
 def _plain_difference(a: Given, b: Given, frame_id: str) -> Frame:
