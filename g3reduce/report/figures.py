@@ -97,7 +97,7 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
     for place, row in enumerate(grid):
         for column, ax in enumerate(axes[place]):
             if column >= len(row):
-                ax.set_axis_off()
+                ax.remove()
                 continue
             name, view, panel = row[column]
             _draw_panel(ax, panel, view, name)

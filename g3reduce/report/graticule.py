@@ -60,7 +60,7 @@ def draw_graticule(ax: Any, view: View) -> None:
 def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
     meridians, parallels = [], []
     if view.is_whole_sky:
-        centre = np.degrees(view.centre_lon)
+        centre = float(np.degrees(view.centre_lon))
         across = centre + np.arange(-120.0, 180, 60)
         up = np.arange(-60.0, 90, 30)
         lon_range, lat_range = (centre - 180, centre + 180), (-90.0, 90.0)
@@ -73,16 +73,16 @@ def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
         elif height * view.aspect > 4 * width:
             n_across = 2
         across, up = _lines(*lon_range, n_across), _lines(*lat_range, n_up)
-        across = (
-            across[: int(np.ceil(360 / (across[1] - across[0])))] if len(across) > 1 else across
-        )
+        if len(across) > 1:  # 0 and 360 degrees are the same meridian
+            across = across[: int(np.ceil(360 / (across[1] - across[0])))]
     lat = np.linspace(max(lat_range[0] - 5, -90), min(lat_range[1] + 5, 90), 600)
     for value in across:
         x, y = view.to_xy(np.full(lat.size, np.radians(value)), np.radians(lat))
         meridians.append(_Curve(f"{round(value % 360, 6) % 360:g}°", *_broken(x, y, view)))
     lon = np.linspace(max(lon_range[0] - 5, lon_range[1] - 360), lon_range[1] + 5, 1200)
     if view.is_whole_sky or lon_range[1] - lon_range[0] > 350:
-        lon = np.linspace(*np.degrees(view.centre_lon) + np.array([-180, 180]) * (1 - 1e-9), 1200)
+        centre, half = float(np.degrees(view.centre_lon)), 180 * (1 - 1e-9)
+        lon = np.linspace(centre - half, centre + half, 1200)
     for value in up:
         x, y = view.to_xy(np.radians(lon), np.full(lon.size, np.radians(value)))
         label = f"{round(value, 6):g}°".replace("-", "−")
@@ -97,10 +97,9 @@ def _broken(x: FloatArray, y: FloatArray, view: View) -> tuple[FloatArray, Float
         far = (np.abs(np.diff(x)) > width / 2) | (np.abs(np.diff(y)) > height / 2)
     beyond = (np.abs(x) > 20 * width) | (np.abs(y) > 20 * height)
     x, y = np.where(beyond, np.nan, x), np.where(beyond, np.nan, y)
-    (places,) = np.nonzero(far)
     # Of thin stripes, curves that pass in one step are no jumps.
-    places = [i for i in places if np.hypot(x[i + 1] - x[i], y[i + 1] - y[i]) > max(view.shape) / 2]
-    at = np.array(places, dtype=int) + 1
+    far &= np.hypot(np.diff(x), np.diff(y)) > max(view.shape) / 2
+    at = np.nonzero(far)[0] + 1
     return np.insert(x, at, np.nan), np.insert(y, at, np.nan)
 
 

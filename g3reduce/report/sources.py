@@ -109,6 +109,10 @@ def _plain_difference(a: Given, b: Given, frame_id: str) -> Frame:
     frame["Id"] = frame_id
     for key in common:
         frame[key] = (one[key] - other[key]) / 2
+    if not any(frame[key].any() for key in common):
+        raise UsageError(
+            f"{a.where} and {b.where} are equal in each pixel, so there is nothing to draw."
+        )
     return frame
 
 

@@ -105,7 +105,9 @@ def test_mollweide_leads_there_and_back_and_is_of_equal_area():
     view = Mollweide(400, EQUATORIAL, np.radians(150.0))
     lon, lat = np.radians([-29.0, 150, 329, 200]), np.radians([0.0, 90, -40, 33])
     x, y = view.to_xy(lon, lat)
-    assert x[0] > x[3] and x[1] == pytest.approx(199.5) and y[1] == pytest.approx(199.5)
+    assert x[0] > x[3]
+    assert x[1] == pytest.approx(199.5)
+    assert y[1] == pytest.approx(199.5)
     again = view.to_angles(x[[0, 2, 3]], y[[0, 2, 3]])
     np.testing.assert_allclose(np.exp(1j * again[0]), np.exp(1j * lon[[0, 2, 3]]), atol=1e-6)
     np.testing.assert_allclose(again[1], lat[[0, 2, 3]], atol=1e-6)
@@ -142,13 +144,17 @@ def test_vmax_planes_and_weighted_are_as_said():
 def test_labels_say_the_coordinates_across_ra_0():
     figure = plot_maps(healpix_frame((0.0, -45.0), 12), planes=["T"])
     (ax,) = figure.axes
-    shown = [(tick, label.get_text()) for tick, label in zip(ax.get_xticks(), ax.get_xticklabels())]
+    shown = [
+        (tick, label.get_text())
+        for tick, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=False)
+    ]
     shown.sort()
     degrees = [(float(label[:-1]) + 180) % 360 - 180 for _, label in shown]
     assert degrees == sorted(degrees, reverse=True)  # East is left
-    assert 0 in degrees and min(degrees) < 0 < max(degrees)
+    assert 0 in degrees
+    assert min(degrees) < 0 < max(degrees)
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("RA", "Dec")
-    middle = dict((d, x) for d, (x, _) in zip(degrees, shown))[0]
+    middle = {d: x for d, (x, _) in zip(degrees, shown, strict=False)}[0]
     assert middle == pytest.approx(np.mean(ax.get_xlim()), abs=2)
 
 
@@ -161,7 +167,8 @@ def test_flat_maps_keep_their_pixels_and_are_labelled(projection):
     expected = [np.degrees(a) for a in frame["T"].pixel_to_angle(20 * 90 + 40)]
     assert separation(brightest(patch), expected) < 1e-6
     (ax,) = plot_maps(frame).axes
-    assert len(ax.get_xticks()) > 1 and len(ax.get_yticks()) > 1
+    assert len(ax.get_xticks()) > 1
+    assert len(ax.get_yticks()) > 1
 
 
 def test_a_map_without_a_projection_has_columns_and_rows():
@@ -179,8 +186,12 @@ def test_a_thin_stripe_is_drawn():
 def test_the_difference_of_equal_maps_is_nothing_and_of_others_half():
     for weights in (True, False):
         a, b = (healpix_frame((30.0, -50.0), 8, weights=weights) for _ in "ab")
-        figure = plot_maps(a, difference=b, planes=["T"])
-        assert np.nanmax(np.abs(figure.axes[0].images[0].get_array().filled(0))) == 0
+        if weights:
+            figure = plot_maps(a, difference=b, planes=["T"])
+            assert np.abs(figure.axes[0].images[0].get_array()).max() == 0
+        else:
+            with pytest.raises(UsageError, match="are equal in each pixel"):
+                plot_maps(a, difference=b, planes=["T"])
         skymap = b.pop("T")
         b["T"] = skymap * 0.5
         figure = plot_maps(a, difference=b, planes=["T"])
@@ -205,7 +216,7 @@ def test_several_maps_are_rows_of_which_band_takes_some(tmp_path):
     assert "signflip000" in plot_maps(frames, band=ids[2]).get_suptitle()
     with pytest.raises(UsageError, match=r"no map of band '220GHz'.*'Coadd90GHz'"):
         plot_maps(frames, band="220GHz")
-    with pytest.raises(UsageError, match="9 maps.*room for 8.*band"):
+    with pytest.raises(UsageError, match=r"9 maps.*room for 8.*band"):
         plot_maps([frames[0]] * 9)
 
 
