@@ -38,5 +38,5 @@ def test_what_cannot_be_drawn_is_refused(coadd, capsys, words, message):
 
 @pytest.mark.parametrize("kind", ["--hist", "--spectrum"])
 def test_values_and_spectra_are_drawn(coadd, tmp_path, kind):
-    assert main(["plot", coadd, kind, "-o", "a.svg"]) == 0
+    assert main(["plot", coadd, kind, "--band", "150GHz", "-o", "a.svg"]) == 0
     assert (tmp_path / "a.svg").read_text().startswith("<?xml")
