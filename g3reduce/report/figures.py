@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -90,7 +91,8 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
         for row in grid
     ]
     figure = new_figure(width * n_columns, sum(heights) + 0.6)
-    figure.suptitle(title, fontsize=13)
+    # A letter of this size is less than a tenth of an inch wide.
+    figure.suptitle(textwrap.fill(title, int(width * n_columns * 9.5)), fontsize=13)
     axes = figure.subplots(
         len(grid), n_columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
