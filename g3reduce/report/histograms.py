@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..analysis.sources import Headers, Source
+from ..analysis.sources import Given, Headers, Source
 from ..errors import UsageError
+from ..g3files.lines import Values
+from ..maps.agreement import weights_key
+from ..maps.mapframe import maps_of
+from ..maps.stokes import stokes_maps
 from .panels import robust_limit, unit_of
-from .patch import STOKES, observed_patch
+from .patch import STOKES
 from .plot import require_matplotlib
 from .sources import chosen_maps
 
@@ -33,7 +37,7 @@ def plot_histograms(
 ) -> Figure:
     """Draw histograms of T, Q and U, each with a Gaussian of the same median and robust spread.
 
-    Values are those of well observed pixels of the picture that `plot_maps` draws, unweighted; the
+    Values are those of well observed pixels (0.3 of the median weight, or more), unweighted; the
     spread is 1.4826 times the median distance to the median. Counts are on a logarithmic axis.
 
     Parameters
@@ -58,25 +62,23 @@ def plot_histograms(
     if path is not None:
         figures.check_picture(path)
     given = chosen_maps(source, band, Headers(pol_conv, coord, units))
-    patches = [(one, observed_patch(one.frame)) for one in given]
-    names = [name for name in STOKES if any(name in patch.planes for _, patch in patches)]
+    found = [(one, *_values(one)) for one in given]
+    names = [name for name in STOKES if any(name in values for _, values, _ in found)]
     if not names:
         raise UsageError("There is no T, Q or U in these maps, of which histograms are drawn.")
     figure = figures.new_figure(4.4 * len(names) + 0.6, 4.2)
     figure.suptitle(title or ", ".join(one.frame_id or "Map" for one in given), fontsize=13)
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for number, (one, patch) in enumerate(patches):
-            if name not in patch.planes:
+        for number, (one, by_name, unit) in enumerate(found):
+            if name not in by_name:
                 continue
-            factor, unit, _ = unit_of(patch.stub, weighted=patch.weighted)
-            well = patch.well_seen & np.isfinite(patch.planes[name])
-            values = patch.planes[name][well] / factor
-            limit = 2 * robust_limit([patch.planes[name] / factor], well)
+            values = by_name[name]
+            limit = 2 * robust_limit([values], np.ones(values.shape, bool))
             middle = float(np.median(values))
             spread = 1.4826 * float(np.median(np.abs(values - middle)))
             counts, edges = np.histogram(values, _BINS, (-limit, limit))
             label = f"{one.frame_id or 'Map'}: σ = {spread:.3g}"
-            ax.stairs(counts, edges, fill=len(patches) == 1, alpha=0.7, color=f"C{number}",
+            ax.stairs(counts, edges, fill=len(found) == 1, alpha=0.7, color=f"C{number}",
                       label=label)  # fmt: skip
             if spread > 0:
                 x = np.linspace(-limit, limit, 400)
@@ -89,8 +91,29 @@ def plot_histograms(
         ax.set_label(name)
         ax.set_title(name, loc="left", fontsize=11, fontweight="bold")
         ax.legend(fontsize=8, loc="lower center")
-    figure.axes[0].set_ylabel("pixels of the picture", fontsize=10)
+    figure.axes[0].set_ylabel("pixels", fontsize=10)
     if path is not None:
         figures.write_picture(figure, path, dpi)
-    found: Figure = figure
-    return found
+    drawn: Figure = figure
+    return drawn
+
+
+def _values(given: Given) -> tuple[dict[str, Values], str]:
+    """The values of T, Q and U, and their unit."""
+    planes = maps_of(given.frame, given.where)
+    weighted = False
+    if weights_key(dict.fromkeys(planes)) is not None:
+        maps = stokes_maps(given.frame, given.where)
+        well = maps.weights[0] > 0.3 * np.median(maps.weights[0])
+        values = dict(zip(maps.names, maps.values[:, well], strict=True))
+    else:
+        values = {
+            name: np.asarray(planes[name].nonzero_pixels()[1]) for name in STOKES if name in planes
+        }
+        values = {name: one[np.isfinite(one)] for name, one in values.items()}
+        weighted = any(planes[name].weighted for name in values)
+    values = {name: one for name, one in values.items() if one.size}
+    if not values:
+        raise UsageError(f"{given.where} has no T, Q or U with values to draw histograms of.")
+    factor, unit, _ = unit_of(planes[next(iter(values))], weighted=weighted)
+    return {name: one / factor for name, one in values.items()}, unit
