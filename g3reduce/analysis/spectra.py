@@ -112,6 +112,11 @@ class SpectrumMaker:
         self._bins = np.digitize(self._transform.ell, self._edges) - 1
         self._found: list[dict[str, Values]] = []
 
+    @property
+    def masks(self) -> Values:
+        """The masks of T, Q and U, float64, shape (maps, pixels)."""
+        return self._masks
+
     def add(self, found: StokesMaps) -> None:
         """Take a realisation."""
         power = self._transform.power(found, found.values * self._masks)

@@ -40,6 +40,7 @@ COMMANDS = (
     "noise",
     "unweight",
     "convert",
+    "plot",
     "diff",
     "info",
     "digest",

@@ -1,8 +1,11 @@
-"""Pictures of coadds, and their comparison with spt3g's.
+"""Pictures of maps, and the comparison of coadds with spt3g's.
 
-`plot` draws a Map frame: `patch` takes the observed part out of it, whatever its pixelization, and
-`graticule` draws meridians and parallels. `comparison` compares coadds with spt3g's serial ones.
-Imports from `maps` and `pipeline`, and from what is below them.
+In reading order: `sources`, which maps are drawn; `views`, which pixel of a picture is which
+direction; `patch`, the observed part of a frame on the pixels of a view, with `smoothing`;
+`panels`, its values in units that people read, with limits and colours; `graticule`, meridians and
+parallels; `figures`, with matplotlib; `plot`, all of these together. `histograms` and `spectra` are
+other pictures of the same maps. `comparison` compares coadds with spt3g's serial ones.
+Imports from `analysis`, `maps`, `pipeline`, and from what is below them.
 """
 
 from __future__ import annotations

@@ -1,79 +1,231 @@
-"""Meridians and parallels on the axes of a flat-sky map."""
+"""Meridians and parallels on the axes of a picture of the sky."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from spt3g import core, maps
+from spt3g import maps
 
-from .patch import FloatArray, to_xy
+from .views import FloatArray, View
 
-STEPS = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60)  # degrees between lines
+# Degrees between lines.
+STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60)
+
+# The smallest distance of two labels, as a part of the length of the axis.
+_APART = {"x": 0.09, "y": 0.04}
+
+_LINE = {"color": "k", "lw": 0.5, "alpha": 0.35}
+
+_NAMES = {
+    maps.MapCoordReference.Equatorial: ("RA", "Dec"),
+    maps.MapCoordReference.Galactic: ("Galactic longitude", "Galactic latitude"),
+    maps.MapCoordReference.Local: ("Azimuth", "Elevation"),
+}
 
 
-def draw_graticule(ax: Any, geometry: Any) -> None:
-    """Meridians and parallels, labelled where they meet the lower and the left edge."""
-    deg = core.G3Units.deg
-    height, width = geometry.shape
-    left, right, bottom, top = -0.5, width - 0.5, -0.5, height - 0.5
-    lon_range, lat_range = _coordinate_ranges(geometry)
-    meridians, parallels = [], []
-    lat = np.linspace(max(lat_range[0] - 5, -90), min(lat_range[1] + 5, 90), 400)
-    for value in _lines(*lon_range):
-        x, y = to_xy(geometry, np.full(lat.size, value * deg), lat * deg)
-        meridians.append((f"{value % 360:g}°", y, x))
-        ax.plot(x, y, color="k", lw=0.4, alpha=0.3)
-    lon = np.linspace(max(lon_range[0] - 5, lon_range[1] - 360), lon_range[1] + 5, 800)
-    for value in _lines(*lat_range):
-        x, y = to_xy(geometry, lon * deg, np.full(lon.size, value * deg))
-        parallels.append((f"{value:g}°".replace("-", "−"), x, y))
-        ax.plot(x, y, color="k", lw=0.4, alpha=0.3)
-    ax.set_xticks(*_ticks(meridians, bottom, left, right), fontsize=8)
-    ax.set_yticks(*_ticks(parallels, left, bottom, top), fontsize=8)
-    names = {
-        maps.MapCoordReference.Equatorial: ("RA", "Dec"),
-        maps.MapCoordReference.Galactic: ("Galactic longitude", "Galactic latitude"),
-        maps.MapCoordReference.Local: ("Azimuth", "Elevation"),
-    }
-    lon_name, lat_name = names[geometry.coord_ref]
+class _Curve(NamedTuple):
+    label: str
+    x: FloatArray
+    y: FloatArray
+
+
+def draw_graticule(ax: Any, view: View) -> None:
+    """Meridians and parallels, with labels where they meet the edges, or on the whole sky."""
+    height, width = view.shape
+    ax.set_xlim(-0.5, width - 0.5)
+    ax.set_ylim(-0.5, height - 0.5)
+    if not view.has_sky:
+        ax.set_xlabel("column", fontsize=9)
+        ax.set_ylabel("row", fontsize=9)
+        ax.tick_params(labelsize=8)
+        return
+    meridians, parallels = _curves(view)
+    for curve in (*meridians, *parallels):
+        ax.plot(curve.x, curve.y, **_LINE)
+    lon_name, lat_name = _NAMES.get(view.coord_ref, ("longitude", "latitude"))
+    if view.is_whole_sky:
+        _label_inside(ax, view, f"{lon_name}, {lat_name}")
+        return
+    if _shows_pole(view):
+        _label_around_pole(ax, view, meridians, parallels)
+        ax.set_xlabel(f"{lon_name}, {lat_name}", fontsize=9)
+        return
+    ax.set_xticks(*_ticks(meridians, "x", view), fontsize=8)
+    ax.set_yticks(*_ticks(parallels, "y", view), fontsize=8)
     ax.set_xlabel(lon_name, fontsize=9)
     ax.set_ylabel(lat_name, fontsize=9)
-    ax.set_xlim(left, right)
-    ax.set_ylim(bottom, top)
 
 
-def _coordinate_ranges(geometry: Any) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Ranges of longitude and latitude, in degrees, on the patch; longitude without a jump."""
-    height, width = geometry.shape
-    x, y = np.meshgrid(np.linspace(0, width - 1, 60), np.linspace(0, height - 1, 60))
-    lon, lat = (
-        np.asarray(a) / core.G3Units.deg
-        for a in geometry.xy_to_angle(core.DoubleVector(x.ravel()), core.DoubleVector(y.ravel()))
-    )
+def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
+    meridians, parallels = [], []
+    if view.is_whole_sky:
+        centre = float(np.degrees(view.centre_lon))
+        across = centre + np.arange(-120.0, 180, 60)
+        up = np.arange(-60.0, 90, 30)
+        lon_range, lat_range = (centre - 180, centre + 180), (-90.0, 90.0)
+    else:
+        lon_range, lat_range = _coordinate_ranges(view)
+        height, width = view.shape
+        n_across, n_up = (7, 7)
+        if width > 4 * height * view.aspect:  # a stripe has room for few labels only
+            n_up = 3
+        elif height * view.aspect > 4 * width:
+            n_across = 2
+        across, up = _lines(*lon_range, n_across), _lines(*lat_range, n_up)
+        if len(across) > 1:  # 0 and 360 degrees are the same meridian
+            across = across[: int(np.ceil(360 / (across[1] - across[0])))]
+    lat = np.linspace(max(lat_range[0] - 5, -90), min(lat_range[1] + 5, 90), 600)
+    for value in across:
+        x, y = view.to_xy(np.full(lat.size, np.radians(value)), np.radians(lat))
+        meridians.append(_Curve(f"{round(value % 360, 6) % 360:g}°", *_broken(x, y, view)))
+    lon = np.linspace(max(lon_range[0] - 5, lon_range[1] - 360), lon_range[1] + 5, 1200)
+    if view.is_whole_sky or lon_range[1] - lon_range[0] > 350:
+        centre, half = float(np.degrees(view.centre_lon)), 180 * (1 - 1e-9)
+        lon = np.linspace(centre - half, centre + half, 1200)
+    for value in up:
+        x, y = view.to_xy(np.radians(lon), np.full(lon.size, np.radians(value)))
+        label = f"{round(value, 6):g}°".replace("-", "−")
+        parallels.append(_Curve(label, *_broken(x, y, view)))
+    return meridians, parallels
+
+
+def _broken(x: FloatArray, y: FloatArray, view: View) -> tuple[FloatArray, FloatArray]:
+    """The curve without the jumps from one side of the sky to the other."""
+    height, width = view.shape
+    with np.errstate(invalid="ignore"):
+        far = (np.abs(np.diff(x)) > width / 2) | (np.abs(np.diff(y)) > height / 2)
+    beyond = (np.abs(x) > 20 * width) | (np.abs(y) > 20 * height)
+    x, y = np.where(beyond, np.nan, x), np.where(beyond, np.nan, y)
+    # Of thin stripes, curves that pass in one step are no jumps.
+    far &= np.hypot(np.diff(x), np.diff(y)) > max(view.shape) / 2
+    at = np.nonzero(far)[0] + 1
+    return np.insert(x, at, np.nan), np.insert(y, at, np.nan)
+
+
+def _coordinate_ranges(view: View) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Ranges of longitude and latitude, in degrees, on the view; longitude without a jump."""
+    height, width = view.shape
+    x, y = np.meshgrid(np.linspace(0, width - 1, 80), np.linspace(0, height - 1, 80))
+    lon, lat = (np.degrees(one) for one in view.to_angles(x.ravel(), y.ravel()))
     on_sky = np.isfinite(lon) & np.isfinite(lat)
     lon, lat = lon[on_sky], lat[on_sky]
-    centre = geometry.alpha_center / core.G3Units.deg
+    # A stripe may be far from the meridian of its projection.
+    middle = np.degrees(np.angle(np.exp(1j * np.radians(lon)).mean()))
+    wide = np.ptp(middle + (lon - middle + 180) % 360 - 180) > 300
+    centre = np.degrees(view.centre_lon) if wide else middle
     lon = centre + (lon - centre + 180) % 360 - 180
-    return (float(lon.min()), float(lon.max())), (float(lat.min()), float(lat.max()))
+    low, high = float(lat.min()), float(lat.max())
+    for pole in (-90.0, 90.0):  # which lies between the pixels that were looked at
+        at = view.to_xy(np.zeros(1), np.radians([pole]))
+        if wide and 0 <= at[0][0] < width and 0 <= at[1][0] < height:
+            low, high = min(low, pole), max(high, pole)
+    return (float(lon.min()), float(lon.max())), (low, high)
 
 
-def _lines(low: float, high: float) -> FloatArray:
-    step = next((step for step in STEPS if (high - low) / step <= 7), 90)
+def _lines(low: float, high: float, at_most: int) -> FloatArray:
+    step = next((step for step in STEPS if (high - low) / step <= at_most), 90)
     return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
 
 
-def _ticks(
-    curves: list[tuple[str, FloatArray, FloatArray]], edge: float, low: float, high: float
-) -> tuple[list[float], list[str]]:
-    """Where curves ``(label, across, along)`` meet the edge ``across = edge``, and their labels."""
-    ticks: dict[float, str] = {}
-    for label, across, along in curves:
+def _ticks(curves: list[_Curve], axis: str, view: View) -> tuple[list[float], list[str]]:
+    """Where curves meet the lower edge (axis x) or the left one (y), and their labels."""
+    height, width = view.shape
+    size = width if axis == "x" else height
+    found: list[tuple[float, str]] = []
+    for label, x, y in curves:
+        across, along = (y, x) if axis == "x" else (x, y)
         with np.errstate(invalid="ignore"):
-            (i,) = np.nonzero(np.diff(np.sign(across - edge)))
-        t = (edge - across[i]) / (across[i + 1] - across[i])
+            signs = np.sign(across + 0.5)
+            (i,) = np.nonzero(signs[:-1] * signs[1:] <= 0)
+        i = i[across[i + 1] != across[i]]
+        t = (-0.5 - across[i]) / (across[i + 1] - across[i])
         where = along[i] + t * (along[i + 1] - along[i])
-        ticks.update((float(w), label) for w in where if low <= w <= high)
-    if not ticks:  # maps of the whole sky end before the edge
-        ticks = {float(along[np.argmin(across)]): label for label, across, along in curves}
-    return list(ticks), list(ticks.values())
+        found += [(float(w), label) for w in where if -0.5 <= w <= size - 0.5]
+    if not found:  # maps of the whole sky end before the edge
+        for label, x, y in curves:
+            across, along = (y, x) if axis == "x" else (x, y)
+            if np.isfinite(across).any():
+                w = float(along[np.nanargmin(across)])
+                found += [(w, label)] if -0.5 <= w <= size - 0.5 else []
+    kept: list[tuple[float, str]] = []
+    for w, label in sorted(found):
+        if not kept or w - kept[-1][0] >= _APART[axis] * size:
+            kept.append((w, label))
+    return [w for w, _ in kept], [label for _, label in kept]
+
+
+def _shows_pole(view: View) -> bool:
+    """Whether a pole is well inside, so that meridians do not end at the lower edge."""
+    height, width = view.shape
+    for pole in (-np.pi / 2, np.pi / 2):
+        x, y = view.to_xy(np.zeros(1), np.array([pole]))
+        if 0.2 * width < x[0] < 0.8 * width and 0.2 * height < y[0] < 0.8 * height:
+            lon, _ = view.to_angles(np.array([1.0, width - 2.0]), np.array([y[0], y[0]]))
+            if np.isnan(lon).any() or abs(np.cos(lon[0] - lon[1]) + 1) < 0.5:
+                return True  # not a projection in which a pole is a line
+    return False
+
+
+def _halo() -> list[Any]:
+    """What makes text readable on any colour."""
+    from matplotlib.patheffects import withStroke
+
+    return [withStroke(linewidth=3, foreground="white")]
+
+
+def _label_around_pole(
+    ax: Any, view: View, meridians: list[_Curve], parallels: list[_Curve]
+) -> None:
+    """Labels inside: of meridians near the edges, of parallels between two meridians."""
+    height, width = view.shape
+    ax.set_xticks([])
+    ax.set_yticks([])
+    style = {"ha": "center", "va": "center", "fontsize": 8, "path_effects": _halo()}
+    for label, x, y in meridians:
+        with np.errstate(invalid="ignore"):
+            inside = (np.abs(x / width - 0.5) < 0.45) & (np.abs(y / height - 0.5) < 0.46)
+        if inside.any():
+            far = np.nanargmax(np.where(inside, np.hypot(x - width / 2, y - height / 2), -1))
+            ax.text(x[far], y[far], label, **style)
+    for label, x, y in parallels:
+        with np.errstate(invalid="ignore"):
+            inside = (np.abs(x / width - 0.5) < 0.44) & (np.abs(y / height - 0.5) < 0.46)
+            # To the lower right, off the meridians at 0, 60, ... degrees.
+            angle = np.arctan2(y - height / 2, x - width / 2)
+        if inside.any():
+            ax.text(*_nearest(x, y, inside, angle, -np.pi / 4), label, **style)
+
+
+def _nearest(x: FloatArray, y: FloatArray, inside: Any, angle: FloatArray, at: float) -> Any:
+    place = np.argmin(np.where(inside, np.abs(np.angle(np.exp(1j * (angle - at)))), np.inf))
+    return x[place], y[place]
+
+
+def _label_inside(ax: Any, view: View, names: str) -> None:
+    """Labels of the whole sky: of meridians along the equator, of parallels at the left edge."""
+    from matplotlib.patches import Ellipse
+
+    height, width = view.shape
+    middle = (width / 2 - 0.5, height / 2 - 0.5)
+    outline = Ellipse(middle, width, height, fc="0.88", ec="none", zorder=-1)
+    ax.add_patch(outline)
+    ax.add_patch(Ellipse(middle, width, height, fc="none", ec="0.3", lw=0.8))
+    for image in ax.images:
+        image.set_clip_path(outline)
+    ax.patch.set_visible(False)
+    for side in ax.spines.values():
+        side.set_visible(False)
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for degrees in np.degrees(view.centre_lon) + np.arange(-120.0, 180, 60):
+        x, y = view.to_xy(np.radians([degrees]), np.zeros(1))
+        ax.text(x[0], y[0], f"{degrees % 360:.0f}°", ha="center", va="bottom", fontsize=8,
+                path_effects=_halo())  # fmt: skip
+    edge = view.centre_lon + np.pi * (1 - 1e-9)
+    for degrees in (-60, -30, 0, 30, 60):
+        x, y = view.to_xy(np.array([edge]), np.radians([degrees]))
+        label = f"{degrees}°".replace("-", "−")
+        vertical = "center" if not degrees else "bottom" if degrees > 0 else "top"
+        ax.text(x[0] - 4, y[0], label, ha="right", va=vertical, fontsize=8)
+    ax.set_xlabel(names, fontsize=9)

@@ -1,189 +1,205 @@
-"""Pictures of map frames: Stokes parameters and weights of a coadd, on axes of sky coordinates."""
+"""Pictures of maps: Stokes parameters, weights and hits, on axes of sky coordinates."""
 
 from __future__ import annotations
 
-import io
 import os
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from spt3g import core, maps
 
+from ..analysis.sources import Given, Headers, Source, described
 from ..errors import UsageError
-from ..pipeline.output import write_output
-from ..spt3gtypes import Frame, SkyMap
-from .graticule import draw_graticule
-from .patch import FloatArray, observed_patch
+from ..spt3gtypes import Frame
+from .panels import Panel, panels_of
+from .patch import Patch, observed_patch
+from .sources import chosen_maps, differences
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_coadd"]
+__all__ = ["plot_coadd", "plot_maps"]
 
 
-class _Panel(NamedTuple):
-    name: str
-    values: FloatArray  # (y, x), NaN where unobserved
-    unit: str
-    limits: tuple[float, float]
-    colours: str
+def plot_maps(
+    source: Source,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    planes: Sequence[str] | None = None,
+    band: str | None = None,
+    difference: Source | None = None,
+    weighted: bool = False,
+    smooth: float | None = None,
+    vmax: float | Mapping[str, float] | None = None,
+    projection: str | None = None,
+    title: str | None = None,
+    dpi: float = 150,
+    pol_conv: str | None = None,
+    coord: str | None = None,
+    units: str | None = None,
+) -> Figure:
+    """Draw maps, in the projection that suits their footprint.
 
-
-def plot_coadd(frame: Frame, path: str | os.PathLike[str], *, title: str | None = None) -> None:
-    """Draw a map frame: T, Q and U, and the TT weight or else the hits.
-
-    Weights are removed in copies of the observed patch, so the frame stays as it is and nothing of
-    the size of the full sky is made. HEALPix maps are shown on a flat grid around their footprint,
-    without interpolation. Nothing is smoothed. Maps larger than a page are averaged down to it.
+    Weights are removed in copies of the observed patch, so that frames stay as they are, and
+    nothing of the size of the full sky is made for a patch. Pixels are not interpolated. Maps
+    larger than a page are averaged down to it.
 
     Parameters
     ----------
-    frame : spt3g.core.G3Frame
-        A Map frame with ``T``, and maybe ``Q`` and ``U``, ``Wpol`` or ``Wunpol``, ``H``: flat-sky
-        or HEALPix, dense or sparse, weighted or not.
-    path : path
-        The picture. The suffix says which kind: ``.png``, ``.pdf``, ``.svg``.
+    source : name, path, G3Frame, Coadds, or list of these
+        Files of any format, Map frames, or coadds: up to eight maps, one row for each. Sign flips
+        count only if `band` is their whole Id.
+    path : name or path, optional
+        Where the picture is written: ``.png``, ``.pdf`` or ``.svg``.
+    planes : list of str, optional
+        Of ``"T"``, ``"Q"``, ``"U"``, ``"weights"`` (that is, TT), ``"hits"``, or components of
+        the weights (``"TQ"``). Default: T, Q and U, and the weights, or else the hits.
+    band : str, optional
+        Draw the maps of this band: ``"150GHz"`` or ``"150"`` is any Id that has it as a part
+        between underscores.
+    difference : source, optional
+        Draw half the difference of both, (source - difference) / 2, of unweighted maps; see
+        `g3reduce.difference`. Maps without weights are subtracted as they are.
+    weighted : bool
+        Draw weighted maps as they are, that is, multiplied by their weights.
+    smooth : float, optional
+        Full width at half maximum, in arcmin, of a Gaussian by which the picture is smoothed: maps
+        and weights as sums, so that each pixel becomes an average with the weights.
+    vmax : float or dict of str to float, optional
+        Where colours end, in the unit that is shown: one number for T, Q and U, or one by plane.
+        Those of T, Q and U begin at its negative, the others at 0.
+    projection : {"gnomonic", "zenithal", "mollweide"}, optional
+        Of HEALPix maps. Default: gnomonic up to 10 degrees from the middle of the footprint,
+        zenithal equal-area up to a hemisphere, else Mollweide. Flat-sky maps keep their own.
     title : str, optional
-        Title of the page. By default the frame's Id and pixelization.
+        Default: the Id and the pixelization, or the names of the files.
+    dpi : float
+        Pixels per inch of the file.
+    pol_conv, coord, units : str, optional
+        Those of FITS files that do not say it; see `g3reduce.formats.map_frames_in`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Not one of pyplot's; the label of each of its axes is the plane.
 
     Raises
     ------
     UsageError
-        If the frame has no ``T``, or no pixel was observed.
+        If an argument is not one of these, no pixel was observed, there are too many maps, or
+        matplotlib is not installed.
+    InputError, MismatchError, OutputError
+        If a file cannot be read, maps do not go together, or the picture cannot be written.
 
     Notes
     -----
     Celestial coordinates are seen from inside the sphere: North is up, East (larger RA) is left.
-    Colours saturate at the 99.5th percentile (Stokes maps: of well-observed pixels); Q and U share
-    their scale.
+    Colours of T, Q and U are symmetric about 0. They end at the 99.5th percentile of well observed
+    pixels (a third of the median weight, or more), or at four standard deviations, by the median
+    of absolute values, if that is less. Q and U share their scale.
+
+    Polarization stays relative to the meridians of the map's own coordinates.
+
+    Examples
+    --------
+    >>> plot_maps("coadd.g3", "coadd.png", band="150GHz", vmax=300)  # doctest: +SKIP
+    >>> plot_maps(coadds, planes=["Q", "U"], smooth=10)  # doctest: +SKIP
+    """
+    figures = require_matplotlib()
+    if path is not None:
+        figures.check_picture(path)
+    if smooth is not None and not 0 < smooth < 10_000:
+        raise UsageError(f"smooth is {smooth!r}; expected a width in arcmin.")
+    headers = Headers(pol_conv, coord, units)
+    if difference is not None:
+        if weighted:
+            raise UsageError("weighted=True and difference exclude each other: choose one.")
+        given = differences(source, difference, band, headers)
+    else:
+        given = chosen_maps(source, band, headers)
+    rows = []
+    for one in given:
+        patch = observed_patch(one.frame, projection, weighted=weighted, smooth=smooth)
+        rows.append((one.frame_id, patch.view, _panels(one, patch, planes, vmax)))
+    names = [_describe(one.frame, row[1]) for one, row in zip(given, rows, strict=True)]
+    if title is None:
+        title = names[0] if len(names) == 1 else _described(source)
+        if difference is not None:
+            title = f"half difference of {_described(source)} and {_described(difference)}"
+    figure: Figure = figures.draw_panels(rows, title)
+    if path is not None:
+        figures.write_picture(figure, path, dpi)
+    return figure
+
+
+def plot_coadd(frame: Frame, path: str | os.PathLike[str], *, title: str | None = None) -> None:
+    """Draw one map frame to a file, as `plot_maps` does.
+
+    Parameters
+    ----------
+    frame : spt3g.core.G3Frame
+        A Map frame.
+    path : path
+        The picture. The suffix says which kind: ``.png`` (also without one), ``.pdf``, ``.svg``.
+    title : str, optional
+
+    Raises
+    ------
+    UsageError, InputError, OutputError
+        As by `plot_maps`.
 
     Examples
     --------
     >>> plot_coadd(coadd_frame, "coadd.png", title="150 GHz, 8 observations")  # doctest: +SKIP
     """
-    if "T" not in frame:
-        found = ", ".join(frame.keys()) or "nothing"
-        raise UsageError(
-            f"The frame to be drawn is of type {frame.type} and has {found}; expected a Map frame "
-            "with T, such as a coadd."
-        )
-    patch = observed_patch(frame)
-    panels = _panels(patch)
-    geometry = patch["T"]
-    figure = _draw(panels, geometry, title or _describe(frame))
-    picture = io.BytesIO()
-    kind = os.path.splitext(path)[1].removeprefix(".")
-    figure.savefig(picture, dpi=150, format=kind or "png")
     name = os.fspath(path)
-    write_output(name if kind else f"{name}.png", lambda file: file.write(picture.getbuffer()))
+    plot_maps(frame, name if os.path.splitext(name)[1] else f"{name}.png", title=title)
 
 
-def _describe(frame: Frame) -> str:
-    sky_map = frame["T"]
-    name = frame.get("Id", "Map")
+def require_matplotlib() -> Any:
+    """The module that draws.
+
+    Raises
+    ------
+    UsageError
+    """
+    try:
+        from . import figures
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "matplotlib":
+            raise
+        raise UsageError(
+            "Pictures need matplotlib, which is not installed: pip install matplotlib."
+        ) from error
+    return figures
+
+
+def _panels(
+    given: Given,
+    patch: Patch,
+    planes: Sequence[str] | None,
+    vmax: float | Mapping[str, float] | None,
+) -> list[Panel]:
+    try:
+        return panels_of(patch, planes, vmax)
+    except UsageError as error:
+        raise UsageError(f"{given.where}: {error}") from None
+
+
+def _described(source: Source) -> str:
+    if isinstance(source, str | os.PathLike):
+        return os.path.basename(os.fspath(source))
+    if isinstance(source, Sequence):
+        names = {_described(one) for one in source}
+        return ", ".join(sorted(names)) if len(names) <= 3 else f"{len(source)} files"
+    found = described(source)
+    return "maps" if found == "what was given" else found
+
+
+def _describe(frame: Frame, view: Any) -> str:
+    sky_map = next(frame[key] for key in ("T", "Q", "U", "H", "Wpol", "Wunpol") if key in frame)
+    sky_map = sky_map.TT if isinstance(sky_map, maps.G3SkyMapWeights) else sky_map
+    name = frame.get("Id", "") or "Map"
     if isinstance(sky_map, maps.HealpixSkyMap):
-        return f"{name}   (HEALPix, nside {sky_map.nside})"
-    projection = str(sky_map.proj).rsplit(".", maxsplit=1)[-1].removeprefix("Proj")
-    return f"{name}   ({projection}, {sky_map.res / core.G3Units.arcmin:.3g}′ pixels)"
-
-
-def _panels(patch: dict[str, Any]) -> list[_Panel]:
-    coverage_name = next((name for name in ("TT", "H") if name in patch), None)
-    stokes = {name: np.array(patch[name]) for name in "TQU" if name in patch}
-    coverage = np.array(patch[coverage_name or "T"])
-    seen = (coverage != 0) & np.isfinite(coverage)
-    # Noise at the edges must not set the scale.
-    well = seen & (coverage > 0.3 * np.median(coverage[seen])) if coverage_name else seen
-    factor, unit, weight_unit = _unit(patch["T"])
-    panels = []
-    for values in stokes.values():
-        values /= factor
-        values[~seen] = np.nan
-        values[~np.isfinite(values)] = np.nan  # a weight matrix that cannot be inverted
-    for name, values in stokes.items():
-        family = [stokes[other] for other in ("T" if name == "T" else "QU") if other in stokes]
-        limit = _robust_limit(family, well)
-        panels.append(_Panel(name, values, unit, (-limit, limit), "RdBu_r"))
-    if coverage_name is not None:
-        hits = coverage_name == "H"
-        name, unit = ("Hits", "samples") if hits else ("TT weight", weight_unit)
-        coverage *= 1 if hits else factor**2
-        top = float(np.percentile(coverage[seen], 99.5))
-        coverage[~seen] = np.nan
-        panels.append(_Panel(name, coverage, unit, (0, top), "viridis"))
-    return panels
-
-
-def _unit(sky_map: SkyMap) -> tuple[float, str, str]:
-    """Divisor and name of the unit in which a map is shown; name of the unit of its weights."""
-    if sky_map.weighted:
-        return 1.0, "weighted, arbitrary units", "arbitrary units"
-    for kind, index in (("Tcmb", "CMB"), ("Trj", "RJ")):
-        if sky_map.units == getattr(core.G3TimestreamUnits, kind):
-            name = rf"μK$_\mathrm{{{index}}}$"
-            return core.G3Units.uK, name, rf"μK$_\mathrm{{{index}}}^{{-2}}$"
-    name = sky_map.units.name
-    return (1.0, name, f"1 / {name}$^2$") if name != "None" else (1.0, "", "")
-
-
-def _robust_limit(planes: list[FloatArray], well: NDArray[np.bool_]) -> float:
-    values = np.abs(np.concatenate([plane[well & np.isfinite(plane)] for plane in planes]))
-    limit = float(np.percentile(values, 99.5)) if values.size else 0.0
-    if limit <= 0:
-        return 1.0
-    digit = 10 ** np.floor(np.log10(limit))
-    return float(np.ceil(limit / digit * 5) / 5 * digit)  # a readable number on the colour bar
-
-
-def _draw(panels: list[_Panel], geometry: Any, title: str) -> Figure:
-    # Figure and canvas by themselves: no pyplot, no global state, and no display is needed.
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    height, width = panels[0].values.shape
-    columns = 1 if len(panels) == 1 or width > 3 * height else 2
-    rows = -(-len(panels) // columns)
-    panel_width = 5.2 if columns == 2 else 8.0
-    panel_height = max(panel_width * 0.76 * height / width, 1.2) + 0.3
-    figure = Figure(
-        figsize=(panel_width * columns, panel_height * rows + 0.7),
-        layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08, wspace=0.03, hspace=0.03),
-    )
-    FigureCanvasAgg(figure)
-    figure.suptitle(title, fontsize=13)
-    axes = figure.subplots(rows, columns, squeeze=False).ravel()
-    for i, (ax, panel) in enumerate(zip(axes, panels, strict=False)):
-        _draw_panel(ax, panel)
-        draw_graticule(ax, geometry)
-        if i + columns < len(panels):  # there is a panel below, with the same coordinates
-            ax.set_xlabel("")
-            ax.tick_params(labelbottom=False)
-        if i % columns:
-            ax.set_ylabel("")
-            ax.tick_params(labelleft=False)
-    for ax in axes[len(panels) :]:
-        ax.set_axis_off()
-    return figure
-
-
-def _draw_panel(ax: Any, panel: _Panel) -> None:
-    low, high = panel.limits
-    ax.set_facecolor("0.88")  # unobserved
-    image = ax.imshow(
-        np.ma.masked_invalid(panel.values),
-        origin="lower",
-        interpolation="nearest",
-        cmap=panel.colours,
-        vmin=low,
-        vmax=high,
-    )
-    ax.set_title(panel.name, loc="left", fontsize=11, fontweight="bold", pad=4)
-    # As high as the panel, whatever its shape.
-    bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.02, 0, 0.03, 1)))
-    bar.set_label(panel.unit, fontsize=9)
-    bar.ax.tick_params(labelsize=8)
-    bar.formatter.set_powerlimits((-3, 4))
-    bar.formatter.set_useMathText(True)
-    bar.ax.yaxis.get_offset_text().set_fontsize(8)
+        return f"{name}   (HEALPix, nside {sky_map.nside}; {view.name})"
+    return f"{name}   ({view.name}, {sky_map.res / core.G3Units.arcmin:.3g}′ pixels)"

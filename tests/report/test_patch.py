@@ -29,4 +29,4 @@ def test_weights_of_maps_larger_than_a_page_are_summed_all_alike():
     patch = observed_patch(frame)
     for name, plane in values.items():
         blocks = plane.reshape(2, 3, 1100, 3).sum(axis=(1, 3))
-        np.testing.assert_allclose(np.asarray(patch[name]), blocks, err_msg=name)
+        np.testing.assert_allclose(patch.planes[name], blocks, err_msg=name)

@@ -1,0 +1,119 @@
+"""How the values of maps are distributed."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analysis.sources import Given, Headers, Source
+from ..errors import UsageError
+from ..g3files.lines import Values
+from ..maps.agreement import weights_key
+from ..maps.mapframe import maps_of
+from ..maps.stokes import stokes_maps
+from .panels import robust_limit, unit_of
+from .patch import STOKES
+from .plot import require_matplotlib
+from .sources import chosen_maps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_BINS = 101
+
+
+def plot_histograms(
+    source: Source,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    band: str | None = None,
+    title: str | None = None,
+    dpi: float = 150,
+    pol_conv: str | None = None,
+    coord: str | None = None,
+    units: str | None = None,
+) -> Figure:
+    """Draw histograms of T, Q and U, each with a Gaussian of the same median and robust spread.
+
+    Values are those of well observed pixels (0.3 of the median weight, or more), unweighted; the
+    spread is 1.4826 times the median distance to the median. Counts are on a logarithmic axis.
+
+    Parameters
+    ----------
+    source, path, band, title, dpi, pol_conv, coord, units
+        As in `plot_maps`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UsageError, InputError, OutputError
+        As by `plot_maps`.
+
+    Examples
+    --------
+    >>> plot_histograms("coadd.g3", "values.png", band="150GHz")  # doctest: +SKIP
+    """
+    figures = require_matplotlib()
+    if path is not None:
+        figures.check_picture(path)
+    given = chosen_maps(source, band, Headers(pol_conv, coord, units))
+    found = [(one, *_values(one)) for one in given]
+    names = [name for name in STOKES if any(name in values for _, values, _ in found)]
+    if not names:
+        raise UsageError("There is no T, Q or U in these maps, of which histograms are drawn.")
+    figure = figures.new_figure(4.4 * len(names) + 0.6, 4.2)
+    figure.suptitle(title or ", ".join(one.frame_id or "Map" for one in given), fontsize=13)
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        for number, (one, by_name, unit) in enumerate(found):
+            if name not in by_name:
+                continue
+            values = by_name[name]
+            limit = 2 * robust_limit([values], np.ones(values.shape, bool))
+            middle = float(np.median(values))
+            spread = 1.4826 * float(np.median(np.abs(values - middle)))
+            counts, edges = np.histogram(values, _BINS, (-limit, limit))
+            label = f"{one.frame_id or 'Map'}: σ = {spread:.3g}"
+            ax.stairs(counts, edges, fill=len(found) == 1, alpha=0.7, color=f"C{number}",
+                      label=label)  # fmt: skip
+            if spread > 0:
+                x = np.linspace(-limit, limit, 400)
+                width = edges[1] - edges[0]
+                y = np.exp(-(((x - middle) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
+                ax.plot(x, y * values.size * width, color="k", lw=1, ls="--")
+            ax.set_xlabel(unit, fontsize=10)
+        ax.set_yscale("log")
+        ax.set_ylim(bottom=0.5)
+        ax.set_label(name)
+        ax.set_title(name, loc="left", fontsize=11, fontweight="bold")
+        ax.legend(fontsize=8, loc="lower center")
+    figure.axes[0].set_ylabel("pixels", fontsize=10)
+    if path is not None:
+        figures.write_picture(figure, path, dpi)
+    drawn: Figure = figure
+    return drawn
+
+
+def _values(given: Given) -> tuple[dict[str, Values], str]:
+    """The values of T, Q and U, and their unit."""
+    planes = maps_of(given.frame, given.where)
+    weighted = False
+    if weights_key(dict.fromkeys(planes)) is not None:
+        maps = stokes_maps(given.frame, given.where)
+        well = maps.weights[0] > 0.3 * np.median(maps.weights[0])
+        values = dict(zip(maps.names, maps.values[:, well], strict=True))
+    else:
+        values = {
+            name: np.asarray(planes[name].nonzero_pixels()[1]) for name in STOKES if name in planes
+        }
+        values = {name: one[np.isfinite(one)] for name, one in values.items()}
+        weighted = any(planes[name].weighted for name in values)
+    values = {name: one for name, one in values.items() if one.size}
+    if not values:
+        raise UsageError(f"{given.where} has no T, Q or U with values to draw histograms of.")
+    factor, unit, _ = unit_of(planes[next(iter(values))], weighted=weighted)
+    return {name: one / factor for name, one in values.items()}, unit

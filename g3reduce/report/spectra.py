@@ -1,0 +1,147 @@
+"""Quick-look power spectra of maps, with the level of their noise."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..analysis.chisquare import diagonal_of
+from ..analysis.noise import ARCMIN, noise
+from ..analysis.solidangles import solid_angles
+from ..analysis.sources import Headers, Realisation, Source, frames_of
+from ..analysis.spectra import NoiseSpectra, SpectrumMaker
+from ..errors import UsageError
+from ..g3files.lines import Values
+from ..maps import matrices
+from ..maps.stokes import StokesMaps, stokes_maps
+from .panels import unit_of
+from .plot import require_matplotlib
+from .sources import chosen_maps
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_APODIZE = 60.0  # arcmin
+
+
+def plot_spectra(
+    source: Source,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    signflips: Source | None = None,
+    band: str | None = None,
+    apodize: float = _APODIZE,
+    title: str | None = None,
+    dpi: float = 150,
+    pol_conv: str | None = None,
+    coord: str | None = None,
+    units: str | None = None,
+) -> Figure:
+    """Draw power spectra of a map, as D_ell = ell (ell + 1) C_ell / 2 pi, and its noise.
+
+    A quick look: masked by its weights, as those of `g3reduce.noise` are, without corrections for
+    the mixing of modes, pixels or beam. The level of the noise is that of the weights, as if noise
+    were white; and, where there are sign flips, their mean and scatter.
+
+    Parameters
+    ----------
+    source : name, path, G3Frame, Coadds, or list of these
+        One map, with its weights.
+    signflips : source, optional
+        Sign flips of it. Default: those of the same coadd that are in `source`, if there are any.
+    apodize : float
+        The width of the cosine at the edge of the mask, in arcmin; 0 for none.
+    path, band, title, dpi, pol_conv, coord, units
+        As in `plot_maps`.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+
+    Raises
+    ------
+    UsageError
+        If there are several maps.
+    InputError, MismatchError, OutputError
+        If a map has no weights, sign flips do not belong to it, or the picture cannot be written.
+
+    Examples
+    --------
+    >>> plot_spectra("coadd.g3", "spectrum.png", band="150GHz")  # doctest: +SKIP
+    """
+    figures = require_matplotlib()
+    if path is not None:
+        figures.check_picture(path)
+    headers = Headers(pol_conv, coord, units)
+    given = chosen_maps(source, band, headers)
+    if len(given) != 1:
+        ids = ", ".join(repr(one.frame_id) for one in given)
+        raise UsageError(f"There are {len(given)} maps ({ids}); choose one with band=.")
+    maps = stokes_maps(given[0].frame, given[0].where, pol_conv=pol_conv)
+    factor, unit, _ = unit_of(maps.geometry, weighted=False)
+    variances = diagonal_of(matrices.inverse(maps.weights))
+    maker = SpectrumMaker(maps, variances, apodize * ARCMIN)
+    maker.add(maps)
+    found = maker.result(factor)
+    levels = white_levels(maps, variances, maker, factor)
+    flips = _flips(source, signflips, given[0].frame_id, apodize, headers)
+    names = [name for name in ("TT", "EE", "BB") if name in found.power]
+    figure = figures.new_figure(4.6 * len(names) + 0.4, 4.4)
+    figure.suptitle(title or f"{given[0].frame_id or 'Map'}   (power spectra)", fontsize=13)
+    for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
+        ell = found.ell
+        scale = ell * (ell + 1) / (2 * np.pi)
+        ax.plot(ell, found.mean[name] * scale, "o-", ms=3, color="C0", label="map")
+        ax.plot(ell, levels[name] * scale, color="k", lw=1, ls="--", label="noise by weights")
+        if flips is not None and name in flips.power:
+            at = flips.ell * (flips.ell + 1) / (2 * np.pi)
+            ax.errorbar(flips.ell, flips.mean[name] * at, flips.scatter[name] * at, fmt="s",
+                        ms=3, color="C1", label=f"{len(flips.power[name])} sign flips")  # fmt: skip
+        ax.set_yscale("log")
+        ax.set_xlabel(r"$\ell$", fontsize=10)
+        ax.set_label(name)
+        ax.set_title(name, loc="left", fontsize=11, fontweight="bold")
+        ax.legend(fontsize=8)
+    squared = f"({unit})$^2$" if unit else ""
+    figure.axes[0].set_ylabel(rf"$\ell(\ell+1)C_\ell/2\pi$   {squared}", fontsize=10)
+    if path is not None:
+        figures.write_picture(figure, path, dpi)
+    drawn: Figure = figure
+    return drawn
+
+
+def white_levels(
+    maps: StokesMaps, variances: Values, maker: SpectrumMaker, factor: float
+) -> dict[str, float]:
+    """C_ell of white noise of these variances, by spectrum: <m^2 A v> / <m^2> of the mask m."""
+    areas = solid_angles(maps.geometry, maps.pixel_numbers)
+    squares = maker.masks**2
+    levels = (squares * areas * variances).sum(axis=1) / squares.sum(axis=1) / factor**2
+    found = {"TT": float(levels[0])}
+    if len(levels) > 1:
+        found["EE"] = found["BB"] = float(levels[1:].mean())
+    return found
+
+
+def _flips(
+    source: Source, signflips: Source | None, frame_id: str, apodize: float, headers: Headers
+) -> NoiseSpectra | None:
+    """The spectra of sign flips of a map, if there are any."""
+    arguments = {"apodize": apodize, **headers._asdict()}
+    if signflips is not None:
+        found = noise(signflips, **arguments)
+        if len(found) == 1:
+            return next(iter(found.values())).spectra
+        if frame_id not in found:
+            raise UsageError(
+                f"There are sign flips of {', '.join(map(repr, found))}; none of {frame_id!r}."
+            )
+        return found[frame_id].spectra
+    mine = [
+        one.frame
+        for one in frames_of(source, headers)
+        if (flip := Realisation.of(one)) is not None and flip.base == frame_id
+    ]
+    return noise(mine, **arguments)[frame_id].spectra if mine else None

@@ -1,0 +1,265 @@
+"""Pictures by their features: what is where, limits, labels, and what is refused."""
+
+import numpy as np
+import pytest
+from spt3g import core, maps
+
+from g3reduce import InputError, OutputError, UsageError
+from g3reduce.report import plot_histograms, plot_maps, plot_spectra
+from g3reduce.report.panels import panels_of
+from g3reduce.report.patch import observed_patch
+from g3reduce.report.views import Mollweide
+
+healpy = pytest.importorskip("healpy")
+pytest.importorskip("matplotlib")
+
+EQUATORIAL, UK = maps.MapCoordReference.Equatorial, core.G3Units.uK
+WEIGHT = 4.0  # per uK^2
+SOURCE = 1000.0  # uK
+
+
+def healpix_frame(centre, radius, nside=32, map_id="150GHz", coord=EQUATORIAL, weights=True):
+    """A disc with noise of 2 uK, and a source in its centre; weighted if there are weights."""
+    rng = np.random.default_rng(3)
+    lon, lat = centre
+    middle = healpy.ang2vec(lon, lat, lonlat=True)
+    disc = healpy.query_disc(nside, middle, np.radians(radius))
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = map_id
+    common = {"coord_ref": coord, "pol_conv": maps.MapPolConv.IAU}
+    for name in "TQU":
+        values = np.zeros(12 * nside**2)
+        values[disc] = rng.normal(0, 2, len(disc))
+        if name == "T":
+            values[healpy.ang2pix(nside, lon, lat, lonlat=True)] = SOURCE
+        frame[name] = maps.HealpixSkyMap(
+            values * UK * (WEIGHT / UK**2 if weights else 1),
+            units=core.G3TimestreamUnits.Tcmb,
+            weighted=weights,
+            pol_type=getattr(maps.MapPolType, name),
+            **common,
+        )
+    if weights:
+        found = maps.G3SkyMapWeights()
+        for name in ("TT", "TQ", "TU", "QQ", "QU", "UU"):
+            values = np.zeros(12 * nside**2)
+            values[disc] = WEIGHT / UK**2 if name[0] == name[1] else 0
+            setattr(found, name, maps.HealpixSkyMap(values, weighted=False, **common))
+        frame["Wpol"] = found
+    return frame
+
+
+def flat_frame(projection, centre=(0.0, -55.0), source=(20, 40), shape=(60, 90)):
+    """An unweighted map, with a source in a pixel (row, column)."""
+    frame = core.G3Frame(core.G3FrameType.Map)
+    deg = core.G3Units.deg
+    skymap = maps.FlatSkyMap(
+        shape[1],
+        shape[0],
+        0.25 * deg,
+        proj=getattr(maps.MapProjection, f"Proj{projection}"),
+        alpha_center=centre[0] * deg,
+        delta_center=centre[1] * deg,
+        coord_ref=EQUATORIAL,
+        units=core.G3TimestreamUnits.Tcmb,
+        weighted=False,
+    )
+    np.asarray(skymap)[:] = np.random.default_rng(1).normal(0, 2 * UK, shape)
+    np.asarray(skymap)[source] = SOURCE * UK
+    frame["T"] = skymap
+    return frame
+
+
+def brightest(patch):
+    """Where the largest T is, in degrees."""
+    row, column = np.unravel_index(np.nanargmax(patch.planes["T"]), patch.view.shape)
+    lon, lat = patch.view.to_angles(np.array([float(column)]), np.array([float(row)]))
+    return np.degrees(lon[0]) % 360, np.degrees(lat[0])
+
+
+def separation(a, b):
+    return np.degrees(healpy.rotator.angdist(a, b, lonlat=True)[0])
+
+
+@pytest.mark.parametrize(
+    ("centre", "radius", "name"),
+    [
+        ((0.5, -30.0), 6, "gnomonic"),
+        ((359.0, 10.0), 40, "zenithal equal-area"),
+        ((77.0, 89.0), 20, "zenithal equal-area"),
+        ((120.0, -89.0), 88, "zenithal equal-area"),
+        ((200.0, 35.0), 180, "Mollweide"),
+    ],
+)
+def test_a_source_is_at_its_place_in_the_projection_that_suits(centre, radius, name):
+    patch = observed_patch(healpix_frame(centre, radius))
+    assert patch.view.name == name
+    assert separation(brightest(patch), centre) < 2 * np.degrees(healpy.nside2resol(32))
+    assert np.nanmax(patch.planes["T"]) / UK == pytest.approx(SOURCE)
+    # All of the disc is shown, and nothing of it twice.
+    area = patch.seen.sum() * patch.view.res**2
+    assert area == pytest.approx(2 * np.pi * (1 - np.cos(np.radians(radius))), rel=0.06)
+
+
+def test_mollweide_leads_there_and_back_and_is_of_equal_area():
+    view = Mollweide(400, EQUATORIAL, np.radians(150.0))
+    lon, lat = np.radians([-29.0, 150, 329, 200]), np.radians([0.0, 90, -40, 33])
+    x, y = view.to_xy(lon, lat)
+    assert x[0] > x[3]
+    assert x[1] == pytest.approx(199.5)
+    assert y[1] == pytest.approx(199.5)
+    again = view.to_angles(x[[0, 2, 3]], y[[0, 2, 3]])
+    np.testing.assert_allclose(np.exp(1j * again[0]), np.exp(1j * lon[[0, 2, 3]]), atol=1e-6)
+    np.testing.assert_allclose(again[1], lat[[0, 2, 3]], atol=1e-6)
+    rows, columns = np.indices(view.shape, dtype=float)
+    _, found = view.to_angles(columns, rows)
+    assert np.mean(found[np.isfinite(found)] > np.radians(30)) == pytest.approx(0.25, abs=0.005)
+    assert np.isnan(view.to_angles(np.zeros(1), np.zeros(1))[0]).all()
+
+
+def test_limits_are_robust_symmetric_and_shared_by_q_and_u():
+    figure = plot_maps(healpix_frame((30.0, -50.0), 15))
+    assert [ax.get_label() for ax in figure.axes] == ["T", "Q", "U", "TT"]
+    limits = {ax.get_label(): ax.images[0].get_clim() for ax in figure.axes}
+    assert limits["Q"] == limits["U"]
+    for name in "TQU":  # noise of 2 uK: 99.5 % are below 5.6 uK, and 4 sigma are 8 uK
+        assert limits[name][0] == -limits[name][1]
+        assert 4 < limits[name][1] < 9
+    assert limits["TT"] == (0, pytest.approx(WEIGHT))
+    colours = {ax.get_label(): ax.images[0].get_cmap().name for ax in figure.axes}
+    assert colours == {"T": "RdBu_r", "Q": "RdBu_r", "U": "RdBu_r", "TT": "viridis"}
+    assert "μK" in figure.axes[0].child_axes[0].get_ylabel()
+
+
+def test_vmax_planes_and_weighted_are_as_said():
+    frame = healpix_frame((30.0, -50.0), 5)
+    figure = plot_maps(frame, planes=["U", "T", "QQ"], vmax={"T": 300, "QQ": 2})
+    assert [ax.get_label() for ax in figure.axes] == ["U", "T", "QQ"]
+    assert figure.axes[1].images[0].get_clim() == (-300, 300)
+    assert figure.axes[2].images[0].get_clim() == (0, 2)
+    (panel,) = panels_of(observed_patch(frame, weighted=True), ["T"])
+    assert np.nanmax(panel.values) == pytest.approx(SOURCE * WEIGHT / UK)
+
+
+def test_labels_say_the_coordinates_across_ra_0():
+    figure = plot_maps(healpix_frame((0.0, -45.0), 12), planes=["T"])
+    (ax,) = figure.axes
+    shown = [
+        (tick, label.get_text())
+        for tick, label in zip(ax.get_xticks(), ax.get_xticklabels(), strict=False)
+    ]
+    shown.sort()
+    degrees = [(float(label[:-1]) + 180) % 360 - 180 for _, label in shown]
+    assert degrees == sorted(degrees, reverse=True)  # East is left
+    assert 0 in degrees
+    assert min(degrees) < 0 < max(degrees)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("RA", "Dec")
+    middle = {d: x for d, (x, _) in zip(degrees, shown, strict=False)}[0]
+    assert middle == pytest.approx(np.mean(ax.get_xlim()), abs=2)
+
+
+@pytest.mark.parametrize("projection", ["CAR", "SFL", "SIN", "ZEA", "STG", "TAN", "CEA", "BICEP"])
+def test_flat_maps_keep_their_pixels_and_are_labelled(projection):
+    frame = flat_frame(projection)
+    patch = observed_patch(frame)
+    assert patch.view.shape == (60, 90)
+    assert np.nanargmax(patch.planes["T"]) == 20 * 90 + 40
+    expected = [np.degrees(a) for a in frame["T"].pixel_to_angle(20 * 90 + 40)]
+    assert separation(brightest(patch), expected) < 1e-6
+    (ax,) = plot_maps(frame).axes
+    assert len(ax.get_xticks()) > 1
+    assert len(ax.get_yticks()) > 1
+
+
+def test_a_map_without_a_projection_has_columns_and_rows():
+    (ax,) = plot_maps(flat_frame("None")).axes
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("column", "row")
+
+
+def test_a_thin_stripe_is_drawn():
+    (ax,) = plot_maps(flat_frame("CAR", shape=(2, 3300), source=(1, 50))).axes
+    assert ax.images[0].get_array().shape[0] == 1
+    (ax,) = plot_maps(flat_frame("ZEA", shape=(3, 400), source=(1, 50))).axes
+    assert [label.get_text() for label in ax.get_xticklabels()]
+
+
+def test_the_difference_of_equal_maps_is_nothing_and_of_others_half():
+    for weights in (True, False):
+        a, b = (healpix_frame((30.0, -50.0), 8, weights=weights) for _ in "ab")
+        if weights:
+            figure = plot_maps(a, difference=b, planes=["T"])
+            assert np.abs(figure.axes[0].images[0].get_array()).max() == 0
+        else:
+            with pytest.raises(UsageError, match="are equal in each pixel"):
+                plot_maps(a, difference=b, planes=["T"])
+        skymap = b.pop("T")
+        b["T"] = skymap * 0.5
+        figure = plot_maps(a, difference=b, planes=["T"])
+        assert figure.axes[0].images[0].get_array().max() == pytest.approx(SOURCE / 4)
+
+
+def test_smoothing_keeps_the_mean_and_lowers_the_source():
+    frame = healpix_frame((30.0, -50.0), 8)
+    sharp, smooth = (observed_patch(frame, smooth=width) for width in (None, 300))
+    assert np.nanmax(smooth.planes["T"]) < 0.2 * np.nanmax(sharp.planes["T"])
+    assert separation(brightest(smooth), (30, -50)) < 2
+    np.testing.assert_array_equal(sharp.seen, smooth.seen)
+
+
+def test_several_maps_are_rows_of_which_band_takes_some(tmp_path):
+    ids = ("Coadd90GHz", "150GHz_early", "150GHz_signflip000")
+    frames = [healpix_frame((30.0, -50.0), 5, map_id=one) for one in ids]
+    figure = plot_maps(frames, tmp_path / "a.svg", planes=["T", "Q"])
+    titles = [ax.get_title(loc="left") for ax in figure.axes]
+    assert titles == [f"{plane}   {one}" for one in ids[:2] for plane in "TQ"]
+    assert "150GHz_early" in plot_maps(frames, band="150").get_suptitle()
+    assert "signflip000" in plot_maps(frames, band=ids[2]).get_suptitle()
+    with pytest.raises(UsageError, match=r"no map of band '220GHz'.*'Coadd90GHz'"):
+        plot_maps(frames, band="220GHz")
+    with pytest.raises(UsageError, match=r"9 maps.*room for 8.*band"):
+        plot_maps([frames[0]] * 9)
+
+
+def test_pictures_are_written_as_named_and_the_same_twice(tmp_path):
+    frame = healpix_frame((30.0, -50.0), 5)
+    for kind, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        names = [tmp_path / f"{n}.{kind}" for n in "ab"]
+        for name in names:
+            plot_maps(frame, name, planes=["T"], dpi=50)
+        assert names[0].read_bytes().startswith(magic)
+        assert names[0].read_bytes() == names[1].read_bytes()
+    with pytest.raises(OutputError, match=r"must end in .png, .pdf or .svg"):
+        plot_maps(frame, tmp_path / "a.jpg")
+
+
+def test_what_cannot_be_drawn_is_refused():
+    frame = healpix_frame((30.0, -50.0), 5)
+    for arguments, message in (
+        ({"planes": ["V"]}, "planes has 'V'; expected some of T, Q, U"),
+        ({"planes": ["hits"]}, "There is no hits in this map"),
+        ({"vmax": -1}, "vmax is -1"),
+        ({"smooth": 0}, "smooth is 0"),
+        ({"projection": "polar"}, "projection is 'polar'"),
+        ({"weighted": True, "difference": frame}, "exclude each other"),
+    ):
+        with pytest.raises(UsageError, match=message):
+            plot_maps(frame, **arguments)
+    empty = core.G3Frame(core.G3FrameType.Map)
+    empty["T"] = frame["T"].clone(False)
+    with pytest.raises(UsageError, match="No pixel of the map was observed"):
+        plot_maps(empty)
+    with pytest.raises(InputError, match="weights"):
+        plot_spectra(empty)
+
+
+def test_histograms_and_spectra_tell_the_noise():
+    frame = healpix_frame((30.0, -50.0), 30)
+    figure = plot_histograms(frame)
+    assert [ax.get_label() for ax in figure.axes] == ["T", "Q", "U"]
+    spread = float(figure.axes[1].get_legend().get_texts()[0].get_text().rpartition(" ")[2])
+    assert spread == pytest.approx(2, rel=0.1)
+    figure = plot_spectra(frame)
+    assert [ax.get_label() for ax in figure.axes] == ["TT", "EE", "BB"]
+    power, level = (line.get_ydata() for line in figure.axes[2].lines[:2])
+    # Weights of 4 say a standard deviation of 0.5 uK, a quarter of what there is.
+    assert np.median(power / level) == pytest.approx(16, rel=0.3)
