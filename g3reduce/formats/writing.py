@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..g3files.outputfile import Outputs, PlacedOutput
+from ..g3files.outputfile import Outputs, PlacedOutput, as_output_error
 from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import collectively
@@ -268,14 +268,5 @@ def write_placed(
                 os.close(fd)
 
     path = comm.bcast(collectively(comm, begin), root)
-    sums = comm.allgather(collectively(comm, lambda: _or_failure(file, put)))
-    collectively(comm, lambda: _or_failure(file, finish))
-
-
-def _or_failure(file: str, work: Callable[[], Any]) -> Any:
-    from ..g3files.outputfile import failure
-
-    try:
-        return work()
-    except OSError as error:
-        raise failure(file, error) from error
+    sums = comm.allgather(collectively(comm, as_output_error(file)(put)))
+    collectively(comm, as_output_error(file)(finish))

@@ -8,7 +8,7 @@ import errno
 import lzma
 import os
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Generic, Protocol, TypeVar
 
 from ..errors import OutputError
@@ -46,11 +46,9 @@ class _Output(Generic[Held]):
     """Output under a temporary name until it is complete; system errors become `OutputError`."""
 
     def __init__(self, name: str, hold: Callable[[str], Held]):
-        self._name = name
-        try:
+        self._name: str = name
+        with as_output_error(name):
             self._held: Held = hold(os.path.realpath(name))  # of a link, its target is replaced
-        except OSError as error:
-            raise failure(name, error) from error
 
     @property
     def path(self) -> str:
@@ -64,10 +62,8 @@ class _Output(Generic[Held]):
         ------
         OutputError
         """
-        try:
+        with as_output_error(self._name):
             self._held.complete()
-        except OSError as error:
-            raise failure(self._name, error) from error
 
     def publish(self) -> None:
         """Give the output its name, once it is complete; a file of that name is replaced.
@@ -76,10 +72,8 @@ class _Output(Generic[Held]):
         ------
         OutputError
         """
-        try:
+        with as_output_error(self._name):
             self._held.publish()
-        except OSError as error:
-            raise failure(self._name, error) from error
 
     def close(self) -> None:
         """Close it, once it is complete. Others cannot see any more that somebody works on it.
@@ -88,10 +82,8 @@ class _Output(Generic[Held]):
         ------
         OutputError
         """
-        try:
+        with as_output_error(self._name):
             self._held.close()
-        except OSError as error:
-            raise failure(self._name, error) from error
 
     def discard(self) -> None:
         """Remove it, unless it was published."""
@@ -157,10 +149,8 @@ class OutputFile(_Output[TemporaryFile]):
         """
         self.check()
         if self._compressor is not None:
-            try:
+            with as_output_error(self._name):
                 self._held.write(self._compressor.flush())
-            except OSError as error:
-                raise failure(self._name, error) from error
         super().complete()
 
 
@@ -303,6 +293,15 @@ class OutputFolder(_Output[TemporaryFolder]):
 
     def __init__(self, folder: str):
         super().__init__(folder, TemporaryFolder)
+
+
+@contextlib.contextmanager
+def as_output_error(file: str) -> Iterator[None]:
+    """Make an `OutputError` about a file of what the system says against writing it."""
+    try:
+        yield
+    except OSError as error:
+        raise failure(file, error) from error
 
 
 def failure(file: str, error: Exception) -> OutputError:

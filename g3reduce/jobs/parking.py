@@ -9,7 +9,7 @@ from typing import IO
 
 from ..coadd.joining import Coadd
 from ..g3files.frames import Sink
-from ..g3files.outputfile import failure
+from ..g3files.outputfile import as_output_error
 from ..spt3gtypes import Frame
 
 _PIECE = 2**24
@@ -83,11 +83,9 @@ class Parking:
                 self.coadds[name] = Parked(frame, None)
                 continue
             begin = self._file.seek(0, os.SEEK_END)
-            try:
+            with as_output_error(self._output):
                 coadd.write(self._file)
                 self._file.flush()
-            except OSError as error:
-                raise failure(self._output, error) from error
             self.coadds[name] = Parked(frame, self._file, begin, self._file.tell())
 
     def close(self) -> None:

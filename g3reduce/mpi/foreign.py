@@ -7,9 +7,11 @@ ever.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from traceback import format_exception
 from typing import Any, TypeVar
 
@@ -18,6 +20,25 @@ from . import communicators, jobend, waiting
 from .agreement import agree
 
 T = TypeVar("T")
+
+
+@contextmanager
+def garbage_collected_together() -> Iterator[None]:
+    """Collect garbage here, on all ranks at the same point, and not again within the block.
+
+    Objects of other libraries free communicators when they are collected, as TOAST's do, and MPI
+    lets that wait for the other ranks. Were it left to Python, some ranks would collect them while
+    others wait for these elsewhere.
+    """
+    if not gc.isenabled():  # within another such block, or the caller collects by hand
+        yield
+        return
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def together(
@@ -54,7 +75,8 @@ def together(
     waiting.meet(comm, what)
     result, failure = None, None
     try:
-        result = work()
+        with garbage_collected_together():
+            result = work()
     except (Exception, SystemExit) as error:  # others catch signals, and then call sys.exit
         failure = error
     _wait_for_others(comm, what, failure, clear_up)

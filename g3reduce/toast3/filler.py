@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from functools import partial
 from typing import Any
 
 from spt3g import core
@@ -132,8 +133,9 @@ class TOASTFiller:
         missing: Missing = "flag",
         overlap: Overlap = "refuse",
     ):
-        world, self._toastcomm = toast_ranks(mpicomm, toastcomm)
-        self._comm = communicators.private(world)
+        with foreign.garbage_collected_together():
+            world, self._toastcomm = toast_ranks(mpicomm, toastcomm)
+            self._comm = communicators.private(world)
         self._distribution = distribution
         self._rules = StitchRules(gaps, missing, overlap)
         self._telescope, self._site = telescope, site
@@ -164,7 +166,9 @@ class TOASTFiller:
 
         self._scans = agreed_arguments(self._comm, "The arguments of TOASTFiller", check)
         self._calibrations = Calibrations(self._comm, bolometer_properties, nets)
-        self._accumulator = MPIAccumulator(world, self._extract)
+        # Not a method of this object: it would be in a cycle, and keep TOAST's memory for longer.
+        extract = partial(_extract, self._scans, self._calibrations)
+        self._accumulator = MPIAccumulator(world, extract)
         self._result: Any = None
         self._timelines: dict[Hashable, Timeline] = {}
 
@@ -239,15 +243,7 @@ class TOASTFiller:
         self._accumulator.discard()
         self._calibrations.clear()
 
-    def _extract(self, frame: Frame) -> tuple[Hashable, str, Any] | None:
-        """The group of a scan, the digest of the calibration that it came with, and the scan."""
-        self._calibrations.look_at(frame)
-        extracted = self._scans(frame)
-        if extracted is None:
-            return None
-        group, _, scan = extracted
-        return group, self._calibrations.digest_of(scan.header.where, unit_of(frame)), scan
-
+    @foreign.garbage_collected_together()
     def _fill(self) -> None:
         """Make all observations. Collective."""
         comm = self._comm
@@ -319,3 +315,15 @@ class TOASTFiller:
             raise UsageError(f"telescope is {self._telescope!r}; expected its name.")
         if self._site is not None and not isinstance(self._site, Site):
             raise UsageError(f"site is {self._site!r}; expected a toast.instrument.Site, or None.")
+
+
+def _extract(
+    scans: ScanExtractor, calibrations: Calibrations, frame: Frame
+) -> tuple[Hashable, str, Any] | None:
+    """The group of a scan, the digest of the calibration that it came with, and the scan."""
+    calibrations.look_at(frame)
+    extracted = scans(frame)
+    if extracted is None:
+        return None
+    group, _, scan = extracted
+    return group, calibrations.digest_of(scan.header.where, unit_of(frame)), scan

@@ -24,7 +24,8 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 SCRIPT = """
 import os, sys, time
 from g3reduce import cli
-from g3reduce.jobs.mapopener import MapOpener
+from g3reduce.formats import reading
+from g3reduce.jobs import mapopener
 from g3reduce.mpi.agreement import world_rank
 from g3reduce.pipeline.reader import WholeFiles
 
@@ -35,8 +36,8 @@ def slowly(original):
         return original(self, file, piece)
     return frames
 
-MapOpener.frames = slowly(MapOpener.frames)
-WholeFiles.frames = slowly(WholeFiles.frames)
+for opener in (WholeFiles, *WholeFiles.__subclasses__()):
+    opener.frames = slowly(opener.frames)
 sys.exit(cli.main())
 """
 N_FILES = 60

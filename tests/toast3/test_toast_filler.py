@@ -1,11 +1,13 @@
 """The TOAST filler in one process without MPI: what comes out, and what cannot go in."""
 
+import gc
 import logging
+import weakref
 
 import numpy as np
 import pytest
 from spt3g import core
-from toastfill import assert_filled, fill
+from toastfill import NAMES, assert_filled, fill
 from toastscans import NETS, POINTING, SIGNAL, U, observation, toast_or_skip
 
 import g3reduce
@@ -208,12 +210,27 @@ def test_a_calibration_counts_for_its_own_file_whichever_this_rank_reads_next(tm
             filler.add(frame)
         data = filler.finish()
         assert data is filler.result
-        return data.obs
+        return data
 
     with pytest.raises(InputError, match=r"b\.g3, frame 1 came before any frame with 'Bolo"):
         filled([first, second])
-    obs = filled(file("c.g3", other_head[1]), [first, second])
-    nets = [ob.telescope.focalplane.detector_data["psd_net"][0].value for ob in obs]
+    data = filled(file("c.g3", other_head[1]), [first, second])
+    nets = [ob.telescope.focalplane.detector_data["psd_net"][0].value for ob in data.obs]
     expected = [some[NETS][DETECTORS[0]] for some in (calibration, other_head[1])]
     assert nets[0] != nets[1]
     np.testing.assert_allclose(np.array(nets) * 1000 * U.s**0.5, expected)
+
+
+def test_a_filler_that_is_done_with_is_freed_at_once(toast):
+    """It is in no cycle, so that its data do not wait for the garbage collector."""
+    filler = g3reduce.TOASTFiller(OneProcess(), nets=NETS)
+    for frame in observation(1, NAMES[1]):
+        filler.add(frame)
+    alive, data = weakref.ref(filler), weakref.ref(filler.finish())
+    gc.disable()
+    try:
+        del filler
+        assert alive() is None
+        assert data() is None
+    finally:
+        gc.enable()

@@ -1,5 +1,8 @@
 """The TOAST filler on any number of ranks: every sample in its place, and the maps of spt3g."""
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 from spt3g import core
@@ -28,7 +31,28 @@ def test_every_sample_is_in_its_place_and_maps_are_those_of_spt3g(toast, comm, s
     part = comm.Split(int(comm.rank >= sizes[0]), comm.rank)
     assert part.size in sizes
     groupsizes = {1, part.size, 2} if part.size == 4 else {1, part.size}
-    assert_filled(part, [toast.Comm(part, groupsize=size) for size in sorted(groupsizes)])
+    groups = [toast.Comm(part, groupsize=size) for size in sorted(groupsizes)]
+    assert_filled(part, groups)
+    gc.collect()
+    for each in groups:
+        each.close()
+
+
+@pytest.mark.ranks(2)
+def test_what_one_rank_collects_as_garbage_does_not_hold_up_the_others(toast, comm):
+    """TOAST frees communicators when they are collected, which may wait for the other ranks."""
+    frames = observation(1, NAMES[1])
+    filler = fill(frames if comm.rank == 0 else frames[:2], comm)
+    forgotten = weakref.ref(filler.result)
+    thresholds = gc.get_threshold()
+    gc.set_threshold(*((1, 1, 1) if comm.rank == 0 else (1_000_000, 1_000, 1_000)))
+    try:
+        del filler  # TOAST's observations are in cycles
+        again = fill(frames if comm.rank == 0 else frames[:2], comm).result
+        assert forgotten() is None
+    finally:
+        gc.set_threshold(*thresholds)
+    assert len(again.obs) == 1
 
 
 @pytest.mark.ranks(5)
