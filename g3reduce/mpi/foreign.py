@@ -16,7 +16,7 @@ from traceback import format_exception
 from typing import Any, TypeVar
 
 from ..limits import LIMITS
-from . import communicators, jobend, waiting
+from . import communicators, jobend, launchers, waiting
 from .agreement import agree
 
 T = TypeVar("T")
@@ -30,7 +30,8 @@ def garbage_collected_together() -> Iterator[None]:
     lets that wait for the other ranks. Were it left to Python, some ranks would collect them while
     others wait for these elsewhere.
     """
-    if not gc.isenabled():  # within another such block, or the caller collects by hand
+    # Off within another such block, and where the caller collects by hand.
+    if launchers.size_of_running_mpi() <= 1 or not gc.isenabled():
         yield
         return
     gc.collect()
