@@ -9,14 +9,14 @@ import time
 
 import pytest
 import skies
-from choices import some_of
+from choices import ALL, among_all, some_of
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 from g3reduce.progress import read_log
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
-N_FILES = 40
+N_FILES = 24 if ALL else 14
 
 # The command itself, but that it takes its time.
 SCRIPT = """
@@ -81,8 +81,7 @@ def shown(said, columns, in_order):
     return [line for line in lines if line], drawn
 
 
-@pytest.mark.parametrize("ranks", [None, 2])
-@pytest.mark.parametrize("columns", some_of([80, 40], fewer=[80]))
+@pytest.mark.parametrize(("ranks", "columns"), some_of([None, 2], [80, 40], fewer=[(None, 80)]))
 def test_one_line_is_drawn_and_nothing_of_it_stays(work, ranks, columns):
     words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3", "--log-json", "log"]
     words = mpirun_command(ranks, words) if ranks else words
@@ -99,6 +98,7 @@ def test_one_line_is_drawn_and_nothing_of_it_stays(work, ranks, columns):
     assert read_log(work / "log")[-1].totals.files == N_FILES
 
 
+@among_all
 @pytest.mark.parametrize("flag", ["--no-progress", "--quiet"])
 def test_nothing_is_drawn_if_nobody_wants_it(work, flag):
     words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3", flag]
@@ -107,6 +107,7 @@ def test_nothing_is_drawn_if_nobody_wants_it(work, flag):
     assert ("Wrote" in said) == (flag == "--no-progress")
 
 
+@among_all
 def test_no_line_where_there_is_no_terminal(work):
     words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3"]
     run = subprocess.run(words, cwd=work, capture_output=True, text=True, check=True)
