@@ -22,7 +22,7 @@ from ..mpi.counter import SharedCounter
 from ..pipeline.parallelblock import ParallelBlock, blocks_of
 from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
-from ..progress.watching import NoReading
+from ..progress.reading import NoReading
 from ..spt3gtypes import Frame
 from .checkpointing import Work
 from .examining import fault_of, look_through

@@ -140,6 +140,7 @@ class Passes:
         parking = Parking(output if self._comm.rank == root else None)
         try:
             for number, part in enumerate(list(self._parts)):
+                self._watch.number, self._watch.n_passes = number + 1, len(self._parts)
                 if number:
                     self._coadder = self._make()
                     self._coadder.assume(self._terms.assumed)
@@ -281,7 +282,6 @@ class Passes:
         left = work.earlier.left_of(self._chosen.of(self._plan.found.pieces))
         looking = self._plan.choice.looking(self._terms)
         counter = SharedCounter(self._comm)
-        self._watch.stage("reading")
         reading = self._watch.reading(self._names, left)
         reader = Reader(
             self._comm,

@@ -5,9 +5,9 @@ In reading order:
 * `events` are plain data: a file was begun, or is done, a coadd was written; each with totals.
 * `board` is memory of rank 0 into which each rank puts a row when it begins and ends a file, by a
   one-sided put. Rank 0 reads it in a thread, which makes no call of MPI.
-* `watching` is one job that may be watched: it makes events of what changed on the board, and
-  hands them to observers, which are callables. Where nobody watches there is no board, no thread
-  and no message.
+* `watching` is one job that may be watched, and `reading` what each rank notes. On rank 0
+  `counting` makes events of what changed on the board, and `telling` hands them to observers, which
+  are callables. Where nobody watches there is no board, no thread and no message.
 * Observers: `bar` draws one live line, `lines` writes plain ones where there is no terminal,
   `logfile` writes one event a line as JSON, and reads them again. `choosing` finds what suits.
 * `terminal` says whether there is one, also behind a launcher; `screen` lets messages and the live

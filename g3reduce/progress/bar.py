@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 from .events import Begun, Ended, Event, ReadAgain, StageBegun, Totals
 from .screen import SCREEN
 from .terminal import Terminal
-from .wording import about, parts_of
+from .wording import about, bad_in, parts_of
 
 # Work that ends sooner needs no line.
 _FIRST_S = 0.5
@@ -32,7 +32,7 @@ class _Bar:
     def __init__(self) -> None:
         self._bar: Any = None
         self._task = ""
-        self._stage = ""
+        self._stage: StageBegun | None = None
         self._rate_from = (0.0, 0)  # when reading began, and how much was done then
 
     def __call__(self, event: Event) -> None:
@@ -40,7 +40,7 @@ class _Bar:
         if isinstance(event, Begun):
             self._task = event.task
         elif isinstance(event, StageBegun):
-            self._stage = event.stage
+            self._stage = event
             self._rate_from = event.time, event.totals.bytes
         elif isinstance(event, ReadAgain):
             self._rate_from = event.time, event.totals.bytes
@@ -57,7 +57,8 @@ class _Bar:
             bar = self._bar
             bar.n = int(_STEPS * totals.fraction)
             what = about(self._task, self._stage)
-            text = self._fitted(what, parts_of(totals, now, *self._rate_from))
+            bad = bad_in(self._task)
+            text = self._fitted(what, parts_of(totals, now, *self._rate_from, bad))
             bar.bar_format = f"{what} {{percentage:3.0f}}% |{{bar:{_BAR}}}| {text}"
             bar.refresh()
 

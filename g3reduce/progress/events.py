@@ -103,11 +103,16 @@ class StageBegun(Event):
     ----------
     stage : str
         "looking", "reading", "joining" or "writing".
+    number, n_passes : int
+        Which pass over all files it is of, and how many of them are planned: splits that do not
+        fit in memory are made in several.
     """
 
     kind: ClassVar[str] = "stage"
 
     stage: str
+    number: int = 1
+    n_passes: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from .events import Begun, Ended, Event, ReadAgain, StageBegun, Totals
 from .screen import aside
-from .wording import about, parts_of
+from .wording import about, bad_in, parts_of
 
 # Work that ends sooner needs no line; then one comes with each part that is done, but not more
 # often than the shortest time, and one after the longest time also if less was done.
@@ -22,7 +22,8 @@ class PlainLines:
     each_file: ClassVar[bool] = False
 
     def __init__(self) -> None:
-        self._task = self._stage = ""
+        self._task = ""
+        self._stage: StageBegun | None = None
         self._rate_from = (0.0, 0)
         self._last = (0.0, 0.0)  # time and fraction of the last line
 
@@ -33,7 +34,7 @@ class PlainLines:
         elif isinstance(event, StageBegun | ReadAgain):
             self._rate_from = event.time, event.totals.bytes
             if isinstance(event, StageBegun):
-                self._stage = event.stage
+                self._stage = event
         elif isinstance(event, Ended):
             self._last = (float("inf"), 0.0)
 
@@ -45,7 +46,8 @@ class PlainLines:
         if now < _FIRST_S or not (by_part or passed >= _LONGEST_S):
             return
         self._last = now, totals.fraction
-        parts = [f"{100 * totals.fraction:.0f} %", *parts_of(totals, now, *self._rate_from)]
+        parts = parts_of(totals, now, *self._rate_from, bad_in(self._task))
+        parts.insert(0, f"{100 * totals.fraction:.0f} %")
         with aside(), contextlib.suppress(OSError, ValueError):
             sys.stderr.write(f"{about(self._task, self._stage)}: {', '.join(parts)}\n")
             sys.stderr.flush()

@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
-from .events import Totals
+from .events import StageBegun, Totals
 
 _UNITS = ("B", "kB", "MB", "GB", "TB", "PB")
 _SHOWN = 3  # so many ranks that are behind are named
 
 
-def about(task: str, stage: str) -> str:
-    """What is done now: ``"coadd, reading"``."""
-    return f"{task}, {stage}" if stage and stage != "reading" else task
+# What a task mainly does need not be said.
+_MAIN = {"check": "looking", "convert": "writing"}
 
 
-def parts_of(totals: Totals, now: float, began: float, before: int) -> list[str]:
+def about(task: str, stage: StageBegun | None) -> str:
+    """What is done now: ``"coadd"``, ``"coadd, joining"``, ``"coadd, pass 2 of 3"``."""
+    if stage is None:
+        return task
+    passes = f", pass {stage.number} of {stage.n_passes}" if stage.n_passes > 1 else ""
+    what = f", {stage.stage}" if stage.stage != _MAIN.get(task, "reading") else ""
+    return f"{task}{passes}{what}"
+
+
+def bad_in(task: str) -> str:
+    """What becomes of bad files in a task."""
+    return "bad" if task == "check" else "set aside"
+
+
+def parts_of(
+    totals: Totals, now: float, began: float, before: int, bad: str = "set aside"
+) -> list[str]:
     """What there is to say, what matters most first.
 
     Parameters
@@ -23,10 +38,14 @@ def parts_of(totals: Totals, now: float, began: float, before: int) -> list[str]
         The time, and when reading began, in seconds.
     before : int
         Bytes that were done then.
+    bad : str
+        What becomes of bad files.
     """
     parts = [f"{totals.files}/{totals.n_files} files"] if totals.n_files else []
+    if not parts and totals.frames:
+        parts.append(f"{totals.frames} frames")
     if totals.set_aside:
-        parts.append(f"{totals.set_aside} set aside")
+        parts.append(f"{totals.set_aside} {bad}")
     passed, read = now - began, totals.bytes - before
     if read > 0 and passed > 0 and totals.fraction < 1:
         rate = read / passed

@@ -9,7 +9,7 @@ from g3reduce.g3files.pieces import Piece
 from g3reduce.mpi import OneProcess
 from g3reduce.progress import Begun, JSONLog, Totals, read_log
 from g3reduce.progress.board import DONE, STARTED, Board
-from g3reduce.progress.watching import _Pass
+from g3reduce.progress.counting import Pass
 from g3reduce.progress.wording import duration, parts_of, size
 
 NAMES = [f"{number}.g3" for number in range(8)]
@@ -23,7 +23,7 @@ def board():
 
 @pytest.fixture
 def one(board):
-    return _Pass(board, NAMES, [Piece(n) for n in range(8)], Totals(n_files=8, n_bytes=800.0))
+    return Pass(board, NAMES, [Piece(n) for n in range(8)], Totals(n_files=8, n_bytes=800.0))
 
 
 def test_a_row_that_is_half_there_does_not_count(board, one):

@@ -1,0 +1,136 @@
+"""Telling an observer what happens, in a thread of rank 0."""
+
+from __future__ import annotations
+
+import heapq
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from .counting import Counting
+from .events import Behind, Event, FileDone, FileStarted, Observer, SetAside, Totals
+
+logger = logging.getLogger(__name__)
+
+# How often rank 0 looks at the board; less often if that would take more than a part of its time.
+_LOOK_S, _SELDOM_S = 0.1, 0.5
+_SHARE = 0.02
+
+
+class Teller:
+    """Tells an observer what happens, in a thread of its own.
+
+    Parameters
+    ----------
+    observer : callable
+    began : float
+        Time 0, as `time.perf_counter` gives it.
+    """
+
+    def __init__(self, observer: Observer, began: float):
+        self._observer = observer
+        # Some observers need no events of files, only totals from time to time.
+        self._each_file = getattr(observer, "each_file", True)
+        self._look_of: Callable[[float, Totals], object] | None = getattr(observer, "look", None)
+        self._broken = False
+        self._began = began
+        self._events: deque[Event] = deque()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="g3reduce progress", daemon=True)
+        self._totals = Totals()
+        self._told: set[object] = set()
+        self._counting: Counting | None = None
+
+    def start(self) -> None:
+        """Begin to tell."""
+        self._thread.start()
+
+    def end(self) -> None:
+        """Tell all that has happened, and end the observer."""
+        self._stop.set()
+        self._thread.join()
+        self.look()
+        if (close := getattr(self._observer, "close", None)) is not None:
+            self._guarded(close)
+
+    def put(self, event: Event) -> None:
+        """Tell of an event at the next look."""
+        self._events.append(event)
+
+    def expect(self, n_files: int, n_bytes: float) -> None:
+        """Say how much there is to do."""
+        with self._lock:
+            self._totals = replace(self._totals, n_files=n_files, n_bytes=n_bytes)
+
+    def set_aside(self, left_out: Sequence[Any]) -> None:
+        """Tell of what was left out, each once."""
+        now = time.perf_counter() - self._began
+        for one in left_out:
+            if (one.file, one.frame) not in self._told:
+                self._told.add((one.file, one.frame))
+                self.put(SetAside(time=now, file=one.file, frame=one.frame, reason=one.reason))
+
+    def follow(self, make: Callable[[Totals], Counting]) -> None:
+        """Count by this from now on; `make` is given the totals up to now."""
+        with self._lock:
+            self._counting = make(self._totals)
+            self._totals = self._counting.totals
+
+    def _run(self) -> None:
+        pause = _LOOK_S
+        while not self._stop.wait(pause):
+            begin = time.thread_time()
+            self.look()
+            pause = min(_SELDOM_S, max(_LOOK_S, (time.thread_time() - begin) / _SHARE))
+
+    def look(self) -> None:
+        """Tell what has happened since."""
+        with self._lock:
+            now = time.perf_counter() - self._began
+            # First these: what was put there later comes with the next look.
+            put = [self._events.popleft() for _ in range(len(self._events))]
+            of_files: list[Event] = []
+            if self._counting is not None:
+                before = self._totals
+                of_files += self._counting.look(now, each_file=self._each_file)
+                self._totals = before if of_files else self._counting.totals
+            both = heapq.merge(of_files, put, key=lambda one: one.time) if put else of_files
+            for event in both:
+                if isinstance(event, FileStarted | FileDone | Behind):
+                    self._totals = event.totals
+                    self._tell(event)
+                    continue
+                if isinstance(event, SetAside) and event.frame < 0:
+                    self._count_aside(event)
+                self._tell(replace(event, totals=self._totals))
+            if self._counting is not None:
+                self._totals = self._counting.totals
+            if self._look_of is not None:
+                self._guarded(self._look_of, now, self._totals)
+
+    def _count_aside(self, event: SetAside) -> None:
+        if self._counting is not None:
+            self._totals = self._counting.count_aside(event.file)
+        else:
+            self._totals = replace(self._totals, set_aside=self._totals.set_aside + 1)
+
+    def _tell(self, event: Event) -> None:
+        self._guarded(self._observer, event)
+
+    def _guarded(self, call: Callable[..., object], *arguments: object) -> None:
+        """Call the observer; after its first error no more, since the work matters more."""
+        if self._broken:
+            return
+        try:
+            call(*arguments)
+        except Exception as error:  # of any kind: the user's
+            self._broken = True
+            logger.warning(
+                "progress: %s failed (%s: %s) and is told nothing more; the work goes on.",
+                *(getattr(self._observer, "__name__", self._observer), type(error).__name__, error),
+            )
