@@ -313,6 +313,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         n_seen: Counter[str] | None = None,
         with_maps: Set[int] = frozenset(),
         check: Callable[[Counter[str], bool], None] = lambda n_seen, any_added: None,
+        when_met: Callable[[], object] = lambda: None,
     ) -> dict[str, Coadd]:
         """Join the sums of all ranks, without making frames of them. Collective.
 
@@ -327,6 +328,8 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         check : callable
             Called with the sum of `n_seen` over all ranks, and whether any frame was added on any,
             before the sums are joined; raises what there is against it.
+        when_met : callable
+            Called once all ranks have come.
 
         Returns
         -------
@@ -334,6 +337,7 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             The coadds, on the ranks that hold them; of shards, what this rank owns.
         """
         self._end(self._intake.require_all_added, failure)
+        when_met()
         settings = self._settings
         self._intake.complete_provenance(self._comm)
         for coadd in self._intake.coadds.values():

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
 from ..maps.shard import Shard
 from ..pipeline.ledger import Ledger, LeftOut
+from ..progress.timing import Timing
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
 
@@ -58,6 +59,8 @@ class Coadds(Mapping[str, Frame]):
         The files that `coadd_files` has read in which there is no Map frame, where the result is.
     written : list of str
         The files that `coadd_files` has written.
+    timing : Timing
+        What `coadd_files` took on each rank, stage by stage, with its memory. All ranks have it.
 
     Examples
     --------
@@ -94,6 +97,7 @@ class Coadds(Mapping[str, Frame]):
         self.n_given = n_given
         self.without_maps: list[str] = []
         self.written: list[str] = []
+        self.timing = Timing()
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
         """The same result with these frames."""

@@ -30,8 +30,11 @@ from ..mpi.stopping import StopRequest
 from ..pipeline.ledger import union
 from ..pipeline.output import write_frames
 from ..progress.events import Joined, Written
+from ..progress.timing import Stopwatch, Timing
 from ..progress.watching import Watch
 from ..splits import Plan as SplitPlan
+from ..strategies.traffic import Statistics
+from .accounting import account
 from .checkpointing import Wishes, Work, checkpointed
 from .choosing import Choice, Chosen, after_feeding
 from .completion import Complete
@@ -121,6 +124,8 @@ class Passes:
         self._earlier: list[Coadds] = []  # what earlier parts have made
         self._joined: dict[str, Coadd | Parked] = {}
         self._written: list[str] = []
+        self._stopwatch = Stopwatch(watch.began)
+        self._timing, self._statistics = Timing(), Statistics()  # of all parts
         self._complete: Complete | None = None  # what an earlier run has done, if that is all
         self._terms = coadder.terms
         self._choose(self._planned(chosen))
@@ -129,6 +134,11 @@ class Passes:
         """Read, add, join and write. Collective."""
         while not self._all_parts():
             self._coadder.start_over()
+        if self._complete is None:
+            # All have met: nothing that may fail on one rank alone comes in between.
+            made = self._earlier or [self._coadder.result]
+            self._statistics = functools.reduce(operator.add, (one.statistics for one in made))
+            self._timing = account(self._comm, self._stopwatch, self._statistics, self._watch)
 
     def _all_parts(self) -> bool:
         """Make all; return False where the plan has changed, so that all is to be made again."""
@@ -156,6 +166,7 @@ class Passes:
             if output is not None:
                 self._watch.stage("writing")
                 write_frames(output, parking.coadds.values(), self._comm, root)
+                self._end_writing()
                 self._written = [output]
                 self._tell_written()
         finally:
@@ -182,9 +193,7 @@ class Passes:
         )
         if self._earlier:
             coadds.ledger = union(one.ledger for one in self._earlier)
-            coadds.statistics = functools.reduce(
-                operator.add, (one.statistics for one in self._earlier)
-            )
+        coadds.statistics, coadds.timing = self._statistics, self._timing
         coadds.written = self._written
         coadds.left_out, coadds.n_given = self._chosen.listed, n_given
         if coadds.here:
@@ -225,6 +234,7 @@ class Passes:
                         sharded=plan.result == "sharded",
                         inputs=self._names,
                     )
+                self._end_writing()
                 self._tell_written()
             work.finish(self._chosen.listed)
             return True
@@ -282,6 +292,7 @@ class Passes:
         left = work.earlier.left_of(self._chosen.of(self._plan.found.pieces))
         looking = self._plan.choice.looking(self._terms)
         counter = SharedCounter(self._comm)
+        self._stopwatch.end("looking")
         reading = self._watch.reading(self._names, left)
         reader = Reader(
             self._comm,
@@ -295,6 +306,7 @@ class Passes:
         )
         with progress_in_interrupt(reader.progress):
             fed = feed(self._coadder, reader, len(self._names), self._comm.size, tally, work)
+            self._stopwatch.end("reading")
             reading.end()
             work.checkpoints.end(fed.failure or fed.again)
         return fed
@@ -315,11 +327,20 @@ class Passes:
         try:
             with progress_in_interrupt(self._all_read("their sums were being joined")):
                 self._watch.stage("joining")
-                joined = self._coadder.join(failure, tally.n_read, tally.with_maps, require_maps)
+                met = functools.partial(self._stopwatch.end, "waiting")
+                joined = self._coadder.join(
+                    failure, tally.n_read, tally.with_maps, require_maps, met
+                )
+                self._stopwatch.end("joining")
                 self._watch.tell(lambda now: Joined(time=now, n_coadds=len(joined)))
                 return joined
         finally:
             self._coadder.discard()
+
+    def _end_writing(self) -> None:
+        """Note that the output is there: on the ranks that have written it."""
+        writes = self._plan.result == "sharded" or self._comm.rank == self._plan.root
+        self._stopwatch.end("writing" if writes else None)
 
     def _tell_written(self) -> None:
         for file in self._written:

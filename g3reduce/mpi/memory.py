@@ -40,6 +40,21 @@ def available(root: Path = _ROOT) -> int | None:
     return min((size for size in found if size is not None), default=None)
 
 
+def peak(root: Path = _ROOT) -> int | None:
+    """The most bytes of memory that this process ever had; None if that is not known.
+
+    Parameters
+    ----------
+    root : Path
+        The folder in which ``proc`` is.
+    """
+    # What the system calls the maximum of a process would count that of its parent, too.
+    for line in _text(root / "proc/self/status").splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    return None
+
+
 def _of_node(proc: Path) -> int | None:
     for line in _text(proc / "meminfo").splitlines():
         if line.startswith("MemAvailable:"):

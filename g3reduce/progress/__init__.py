@@ -2,6 +2,7 @@
 
 In reading order:
 
+* `timing` is what the stages of work took on each rank.
 * `events` are plain data: a file was begun, or is done, a coadd was written; each with totals.
 * `board` is memory of rank 0 into which each rank puts a row when it begins and ends a file, by a
   one-sided put. Rank 0 reads it in a thread, which makes no call of MPI.

@@ -9,7 +9,10 @@ from .events import Joined as Joined
 from .events import ReadAgain as ReadAgain
 from .events import SetAside as SetAside
 from .events import StageBegun as StageBegun
+from .events import Summarised as Summarised
 from .events import Totals as Totals
 from .events import Written as Written
 from .logfile import JSONLog as JSONLog
 from .logfile import read_log as read_log
+from .timing import RankTiming as RankTiming
+from .timing import Timing as Timing

@@ -6,6 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeAlias
 
+from .timing import RankTiming
+
 
 @dataclass(frozen=True)
 class Totals:
@@ -260,6 +262,37 @@ class Written(Event):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Summarised(Event):
+    """All is done, and this is what it took.
+
+    Attributes
+    ----------
+    strategy : str
+        How the sums of all ranks were joined: see `g3reduce.strategies.Statistics`.
+    why : str
+        Why so.
+    nodes : int
+        How many nodes there were.
+    seconds, predicted : float
+        Of the joining itself, on the rank that took the longest; and what was predicted.
+    bytes_moved : int
+        What ranks have sent, or moved in each other's memory, to join their sums.
+    ranks : tuple of RankTiming
+        The stages and the memory of each rank.
+    """
+
+    kind: ClassVar[str] = "summary"
+
+    strategy: str
+    why: str
+    nodes: int = 1
+    seconds: float = 0.0
+    predicted: float = 0.0
+    bytes_moved: int = 0
+    ranks: tuple[RankTiming, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class Ended(Event):
     """The work has ended.
 
@@ -283,6 +316,6 @@ CLASSES: Mapping[str, type[Event]] = {
     each.kind: each
     for each in (
         *(Begun, StageBegun, FileStarted, FileDone, SetAside, Behind),
-        *(ReadAgain, Checkpointed, Joined, Written, Ended),
+        *(ReadAgain, Checkpointed, Joined, Written, Summarised, Ended),
     )
 }

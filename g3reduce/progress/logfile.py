@@ -8,7 +8,8 @@ from dataclasses import fields
 from typing import IO, Any
 
 from ..errors import InputError, OutputError
-from .events import CLASSES, Begun, Event, FileDone, FileStarted, Totals
+from .events import CLASSES, Begun, Event, FileDone, FileStarted, Summarised, Totals
+from .timing import RankTiming
 
 # Of the format, in the first line.
 VERSION = 1
@@ -64,9 +65,11 @@ def as_data(event: Event) -> dict[str, Any]:
     if isinstance(event, Begun):
         data["log_version"] = VERSION
     data |= vars(event)
-    for name in ("time", "began", "seconds", "median"):
+    for name in ("time", "began", "seconds", "median", "predicted"):
         if name in data:
             data[name] = round(data[name], 6)
+    if isinstance(event, Summarised):
+        data["ranks"] = [one.as_data() for one in event.ranks]
     # There may be millions of these, and the numbers in them say it all.
     if isinstance(event, FileStarted | FileDone):
         del data["totals"]
@@ -93,6 +96,8 @@ def from_data(data: Any) -> Event | None:
     counted["behind"] = tuple(counted.get("behind", ()))
     if "command" in values:
         values["command"] = tuple(values["command"])
+    if "ranks" in values:
+        values["ranks"] = tuple(map(RankTiming.from_data, values["ranks"]))
     try:
         return known(totals=Totals(**counted), **values)
     except TypeError:  # something is missing

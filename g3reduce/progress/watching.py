@@ -48,6 +48,8 @@ class Watch:
     ----------
     watched : bool
         Whether anybody is, on all ranks.
+    began : float
+        When the work began on this rank, as `time.perf_counter` gives it.
     number, n_passes : int
         Which pass over the files this is, of how many that are planned; to be set.
     """
@@ -56,12 +58,12 @@ class Watch:
         self._comm = comm
         self._observer = chosen(progress) if comm.rank == 0 else None
         self.watched = bool(comm.bcast(self._observer is not None, 0))
-        self._began = time.perf_counter()
+        self.began = time.perf_counter()
         self._stages: set[tuple[str, int]] = set()
         self.number = self.n_passes = 1
         self._teller = None
         if self._observer is not None:
-            self._teller = Teller(self._observer, self._began)
+            self._teller = Teller(self._observer, self.began)
             self._begun = _about(task, comm.size)
 
     def __enter__(self) -> Watch:
@@ -95,7 +97,7 @@ class Watch:
             ``make(time)`` makes the event; its totals are filled in.
         """
         if self._teller is not None:
-            self._teller.put(make(time.perf_counter() - self._began))
+            self._teller.put(make(time.perf_counter() - self.began))
 
     def stage(self, stage: str) -> None:
         """Tell that a stage of the work begins."""
@@ -142,7 +144,7 @@ class Watch:
         """A new board, by which all is counted from now on."""
         if self._teller is not None:
             self._teller.look()  # no rank writes any more: all have met since the last pass
-        board = Board(self._comm, n_rows, pieces, self._began)
+        board = Board(self._comm, n_rows, pieces, self.began)
         if self._teller is not None:
             self._teller.follow(functools.partial(make, board))
         return board

@@ -1,6 +1,7 @@
 """What is told of a coadd while it is made: the same of any number of ranks."""
 
 import os
+import time
 from collections import Counter
 
 import pytest
@@ -9,6 +10,7 @@ import skies
 import g3reduce
 from g3reduce import coadd_files
 from g3reduce.progress import FileDone, JSONLog, SetAside, read_log
+from g3reduce.progress.timing import STAGES
 
 N_FILES = 7
 
@@ -43,7 +45,7 @@ def test_each_file_is_done_once_by_the_rank_that_read_it(comm, files, shared_fol
         if comm.rank:
             continue
         kinds = [event.kind for event in events if not event.kind.startswith("file")]
-        assert kinds == ["begun", *["stage"] * 3, "joined", "stage", "written", "ended"]
+        assert kinds == ["begun", *["stage"] * 3, "joined", "stage", "written", "summary", "ended"]
         done = of_kind(events, "file done")
         assert sorted(event.file for event in done) == files
         assert set(read) == set(files)
@@ -61,6 +63,52 @@ def test_each_file_is_done_once_by_the_rank_that_read_it(comm, files, shared_fol
         assert [event.totals.files for event in done] == list(range(1, N_FILES + 1))
         assert of_kind(events, "written")[0].n_bytes == output.stat().st_size
         assert (events[0].n_ranks, events[-1].outcome) == (comm.size, "done")
+
+
+@pytest.mark.ranks(1, 3)
+def test_stages_of_all_ranks_are_told_and_add_up(comm, files, shared_folder):
+    def slow(frame):
+        time.sleep(0.01 * (comm.rank + 1))
+        return {frame["Id"]: 1}
+
+    log = JSONLog(shared_folder / "run.jsonl") if comm.rank == 0 else None
+    coadds = coadd_files(
+        *(files, shared_folder / "coadd.g3"),
+        mpicomm=comm,
+        assign=slow,
+        schedule="static",
+        strategy="tree",
+        progress=log,
+    )
+    timing = coadds.timing
+    assert timing.ranks == comm.bcast(timing.ranks, 0)
+    assert [one.rank for one in timing.ranks] == list(range(comm.size))
+    for one in timing.ranks:
+        stages = [getattr(one, stage) for stage in STAGES]
+        assert min(stages) >= 0.0
+        assert sum(stages) <= one.seconds + 1e-6
+        assert (one.writing > 0) == (one.rank == 0)
+        assert 1e7 < one.peak_memory < 1e11
+    # Files are dealt out; each has two maps or more.
+    least = [0.02 * (rank + 1) * len(files[rank :: comm.size]) for rank in range(comm.size)]
+    for one, seconds in zip(timing.ranks, least, strict=True):
+        assert one.reading >= seconds
+    first, last = timing.ranks[0], timing.ranks[-1]
+    assert first.reading + first.waiting >= last.reading - 0.02
+    assert timing.longest("reading") >= timing.mean("reading") > 0
+    assert 0 < timing.balance <= 1
+    (moved,) = {comm.allreduce(coadds.statistics.bytes_sent + coadds.statistics.bytes_direct)}
+    assert timing.bytes_moved == moved
+    assert bool(moved) == (comm.size > 1)
+    if comm.rank == 0:
+        (told,) = of_kind(read_log(shared_folder / "run.jsonl"), "summary")
+        strategies = {1: "none", 3: coadds.statistics.strategy}
+        assert (told.strategy, told.why) == (strategies[comm.size], coadds.statistics.why)
+        assert told.bytes_moved == moved
+        assert [one.reading for one in told.ranks] == [
+            round(one.reading, 6) for one in timing.ranks
+        ]
+        assert told.ranks[0].host == timing.ranks[0].host
 
 
 @pytest.mark.ranks(1, 3)

@@ -1,0 +1,44 @@
+"""The account of a coadd that is done: what it took on each rank, and how sums were joined."""
+
+from __future__ import annotations
+
+from ..mpi.communicators import Comm
+from ..progress.events import Summarised
+from ..progress.timing import Stopwatch, Timing
+from ..progress.watching import Watch
+from ..strategies.traffic import Statistics
+
+
+def account(comm: Comm, stopwatch: Stopwatch, mine: Statistics, watch: Watch) -> Timing:
+    """What it took on all ranks; those who watch are told of it. Collective over `comm`.
+
+    Parameters
+    ----------
+    comm : communicator
+        Whose ranks have just met.
+    stopwatch : Stopwatch
+    mine : Statistics
+        What this rank did to join its sums with those of the others.
+    watch : Watch
+    """
+    timing = stopwatch.timing(
+        comm.rank,
+        bytes_sent=mine.bytes_sent,
+        bytes_received=mine.bytes_received,
+        bytes_direct=mine.bytes_direct,
+    )
+    everywhere = comm.allgather((timing, mine.seconds))
+    whole = Timing(tuple(one for one, _ in everywhere))
+    watch.tell(
+        lambda now: Summarised(
+            time=now,
+            strategy=mine.strategy,
+            why=mine.why,
+            nodes=mine.nodes,
+            seconds=max(seconds for _, seconds in everywhere),
+            predicted=mine.predicted,
+            bytes_moved=whole.bytes_moved,
+            ranks=whole.ranks,
+        )
+    )
+    return whole
