@@ -32,6 +32,9 @@ FitsUnits: TypeAlias = Literal["K", "mK", "uK"]
 TOASTDistribution: TypeAlias = Literal["detector", "time"]
 
 
+Shell: TypeAlias = Literal["bash", "zsh", "tcsh"]
+
+
 def choices_of(kind: Any) -> tuple[str, ...]:
     """The values of one of these types."""
     return get_args(kind)

@@ -247,10 +247,7 @@ def commands(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_the_commands_of_a_page_are_understood(page):
-    parser = cli.Parser()
-    subparsers = parser.add_subparsers()
-    for name in cli.COMMANDS:
-        importlib.import_module(f"g3reduce.cli.{name}").add_parser(subparsers)
+    parser = cli.command_line()
     for line, command in commands(page):
         words = shlex.split(command, comments=True)
         try:

@@ -2,15 +2,14 @@
 
 A subcommand, one of `COMMANDS`, has ``run`` and
 ``add_parser(subparsers)``, and imports what it works with only when it runs, since ranks wait for
-the slowest start. For all of them: `parser`, `options` and `lists` read the command line,
-`messages` words what is said, `streams` writes it and keeps the exit code true, and `ctrlc` ends
-all ranks with one line.
+the slowest start. For all of them: `words`, `parser`, `options` and `lists` read the command line,
+`suggesting` says what may have been meant, `messages` words what is said, `streams` writes it and
+keeps the exit code true, and `ctrlc` ends all ranks with one line.
 Of `coadd`, `adding` has the flags about what is added, `setaside` those about files that cannot be
 added, `growing` those about coadds that grow, and `checkpointing` those about checkpoints and
 ranks; `progress` those about what is shown meanwhile; `retrying` starts ranks, and `summary` has
-the closing lines. Of `ledger`,
-`ledgerformats` has the tables. `comparing` is what commands have in common that compare maps,
-`headers` the flags about FITS files that do not say all.
+the closing lines. Of `ledger`, `ledgerformats` has the tables. `comparing` is what commands have in
+common that compare maps, `headers` the flags about FITS files that do not say all.
 
 The roof: it imports from every other folder.
 """
@@ -18,6 +17,7 @@ The roof: it imports from every other folder.
 from __future__ import annotations
 
 import argparse
+import functools
 import importlib
 import logging
 import sys
@@ -29,24 +29,18 @@ from ..mpi.jobend import INTERRUPTED, abort
 from . import checkpointing, ctrlc, streams
 from .checkpointing import STOPPED
 from .messages import FlagFormatter, Flags, LogHandler
-from .parser import BAD_USAGE, Parser
+from .options import add_quiet
+from .parser import BAD_USAGE, CommandLine
 
-COMMANDS = (
-    "coadd",
-    "check",
-    "stitch",
-    "difference",
-    "null",
-    "noise",
-    "unweight",
-    "convert",
-    "plot",
-    "diff",
-    "info",
-    "digest",
-    "ledger",
-    "demo",
-)
+# In the order in which one works.
+GROUPS = {
+    "from many files, on any number of ranks": ("check", "coadd", "stitch"),
+    "look at coadds": ("info", "plot", "ledger", "digest"),
+    "compare and test": ("diff", "difference", "null", "noise"),
+    "change coadds": ("unweight", "convert"),
+    "try it, set it up": ("demo", "completion"),
+}
+COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 DONE, FAILED = 0, 1
 
@@ -79,25 +73,19 @@ def _run(arguments: Sequence[str] | None) -> int:
     """Parse the command line and do what it says."""
     from .. import __version__
 
-    parser = Parser(
-        prog="g3reduce",
-        description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
-        epilog="Exit codes: 0 done, 1 the work failed, 2 bad usage, 3 done without files that\n"
-        "were set aside, 75 stopped with a checkpoint (go on with --resume), 130 Ctrl-C.",
-    )
-    parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
-    subparsers = parser.add_subparsers(metavar="command")
     words = list(sys.argv[1:] if arguments is None else arguments)
-    named = [name for name in COMMANDS if words[:1] == [name]]
-    for name in named or COMMANDS:  # if none is named, help or an error is to list all
-        importlib.import_module(f".{name}", __name__).add_parser(subparsers)
+    if words[:1] == ["help"]:
+        words = [*words[1:2], "--help"]
+    parser = command_line(words)
+    parser.add_argument("--version", action="version", version=f"g3reduce {__version__}")
     options = parser.parse_args(words)
     options.words = words
     if not hasattr(options, "run"):
         parser.print_help()
         return DONE
 
-    flags = Flags(subparsers.choices[options.command]._actions)
+    streams.be_quiet(options.quiet)
+    flags = Flags(parser.commands.choices[options.command]._actions)
     log = LogHandler()
     log.setFormatter(FlagFormatter(flags))
     logging.basicConfig(
@@ -118,6 +106,35 @@ def _run(arguments: Sequence[str] | None) -> int:
     if world_rank() == 0:
         checkpointing.leave_outcome(options, code)
     return code
+
+
+def command_line(words: Sequence[str] = ()) -> CommandLine:
+    """The parser of the command that the first of these words names, or of all commands."""
+    parser = CommandLine(
+        GROUPS,
+        prog="g3reduce",
+        description="Parallel coaddition of sky maps and restitching of timestreams, for spt3g.",
+        epilog="g3reduce COMMAND --help explains a command, with examples.\n\n"
+        "Exit codes: 0 done, 1 the work failed, 2 bad usage, 3 done without files that\n"
+        "were set aside, 75 stopped with a checkpoint (go on with --resume), 130 Ctrl-C.",
+    )
+    named = [name for name in COMMANDS if words[:1] == [name]]
+    for name in named or COMMANDS:  # if none is named, help or an error is to list all
+        importlib.import_module(f".{name}", __name__).add_parser(parser.commands)
+        command = parser.commands.choices[name]
+        add_quiet(command)
+        command.options_elsewhere = functools.partial(_options_of_others, name)
+    return parser
+
+
+def _options_of_others(name: str) -> dict[str, list[str]]:
+    """The options of all commands but one."""
+    commands = command_line().commands.choices
+    return {
+        other: list(parser._option_string_actions)
+        for other, parser in commands.items()
+        if other != name
+    }
 
 
 def _report(error: G3ReduceError, options: argparse.Namespace, flags: Flags) -> int:

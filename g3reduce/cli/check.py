@@ -84,7 +84,7 @@ def run(options: argparse.Namespace) -> int:
     )
     if comm.rank == 0:
         lines = [json.dumps(checked.as_data(), indent=1)] if options.json else checked.lines()
-        for line in lines:
+        for line in lines if options.json or not (options.quiet and checked.is_fine) else ():
             result(line)
         if options.write_manifest is not None:
             _write_manifest(options.write_manifest, checked, with_sha256=options.deep)

@@ -67,7 +67,7 @@ def run(options: argparse.Namespace) -> int | None:
     if not found:
         raise InputError(f"There is no Map frame in {', '.join(options.files)}.")
     if options.input is not None:
-        return _ask(found, options.input)
+        return _ask(found, options.input, options.quiet)
     if options.output:
         ledgerformats.write(options.output, options.format, found)
     else:
@@ -76,9 +76,11 @@ def run(options: argparse.Namespace) -> int | None:
     return None
 
 
-def _ask(found: list[CoaddLedger], name: str) -> int:
+def _ask(found: list[CoaddLedger], name: str, quiet: bool) -> int:
     """Say where a file, an observation or an Id is; return the exit code."""
     there = [(one, text) for one in found for text in one.matches(name)]
+    if quiet:
+        return 0 if there else 1
     for one, text in there:
         result(f"{one}: {text}")
     if there:

@@ -9,7 +9,7 @@ from typing import Any
 from ..mpi.agreement import world_rank
 from . import comparing
 from .options import count
-from .streams import result
+from .streams import result, say
 
 DESCRIPTION = """\
 Print the depth of coadds, in uK arcmin, and the power spectra of their noise,
@@ -84,8 +84,7 @@ def run(options: argparse.Namespace) -> None:
     if options.json:
         result(json.dumps({key: one.as_data() for key, one in found.items()}, indent=1))
         return
-    for one in found.values():
+    for one in found.values() if not (options.quiet and options.output) else ():
         for line in one.lines():
             result(line)
-    for name in options.output:
-        result(f"Wrote {name}.")
+    say(*(f"Wrote {name}." for name in options.output))

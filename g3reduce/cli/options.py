@@ -45,6 +45,17 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_quiet(parser: argparse.ArgumentParser) -> None:
+    """Add ``-q``, unless the command has it."""
+    if "-q" not in parser._option_string_actions:
+        parser.add_argument(
+            "-q",
+            "--quiet",
+            action="store_true",
+            help="print nothing but results, warnings and errors",
+        )
+
+
 def count(word: str) -> int:
     """A number of things, at least one."""
     return _whole_number(word, 1)

@@ -7,13 +7,13 @@ argparse alone lets an option that takes several words take all that follow: in
 from __future__ import annotations
 
 import argparse
-import glob
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
-from ..formats.kinds import ALL_ENDINGS
 from ..mpi.agreement import world_rank
+from .suggesting import about_command, about_option, did_you_mean, wrong_option
+from .words import files_last, options_and_files
 
 BAD_USAGE = 2
 
@@ -27,21 +27,41 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+        self.options_elsewhere: Callable[[], Mapping[str, Iterable[str]]] = dict
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parse as argparse does, but with files anywhere among the options of a command."""
         if args is None or self._subparsers is not None:
-            return super().parse_known_args(args, namespace)
-        if any(action.dest == "files" for action in self._actions):
-            args = files_last(args, self._option_string_actions)
-        options, unknown = super().parse_known_args(args, namespace)
-        for word in unknown:
-            self.error(
-                f"there is no option {word}"
-                if word.startswith("-")
-                else f"unexpected word {word!r}; this command takes no files"
-            )
+            options, unknown = super().parse_known_args(args, namespace)
+            if unknown:
+                self.error(f"there is no option {unknown[0]} before the name of a command")
+            return options, unknown
+        known = self._option_string_actions
+        given, files = options_and_files(args, known)
+        wrong = wrong_option(given, known)
+        if wrong is not None:
+            self.error(about_option(wrong, known, self.options_elsewhere()))
+        positional = [action for action in self._actions if not action.option_strings]
+        if files and not positional:
+            self.error(f"unexpected word {files[0]!r}; this command takes no files")
+        options, unknown = super().parse_known_args(files_last(args, known), namespace)
+        if unknown:
+            expected = " and ".join(str(action.metavar or action.dest) for action in positional)
+            self.error(f"unexpected word {unknown[0]!r}; this command takes {expected} alone")
         return options, unknown
+
+    def _check_value(self, action: argparse.Action, value: Any) -> None:
+        """Refuse what is none of the choices, with what may have been meant."""
+        choices = action.choices
+        if choices is None or value in choices:
+            return
+        names = [str(choice) for choice in choices]
+        if isinstance(action, argparse._SubParsersAction):
+            self.error(about_command(str(value), names))
+        meant = did_you_mean(str(value), names)
+        raise argparse.ArgumentError(
+            action, f"{str(value)!r} is not valid; expected {_one_of(names)}{meant}"
+        )
 
     def _print_message(self, message: str, file: Any = None) -> None:
         if world_rank() == 0:
@@ -52,86 +72,40 @@ class Parser(argparse.ArgumentParser):
         if world_rank() != 0:
             # A launcher may end the job as soon as one rank exits; rank 0 prints the message first.
             time.sleep(_MESSAGE_S)
-        self.exit(BAD_USAGE, f"{self.prog}: error: {message}\nSee {self.prog} --help.\n")
+        text = message.removeprefix("argument ")
+        self.exit(BAD_USAGE, f"{self.prog}: error: {text}\nSee {self.prog} --help.\n")
 
 
-def files_last(words: Sequence[str], options: dict[str, argparse.Action]) -> list[str]:
-    """The same words in an order that argparse understands: options, ``--``, files.
+class CommandLine(Parser):
+    """The parser of all commands, whose help lists them in groups.
 
     Parameters
     ----------
-    words : sequence of str
-        Those of one command, without its name.
-    options : dict of str to argparse.Action
-        What each option string stands for.
-
-    Returns
-    -------
-    list of str
-        The files keep their order among each other, and so does the rest.
+    groups : mapping of str to sequence of str
+        The commands of each group, by its heading.
     """
-    files: list[str] = []
-    rest: list[str] = []
-    left = iter(words)
-    word = next(left, None)
-    while word is not None:
-        if word == "--":
-            files += left
-        elif not _is_option(word):
-            files.append(word)
-        else:
-            rest.append(word)
-            action = _action(word, options)
-            if action is not None and "=" not in word:
-                word = _take_values(action, left, rest)
-                continue
-        word = next(left, None)
-    return [*rest, "--", *files] if files else rest
+
+    def __init__(self, groups: Mapping[str, Sequence[str]], **kwargs: Any):
+        super().__init__(**kwargs)
+        self._groups = groups
+        self.commands = self.add_subparsers(metavar="command", parser_class=Parser)
+
+    def format_help(self) -> str:
+        """What ``g3reduce --help`` prints."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(self.description)
+        listed = {action.dest: action for action in self.commands._choices_actions}
+        for title, names in self._groups.items():
+            formatter.start_section(title)
+            formatter.add_arguments([listed[name] for name in names if name in listed])
+            formatter.end_section()
+        formatter.start_section("options")
+        formatter.add_arguments([action for action in self._actions if action.option_strings])
+        formatter.end_section()
+        formatter.add_text(self.epilog)
+        return formatter.format_help()
 
 
-def _take_values(action: argparse.Action, left: Iterator[str], rest: list[str]) -> str | None:
-    """Put the words that an option takes to the rest; return the first that it does not take."""
-    if action.nargs == 0:
-        return next(left, None)
-    word = next(left, None)
-    if action.nargs is None:  # one, whatever it is
-        if word is not None and word != "--":
-            rest.append(word)
-            return next(left, None)
-        return word
-    takes_files = action.metavar == "FILE"
-    while word is not None and not _is_option(word) and (takes_files or not _is_file(word)):
-        rest.append(word)
-        word = next(left, None)
-    return word
-
-
-def _action(word: str, options: dict[str, argparse.Action]) -> argparse.Action | None:
-    """The option that may take the words after this one, if there is one.
-
-    Names may be shortened (``--map``) and switches be put together (``-cm``), as argparse allows.
-    """
-    if not word.startswith("--"):
-        while word not in options and (switch := options.get(word[:2])) and switch.nargs == 0:
-            word = f"-{word[2:]}"
-    if word in options or not word.startswith("--"):
-        return options.get(word)
-    meant = {id(action): action for name, action in options.items() if name.startswith(word)}
-    return next(iter(meant.values())) if len(meant) == 1 else None
-
-
-def _is_option(word: str) -> bool:
-    if not word.startswith("-") or word == "-" or " " in word:
-        return False
-    try:
-        float(word)
-    except ValueError:
-        return True
-    return False
-
-
-def _is_file(word: str) -> bool:
-    """Whether this is the name of a file, of a list, or a pattern of names, and no Id or key."""
-    return (
-        word.startswith("@") or word.endswith(ALL_ENDINGS) or "://" in word or glob.has_magic(word)
-    )
+def _one_of(names: Sequence[str]) -> str:
+    return " or ".join(filter(None, [", ".join(names[:-1]), names[-1]]))

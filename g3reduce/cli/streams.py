@@ -29,8 +29,18 @@ def prepare() -> None:
     ctrlc.prepare()
 
 
+_quiet: list[bool] = []
+
+
+def be_quiet(quiet: bool) -> None:
+    """From now on `say` prints nothing, or does so again."""
+    _quiet[:] = [True] if quiet else []
+
+
 def say(*lines: str, end: str = "\n") -> None:
     """Print what was done. If that fails, the work is done all the same."""
+    if _quiet or not lines:
+        return
     try:
         with aside():
             print(*lines, sep="\n", end=end, flush=True)

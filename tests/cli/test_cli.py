@@ -84,7 +84,7 @@ BAD_INPUT = [
     (["cut.g3"], 1, "cut.g3, frame 2, byte "),
     (["obs_000.g3", "-m", "220GHz"], 1, "no map with the Id '220GHz' in the input file"),
     (["obs_000.g3", "./obs_000.g3"], 1, "./obs_000.g3, frame 0 came twice"),
-    (["obs_000.g3", "--strategy", "ring"], 2, "invalid choice: 'ring'"),
+    (["obs_000.g3", "--strategy", "ring"], 2, "'ring' is not valid; expected auto, gather"),
     ([], 2, "there are no input files: name them (IN)"),
 ]
 

@@ -84,6 +84,20 @@ def test_alone_it_shows_its_help(capsys):
     assert shown.out == capsys.readouterr().out
 
 
+def test_the_help_lists_each_command_once_in_its_group(capsys):
+    assert cli.main([]) == 0
+    shown = capsys.readouterr().out
+    sections = dict(re.findall(r"^([a-z ,]+):\n((?:  .*\n)+)", shown, re.M))
+    found = {title: re.findall(r"^  (\w+) ", text, re.M) for title, text in sections.items()}
+    assert found == {**{title: [*names] for title, names in cli.GROUPS.items()}, "options": []}
+    with pytest.raises(SystemExit):
+        cli.main(["help"])
+    assert capsys.readouterr().out == shown
+    with pytest.raises(SystemExit):
+        cli.main(["help", "digest"])
+    assert "usage: g3reduce digest" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("command", [None, *cli.COMMANDS])
 def test_help_fits_a_terminal(command, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
@@ -105,7 +119,8 @@ def test_help_of_many_flags_has_headings(command, capsys):
     ):
         assert f"\n\n{heading}:\n" in shown
     without_heading = re.search(r"^options:\n(.*?)\n\n", shown, re.M | re.S)[1]
-    assert re.findall(r"--[a-z-]+", without_heading) == ["--help", "--verbose"]
+    flags = {"--help", "--verbose", "--quiet"}
+    assert {*re.findall(r"--[a-z-]+", without_heading)} <= flags
 
 
 def test_check_takes_the_flags_of_coadd_about_what_is_added():
@@ -140,7 +155,21 @@ def test_check_takes_the_flags_of_coadd_about_what_is_added():
             ["demo", "--seed", "-1"],
             "--seed: '-1' is not valid; expected a whole number of 0",
         ),
-        (["sum", "a.g3"], "invalid choice: 'sum'"),
+        (["sum", "a.g3"], "g3reduce: error: there is no command 'sum'; did you mean coadd?"),
+        (["coad", "a.g3"], "there is no command 'coad'; did you mean coadd?"),
+        (["help", "coad"], "there is no command 'coad'; did you mean coadd?"),
+        (["obs/a.g3"], "say what to do with it, as in g3reduce info obs/a.g3"),
+        (["xyz"], "error: there is no command 'xyz'\n"),
+        (["--foo", "coadd"], "there is no option --foo before the name of a command"),
+        (["coadd", "--resum", "--colate"], "there is no option --colate; did you mean --collate?"),
+        (["coadd", "--deep"], "there is no option --deep; g3reduce check has it"),
+        (["plot", "a.g3", "--strategy=x"], "there is no option --strategy; g3reduce coadd has it"),
+        (["coadd", "a.g3", "-output-file", "b"], "no option -output-file; did you mean --output"),
+        (["stitch", "--outptu-file", "b.g3"], "no option --outptu-file; did you mean --output-fil"),
+        (["coadd", "a.g3", "--strategy", "Tree"], "or owner; did you mean tree?"),
+        (["completion", "fish"], "shell: 'fish' is not valid; expected bash, zsh or tcsh"),
+        (["diff", "a.g3", "b.g3", "c.g3"], "unexpected word 'c.g3'; this command takes A and B"),
+        (["diff", "a.g3", "--ledger"], "the following arguments are required: B"),
     ],
 )
 def test_what_cannot_be_meant_is_told_before_any_work(words, text, capsys):
@@ -251,3 +280,33 @@ def test_ids_that_end_like_files_can_be_given(survey):
     assert frames
     options = options_of("coadd", "--map-ids=odd.g3", file)
     assert (options.map_ids, options.files) == (["odd.g3"], [file])
+
+
+@pytest.mark.parametrize(
+    ("words", "written"),
+    [
+        (["coadd", "{0}", "{1}", "-o", "out.g3"], "out.g3"),
+        (["check", "{0}", "{1}"], None),
+        (["convert", "{0}", "-o", "out.h5"], "out.h5"),
+        (["unweight", "{0}", "-o", "out.g3"], "out.g3"),
+        (["ledger", "{0}", "-f", "csv", "-o", "out.csv"], "out.csv"),
+        (["diff", "{0}", "{0}"], None),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_quiet_commands_print_nothing(words, written, tmp_path, survey, monkeypatch, capfd):
+    files = survey(2, "flat sparse", "polarized")
+    monkeypatch.chdir(tmp_path)
+    assert cli.main([*(word.format(*files) for word in words), "-q"]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert written is None or os.path.getsize(written)
+
+
+def test_a_quiet_command_still_tells_of_errors_and_the_next_one_speaks(tmp_path, survey, capsys):
+    (file,) = survey(1, "flat sparse", "hits")
+    assert cli.main(["ledger", file, "-q", "--input", "none"]) == 1
+    assert not capsys.readouterr().out
+    assert cli.main(["coadd", "-q", "none.g3", "-o", str(tmp_path / "out.g3")]) == 1
+    assert "none.g3: No such file" in capsys.readouterr().err
+    assert cli.main(["convert", file, "-o", str(tmp_path / "out.h5")]) == 0
+    assert "Wrote" in capsys.readouterr().out
