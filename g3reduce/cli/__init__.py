@@ -35,7 +35,7 @@ from .parser import BAD_USAGE, CommandLine
 # In the order in which one works.
 GROUPS = {
     "from many files, on any number of ranks": ("check", "coadd", "stitch"),
-    "look at coadds": ("info", "plot", "ledger", "digest"),
+    "look at coadds": ("info", "plot", "report", "ledger", "digest"),
     "compare and test": ("diff", "difference", "null", "noise"),
     "change coadds": ("unweight", "convert"),
     "try it, set it up": ("demo", "completion"),

@@ -5,7 +5,12 @@ direction; `patch`, the observed part of a frame on the pixels of a view, with `
 `panels`, its values in units that people read, with limits and colours; `graticule`, meridians and
 parallels; `figures`, with matplotlib; `plot`, all of these together. `histograms` and `spectra` are
 other pictures of the same maps. `comparison` compares coadds with spt3g's serial ones.
-Imports from `analysis`, `maps`, `pipeline`, and from what is below them.
+
+`page` writes one page about a file of coadds: `pagedata` gathers what it tells, with `pictures`,
+whose `planevalues` it holds, and `contributions` of observations; `runlog` reads how a run went.
+Its template, style and script are in ``pagefiles``.
+
+Imports from `analysis`, `formats`, `maps`, `pipeline`, `progress`, and from what is below them.
 """
 
 from __future__ import annotations

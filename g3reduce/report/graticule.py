@@ -24,7 +24,9 @@ _NAMES = {
 }
 
 
-class _Curve(NamedTuple):
+class Curve(NamedTuple):
+    """A meridian or parallel in pixels, NaN where it is interrupted, and its label."""
+
     label: str
     x: FloatArray
     y: FloatArray
@@ -40,14 +42,14 @@ def draw_graticule(ax: Any, view: View) -> None:
         ax.set_ylabel("row", fontsize=9)
         ax.tick_params(labelsize=8)
         return
-    meridians, parallels = _curves(view)
+    meridians, parallels = curves_of(view)
     for curve in (*meridians, *parallels):
         ax.plot(curve.x, curve.y, **_LINE)
     lon_name, lat_name = _NAMES.get(view.coord_ref, ("longitude", "latitude"))
     if view.is_whole_sky:
         _label_inside(ax, view, f"{lon_name}, {lat_name}")
         return
-    if _shows_pole(view):
+    if shows_pole(view):
         _label_around_pole(ax, view, meridians, parallels)
         ax.set_xlabel(f"{lon_name}, {lat_name}", fontsize=9)
         return
@@ -57,7 +59,8 @@ def draw_graticule(ax: Any, view: View) -> None:
     ax.set_ylabel(lat_name, fontsize=9)
 
 
-def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
+def curves_of(view: View) -> tuple[list[Curve], list[Curve]]:
+    """Meridians and parallels: some six of each, at round numbers of degrees."""
     meridians, parallels = [], []
     if view.is_whole_sky:
         centre = float(np.degrees(view.centre_lon))
@@ -78,7 +81,7 @@ def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
     lat = np.linspace(max(lat_range[0] - 5, -90), min(lat_range[1] + 5, 90), 600)
     for value in across:
         x, y = view.to_xy(np.full(lat.size, np.radians(value)), np.radians(lat))
-        meridians.append(_Curve(f"{round(value % 360, 6) % 360:g}°", *_broken(x, y, view)))
+        meridians.append(Curve(f"{round(value % 360, 6) % 360:g}°", *_broken(x, y, view)))
     lon = np.linspace(max(lon_range[0] - 5, lon_range[1] - 360), lon_range[1] + 5, 1200)
     if view.is_whole_sky or lon_range[1] - lon_range[0] > 350:
         centre, half = float(np.degrees(view.centre_lon)), 180 * (1 - 1e-9)
@@ -86,7 +89,7 @@ def _curves(view: View) -> tuple[list[_Curve], list[_Curve]]:
     for value in up:
         x, y = view.to_xy(np.radians(lon), np.full(lon.size, np.radians(value)))
         label = f"{round(value, 6):g}°".replace("-", "−")
-        parallels.append(_Curve(label, *_broken(x, y, view)))
+        parallels.append(Curve(label, *_broken(x, y, view)))
     return meridians, parallels
 
 
@@ -128,7 +131,7 @@ def _lines(low: float, high: float, at_most: int) -> FloatArray:
     return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
 
 
-def _ticks(curves: list[_Curve], axis: str, view: View) -> tuple[list[float], list[str]]:
+def _ticks(curves: list[Curve], axis: str, view: View) -> tuple[list[float], list[str]]:
     """Where curves meet the lower edge (axis x) or the left one (y), and their labels."""
     height, width = view.shape
     size = width if axis == "x" else height
@@ -155,7 +158,7 @@ def _ticks(curves: list[_Curve], axis: str, view: View) -> tuple[list[float], li
     return [w for w, _ in kept], [label for _, label in kept]
 
 
-def _shows_pole(view: View) -> bool:
+def shows_pole(view: View) -> bool:
     """Whether a pole is well inside, so that meridians do not end at the lower edge."""
     height, width = view.shape
     for pole in (-np.pi / 2, np.pi / 2):
@@ -174,9 +177,7 @@ def _halo() -> list[Any]:
     return [withStroke(linewidth=3, foreground="white")]
 
 
-def _label_around_pole(
-    ax: Any, view: View, meridians: list[_Curve], parallels: list[_Curve]
-) -> None:
+def _label_around_pole(ax: Any, view: View, meridians: list[Curve], parallels: list[Curve]) -> None:
     """Labels inside: of meridians near the edges, of parallels between two meridians."""
     height, width = view.shape
     ax.set_xticks([])

@@ -77,6 +77,7 @@ def observed_patch(
     *,
     weighted: bool = False,
     smooth: float | None = None,
+    max_side: int = MAX_SIDE,
 ) -> Patch:
     """Copy the observed part of every plane to the pixels of a view.
 
@@ -94,6 +95,8 @@ def observed_patch(
         Whether weighted maps stay so.
     smooth : float, optional
         Full width at half maximum, in arcmin, of a Gaussian.
+    max_side : int
+        Pixels of the longer side of the picture, at most: maps with more are averaged.
 
     Returns
     -------
@@ -118,11 +121,11 @@ def observed_patch(
     footprint = next(planes[key] for key in ("TT", "H", "T", *planes) if key in planes)
     view: FlatView | Mollweide
     if isinstance(footprint, maps.FlatSkyMap):
-        drawn = _crop(planes, footprint)
+        drawn = _crop(planes, footprint, max_side)
         view = FlatView(next(iter(drawn.values())))
         arrays = drawn
     else:
-        view = _view_of(footprint, projection)
+        view = _view_of(footprint, projection, max_side)
         arrays = _sampled(planes, view)
     stokes = next((planes[name] for name in STOKES if name in planes), footprint)
     is_weighted = bool(stokes.weighted) and any(name in planes for name in STOKES)
@@ -142,12 +145,12 @@ def observed_patch(
     )
 
 
-def _crop(planes: dict[str, SkyMap], footprint: SkyMap) -> dict[str, SkyMap]:
+def _crop(planes: dict[str, SkyMap], footprint: SkyMap, max_side: int) -> dict[str, SkyMap]:
     height, width = footprint.shape
     y, x = np.divmod(_observed_pixels(footprint).astype(np.int64), width)
     bottom, top = max(y.min() - 2, 0), min(y.max() + 2, height - 1)
     left, right = max(x.min() - 2, 0), min(x.max() + 2, width - 1)
-    scale = -int(-max(top + 1 - bottom, right + 1 - left) // MAX_SIDE)
+    scale = -int(-max(top + 1 - bottom, right + 1 - left) // max_side)
     scale = min(scale, int(top + 1 - bottom), int(right + 1 - left))  # of very thin stripes
     # Whole blocks of scale x scale pixels.
     rows = slice(int(bottom), int(bottom + (top + 1 - bottom) // scale * scale))
@@ -214,7 +217,7 @@ def _observed_pixels(footprint: SkyMap) -> NDArray[np.uint64]:
     return pixels
 
 
-def _view_of(footprint: SkyMap, projection: str | None) -> FlatView | Mollweide:
+def _view_of(footprint: SkyMap, projection: str | None, max_side: int) -> FlatView | Mollweide:
     """A view that covers the nonzero pixels of a HEALPix map."""
     pixels = _observed_pixels(footprint)
     pixels = pixels[:: -(-pixels.size // MAX_SAMPLES)]
@@ -233,7 +236,8 @@ def _view_of(footprint: SkyMap, projection: str | None) -> FlatView | Mollweide:
             else "mollweide"
         )
     if projection == "mollweide":
-        return Mollweide(_width(footprint.res), footprint.coord_ref, _meridian(footprint, vectors))
+        width = _width(footprint.res, max_side)
+        return Mollweide(width, footprint.coord_ref, _meridian(footprint, vectors))
     if projection == "gnomonic" and radius > 80:
         raise UsageError(
             f"The map reaches {radius:.0f} degrees from its middle; a gnomonic picture shows up to "
@@ -248,7 +252,7 @@ def _view_of(footprint: SkyMap, projection: str | None) -> FlatView | Mollweide:
     # Pixel coordinates of the footprint on a grid of one pixel give the size of the real one.
     x, y = to_xy(maps.FlatSkyMap(1, 1, footprint.res, **geometry), lon, lat)
     extent = max(np.ptp(x), np.ptp(y)) * footprint.res
-    res = max(footprint.res / 2, extent / MAX_SIDE)  # oversampled, to show pixels' true shapes
+    res = max(footprint.res / 2, extent / max_side)  # oversampled, to show pixels' true shapes
     x, y, pad = x * footprint.res / res, y * footprint.res / res, 6
     return FlatView(
         maps.FlatSkyMap(
@@ -273,9 +277,9 @@ def _middle(vectors: FloatArray) -> FloatArray:
     return found
 
 
-def _width(res: float) -> int:
+def _width(res: float, max_side: int) -> int:
     """Pixels along the equator: some two for each of the map, within what a page can show."""
-    return int(np.clip(2 * np.pi / res * 2, 400, MAX_SIDE))
+    return int(np.clip(2 * np.pi / res * 2, min(400, max_side), max_side))
 
 
 def _meridian(footprint: SkyMap, vectors: FloatArray) -> float:

@@ -6,6 +6,14 @@ from spt3g import core, maps
 from g3reduce.report.patch import observed_patch
 
 
+def test_narrow_map_keeps_its_rows():
+    frame = core.G3Frame(core.G3FrameType.Map)
+    plane = maps.FlatSkyMap(3300, 2, core.G3Units.arcmin)
+    np.asarray(plane)[:] = 1
+    frame["T"] = plane
+    assert observed_patch(frame, max_side=700).planes["T"].shape == (1, 1650)
+
+
 def test_weights_of_maps_larger_than_a_page_are_summed_all_alike():
     """Pixels of the patch are inverse-variance averages, so weights have to be sums."""
     shape = (6, 3300)

@@ -1,0 +1,49 @@
+"""``g3reduce report``: one page about a file of coadds."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from ..mpi.agreement import world_rank
+from . import headers
+from .streams import say
+
+DESCRIPTION = """\
+Write one page about a file of coadds, which any browser opens without a
+network: pictures that zoom and whose values can be read, what went in and what
+was left out, what each observation has contributed, digests and versions.
+"""
+
+EXAMPLE = """\
+examples:
+  g3reduce report season.g3
+  g3reduce report season.g3 --log run.jsonl
+  g3reduce report season.fits -o public/season.html
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "report", help="a page about a coadd", description=DESCRIPTION, epilog=EXAMPLE
+    )
+    parser.set_defaults(run=run, command="report", verbose=False)
+    parser.add_argument("file", metavar="FILE", help="a file of maps, of any format")
+    parser.add_argument(
+        "-o", "--output", metavar="PAGE", help="the page (default: FILE with the ending .html)"
+    )
+    parser.add_argument(
+        "--log", metavar="RUN", help="how the run went: the file that its --log-json has written"
+    )
+    headers.add(parser)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Write it, on one rank."""
+    if world_rank() != 0:
+        return
+    from ..report.page import write_report
+
+    page = write_report(options.file, options.output, log=options.log, said=headers.of(options))
+    say(f"Written: {page}. Open it in a browser.")

@@ -1,0 +1,168 @@
+"""What each observation has contributed to a coadd, as a plot in SVG, outliers marked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from ..pipeline.entries import Entry
+from .views import FloatArray
+
+FAR = 5.0
+"""How many sigma (by the median of absolute deviations) from the median an outlier is."""
+
+NEIGHBOURS = 51
+"""Of how many neighbours in the order of input the median is taken, which follows slow drifts."""
+
+WIDTH, HEIGHT = 720, 190
+_LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 30
+_MOST_NAMED = 20
+
+
+class Contribution(NamedTuple):
+    """What one observation has contributed: all its frames together.
+
+    Attributes
+    ----------
+    name : str
+        The observation; where it is not known, the file and frame.
+    weight : float
+        The sum of its weights TT, in 1/K^2 if they are inverse variances.
+    pixels : int
+        How many pixels its frames have hit.
+    """
+
+    name: str
+    weight: float
+    pixels: int
+
+
+class Outlier(NamedTuple):
+    """A contribution that is far from the others: by how many sigma."""
+
+    place: int
+    name: str
+    value: float
+    sigma: float
+
+
+class ContributionPlot(NamedTuple):
+    """A plot as the page shows it.
+
+    Attributes
+    ----------
+    title : str
+    path : str
+        The points, as an SVG path of strokes without length.
+    marks : list of tuple
+        Of each outlier x, y, and its name.
+    line : str
+        The median that each is compared with, as an SVG path.
+    ticks : list of tuple
+        Of the axis of values: y and label.
+    outliers : list of Outlier
+        The furthest first.
+    number : int
+        How many observations there are.
+    """
+
+    title: str
+    path: str
+    marks: list[tuple[float, float, str]]
+    line: str
+    ticks: list[tuple[float, str]]
+    outliers: list[Outlier]
+    number: int
+
+
+def contributions_of(entries: Sequence[Entry]) -> list[Contribution]:
+    """The contribution of each observation, in the order of input, of frames that were added."""
+    found: dict[str, Contribution] = {}
+    for entry in entries:
+        if entry.pixels < 0:
+            continue
+        name = entry.observation or str(entry.unit or entry.map_id or "a frame without a name")
+        before = found.get(name, Contribution(name, 0.0, 0))
+        found[name] = Contribution(name, before.weight + entry.weight, before.pixels + entry.pixels)
+    return list(found.values())
+
+
+def plots_of(contributions: Sequence[Contribution]) -> list[ContributionPlot]:
+    """Their plots: weight, and pixels hit."""
+    if not contributions:
+        return []
+    names = [one.name for one in contributions]
+    weights = np.array([one.weight for one in contributions])
+    pixels = np.array([one.pixels for one in contributions], dtype=float)
+    plots = []
+    if weights.any():
+        plots.append(_plot("Weight: sum of the weights TT, over their median", names, weights))
+    plots.append(_plot("Pixels hit, over their median", names, pixels))
+    return plots
+
+
+def outliers_of(names: Sequence[str], values: FloatArray) -> list[Outlier]:
+    """Those that are further from their neighbours' median than `FAR` sigma; the furthest first.
+
+    Notes
+    -----
+    Sigma is 1.4826 times the median of absolute deviations, but at least 0.1 % of the median: where
+    most values are alike, the smallest difference would be infinitely many sigma.
+    """
+    usual = _usual(values)
+    sigma = 1.4826 * float(np.median(np.abs(values - usual)))
+    sigma = max(sigma, 1e-3 * abs(float(np.median(values)))) or 1.0
+    far = (values - usual) / sigma
+    (places,) = np.nonzero(np.abs(far) > FAR)
+    ratio = np.divide(values, usual, out=np.zeros_like(values), where=usual != 0)
+    found = [Outlier(at, names[at], float(ratio[at]), float(far[at])) for at in places.tolist()]
+    return sorted(found, key=lambda one: -abs(one.sigma))
+
+
+def _usual(values: FloatArray) -> FloatArray:
+    """The median of the neighbours of each value; of all where these are few."""
+    if len(values) < 2 * NEIGHBOURS:
+        return np.full(len(values), np.median(values))
+    from scipy.ndimage import median_filter
+
+    usual: FloatArray = median_filter(values, NEIGHBOURS, mode="nearest")
+    return usual
+
+
+def _plot(title: str, names: Sequence[str], values: FloatArray) -> ContributionPlot:
+    median = float(np.median(values))
+    relative = values / median if median else values
+    outliers = outliers_of(names, relative)
+    top = max(1.15, float(relative.max()) * 1.06)
+    inner_width, inner_height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
+
+    def down(value: FloatArray) -> FloatArray:
+        return _TOP + inner_height * (1 - np.clip(value, 0, None) / top)
+
+    x = _LEFT + inner_width * (np.arange(len(values)) + 0.5) / len(values)
+    y = down(relative)
+    far = {one.place for one in outliers}
+    dots = [f"M{x[at]:.1f} {y[at]:.1f}h0" for at in range(len(values)) if at not in far]
+    marks = [
+        (round(float(x[one.place]), 1), round(float(y[one.place]), 1), _told(one))
+        for one in outliers
+    ]
+    shown = slice(None, None, -(-len(values) // 300))
+    along, usual = x[shown], down(_usual(relative))[shown]
+    ends = [(_LEFT, usual[0]), *zip(along, usual, strict=True), (WIDTH - _RIGHT, usual[-1])]
+    line = "M" + "L".join(f"{across:.1f} {at:.1f}" for across, at in ends)
+    step = next((step for step in (0.25, 0.5, 1, 2, 5, 10, 50) if top / step <= 5), top / 4)
+    levels = np.arange(0, top, step)
+    ticks = [
+        (round(float(at), 1), f"{level:.3g}")
+        for level, at in zip(levels, down(levels), strict=True)
+    ]
+    return ContributionPlot(
+        title, "".join(dots), marks, line, ticks, outliers[:_MOST_NAMED], len(values)
+    )
+
+
+def _told(one: Outlier) -> str:
+    return f"{one.name}: {one.value:.3g} of the median of its neighbours, {one.sigma:+.1f} sigma"

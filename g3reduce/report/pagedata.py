@@ -1,0 +1,135 @@
+"""What a page tells of a file of coadds, gathered from the file alone."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import metadata
+from typing import Any
+
+from ..analysis.describing import info
+from ..analysis.description import FileInfo, MapInfo
+from ..errors import InputError, UsageError
+from ..formats.reading import map_frames_in
+from ..maps.digest import digest, total
+from ..pipeline.entries import Entry, LeftOut
+from ..pipeline.ledgerframe import ledger_in
+from ..spt3gtypes import Frame
+from .contributions import ContributionPlot, contributions_of, plots_of
+from .pictures import pictures_of
+
+BUDGET = 3_400_000  # bytes of all pictures in a page
+MOST_PICTURED = 12  # maps of a file that are drawn
+
+_PACKAGES = ("g3reduce", "spt3g", "numpy", "healpy", "mpi4py", "jinja2")
+
+
+@dataclass
+class MapPage:
+    """One Map frame: what is known of it in words, and what is drawn.
+
+    Attributes
+    ----------
+    info : MapInfo
+    digests : dict of str to str
+    pictures : dict or None
+        See `pictures_of`; None if it is not drawn.
+    not_drawn : str
+        Why it is not.
+    plots : list of ContributionPlot
+    entries : list of Entry
+    left_out : list of LeftOut
+    """
+
+    info: MapInfo
+    digests: dict[str, str] = field(default_factory=dict)
+    pictures: dict[str, Any] | None = None
+    not_drawn: str = ""
+    plots: list[ContributionPlot] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
+    left_out: list[LeftOut] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its Id, or which frame it is."""
+        return self.info.frame_id or f"frame {self.info.frame}"
+
+
+@dataclass
+class PageData:
+    """What a page tells of a file.
+
+    Attributes
+    ----------
+    file : FileInfo
+    maps : list of MapPage
+    digest : str
+        Of the whole file.
+    versions : dict of str to str
+    """
+
+    file: FileInfo
+    maps: list[MapPage]
+    digest: str
+    versions: dict[str, str]
+
+
+def gather(file: str | os.PathLike[str], said: Mapping[str, Any] | None = None) -> PageData:
+    """Read a file and gather what its page tells.
+
+    Parameters
+    ----------
+    file : name or path
+        A file of maps of any format.
+    said : dict, optional
+        What headers of FITS files do not say; see `g3reduce.formats.map_frames_in`.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, or has no map.
+    """
+    headers = dict(said or {})
+    described = info(file, **headers)
+    if not described.maps:
+        raise InputError(f"There is no Map frame in {file}; expected a file of maps.")
+    # Sign flips are many and alike: their picture is noise.
+    drawn = [place for place, one in enumerate(described.maps) if not one.signflip_of]
+    drawn = drawn[:MOST_PICTURED]
+    pages, named = [], []
+    for place, frame in enumerate(map_frames_in(file, **headers)):
+        budget = BUDGET // len(drawn) if place in drawn else 0
+        page = _page_of(frame, described.maps[place], budget)
+        named.append({f"{page.info.frame_id} {key}": one for key, one in page.digests.items()})
+        pages.append(page)
+    return PageData(described, pages, total(named), _versions())
+
+
+def _page_of(frame: Frame, described: MapInfo, budget: int) -> MapPage:
+    where = f"frame {described.frame}"
+    page = MapPage(described, digest(frame, where))
+    ledger = ledger_in(frame, where)
+    if ledger is not None:
+        page.entries, page.left_out = ledger.entries, ledger.left_out
+        page.plots = plots_of(contributions_of(ledger.entries))
+    if not budget:
+        few = f"only the first {MOST_PICTURED} maps of a file are drawn"
+        page.not_drawn = "it is a sign flip" if described.signflip_of else few
+    else:
+        try:
+            page.pictures = pictures_of(frame, budget)
+        except UsageError as error:
+            page.not_drawn = str(error)
+    return page
+
+
+def _versions() -> dict[str, str]:
+    found = {"Python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,137 @@
+"""The page about a coadd, read as text."""
+
+import base64
+import json
+import re
+
+import numpy as np
+import pytest
+from reports import HOSTILE, SHAPE, SOURCE, content_of, map_frame, values_of, write_maps
+from spt3g import core
+
+from g3reduce import cli
+from g3reduce.pipeline.entries import LeftOut
+from g3reduce.progress.logfile import read_log
+from g3reduce.report.contributions import outliers_of
+from g3reduce.report.page import write_report
+from g3reduce.report.pictures import pictures_of, plain
+from g3reduce.report.planevalues import packed
+from g3reduce.report.runlog import run_of
+
+pytest.importorskip("jinja2", reason="pages are made with jinja2")
+
+
+def test_values_in_the_page_are_those_of_the_map(tmp_path):
+    frame = map_frame()
+    page = (tmp_path / write_report(write_maps(tmp_path / "coadd.g3", frame))).read_text()
+    pictures = content_of(page)["maps"][0]["pictures"]
+    planes = {plane["name"]: plane for plane in pictures["planes"]}
+    values = values_of(pictures, planes["T"])
+    expected = np.asarray(frame["T"]) / core.G3Units.uK
+    bottom, left = 0, 0  # all pixels are observed, so that nothing is cut off
+    assert values.shape == expected.shape
+    np.testing.assert_allclose(values, expected, atol=0.51 * planes["T"]["step"])
+    assert planes["T"]["step"] < 10 / 25  # of sigma
+    np.testing.assert_array_equal(values_of(pictures, planes["Hits"]), np.asarray(frame["H"]))
+    assert np.unravel_index(np.argmax(values), values.shape) == (
+        SOURCE[1] - bottom,
+        SOURCE[0] - left,
+    )
+
+
+def test_page_does_not_replace_what_it_is_about(tmp_path, capsys):
+    coadd = str(write_maps(tmp_path / "coadd.g3", map_frame()))
+    assert cli.main(["report", coadd, "-o", coadd]) == 1
+    assert "the output is also an input" in capsys.readouterr().err
+
+
+def test_values_far_beyond_the_scatter_are_exact_to_a_part_of_themselves():
+    values = np.random.default_rng(1).normal(0, 1, (30, 40))
+    values[3, 4], values[5, 6], values[7, 8] = 1e3, -1e6, 1e12
+    plane = packed(values, -3.0, 3.0)._asdict()
+    found = values_of({"height": 30, "width": 40}, plane)
+    np.testing.assert_allclose(found, values, rtol=1e-3, atol=0.51 * plane["step"])
+    assert plane["step"] < 0.04
+
+
+def test_directions_between_nodes_are_exact():
+    frame = map_frame()
+    sky = pictures_of(frame, 1_000_000)["sky"]
+    raw = np.frombuffer(base64.b64decode(sky["vectors"]), "<f4")
+    nodes = raw.reshape(sky["nodes"], sky["nodes"], 3)
+    x, y = 20.3, 13.7
+    u, v = x / (SHAPE[1] - 1) * (sky["nodes"] - 1), y / (SHAPE[0] - 1) * (sky["nodes"] - 1)
+    (i, u), (j, v) = (divmod(one, 1) for one in (u, v))
+    i, j = int(i), int(j)
+    low = (1 - u) * nodes[j, i] + u * nodes[j, i + 1]
+    high = (1 - u) * nodes[j + 1, i] + u * nodes[j + 1, i + 1]
+    a, b, c = (1 - v) * low + v * high
+    lon, lat = frame["T"].xy_to_angle(x, y)
+    pixel = float(frame["T"].res)
+    assert np.arctan2(b, a) == pytest.approx(lon, abs=0.1 * pixel)
+    assert np.arctan2(c, np.hypot(a, b)) == pytest.approx(lat, abs=0.1 * pixel)
+
+
+def test_names_of_files_cannot_become_part_of_the_page(tmp_path):
+    page = (tmp_path / write_report(write_maps(tmp_path / "coadd.g3"))).read_text()
+    assert HOSTILE not in page
+    assert "<b>cut off</b>" not in page
+    assert content_of(page)["leftOut"]["rows"] == [[HOSTILE, None, "<b>cut off</b>"]]
+
+
+def test_page_loads_nothing(tmp_path):
+    page = (tmp_path / write_report(write_maps(tmp_path / "coadd.g3"))).read_text()
+    assert "default-src 'none'" in page
+    assert not re.findall(r"(?:src|href)=\"(?!#|data:)|url\(|@import|https?://", page)
+
+
+def test_outliers_are_found_on_a_slow_drift():
+    values = (
+        1 + 0.3 * np.sin(np.arange(1000) / 100) + np.random.default_rng(1).normal(0, 0.02, 1000)
+    )
+    values[400] *= 0.8
+    found = outliers_of([f"field/{i}" for i in range(1000)], values)
+    assert [one.name for one in found] == ["field/400"]
+    assert found[0].value == pytest.approx(0.8, abs=0.05)
+
+
+def test_left_out_files_are_counted_by_reason(tmp_path):
+    left_out = [LeftOut(f"bad{i}.g3", -1, "cut off" if i % 3 else "empty") for i in range(9)]
+    frame = map_frame(left_out=left_out)
+    page = (tmp_path / write_report(write_maps(tmp_path / "coadd.g3", frame))).read_text()
+    assert re.findall(r"<li><b>(\d+)</b> ([^<]+)</li>", page) == [("6", "cut off"), ("3", "empty")]
+
+
+LOG = [
+    {"event": "begun", "time": 0, "task": "coadd", "n_ranks": 2, "command": ["g3reduce", "a b"]},
+    {"event": "stage", "time": 1, "stage": "reading"},
+    {"event": "file done", "time": 3, "began": 1, "rank": 0, "file": "a.g3", "n_bytes": 4_000_000},
+    {"event": "file done", "time": 5, "began": 1, "rank": 1, "file": "b.g3", "n_bytes": 6_000_000},
+    {"event": "stage", "time": 5, "stage": "writing"},
+    {"event": "ended", "time": 8, "outcome": "done"},
+]
+
+
+def test_run_is_read_from_its_log(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_text("".join(json.dumps(event) + "\n" for event in LOG) + '{"event": "cut')
+    run = run_of(read_log(log))
+    assert [(stage.name, stage.begin, stage.end) for stage in run.stages] == [
+        ("reading", 1, 5),
+        ("writing", 5, 8),
+    ]
+    assert [(one.files, one.n_bytes, one.busy, one.share) for one in run.ranks] == [
+        (1, 4_000_000, 2, 0.5),
+        (1, 6_000_000, 4, 1),
+    ]
+    assert run.command == "g3reduce 'a b'"
+    assert dict(run.facts)["Read"] == "10 MB, 2.5 MB/s"
+    coadd = str(write_maps(tmp_path / "coadd.g3"))
+    assert cli.main(["report", coadd, "--log", str(log), "-o", str(tmp_path / "a.html")]) == 0
+    assert "g3reduce &#39;a b&#39;" in (tmp_path / "a.html").read_text()
+
+
+def test_units_are_told_in_plain_text():
+    assert plain(r"μK$_\mathrm{CMB}$") == "μK CMB"
+    assert plain(r"μK$_\mathrm{RJ}^{-2}$") == "μK⁻² RJ"
+    assert plain("1 / Power$^2$") == "1 / Power²"
