@@ -31,7 +31,7 @@ def add_parser(subparsers: Any) -> None:
     parser.set_defaults(run=run, command="report", verbose=False)
     parser.add_argument("file", metavar="FILE", help="a file of maps, of any format")
     parser.add_argument(
-        "-o", "--output", metavar="PAGE", help="the page (default: FILE with the ending .html)"
+        "-o", "--output-file", metavar="PAGE", help="the page (default: FILE with the ending .html)"
     )
     parser.add_argument(
         "--log", metavar="RUN", help="how the run went: the file that its --log-json has written"
@@ -45,5 +45,7 @@ def run(options: argparse.Namespace) -> None:
         return
     from ..report.page import write_report
 
-    page = write_report(options.file, options.output, log=options.log, said=headers.of(options))
-    say(f"Written: {page}. Open it in a browser.")
+    page = write_report(
+        options.file, options.output_file, log=options.log, said=headers.of(options)
+    )
+    say(f"Wrote {page}. Open it in a browser.")
