@@ -27,7 +27,10 @@ ROWS = (
     {"strategies", "maps", "pipeline", "progress"},
     {"mpi", "arrays", "g3files"},
     {"kernels"},
-    {"errors.py", "buffers.py", "temporary.py", "choices.py", "limits.py", "spt3gtypes.py"},
+    {
+        *{"errors.py", "buffers.py", "temporary.py", "choices.py", "limits.py"},
+        *{"spt3gtypes.py", "spt3glog.py", "spt3gmarks.py"},
+    },
 )
 
 # The only way from inside to the package root.

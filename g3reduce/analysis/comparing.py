@@ -20,6 +20,7 @@ from ..maps.pixels import Plane, as_points, is_flat, lines_of, merged, whole
 from ..maps.weighting import at
 from ..pipeline.ledger import Entry, Ledger
 from ..pipeline.ledgerframe import ledger_in
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from .allmaps import all_planes_of
 from .comparison import Comparison, Largest, MapComparison, PlaneComparison
@@ -29,6 +30,7 @@ from .sources import Given, Headers, Source, frames_of
 _CLOSE = 1e-12
 
 
+@useful
 def compare(
     a: Source,
     b: Source,

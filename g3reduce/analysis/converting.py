@@ -11,11 +11,13 @@ from ..formats.kinds import format_of
 from ..formats.options import WriteOptions
 from ..formats.reading import map_frames_in, stored_frames_in
 from ..formats.writing import write_maps
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .sources import Headers
 from .unweighted import unweight
 
 
+@useful
 def convert(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_file: str | os.PathLike[str],

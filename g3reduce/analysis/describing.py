@@ -29,6 +29,7 @@ from ..pipeline.ledgerframe import ledger_in
 from ..pipeline.units import unit_of
 from ..splits.clocks import FRAME, Clock
 from ..splits.instants import date_of
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from .allmaps import all_planes_of
 from .description import Depth, FileInfo, Hits, LedgerInfo, MapInfo
@@ -40,6 +41,7 @@ _OBSERVED = ("SourceName", "ObservationID")
 _OUTER = (10, 90)  # percent
 
 
+@useful
 def info(
     file: str | os.PathLike[str],
     *,

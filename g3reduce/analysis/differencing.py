@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 
 import numpy as np
@@ -19,13 +18,16 @@ from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledger import Ledger, union
 from ..pipeline.ledgerframe import DIFFERENCE, put_ledger
 from ..pipeline.overlap import Index
+from ..spt3glog import unit_logger
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .pairing import Pair, pairs_of
 from .sources import Given, Headers, Realisation, Source, check_output
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "difference")
 
 
+@useful
 def difference(
     a: Source,
     b: Source | None = None,

@@ -19,6 +19,7 @@ from ..maps.attributes import with_attributes
 from ..maps.matrices import MAX_CONDITION
 from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledgerframe import ledger_in
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from .chisquare import diagonal_of
 from .depths import NoiseDepth, depth_of
@@ -139,6 +140,7 @@ class Noise:
         return found
 
 
+@useful
 def noise(
     signflips: Source,
     output_file: str | os.PathLike[str] | None = None,

@@ -10,6 +10,7 @@ import numpy as np
 from ..g3files.lines import Values
 from ..maps.matrices import MAX_CONDITION
 from ..maps.stokes import StokesMaps
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .chisquare import Statistic, chi_squares_of, names_of
 from .differencing import half_difference, recorded
@@ -88,6 +89,7 @@ class NullTest:
         }
 
 
+@useful
 def null_test(
     a: Source,
     b: Source | None = None,

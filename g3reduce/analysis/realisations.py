@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import MismatchError
 from ..pipeline.ledgerframe import ledger_in
+from ..spt3glog import unit_logger
 from .sources import Given, Headers, Realisation, Source, frames_of
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "noise")
 
 
 class NoiseMap(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -16,10 +15,12 @@ from ..maps import mapframe, unweighting
 from ..maps.agreement import weights_key
 from ..maps.mapfile import planes_of
 from ..maps.pixels import map_of
+from ..spt3glog import unit_logger
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .sources import Given, Headers, Realisation, Source, check_output, described, frames_of
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "unweight")
 
 
 class Unweighted(NamedTuple):
@@ -41,6 +42,7 @@ class Unweighted(NamedTuple):
     singular: int
 
 
+@useful
 def unweight(
     source: Source,
     output_file: str | os.PathLike[str] | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from ..limits import LIMITS
+from ..spt3glog import unit_logger
 from . import exact
 from .arithmetic import Array, Match, Term, flat_of
 from .blocks import Blocks
@@ -18,7 +18,7 @@ from .exact import Values
 from .exactness import Exactness, Grid
 from .scattered import Scattered
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 
 class Exact:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from ..errors import UsageError
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 
 # MPI's operations on arrays, and numpy's functions that do the same.
@@ -37,6 +38,7 @@ def _keep(value: Any) -> Any:
 
 
 @dataclass(frozen=True)
+@useful
 class Reduction:
     """A way of combining many values into one, whichever ranks hold them.
 

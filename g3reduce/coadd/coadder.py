@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Literal, NamedTuple
@@ -15,6 +14,8 @@ from ..mpi import communicators
 from ..pipeline.arguments import check_flags
 from ..pipeline.endmodule import EndModule, at_the_end
 from ..pipeline.ledger import union, unit_of
+from ..spt3glog import unit_logger
+from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .adding import Pending
 from .coadds import Coadds
@@ -25,7 +26,7 @@ from .membership import Assign
 from .settings import agreed_settings
 from .subclassing import LikeCoaddMaps
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 
 class _Note(NamedTuple):
@@ -40,6 +41,7 @@ class _Note(NamedTuple):
     with_maps: Set[int]
 
 
+@g3module
 class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
     """Coadd map frames over all ranks; an end-of-pipeline G3 module.
 

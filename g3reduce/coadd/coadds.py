@@ -10,6 +10,7 @@ from ..g3files.maps import MAP_KEYS
 from ..maps.shard import Shard
 from ..pipeline.ledger import Ledger, LeftOut
 from ..progress.timing import Timing
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
 
@@ -25,6 +26,7 @@ def _only(things: Mapping[str, T], what: str) -> T | None:
     return next(iter(things.values()), None)
 
 
+@useful
 class Coadds(Mapping[str, Frame]):
     """Coadds by their Ids: a mapping of Id to Map frame, in the order of the input.
 

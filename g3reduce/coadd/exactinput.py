@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import logging
-
 import numpy as np
 
 from ..errors import InputError
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
 from ..maps.sumstate import SumState, has_sum
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 
 def require_same_maps(total: MapSum, maps: MapFrame) -> None:

@@ -8,7 +8,6 @@ have joined their sums. So nothing is half done at any time, and nothing else ne
 from __future__ import annotations
 
 import fcntl
-import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -29,9 +28,10 @@ from ..mpi.agreement import agreed_arguments, collectively
 from ..pipeline.ledger import LeftOut
 from ..pipeline.ledgerframe import DIFFERENCE
 from ..pipeline.units import unit_of
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 T = TypeVar("T")
 PathLike: TypeAlias = "str | os.PathLike[str]"

@@ -6,7 +6,6 @@ pixels are added afterwards, those of several frames together, because that is f
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
@@ -25,6 +24,7 @@ from ..mpi import communicators
 from ..mpi.agreement import describe_rank
 from ..pipeline.ledger import Entry, Ledger, unit_of
 from ..pipeline.overlap import Index
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .adding import Pending, add_pixels
 from .exactinput import ExactInput
@@ -32,7 +32,7 @@ from .joining import Coadd
 from .provenance import Provenance
 from .settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 
 class Intake:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import operator
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
@@ -31,11 +30,12 @@ from ..mpi.agreement import agree, collectively
 from ..pipeline.ledger import UNPLACED, Ledger, merge
 from ..pipeline.ledgerframe import put_ledger
 from ..pipeline.repeated import message_of, refuse_repeated_observations, repeated_in
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .growing import removed_from
 from .removing import ledger_without, take_away
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 
 @dataclass

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass, field
@@ -11,10 +10,11 @@ from typing import Any, Literal, Protocol, TypeAlias
 from ..errors import InputError, UsageError
 from ..maps.flips import Signs as FlipSigns
 from ..pipeline.units import Unit, unit_of
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .growing import Growth
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 Assign: TypeAlias = "Callable[[Frame], Mapping[str, int] | None]"
 

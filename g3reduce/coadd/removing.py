@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -11,8 +10,9 @@ from ..errors import InputError
 from ..maps.mapsum import MapSum
 from ..pipeline.ledger import Entry, Ledger
 from ..pipeline.originals import Original
+from ..spt3glog import unit_logger
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 # Where no map is left, what rounding has left is smaller than this, beside the largest value.
 _RESIDUE = 2.0**-30

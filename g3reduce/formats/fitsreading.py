@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,13 +14,14 @@ from spt3g import core, maps
 from ..errors import InputError, UsageError, about_file
 from ..maps.assumed import Assumed, Named
 from ..pipeline.units import Unit, set_unit
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .companions import stem_of
 from .entries import SCALARS, Table, of_array
 from .fingerprints import pixels_fingerprint
 from .fitsbytes import BLOCK, KEY, KIND, in_table, unescaped
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 # What astropy raises where a file is not what it should be.
 ERRORS = (

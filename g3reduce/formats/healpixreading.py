@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -19,6 +18,7 @@ from ..maps.assumed import Assumed
 from ..maps.mapframe import to_frame
 from ..maps.mapunits import COUNT, MAP, WEIGHTED_MAP, WEIGHTS, FileUnit, unit_in
 from ..maps.pixels import encode
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame, SkyMap
 from . import companions
 from .entries import put_tables
@@ -34,7 +34,7 @@ from .fitsreading import (
 from .healpixcolumns import UNSEEN, WEIGHT_UNITS
 from .pixeltable import Pixels, Values
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 _PLANES = {
     **dict.fromkeys(("TEMPERATURE", "I_STOKES", "I", "T", "I_MEAN", "INTENSITY"), "T"),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from ..errors import InputError
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .checksum import Checksum
 from .compressed import open_bytes
@@ -20,7 +20,7 @@ from .names import is_stream
 from .source import Bytes, FileBytes, Stamp
 from .values import broken_values
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 _MAP, _END = int(core.G3FrameType.Map), int(core.G3FrameType.EndProcessing)
 _TYPES = frozenset(core.G3FrameType.values) - {_END}

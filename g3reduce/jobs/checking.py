@@ -16,6 +16,7 @@ from ..maps.framekind import FrameKind
 from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, from_rank
+from ..spt3gmarks import useful
 from .choosing import Choice, look_at
 from .estimating import Estimate, estimate
 from .examining import examine
@@ -99,6 +100,7 @@ class Checked(NamedTuple):
         }
 
 
+@useful
 def check_files(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     *,

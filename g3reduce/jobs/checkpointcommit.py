@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..mpi.communicators import Comm, OneProcess
+from ..spt3glog import unit_logger
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "coadd_files")
 
 _TAG = 1
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import math
 import os
 from collections.abc import Iterator, Sequence
@@ -22,13 +21,14 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.ledger import LeftOut
 from ..progress.events import Checkpointed
 from ..progress.watching import Watch
+from ..spt3glog import unit_logger
 from .checkpointfolder import COMPLETE, CheckpointFolder
 from .checkpoints import Checkpoints, NoCheckpoints
 from .checkpointset import Input, Job, Manifest, Unusable
 from .completion import Complete, mark_complete
 from .resuming import Earlier, take_up
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "coadd_files")
 
 EVERY_S = 600.0
 

@@ -7,7 +7,6 @@ and rank 0 commits a set when each rank has written something new.
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Callable
 
@@ -17,13 +16,14 @@ from ..mpi import waiting
 from ..mpi.agreement import agree, collectively, describe_error
 from ..mpi.communicators import Comm, OneProcess
 from ..mpi.stopping import StopRequest
+from ..spt3glog import unit_logger
 from .checkpointcommit import Coordinator, Report, Reporter
 from .checkpointfile import write_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member, grouped
 from .tally import Tally
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "coadd_files")
 
 # Between two files of a rank lies so many times what the last one took: less than 5 % of the time.
 _COST = 20

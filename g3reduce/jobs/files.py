@@ -33,6 +33,7 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.parallelblock import check_schedule
 from ..progress.events import Observer
 from ..progress.watching import Watch, require_progress
+from ..spt3gmarks import useful
 from .allbad import AllBadNamed
 from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
@@ -43,6 +44,7 @@ from .passes import Passes, Plan
 from .splitting import for_the_look, planner_of
 
 
+@useful
 def coadd_files(
     files: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     output_file: str | os.PathLike[str] | None = None,

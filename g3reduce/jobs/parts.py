@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -12,10 +11,11 @@ from ..g3files.names import SUFFIXES
 from ..maps.flips import Signs, n_staged
 from ..pipeline.units import Unit
 from ..splits import Plan, Splitting
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .estimating import in_words
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "coadd_files")
 
 # Footprints of maps differ: a sum is larger than any of its maps.
 _UNION = 1.25

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,12 +14,13 @@ from ..g3files.pieces import Piece
 from ..mpi.agreement import collectively
 from ..mpi.communicators import Comm
 from ..pipeline.units import unit_of
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .checkpointfile import read_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member, Unusable
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "coadd_files")
 
 
 @dataclass

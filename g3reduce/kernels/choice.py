@@ -7,14 +7,14 @@ flips are rounded elsewhere.
 from __future__ import annotations
 
 import functools
-import logging
 import os
 from typing import Any
 
 from ..errors import UsageError
 from ..limits import LIMITS
+from ..spt3glog import unit_logger
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 # The variable of the environment: the kernels that it names are used from the first value on.
 KERNELS, NUMBA, NUMPY = "G3REDUCE_KERNELS", "numba", "numpy"

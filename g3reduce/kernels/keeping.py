@@ -12,7 +12,6 @@ write into them or into their folder; else they are not read.
 from __future__ import annotations
 
 import hashlib
-import logging
 import os
 import pickle
 import stat
@@ -29,7 +28,9 @@ from numba.core.compiler import CompileResult
 from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
-logger = logging.getLogger(__name__)
+from ..spt3glog import unit_logger
+
+logger = unit_logger(__name__)
 
 _DIGEST_SIZE = hashlib.sha256().digest_size
 

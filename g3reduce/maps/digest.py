@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from ..g3files.archive import DENSE
 from ..g3files.lines import Index, Values
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from .agreement import geometry_of
 from .chunks import DenseChunk
@@ -20,6 +21,7 @@ from .storedframe import verified_on_error, verify
 _SIZE = 16
 
 
+@useful
 def digest(frame: Frame, where: str = "The frame") -> dict[str, str]:
     """A hash of each map of a frame.
 

@@ -12,6 +12,7 @@ from spt3g import core, maps
 from ..choices import MissingPixels
 from ..errors import InputError, UsageError, require_choice
 from ..g3files.lines import Values
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from . import footprints
 from .agreement import geometry_of
@@ -32,6 +33,7 @@ _NAMES = {"EQUATORIAL": "C", "GALACTIC": "G", "LOCAL": "L"}
 _SYMMETRIC = 1e-6
 
 
+@useful
 def map_frame(
     T: ArrayLike,
     Q: ArrayLike | None = None,

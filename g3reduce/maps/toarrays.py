@@ -11,6 +11,7 @@ from spt3g import maps
 from ..errors import UsageError
 from ..g3files.lines import Index, Values
 from ..g3files.maps import STOKES
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from . import mapframe, unweighting, weighting
 from .agreement import weights_key
@@ -76,6 +77,7 @@ class MapArrays:
     map_id: str
 
 
+@useful
 def map_arrays(
     frame: Frame,
     units: str = "uK",

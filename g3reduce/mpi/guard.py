@@ -21,6 +21,7 @@ from ..errors import (
     UsageError,
     text_of,
 )
+from ..spt3gmarks import useful
 from . import communicators, jobend, ownership, waiting
 from .agreement import describe_error, describe_rank
 from .interrupts import Interrupts
@@ -339,6 +340,7 @@ def _halted(begun: list[Any]) -> InputError | None:
     )
 
 
+@useful
 def guard(
     mpicomm: communicators.Comm | None = None,
     *,

@@ -12,6 +12,7 @@ from ..choices import OnDuplicate
 from ..errors import ReductionError, text_of
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, describe_rank, gather_packed
+from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
 from .endmodule import EndModule, at_the_end
@@ -65,6 +66,7 @@ class _Reported(NamedTuple):
     once: bool
 
 
+@g3module
 class MPIAccumulator(EndModule):
     """Keep frames, or parts of them, and list them on all ranks; an end-of-pipeline G3 module.
 

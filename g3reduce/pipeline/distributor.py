@@ -14,6 +14,7 @@ from ..errors import InputError, MismatchError, UsageError
 from ..g3files.fileframe import FileFrame
 from ..mpi import communicators, foreign, waiting
 from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
+from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
@@ -56,6 +57,7 @@ class Progress:
 OnProgress = Callable[[Progress], object]
 
 
+@g3module
 class MPIFrameParallelizer:
     """Hand frames from the ranks that read to the ranks that work; a G3 module.
 

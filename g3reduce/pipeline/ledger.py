@@ -7,7 +7,6 @@ audit that nothing was lost.
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import NoReturn
 
 from ..choices import OnDuplicate
 from ..errors import DuplicateError, require_choice
+from ..spt3glog import unit_logger
 from .entries import Entry as Entry
 from .entries import LeftOut as LeftOut
 from .originals import same_because
@@ -25,7 +25,7 @@ from .units import set_unit as set_unit
 from .units import unit_of as unit_of
 from .units import where_of as where_of
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
 _COPIES = 'on_duplicate="skip" to count it once, or on_duplicate="sum" to count both'

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import stat
 from collections.abc import Callable, Iterable, Sequence
@@ -17,10 +16,11 @@ from ..g3files.outputfile import OutputFile, Outputs, failure
 from ..mpi import communicators, stopping
 from ..mpi.agreement import collectively, describe_rank
 from ..mpi.interrupts import Interrupts
+from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from ..temporary import TemporaryFile, others
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 
 class Output(Protocol):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -16,6 +15,8 @@ from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
+from ..spt3glog import unit_logger
+from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import frame_types
 from .filenames import check_files_of_rank
@@ -24,7 +25,7 @@ from .parallelblock import Files, ParallelBlock, blocks_of
 from .sources import Keeper, await_source, note_source, pipeline_begins
 from .units import fingerprint_of, set_unit
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIFileReader")
 
 
 class Opener(Protocol):
@@ -75,6 +76,7 @@ def numbered_frames(opener: Opener, file: str, piece: Piece) -> Iterator[tuple[i
             ) from error
 
 
+@g3module
 class MPIFileReader:
     """Read .g3 files, several at once on the ranks of a communicator; a first G3 module.
 

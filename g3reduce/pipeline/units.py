@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..g3files.frames import Fingerprint
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 
 # Where frames that no reader of ours named come in the order of a result: at the end.
@@ -55,6 +56,7 @@ def set_unit(frame: Frame, unit: Unit) -> None:
     frame.unit = unit
 
 
+@useful
 def unit_of(frame: Frame) -> Unit | None:
     """The unit of a frame: where `MPIFileReader` found it.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import logging
 import threading
 import time
 from collections import deque
@@ -11,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..spt3glog import unit_logger
 from .counting import Counting
 from .events import Behind, Event, FileDone, FileStarted, Observer, SetAside, Totals
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 # How often rank 0 looks at the board; less often if that would take more than a part of its time.
 _LOOK_S, _SELDOM_S = 0.1, 0.5

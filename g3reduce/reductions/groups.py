@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import pickle
 from collections.abc import Hashable
 from typing import Any, NamedTuple, TypeAlias
@@ -14,13 +13,14 @@ from ..mpi.agreement import collectively, describe_rank, gather_packed
 from ..mpi.communicators import Comm
 from ..pipeline.ledger import Entry, Ledger, merge
 from ..pipeline.userfunctions import UserFunctions
+from ..spt3glog import unit_logger
 from ..strategies.traffic import Statistics
 from .elementjoin import join_elements
 from .elements import Elements, GroupSummary, join_summaries
 from .held import ElementwiseRules
 from .wholes import join_whole
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIReducer")
 
 Key: TypeAlias = Hashable
 Position: TypeAlias = "tuple[int, int]"

@@ -24,6 +24,7 @@ from ..pipeline.ledger import (
 )
 from ..pipeline.originals import KnownFiles
 from ..pipeline.userfunctions import Grouping, UserFunctions, check_by
+from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from ..strategies.nodes import check_environment
 from ..strategies.registry import check_strategy
@@ -33,6 +34,7 @@ from .held import ElementwiseRules, exactness_of
 from .wholes import check_whole
 
 
+@g3module
 class MPIReducer(EndModule):
     """Reduce anything that frames hold over all ranks; an end-of-pipeline G3 module.
 

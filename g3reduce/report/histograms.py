@@ -13,6 +13,7 @@ from ..g3files.lines import Values
 from ..maps.agreement import weights_key
 from ..maps.mapframe import maps_of
 from ..maps.stokes import stokes_maps
+from ..spt3gmarks import useful
 from .panels import robust_limit, unit_of
 from .patch import STOKES
 from .plot import require_matplotlib
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _BINS = 101
 
 
+@useful
 def plot_histograms(
     source: Source,
     path: str | os.PathLike[str] | None = None,

@@ -10,6 +10,7 @@ from spt3g import core, maps
 
 from ..analysis.sources import Given, Headers, Source, described
 from ..errors import UsageError
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .panels import Panel, panels_of
 from .patch import Patch, observed_patch
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["plot_coadd", "plot_maps"]
 
 
+@useful
 def plot_maps(
     source: Source,
     path: str | os.PathLike[str] | None = None,

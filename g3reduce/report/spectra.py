@@ -16,6 +16,7 @@ from ..errors import UsageError
 from ..g3files.lines import Values
 from ..maps import matrices
 from ..maps.stokes import StokesMaps, stokes_maps
+from ..spt3gmarks import useful
 from .panels import unit_of
 from .plot import require_matplotlib
 from .sources import chosen_maps
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 _APODIZE = 60.0  # arcmin
 
 
+@useful
 def plot_spectra(
     source: Source,
     path: str | os.PathLike[str] | None = None,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,6 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InputError
+from ..spt3glog import unit_logger
 from . import bundling, flipping
 from .factors import Bundles, SignFlips
 from .facts import MapFacts
@@ -20,7 +20,7 @@ from .products import Product, name_of
 from .weights import weights_of
 from .words import natural
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "MPIMapCoadder")
 
 
 def make_plan(

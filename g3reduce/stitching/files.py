@@ -17,6 +17,7 @@ from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
 from ..pipeline.output import publish
+from ..spt3gmarks import useful
 from .prefaces import MetadataFrame, Origin, Prefaces, unwritten
 from .rules import StitchRules
 from .scanfiles import ScanFiles
@@ -26,6 +27,7 @@ from .stitch import StitchedObservation, stitch_scans
 from .summary import StitchedSummary
 
 
+@useful
 def stitch_files(
     files: PathLike | Sequence[PathLike],
     output_file: PathLike,

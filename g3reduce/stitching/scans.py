@@ -15,6 +15,7 @@ from ..errors import InputError, UsageError
 from ..g3files.dropped import detectors_of, dropped_of_all
 from ..pipeline.ledger import where_of
 from ..pipeline.observations import ObservationNames
+from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .flags import INVALID, Flags, as_flags, flag_missing, missing_samples, unexpected
 from .headers import ScanHeader
@@ -257,6 +258,7 @@ class ScanKeys:
         return flags
 
 
+@useful
 class ScanExtractor:
     """An `extractfunc` for `MPIAccumulator` that keeps of Scan frames only what is restitched.
 

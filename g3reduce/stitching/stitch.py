@@ -17,6 +17,7 @@ from ..g3files.dropped import NANMASK
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, collectively, rank_of
 from ..pipeline.accumulator import MPIAccumulator
+from ..spt3gmarks import useful
 from .accumulated import read_accumulated
 from .flags import Flags
 from .headers import ScanHeader
@@ -30,6 +31,7 @@ Array = NDArray[Any]
 
 
 @dataclass(repr=False)
+@useful
 class StitchedObservation:
     """A stitched observation: its timeline, and the samples of this rank's share of it.
 
@@ -95,6 +97,7 @@ class StitchedObservation:
         return self.timeline.times(self.share.samples)
 
 
+@useful
 def stitch(
     accumulator: MPIAccumulator,
     distribution: Distribution = "detector",
@@ -214,6 +217,7 @@ def stitch_scans(
     return stitched
 
 
+@useful
 def unstitch(observation: StitchedObservation, samples: Array) -> dict[int, Any]:
     """Cut samples into the scans that they came from. Collective over all ranks.
 

@@ -17,6 +17,7 @@ from ..errors import UsageError
 from ..limits import LIMITS
 from ..mpi import communicators, waiting
 from ..mpi.communicators import Comm, OneProcess
+from ..spt3glog import unit_logger
 from .costs import WORTH_MEASURING, Machine, Profile
 from .nodes import Nodes, nodes_of
 from .onnode import OnNode
@@ -24,7 +25,7 @@ from .registry import AUTO, check_strategy, predict, strategy_of
 from .rows import union_of_rows
 from .traffic import ON_NODE, Statistics, Traffic
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 
 class Reduced(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import Counter
 from dataclasses import dataclass, field
@@ -12,12 +11,13 @@ from ..errors import UsageError
 from ..mpi import waiting
 from ..mpi.agreement import collectively
 from ..mpi.communicators import cache_of
+from ..spt3glog import unit_logger
 from .peers import Peers, find_peers
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__)
 
 # Variables of the environment: with 0, messages are all that ranks use; n > 0 means at most n ranks
 # on a node.

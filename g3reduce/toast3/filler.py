@@ -15,6 +15,7 @@ from ..mpi.agreement import agreed_arguments, collectively
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.endmodule import at_the_end
 from ..pipeline.ledger import unit_of
+from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from ..stitching.accumulated import read_accumulated
 from ..stitching.rules import StitchRules
@@ -28,6 +29,7 @@ from .importing import load_toast
 from .observation import EmptyObservation, bring_samples, check_names, require_samples
 
 
+@g3module
 class TOASTFiller:
     """Fill a `toast.Data` with the scans of all ranks; a G3 module at the end, for TOAST 3.
 

@@ -8,7 +8,6 @@ x axis to the direction of polarization.
 
 from __future__ import annotations
 
-import logging
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ from numpy.typing import NDArray
 from spt3g import core
 
 from ..errors import UsageError
+from ..spt3glog import unit_logger
 from ..stitching.flags import INVALID
 from ..stitching.timeline import Timeline
 from .bolometers import TEXTS, Bolometers
 from .importing import load_toast
 
 Floats = NDArray[np.float64]
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "TOASTFiller")
 _U = core.G3Units
 
 # By `core.G3TimestreamUnits`: astropy's name of the SI unit, and its size in G3Units.

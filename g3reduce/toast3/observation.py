@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import logging
 from collections.abc import Hashable, Iterable, Mapping
 from typing import Any
 
@@ -14,6 +13,7 @@ from ..errors import InputError
 from ..mpi import communicators, foreign
 from ..mpi.agreement import collectively
 from ..pipeline.filenames import as_file_name
+from ..spt3glog import unit_logger
 from ..stitching.flags import INVALID
 from ..stitching.restitch import restitch
 from ..stitching.scans import Scan
@@ -22,7 +22,7 @@ from ..stitching.timeline import Timeline
 from .focalplane import boresight_quaternions, posix_seconds, units_of
 from .importing import load_toast
 
-logger = logging.getLogger(__name__)
+logger = unit_logger(__name__, "TOASTFiller")
 
 _NOTHING = Share(slice(0, 0), slice(0, 0))
 

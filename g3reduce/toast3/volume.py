@@ -18,6 +18,7 @@ from ..mpi import communicators, foreign
 from ..mpi.agreement import collectively, from_rank
 from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
 from ..pipeline.output import publish, warn_of_others
+from ..spt3gmarks import useful
 from ..stitching.scanfiles import read_files
 from ..stitching.summary import StitchedSummary
 from ..stitching.timeline import Timeline
@@ -25,6 +26,7 @@ from .filler import TOASTFiller
 from .importing import load_toast
 
 
+@useful
 def stitch_to_toast(
     files: PathLike | Sequence[PathLike],
     volume: PathLike,
