@@ -34,8 +34,9 @@ DATA, METADATA, MARK, END = "data", "metadata", "mark", "end"
 
 # Tags of the messages of readers, and of those of workers.
 _STREAM, _REQUEST = 1, 2
-# Messages of workers: a request for one data frame, and that they have received the end.
-_TICKET, _AT_END = 1, 2
+# Messages of workers: a request for one data frame, and that they have received the end, after data
+# of any reader or after none.
+_TICKET, _AT_END, _AT_END_WITHOUT = 1, 2, 3
 
 # Frames up to this size travel inside their header, in one message.
 _SMALL = 32 * 2**10
@@ -92,6 +93,11 @@ class Sender:
         The most data frames that wait here until workers ask for them.
     metadata_ahead : int
         The most metadata frames that are on their way to one worker.
+
+    Attributes
+    ----------
+    data_came : bool
+        At the end: whether data of any reader have come to any worker.
     """
 
     def __init__(
@@ -105,6 +111,7 @@ class Sender:
         self._tickets: deque[int] = deque()
         self._under_way: list[_UnderWay] = []
         self._at_end: set[int] = set()
+        self.data_came = False
         self.sent = dict.fromkeys(self._workers, 0)
 
     def data(self, content: bytes, unit: Any) -> None:
@@ -168,6 +175,7 @@ class Sender:
                 self._tickets.append(status.source)
             else:
                 self._at_end.add(status.source)
+                self.data_came |= kind[0] == _AT_END
 
     def _send(self, worker: int, parcel: Parcel) -> None:
         size = len(parcel.content)
@@ -293,7 +301,9 @@ class Receiver:
                     f"which received {self.received[reader]}. Frames were lost on the way; please "
                     "report this."
                 )
-            self._comm.Send(bytes([_AT_END]), reader, _REQUEST)
+        answer = _AT_END if any(self.received.values()) else _AT_END_WITHOUT
+        for reader in reached:
+            self._comm.Send(bytes([answer]), reader, _REQUEST)
         return None
 
     def _receive(self, reader: int) -> Parcel:

@@ -18,6 +18,7 @@ from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
 from .dispatch import DATA, Receiver, Sender
+from .endmodule import hush_binners
 from .leaders import JOINED
 from .ledger import Unit, set_unit, unit_of
 from .parallelblock import Files, blocks_of
@@ -226,8 +227,11 @@ class MPIFrameParallelizer:
                 f"The pipeline on rank {self._comm.rank}, a reader, was halted before all files "
                 "were read (by Ctrl-C?), so the workers have not got all frames."
             )
-        self._as_reader("end").end()
+        sender = self._as_reader("end")
+        sender.end()
         self.exhausted = True
+        if sender.data_came:
+            hush_binners(self)  # the next modules see the end of processing, but saw no data
         self._comm.Free()
         if self._readers is not None:
             self._readers.Free()
@@ -238,6 +242,8 @@ class MPIFrameParallelizer:
         parcel = receiver.next()
         if parcel is None:
             self.exhausted = True
+            if not self.progress.received:
+                hush_binners(self)
             self._comm.Free()
             return []
         frame = FileFrame()

@@ -15,6 +15,7 @@ from ..mpi import communicators, waiting
 from ..mpi.agreement import agree
 from ..mpi.jobend import must_end
 from ..spt3gtypes import Frame
+from . import hushing
 from .sources import forget_source, last_source, never_asked, now, pipeline_before
 from .units import source_of
 
@@ -84,6 +85,7 @@ class PipelineWatch:
             self._has_seen_input = True
         if frame.type == core.G3FrameType.EndProcessing:
             _here.frame, _here.seen_by = None, []
+            hushing.speak()  # binners stand before this module, and have seen the end
         waiting.check()
         return any(_is_copy(frame, result) for result in self._results_of_others)
 
@@ -230,6 +232,21 @@ class EndModule:
             raise UsageError(f"This {type(self).__name__} has ended its work already.")
         self._ended = True
         self._watch.end_together(self._comm, check, failure)
+
+
+def hush_binners(source: object) -> None:
+    """Let spt3g's binners be silent where no data came, until end modules have seen the end too.
+
+    Without such modules a binner's empty map is the result of this rank, of which it may well
+    complain.
+
+    Parameters
+    ----------
+    source : object
+        The first module of this pipeline.
+    """
+    if any(True for _ in _here.open):
+        hushing.hush(source)
 
 
 def at_the_end(ended: bool, outcome: T, what: str) -> T:

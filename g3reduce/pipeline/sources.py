@@ -16,6 +16,7 @@ from spt3g import core
 
 from ..mpi import waiting
 from ..spt3gtypes import Frame
+from . import hushing
 from .units import set_source, unit_of
 
 # A pipeline keeps these back until it has put its PipelineInfo frame in front of the others.
@@ -97,6 +98,7 @@ def note_source(source: Any) -> None:
 
 def pipeline_begins() -> None:
     """Take note that the pipeline of a reader of ours begins its work."""
+    hushing.speak()
     _here.began, _here.began_before = now(), _here.began
 
 
