@@ -1,7 +1,8 @@
 """The documentation is true: its examples run, and what it shows is what comes out.
 
-The examples of a page are run from top to bottom in one folder of small real files, as a reader
-would do it. By the kind of fence:
+The examples of a page are run from top to bottom in one folder, as a reader would do it, with the
+files of ``g3reduce demo --data-only --output-dir season``. By default smaller files of these names
+stand in for them, because they take seconds to make. By the kind of fence:
 
 * ``python``: run in this process, the fences of a page one after another in one namespace. If the
   first line is ``# mpirun -n N python NAME.py ARGUMENTS``, it is a script, run like that; if it is
@@ -30,6 +31,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
+import season
 import skies
 import toastscans
 from choices import ALL, among_all
@@ -81,11 +83,13 @@ def by_name(path):
 @pytest.fixture
 def reader(tmp_path, monkeypatch):
     """A folder with the files that the examples name."""
-    for name in ("obs", "cosmo"):
-        (tmp_path / name).mkdir()
-    skies.write_files(tmp_path / "obs", 6, "flat sparse", "polarized")
-    (other,) = skies.write_files(tmp_path / "cosmo", 1, "flat sparse", "polarized", start=6)
-    call_it_cosmo(other)
+    if ALL:
+        shutil.copytree(data_of_the_demo()[0], tmp_path / "season")
+    else:
+        season.write_season(tmp_path / "season" / "flat")
+    (tmp_path / "cosmo").mkdir()
+    shutil.copy(tmp_path / "season/flat/obs_0008.g3", tmp_path / "cosmo/obs_0009.g3")
+    call_it_cosmo(tmp_path / "cosmo/obs_0009.g3")
     (tmp_path / "scans").mkdir()
     for number in (1, 2):
         with core.G3Writer(str(tmp_path / "scans" / f"obs_{number}.g3")) as writer:
@@ -98,8 +102,8 @@ def reader(tmp_path, monkeypatch):
 
 
 def call_it_cosmo(file):
-    frames = list(core.G3File(file))
-    with core.G3Writer(file) as writer:
+    frames = list(core.G3File(str(file)))
+    with core.G3Writer(str(file)) as writer:
         for frame in frames:
             for key in ("T", "Q", "U", "Wpol"):
                 if key in frame:
@@ -210,7 +214,7 @@ def run(command):
     """Run a command of the documentation, on a few ranks at most."""
     if command == DATA:
         folder, done = data_of_the_demo()
-        shutil.copytree(folder, folder.name)
+        shutil.copytree(folder, folder.name, dirs_exist_ok=True)
         return done
     words = shlex.split(command)
     assignments = list(itertools.takewhile(lambda word: re.match(r"\w+=", word), words))
@@ -259,7 +263,7 @@ def test_the_commands_of_a_page_are_understood(page):
 def test_there_are_commands_and_examples_to_look_at():
     found = [command for page in PAGES for _, command in commands(page)]
     assert len(found) > 10
-    assert "coadd 'obs/*.g3' -o coadd.g3 --collate" in found
+    assert "coadd 'season/flat/*.g3' -o coadd.g3 --collate" in found
     languages = [language for page in PAGES for language, _, _ in fences(page)]
     assert {"python", "pycon", "console"} <= set(languages)
 
