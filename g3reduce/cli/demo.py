@@ -1,31 +1,28 @@
-"""``g3reduce demo``: simulate an observation, coadd it on several ranks, check it, draw it."""
+"""``g3reduce demo``: simulate observations, coadd them on several ranks, check, split and draw."""
 
 from __future__ import annotations
 
 import argparse
-import glob
 import math
 import os
-import shlex
-import signal
-import subprocess
-import sys
+import shutil
 import time
 from pathlib import Path
 from typing import Any
 
-from ..errors import G3ReduceError, InterruptedByUser, OutputError, UsageError
+from ..errors import InterruptedByUser, OutputError, UsageError
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..mpi.launchers import several
 from .ctrlc import expect_several_outputs
-from .options import add_verbose, count, seed
+from .demoruns import Counting, Steps
+from .options import add_verbose, count, count_or_none, seed
 from .streams import say
 
 DESCRIPTION = """\
-Simulate a small CMB observation, coadd its maps on several ranks, and look at
-the result. Everything is real: a sky drawn with healpy, spt3g's mock observer
-and map binner, .g3 files, mpirun. The coadd is compared with spt3g's own serial
-one, plane by plane.
+Simulate a small CMB survey, coadd its maps on several ranks, and look at the
+result. Everything is real: a sky drawn with healpy, spt3g's mock observer and
+map binner, .g3 files, mpirun. Coadds are compared with spt3g's own serial ones,
+plane by plane; and, with 200 more observations, in time.
 """
 
 EXAMPLE = """\
@@ -33,8 +30,11 @@ example:
   g3reduce demo --ranks 4 --output-dir g3reduce-demo
 """
 
-# Seconds that ranks have to end after Ctrl-C.
-_ENDING_S = 5.0
+# Folders of maps in the folder of the demo, and that of more observations while they are timed.
+_KINDS, _MORE = ("flat", "healpix"), "more"
+
+# Observations of which timestreams are made.
+_WITH_SCANS = 2
 
 
 def add_parser(subparsers: Any) -> None:
@@ -59,6 +59,14 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--observations", type=count, default=8, help="observations to make (default: %(default)s)"
     )
+    parser.add_argument(
+        "--more",
+        metavar="N",
+        type=count_or_none,
+        default=200,
+        help="observations on which g3reduce and spt3g are timed: 3 MB each, which are removed "
+        "afterwards; 0: none (default: %(default)s)",
+    )
     parser.add_argument("--seed", type=seed, default=1, help="of sky and noise (default: 1)")
     parser.add_argument(
         "--data-only", action="store_true", help="make maps and timestreams, and do no more"
@@ -67,61 +75,34 @@ def add_parser(subparsers: Any) -> None:
 
 
 def run(options: argparse.Namespace) -> None:
-    """Simulate, coadd, compare and draw, and print what is done."""
+    """Simulate, coadd, compare, split, draw and time, and print what is done."""
     _check(options)
-    from ..report.comparison import compare_with_spt3g
-    from ..simulate import Survey, simulate_observations
-
     start = time.perf_counter()
     folder: Path = options.output_dir
-    survey = Survey(seed=options.seed)
-    detectors = 2 * survey.n_pixels * len(survey.bands)
-    say(
-        f"Simulating {options.observations} observations of a {math.degrees(survey.width):.0f} by "
-        f"{math.degrees(survey.height):.0f} degree field with {detectors} detectors:"
-    )
-    made = 0
-
-    def show(done: int, total: int) -> None:
-        nonlocal made
-        made = done
-        _show_progress(done, total)
-
-    expect_several_outputs("demo")
-    with progress_in_interrupt(
-        lambda: Progress(made, options.observations, "observations were made")
-    ):
-        try:
-            simulation = simulate_observations(
-                folder, options.observations, survey=survey, progress=show
-            )
-        except InterruptedByUser as error:  # while one of the files was written
-            raise KeyboardInterrupt from error
+    simulation = _simulate(options)
     if options.data_only:
-        _make_scans(folder, survey)
+        _make_scans(folder, simulation)
         say(f"\nDone in {time.perf_counter() - start:.0f} s.")
         return
-    pictures = []
-    for kind, files in (("flat", simulation.flat_files), ("healpix", simulation.healpix_files)):
-        output = folder / f"coadd_{kind}.g3"
-        _coadd(options, files, output)
-        found = compare_with_spt3g(files, output)
-        say(
-            f"The same as spt3g's serial coadd ({found.seconds:.2f} s in one process): "
-            f"{found.n_maps} maps, hits equal, the rest to {found.worst:.0e} of the largest value."
-        )
-        pictures.append(_draw(output, folder / f"coadd_{kind}_150GHz.png", len(files)))
+    steps = Steps(options.ranks, verbose=options.verbose, quiet=options.quiet)
+    coadds = {}
+    for kind, files in zip(_KINDS, (simulation.flat_files, simulation.healpix_files), strict=True):
+        coadds[kind] = folder / f"coadd_{kind}.g3"
+        log = ["--log-json", str(folder / "run.jsonl")] if kind == "healpix" else []
+        steps.coadd(files, coadds[kind], *log)
+        steps.compare(files, coadds[kind])
+    made = [*_draw(steps, folder, coadds), *_halves(steps, folder, simulation.flat_files)]
+    made.append(_report(steps, folder, coadds["healpix"]))
+    if options.more:
+        _time(options, steps, folder, simulation.healpix_files)
     say(
-        f"\nDone in {time.perf_counter() - start:.0f} s. Pictures to look at:",
-        *(f"  {picture}" for picture in pictures),
+        f"\nDone in {time.perf_counter() - start:.0f} s. To look at:",
+        *(f"  {path}" for path in made),
+        "\nTo try next:",
+        f"  g3reduce info {coadds['healpix']}",
+        f"  g3reduce plot {coadds['flat']} --band 150GHz --spectrum -o spectrum.png",
+        f"  g3reduce ledger {coadds['healpix']}",
     )
-
-
-def _make_scans(folder: Path, survey: Any) -> None:
-    from ..simulate import simulate_scans
-
-    made = simulate_scans(folder, 2, survey=survey)
-    say(f"  timestreams of {len(made.files)} observations")
 
 
 def _check(options: argparse.Namespace) -> None:
@@ -137,7 +118,8 @@ def _check(options: argparse.Namespace) -> None:
             f"{folder}: this folder cannot be made ({error.strerror}). Name another one with "
             "--output-dir."
         ) from error
-    others = [path for path in sorted(folder.glob("*/*.g3")) if path.name not in made]
+    found = [path for kind in _KINDS for path in sorted(folder.glob(f"{kind}/*.g3"))]
+    others = [path for path in found if path.name not in made]
     if others:
         raise UsageError(
             f"{folder} holds files that are not of this run ({others[0]}). Remove them, or name "
@@ -145,57 +127,94 @@ def _check(options: argparse.Namespace) -> None:
         )
 
 
-def _show_progress(done: int, total: int) -> None:
-    overwritten = sys.stdout.isatty() and done < total  # by the next line
-    if done:
-        say(f"  observation {done} of {total}", end="\r" if overwritten else "\n")
+def _simulate(options: argparse.Namespace) -> Any:
+    from ..simulate import Survey, simulate_observations
 
-
-def _coadd(options: argparse.Namespace, files: tuple[str, ...], output: Path) -> None:
-    """Start the command line on several ranks, as a user would."""
-    from ..mpi.launch import find_mpirun, mpirun_command, mpirun_environment
-
-    pattern = os.path.join(glob.escape(os.path.dirname(files[0])), "obs_*.g3")
-    arguments = ["coadd", pattern, "-o", str(output), "--collate"]
-    arguments += ["-v"] if options.verbose else []
-    command = [sys.executable, "-m", "g3reduce", *arguments]
-    mpirun = find_mpirun()
-    if mpirun is None:
-        say(
-            "\nThere is no mpirun here, so one process does it all. (pip install mpich brings one.)"
-        )
-        shown = ["g3reduce", *arguments]
-    else:
-        shown = ["mpirun", "-n", str(options.ranks), "g3reduce", *arguments]
-        command = mpirun_command(options.ranks, command)
-    say(f"\n$ {shlex.join(shown)}")
-    with subprocess.Popen(command, env=mpirun_environment()) as process:
-        try:
-            code = process.wait()
-        except KeyboardInterrupt:
-            _end(process)
-            raise
-    if code:
-        raise G3ReduceError("The coadd failed; its message stands above.")
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Let the ranks end by themselves for some seconds, then kill them."""
-    process.send_signal(signal.SIGINT)
-    try:
-        process.wait(timeout=_ENDING_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-
-
-def _draw(coadd: Path, picture: Path, n_observations: int) -> Path:
-    from spt3g import core
-
-    from ..report.plot import plot_coadd
-
-    frame = next(frame for frame in core.G3File(str(coadd)) if frame["Id"] == "Coadd150GHz")
-    kind = "flat-sky" if "flat" in picture.name else "HEALPix"
-    plot_coadd(
-        frame, picture, title=f"150 GHz, coadd of {n_observations} observations ({kind} maps)"
+    survey = Survey(seed=options.seed)
+    detectors = 2 * survey.n_pixels * len(survey.bands)
+    say(
+        f"Simulating {options.observations} observations of a {math.degrees(survey.width):.0f} by "
+        f"{math.degrees(survey.height):.0f} degree field with {detectors} detectors:"
     )
-    return picture
+    counted = Counting("observation")
+    expect_several_outputs("demo")
+    with progress_in_interrupt(
+        lambda: Progress(counted.done, options.observations, "observations were made")
+    ):
+        try:
+            return simulate_observations(
+                options.output_dir, options.observations, survey=survey, progress=counted
+            )
+        except InterruptedByUser as error:  # while one of the files was written
+            raise KeyboardInterrupt from error
+
+
+def _make_scans(folder: Path, simulation: Any) -> None:
+    from ..simulate import write_scans
+
+    for obs in range(1, 1 + _WITH_SCANS):
+        write_scans(folder, obs, simulation.sky, simulation.survey)
+    say(f"  timestreams of {_WITH_SCANS} observations")
+
+
+def _draw(steps: Steps, folder: Path, coadds: dict[str, Path]) -> list[Path]:
+    """Draw all bands of both coadds."""
+    say("\nPictures of all bands:")
+    pictures = []
+    for kind, coadd in coadds.items():
+        pictures.append(folder / f"coadd_{kind}.png")
+        steps.alone("plot", str(coadd), "-o", str(pictures[-1]))
+    return pictures
+
+
+def _halves(steps: Steps, folder: Path, files: tuple[str, ...]) -> list[Path]:
+    """Split the observations into odd and even ones, and draw half the difference."""
+    if len(files) < 2:
+        return []
+    say(
+        "\nOdd and even observations, and half their difference: the sky cancels, but for what"
+        "\nthe filter of each observation has left of it:"
+    )
+    splits, null = folder / "splits.g3", folder / "difference.g3"
+    rules = [word for half in ("odd", "even") for word in ("--split", f"{half}=parity={half}")]
+    steps.coadd(files, splits, *rules)
+    steps.alone("difference", str(splits), "--halves", "odd", "even", "-o", str(null))
+    picture = null.with_suffix(".png")
+    steps.alone("plot", str(null), "-o", str(picture))
+    return [picture]
+
+
+def _report(steps: Steps, folder: Path, coadd: Path) -> Path:
+    say("\nA page about the coadd and its run, for any browser:")
+    page = coadd.with_suffix(".html")
+    steps.alone("report", str(coadd), "--log", str(folder / "run.jsonl"), "-o", str(page))
+    return page
+
+
+def _time(options: argparse.Namespace, steps: Steps, folder: Path, files: tuple[str, ...]) -> None:
+    """Time both on observations that are many, and remove their files."""
+    from ..simulate import more_observations
+
+    n_more, place = options.more, folder / _MORE
+    say(f"\nTimed on {n_more} more observations, which are these with new noise:")
+    counted = Counting("observation")
+    try:
+        shutil.rmtree(place, ignore_errors=True)  # what an interrupted run has left
+        with progress_in_interrupt(
+            lambda: Progress(counted.done, n_more, "more observations were made")
+        ):
+            try:
+                more = more_observations(place, files, n_more, seed=options.seed, progress=counted)
+            except InterruptedByUser as error:
+                raise KeyboardInterrupt from error
+        megabytes = sum(map(os.path.getsize, more)) / 1e6
+        coadd = folder / "coadd_more.g3"
+        seconds = steps.coadd(more, coadd)
+        theirs = steps.compare(more, coadd)
+        faster = f": {theirs / seconds:.1f} times as fast" if theirs > seconds else ""
+        say(
+            f"\nFor {megabytes:.0f} MB, with the start of all ranks and the writing, g3reduce took "
+            f"{seconds:.1f} s{faster}.",
+        )
+    finally:
+        shutil.rmtree(place, ignore_errors=True)

@@ -61,6 +61,11 @@ def count(word: str) -> int:
     return _whole_number(word, 1)
 
 
+def count_or_none(word: str) -> int:
+    """A number of things, or 0."""
+    return _whole_number(word, 0)
+
+
 def seed(word: str) -> int:
     """The seed of a random generator."""
     return _whole_number(word, 0)

@@ -19,6 +19,7 @@ Imports from `pipeline` and from what is below it.
 
 from __future__ import annotations
 
+from .more import more_observations
 from .observe import observe, scan_frames
 from .season import (
     ScanSimulation,
@@ -39,6 +40,7 @@ __all__ = [
     "cmb_sky",
     "cmb_spectra",
     "focalplane",
+    "more_observations",
     "observe",
     "scan_frames",
     "simulate_observations",

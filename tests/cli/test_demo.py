@@ -1,6 +1,7 @@
 """The demo does what it says, with real files, real ranks and real pictures."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -27,7 +28,7 @@ def demo(folder, *arguments):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("demo")
-    done = demo(folder, "--observations", "2", "--ranks", "2")
+    done = demo(folder, "--observations", "2", "--ranks", "2", "--more", "3")
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
 
@@ -36,13 +37,43 @@ def made(tmp_path_factory):
 def test_it_says_what_it_did_and_where_the_results_are(made):
     folder, said = made
     assert "Simulating 2 observations of a 20 by 10 degree field with 76 detectors" in said
-    assert said.count("$ mpirun -n 2 g3reduce coadd") == 2
-    assert said.count(" on 2 ranks.") == 2
-    assert said.count("The same as spt3g's serial coadd") == 2
-    for kind in ("flat", "healpix"):
-        picture = folder / f"coadd_{kind}_150GHz.png"
-        assert str(picture) in said
-        assert picture.read_bytes().startswith(b"\x89PNG")
+    assert said.count("$ mpirun -n 2 g3reduce coadd") == 4
+    assert said.count(" on 2 ranks.") == 4
+    assert said.count("The same as spt3g's serial coadd") == 3
+    for name in ("coadd_flat.png", "coadd_healpix.png", "difference.png"):
+        assert f"  {folder / name}\n" in said
+        assert (folder / name).read_bytes().startswith(b"\x89PNG")
+    assert f"  {folder / 'coadd_healpix.html'}\n" in said
+    assert "</html>" in (folder / "coadd_healpix.html").read_text()
+
+
+@among_all
+def test_what_it_says_to_try_next_works(made):
+    folder, said = made
+    commands = said.split("To try next:\n")[1].splitlines()
+    assert len(commands) == 3
+    for command in commands:
+        done = subprocess.run(
+            [sys.executable, "-m", *command.split()], capture_output=True, text=True, cwd=folder
+        )
+        assert done.returncode == 0, done.stderr
+
+
+@among_all
+def test_halves_and_their_difference_are_there(made):
+    folder, _ = made
+    ids = [frame["Id"] for frame in core.G3File(str(folder / "splits.g3"))]
+    assert sorted(ids) == ["150GHz_even", "150GHz_odd", "95GHz_even", "95GHz_odd"]
+    assert len(list(core.G3File(str(folder / "difference.g3")))) == 2
+
+
+@among_all
+def test_more_observations_are_timed_and_removed(made):
+    folder, said = made
+    assert re.search(r"For \d+ MB, with the start of all ranks and the writing, g3reduce ", said)
+    assert not (folder / "more").exists()
+    frames = list(core.G3File(str(folder / "coadd_more.g3")))
+    assert [len(frame["InputFiles"]) for frame in frames] == [3, 3]
 
 
 @among_all
@@ -83,3 +114,14 @@ def test_it_refuses_a_folder_with_files_of_another_run(tmp_path):
     done = demo(tmp_path, "--observations", "1")
     assert done.returncode == 2
     assert "holds files that are not of this run" in done.stderr
+
+
+@among_all
+def test_data_only_may_be_said_again(tmp_path):
+    for _ in range(2):
+        done = demo(tmp_path, "--observations", "2", "--data-only")
+        assert done.returncode == 0, done.stderr
+    names = sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.glob("*/*.g3"))
+    scans = [f"scans/obs_000{obs}_0{part}.g3" for obs in (1, 2) for part in range(3)]
+    maps_of_both = [f"{kind}/obs_000{obs}.g3" for kind in ("flat", "healpix") for obs in (1, 2)]
+    assert names == sorted(maps_of_both + scans)

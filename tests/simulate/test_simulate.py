@@ -8,7 +8,14 @@ from spt3g import core, maps
 
 from g3reduce import MPIIODistributor
 from g3reduce.errors import UsageError
-from g3reduce.simulate import Survey, observe, simulate_scans, write_scans
+from g3reduce.simulate import (
+    Survey,
+    more_observations,
+    observe,
+    simulate_observations,
+    simulate_scans,
+    write_scans,
+)
 
 U = core.G3Units
 SURVEY = Survey(
@@ -117,3 +124,42 @@ def test_nothing_cannot_be_simulated(tmp_path, wrong):
     with pytest.raises(UsageError, match="at least one"):
         simulate_scans(tmp_path, survey=SURVEY, **wrong)
     assert not list(tmp_path.iterdir())
+
+
+def test_more_observations_have_new_noise_of_the_variance_of_their_weights(tmp_path):
+    files = simulate_observations(tmp_path, 2, survey=SURVEY).healpix_files
+    told = []
+    more = more_observations(
+        tmp_path / "more", files, 3, progress=lambda done, total: told.append((done, total))
+    )
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    assert [file[-11:] for file in more] == [f"obs_000{number}.g3" for number in (3, 4, 5)]
+    seen = {file: list(core.G3File(file)) for file in (*files, *more)}
+    ids = [frames[0]["ObservationID"] for frames in seen.values()]
+    assert ids == [ids[0] + 7200 * later for later in range(5)]
+    times = [frames[1]["StartTime"].time for frames in seen.values()]
+    assert np.diff(times[::2]) == pytest.approx(2 * 7200 * U.s)
+    scaled = []
+    for was, file in zip((0, 1, 0), more, strict=True):
+        for old, new in zip(seen[files[was]][1:], seen[file][1:], strict=True):
+            assert new["Id"] == old["Id"]
+            assert list(new.keys()) == list(old.keys())
+            np.testing.assert_array_equal(new["Wpol"].TT, old["Wpol"].TT)
+            np.testing.assert_array_equal(new["H"], old["H"])
+            for key in "TQU":
+                assert (new[key].ringsparse, new[key].shift_ra) == (True, old[key].shift_ra)
+                weight = np.asarray(getattr(old["Wpol"], 2 * key))
+                noise = np.asarray(new[key]) - np.asarray(old[key])
+                assert not np.any(noise[weight == 0])
+                scaled.append(noise[weight > 0] / np.sqrt(weight[weight > 0]))
+    scaled = np.concatenate(scaled)
+    assert scaled.std() == pytest.approx(1, abs=5 / np.sqrt(2 * len(scaled)))
+    again = more_observations(tmp_path / "again", files, 3)
+    for one, other in zip(more, again, strict=True):
+        with open(one, "rb") as a, open(other, "rb") as b:
+            assert a.read() == b.read()
+
+
+def test_more_of_nothing_is_refused(tmp_path):
+    with pytest.raises(UsageError, match="files is empty"):
+        more_observations(tmp_path, [], 3)
