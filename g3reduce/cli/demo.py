@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import os
+import shlex
 import shutil
 import time
 from pathlib import Path
@@ -99,10 +100,18 @@ def run(options: argparse.Namespace) -> None:
         f"\nDone in {time.perf_counter() - start:.0f} s. To look at:",
         *(f"  {path}" for path in made),
         "\nTo try next:",
-        f"  g3reduce info {coadds['healpix']}",
-        f"  g3reduce plot {coadds['flat']} --band 150GHz --spectrum -o spectrum.png",
-        f"  g3reduce ledger {coadds['healpix']}",
+        *(f"  {shlex.join(['g3reduce', *words])}" for words in _next(coadds)),
     )
+
+
+def _next(coadds: dict[str, Path]) -> list[list[str]]:
+    """Commands that say more of the coadds."""
+    flat, healpix = (str(coadds[kind]) for kind in _KINDS)
+    return [
+        ["info", healpix],
+        ["plot", flat, "--band", "150GHz", "--spectrum", "-o", "spectrum.png"],
+        ["ledger", healpix],
+    ]
 
 
 def _check(options: argparse.Namespace) -> None:
