@@ -70,7 +70,7 @@ def test_halves_and_their_difference_are_there(made):
 @among_all
 def test_more_observations_are_timed_and_removed(made):
     folder, said = made
-    assert re.search(r"For \d+ MB, with the start of all ranks and the writing, g3reduce ", said)
+    assert re.search(r"To read and add \d+ MB spt3g took [\d.]+ s, and g3reduce [\d.]+ s", said)
     assert not (folder / "more").exists()
     frames = list(core.G3File(str(folder / "coadd_more.g3")))
     assert [len(frame["InputFiles"]) for frame in frames] == [3, 3]
