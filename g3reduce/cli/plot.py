@@ -77,6 +77,11 @@ def add_parser(subparsers: Any) -> None:
         choices=("gnomonic", "zenithal", "mollweide"),
         help="of HEALPix maps (default: what suits the footprint)",
     )
+    how.add_argument(
+        "--cmap",
+        metavar="NAME",
+        help="colours of T, Q and U, by a name of matplotlib's; gray for print without colours",
+    )
     how.add_argument("--title", help="the title")
     how.add_argument("--dpi", type=float, default=150.0, help="pixels per inch (default: 150)")
     headers.add(parser)
@@ -105,7 +110,7 @@ def run(options: argparse.Namespace) -> None:
 
         plot_spectra(source, output, signflips=options.signflips, **common)
     else:
-        names = ("planes", "difference", "weighted", "smooth", "projection")
+        names = ("planes", "difference", "weighted", "smooth", "projection", "cmap")
         arguments = {name: getattr(options, name) for name in names}
         plot_maps(source, output, vmax=_vmax(options.vmax), **arguments, **common)
     say(f"Wrote {output}.")
@@ -119,7 +124,7 @@ def _default_name(file: str) -> str:
 
 def _refuse(options: argparse.Namespace, kind: str) -> None:
     """Flags that say how maps are drawn, of which there are none."""
-    names = ("planes", "weighted", "smooth", "projection", "vmax")
+    names = ("planes", "weighted", "smooth", "projection", "cmap", "vmax")
     given = [f"--{name}" for name in names if getattr(options, name)]
     if given:
         raise UsageError(f"{', '.join(given)} cannot be used with --{kind}; leave it out.")

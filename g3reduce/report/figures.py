@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
+import re
 import textwrap
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib import rc_context
+from matplotlib import colormaps, rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ..errors import UsageError
 from ..pipeline.output import check_output, write_output
-from .graticule import draw_graticule
+from .graticule import NAMES_PT, NUMBERS_PT, draw_graticule
 from .panels import Panel
 from .views import View
 
@@ -39,6 +41,21 @@ def new_figure(width: float, height: float) -> Picture:
     figure = Picture(figsize=(width, height), layout=layout)
     FigureCanvasAgg(figure)
     return figure
+
+
+def check_colours(name: str) -> None:
+    """Refuse what is no colour map of matplotlib.
+
+    Raises
+    ------
+    UsageError
+    """
+    if name not in colormaps:
+        near = difflib.get_close_matches(name, list(colormaps), n=3, cutoff=0.5)
+        meant = f" Did you mean {', '.join(near)}?" if near else ""
+        raise UsageError(
+            f"cmap is {name!r}; expected a colour map of matplotlib, such as RdBu_r or gray.{meant}"
+        )
 
 
 def as_bytes(figure: Figure, kind: str, dpi: float) -> bytes:
@@ -85,14 +102,14 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
     """
     grid = _in_two_columns(rows[0]) if len(rows) == 1 else [list(_labelled(row)) for row in rows]
     n_columns = max(len(row) for row in grid)
-    width = {1: 8.0, 2: 5.2}.get(n_columns, 4.4)
+    width = {1: 7.0, 2: 5.0}.get(n_columns, 3.6)
     heights = [
         max(width * 0.76 * _flatness(row[0][1]), 0.4) + (0.75 if len(rows) > 1 else 0.5)
         for row in grid
     ]
     figure = new_figure(width * n_columns, sum(heights) + 0.6)
-    # A letter of this size is less than a tenth of an inch wide.
-    figure.suptitle(textwrap.fill(title, int(width * n_columns * 9.5)), fontsize=13)
+    # Some nine letters of this size are an inch.
+    figure.suptitle(textwrap.fill(title, int(width * n_columns * 9)), fontsize=14)
     axes = figure.subplots(
         len(grid), n_columns, squeeze=False, gridspec_kw={"height_ratios": heights}
     )
@@ -116,7 +133,18 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
 
 def _labelled(row: tuple[str, View, Sequence[Panel]]) -> list[tuple[str, View, Panel]]:
     name, view, panels = row
-    return [(f"{panel.name}   {name}", view, panel) for panel in panels]
+    length = 32 if len(panels) < 3 else 24  # that the width of a panel has room for
+    return [(_wrapped(f"{panel.name}   {name}", length), view, panel) for panel in panels]
+
+
+def _wrapped(title: str, length: int) -> str:
+    """A title in lines that end at spaces or underscores, of which Ids have many."""
+    lines = [""]
+    for word in re.findall(r"[^_\s]*(?:_|\s+|$)", title):
+        if lines[-1] and len(lines[-1] + word.rstrip()) > length:
+            lines.append("")
+        lines[-1] += word
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _in_two_columns(
@@ -146,19 +174,19 @@ def _draw_panel(ax: Any, panel: Panel, view: View, title: str) -> None:
         aspect=view.aspect,
     )
     ax.set_label(panel.plane)
-    ax.set_title(title, loc="left", fontsize=11, fontweight="bold", pad=4)
+    ax.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=4)
     # Beside the panel, as high as this, whatever its shape.
     across = 0.03 if _flatness(view) > 1 / 3 else 0.015
     bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.02, 0, across, 1)), extend=_extend(panel))
     if _flatness(view) > 0.2:
-        bar.set_label(panel.unit, fontsize=9)
+        bar.set_label(panel.unit, fontsize=NAMES_PT)
     else:  # there is no room beside it
-        ax.set_title(panel.unit, loc="right", fontsize=9, pad=4)
-    bar.ax.tick_params(labelsize=8)
+        ax.set_title(panel.unit, loc="right", fontsize=NAMES_PT, pad=4)
+    bar.ax.tick_params(labelsize=NUMBERS_PT)
     bar.ax.locator_params(axis="y", nbins=5 if _flatness(view) > 0.3 else 3)
     bar.formatter.set_powerlimits((-3, 4))
     bar.formatter.set_useMathText(True)
-    bar.ax.yaxis.get_offset_text().set_fontsize(8)
+    bar.ax.yaxis.get_offset_text().set_fontsize(NUMBERS_PT)
 
 
 def _extend(panel: Panel) -> str:

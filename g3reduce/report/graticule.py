@@ -12,8 +12,14 @@ from .views import FloatArray, View
 # Degrees between lines.
 STEPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60)
 
-# The smallest distance of two labels, as a part of the length of the axis.
-_APART = {"x": 0.09, "y": 0.04}
+# Of text, in points: large enough on a slide, and where a picture is as wide as a printed page.
+NAMES_PT, NUMBERS_PT = 11, 10
+
+# The smallest distance of two labels, in inches.
+_APART = {"x": 0.55, "y": 0.25}
+
+# The latitude of the labels of meridians on the whole sky: not on the plane of the Galaxy.
+_MERIDIANS_AT = -30.0
 
 _LINE = {"color": "k", "lw": 0.5, "alpha": 0.35}
 
@@ -38,9 +44,9 @@ def draw_graticule(ax: Any, view: View) -> None:
     ax.set_xlim(-0.5, width - 0.5)
     ax.set_ylim(-0.5, height - 0.5)
     if not view.has_sky:
-        ax.set_xlabel("column", fontsize=9)
-        ax.set_ylabel("row", fontsize=9)
-        ax.tick_params(labelsize=8)
+        ax.set_xlabel("column", fontsize=NAMES_PT)
+        ax.set_ylabel("row", fontsize=NAMES_PT)
+        ax.tick_params(labelsize=NUMBERS_PT)
         return
     meridians, parallels = curves_of(view)
     for curve in (*meridians, *parallels):
@@ -51,12 +57,22 @@ def draw_graticule(ax: Any, view: View) -> None:
         return
     if shows_pole(view):
         _label_around_pole(ax, view, meridians, parallels)
-        ax.set_xlabel(f"{lon_name}, {lat_name}", fontsize=9)
+        ax.set_xlabel(f"{lon_name}, {lat_name}", fontsize=NAMES_PT)
         return
-    ax.set_xticks(*_ticks(meridians, "x", view), fontsize=8)
-    ax.set_yticks(*_ticks(parallels, "y", view), fontsize=8)
-    ax.set_xlabel(lon_name, fontsize=9)
-    ax.set_ylabel(lat_name, fontsize=9)
+    across, up = _inches(ax, view)
+    ax.set_xticks(*_ticks(meridians, "x", view, _APART["x"] / across), fontsize=NUMBERS_PT)
+    ax.set_yticks(*_ticks(parallels, "y", view, _APART["y"] / up), fontsize=NUMBERS_PT)
+    ax.set_xlabel(lon_name, fontsize=NAMES_PT)
+    ax.set_ylabel(lat_name, fontsize=NAMES_PT)
+
+
+def _inches(ax: Any, view: View) -> tuple[float, float]:
+    """About how large the picture is; axes are laid out later."""
+    height, width = view.shape
+    place = ax.get_subplotspec()
+    columns = place.get_gridspec().ncols if place is not None else 1
+    across = 0.7 * ax.figure.get_figwidth() / columns
+    return across, across * height * view.aspect / width
 
 
 def curves_of(view: View) -> tuple[list[Curve], list[Curve]]:
@@ -131,8 +147,13 @@ def _lines(low: float, high: float, at_most: int) -> FloatArray:
     return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
 
 
-def _ticks(curves: list[Curve], axis: str, view: View) -> tuple[list[float], list[str]]:
-    """Where curves meet the lower edge (axis x) or the left one (y), and their labels."""
+def _ticks(
+    curves: list[Curve], axis: str, view: View, apart: float
+) -> tuple[list[float], list[str]]:
+    """Where curves meet the lower edge (axis x) or the left one (y), and their labels.
+
+    Labels are `apart`, as a part of the axis, or more.
+    """
     height, width = view.shape
     size = width if axis == "x" else height
     found: list[tuple[float, str]] = []
@@ -153,7 +174,7 @@ def _ticks(curves: list[Curve], axis: str, view: View) -> tuple[list[float], lis
                 found += [(w, label)] if -0.5 <= w <= size - 0.5 else []
     kept: list[tuple[float, str]] = []
     for w, label in sorted(found):
-        if not kept or w - kept[-1][0] >= _APART[axis] * size:
+        if not kept or w - kept[-1][0] >= apart * size:
             kept.append((w, label))
     return [w for w, _ in kept], [label for _, label in kept]
 
@@ -182,7 +203,7 @@ def _label_around_pole(ax: Any, view: View, meridians: list[Curve], parallels: l
     height, width = view.shape
     ax.set_xticks([])
     ax.set_yticks([])
-    style = {"ha": "center", "va": "center", "fontsize": 8, "path_effects": _halo()}
+    style = {"ha": "center", "va": "center", "fontsize": NUMBERS_PT, "path_effects": _halo()}
     for label, x, y in meridians:
         with np.errstate(invalid="ignore"):
             inside = (np.abs(x / width - 0.5) < 0.45) & (np.abs(y / height - 0.5) < 0.46)
@@ -204,7 +225,7 @@ def _nearest(x: FloatArray, y: FloatArray, inside: Any, angle: FloatArray, at: f
 
 
 def _label_inside(ax: Any, view: View, names: str) -> None:
-    """Labels of the whole sky: of meridians along the equator, of parallels at the left edge."""
+    """Labels of the whole sky: of meridians off the equator, of parallels at the left edge."""
     from matplotlib.patches import Ellipse
 
     height, width = view.shape
@@ -220,13 +241,13 @@ def _label_inside(ax: Any, view: View, names: str) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     for degrees in np.degrees(view.centre_lon) + np.arange(-120.0, 180, 60):
-        x, y = view.to_xy(np.radians([degrees]), np.zeros(1))
-        ax.text(x[0], y[0], f"{degrees % 360:.0f}°", ha="center", va="bottom", fontsize=8,
+        x, y = view.to_xy(np.radians([degrees]), np.radians([_MERIDIANS_AT]))
+        ax.text(x[0], y[0], f"{degrees % 360:.0f}°", ha="center", va="bottom", fontsize=NUMBERS_PT,
                 path_effects=_halo())  # fmt: skip
     edge = view.centre_lon + np.pi * (1 - 1e-9)
     for degrees in (-60, -30, 0, 30, 60):
         x, y = view.to_xy(np.array([edge]), np.radians([degrees]))
         label = f"{degrees}°".replace("-", "−")
         vertical = "center" if not degrees else "bottom" if degrees > 0 else "top"
-        ax.text(x[0] - 4, y[0], label, ha="right", va=vertical, fontsize=8)
-    ax.set_xlabel(names, fontsize=9)
+        ax.text(x[0] - 4, y[0], label, ha="right", va=vertical, fontsize=NUMBERS_PT)
+    ax.set_xlabel(names, fontsize=NAMES_PT)

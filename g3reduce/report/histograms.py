@@ -14,10 +14,11 @@ from ..maps.agreement import weights_key
 from ..maps.mapframe import maps_of
 from ..maps.stokes import stokes_maps
 from ..spt3gmarks import useful
-from .panels import robust_limit, unit_of
+from .graticule import NAMES_PT, NUMBERS_PT
+from .panels import COLOURS, robust_limit, unit_of
 from .patch import STOKES
 from .plot import require_matplotlib
-from .sources import chosen_maps
+from .sources import chosen_maps, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -61,17 +62,21 @@ def plot_histograms(
     >>> plot_histograms("coadd.g3", "values.png", band="150GHz")  # doctest: +SKIP
     """
     figures = require_matplotlib()
+    from matplotlib.lines import Line2D
+
     if path is not None:
         figures.check_picture(path)
     given = chosen_maps(source, band, Headers(pol_conv, coord, units))
-    found = [(one, *_values(one)) for one in given]
+    found = [(label, *_values(one)) for label, one in zip(labels_of(given), given, strict=True)]
     names = [name for name in STOKES if any(name in values for _, values, _ in found)]
     if not names:
         raise UsageError("There is no T, Q or U in these maps, of which histograms are drawn.")
-    figure = figures.new_figure(4.4 * len(names) + 0.6, 4.2)
-    figure.suptitle(title or ", ".join(one.frame_id or "Map" for one in given), fontsize=13)
+    figure = figures.new_figure(
+        4.2 * len(names) + 0.6, 4.2 + (0.25 * len(found) if len(found) > 1 else 0)
+    )
+    figure.suptitle(title or (found[0][0] if len(found) == 1 else "values"), fontsize=14)
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
-        for number, (one, by_name, unit) in enumerate(found):
+        for number, (_, by_name, unit) in enumerate(found):
             if name not in by_name:
                 continue
             values = by_name[name]
@@ -79,21 +84,26 @@ def plot_histograms(
             middle = float(np.median(values))
             spread = 1.4826 * float(np.median(np.abs(values - middle)))
             counts, edges = np.histogram(values, _BINS, (-limit, limit))
-            label = f"{one.frame_id or 'Map'}: σ = {spread:.3g}"
-            ax.stairs(counts, edges, fill=len(found) == 1, alpha=0.7, color=f"C{number}",
-                      label=label)  # fmt: skip
+            ax.stairs(counts, edges, fill=len(found) == 1, alpha=0.7, color=COLOURS[number],
+                      lw=1.5, label=f"σ = {spread:.3g}")  # fmt: skip
             if spread > 0:
                 x = np.linspace(-limit, limit, 400)
                 width = edges[1] - edges[0]
                 y = np.exp(-(((x - middle) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
                 ax.plot(x, y * values.size * width, color="k", lw=1, ls="--")
-            ax.set_xlabel(unit, fontsize=10)
+            ax.set_xlabel(unit, fontsize=NAMES_PT)
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.5)
         ax.set_label(name)
-        ax.set_title(name, loc="left", fontsize=11, fontweight="bold")
-        ax.legend(fontsize=8, loc="lower center")
-    figure.axes[0].set_ylabel("pixels", fontsize=10)
+        ax.set_title(name, loc="left", fontsize=12, fontweight="bold")
+        ax.tick_params(labelsize=NUMBERS_PT)
+        ax.legend(fontsize=NUMBERS_PT, loc="lower center")
+    if len(found) > 1:
+        lines = [Line2D([], [], color=COLOURS[number]) for number in range(len(found))]
+        figure.legend(
+            lines, [label for label, _, _ in found], loc="outside lower center", fontsize=NAMES_PT
+        )
+    figure.axes[0].set_ylabel("pixels", fontsize=NAMES_PT)
     if path is not None:
         figures.write_picture(figure, path, dpi)
     drawn: Figure = figure

@@ -15,8 +15,11 @@ from ..spt3gtypes import SkyMap
 from .patch import STOKES, Patch
 from .views import FloatArray
 
-# Both can be told apart by those who do not see all colours, and in grey.
+# Both are told apart by those who do not see all colours. In grey, both ends of SIGNED are dark.
 SIGNED, POSITIVE = "RdBu_r", "viridis"
+
+# Of lines, told apart by those who do not see all colours (Okabe and Ito 2008).
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 
 PLANES = ("T", "Q", "U", "weights", "hits")
 _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")

@@ -12,7 +12,7 @@ from spt3g import core, maps
 from ..errors import UsageError
 from ..maps.mapframe import maps_of
 from ..spt3gtypes import Frame, SkyMap
-from .smoothing import smoothed
+from .smoothing import can_on_sphere, on_sphere, smoothed
 from .views import FlatView, FloatArray, Mollweide, View, to_xy
 
 MAX_SIDE = 1600  # pixels: more than a page can show
@@ -126,15 +126,23 @@ def observed_patch(
         arrays = drawn
     else:
         view = _view_of(footprint, projection, max_side)
-        arrays = _sampled(planes, view)
+        arrays = {}
     stokes = next((planes[name] for name in STOKES if name in planes), footprint)
     is_weighted = bool(stokes.weighted) and any(name in planes for name in STOKES)
+    sums = is_weighted and "TT" in planes
+    if isinstance(view, Mollweide):
+        planes = _coarser(planes, view)
+        if smooth and can_on_sphere(smooth, next(iter(planes.values())).nside):
+            planes = _smoothed_on_sphere(planes, smooth, sums)
+            smooth = None
+        arrays = _on_whole_sky(planes, view)
+    elif not arrays:
+        arrays = _sampled(planes, view)
     if smooth:
         values = {name: np.array(plane, dtype=float) for name, plane in arrays.items()}
-        sums = is_weighted and "TT" in planes
         for name, one in smoothed(values, view, smooth, are_sums=sums).items():
             np.asarray(arrays[name])[:] = one
-    if is_weighted and not weighted and "TT" in planes:
+    if sums and not weighted:
         _remove_weights(arrays)
         is_weighted = False
     return Patch(
@@ -163,10 +171,8 @@ def _crop(planes: dict[str, SkyMap], footprint: SkyMap, max_side: int) -> dict[s
     return patch
 
 
-def _sampled(planes: dict[str, SkyMap], view: FlatView | Mollweide) -> dict[str, Any]:
+def _sampled(planes: dict[str, SkyMap], view: FlatView) -> dict[str, Any]:
     """Sample HEALPix planes at a view. Values are neither interpolated nor mixed."""
-    if isinstance(view, Mollweide):
-        return _on_whole_sky(planes, view)
     stub = view.geometry
     y, x = np.indices(view.shape, dtype=float)
     beside = np.isnan(view.to_angles(x, y)[0])
@@ -182,18 +188,37 @@ def _sampled(planes: dict[str, SkyMap], view: FlatView | Mollweide) -> dict[str,
     return patch
 
 
-def _on_whole_sky(planes: dict[str, SkyMap], view: Mollweide) -> dict[str, Any]:
-    """The nearest pixels of maps that were averaged to the resolution of the view."""
-    y, x = np.indices(view.shape, dtype=float)
-    lon, lat = (one.ravel() for one in view.to_angles(x, y))
-    on_sky = np.isfinite(lon)
-    patch = {}
+def _coarser(planes: dict[str, SkyMap], view: Mollweide) -> dict[str, SkyMap]:
+    """Maps averaged to the resolution of a view, or weighted ones and weights added up."""
+    found = {}
     for name, plane in planes.items():
         scale = 1
         while plane.nside // scale > 1 and plane.res * scale * 2 <= view.res * 1.2:
             scale *= 2
         if scale > 1:
             plane = plane.rebin(scale, norm=name in STOKES and not plane.weighted)
+        found[name] = plane
+    return found
+
+
+def _smoothed_on_sphere(
+    planes: dict[str, SkyMap], fwhm: float, are_sums: bool
+) -> dict[str, SkyMap]:
+    whole = {name: plane.clone(True) for name, plane in planes.items()}
+    values = {name: np.array(plane, dtype=float) for name, plane in whole.items()}
+    nested = next(iter(planes.values())).nested
+    for name, one in on_sphere(values, fwhm, nested=nested, are_sums=are_sums).items():
+        np.asarray(whole[name])[:] = one
+    return whole
+
+
+def _on_whole_sky(planes: dict[str, SkyMap], view: Mollweide) -> dict[str, Any]:
+    """The nearest pixels of maps."""
+    y, x = np.indices(view.shape, dtype=float)
+    lon, lat = (one.ravel() for one in view.to_angles(x, y))
+    on_sky = np.isfinite(lon)
+    patch = {}
+    for name, plane in planes.items():
         numbers = plane.angles_to_pixels(
             core.DoubleVector(lon[on_sky]), core.DoubleVector(lat[on_sky])
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from spt3g import core, maps
@@ -13,8 +14,8 @@ from ..errors import UsageError
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .panels import Panel, panels_of
-from .patch import Patch, observed_patch
-from .sources import chosen_maps, differences
+from .patch import STOKES, Patch, observed_patch
+from .sources import chosen_maps, differences, labels_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -34,6 +35,7 @@ def plot_maps(
     smooth: float | None = None,
     vmax: float | Mapping[str, float] | None = None,
     projection: str | None = None,
+    cmap: str | None = None,
     title: str | None = None,
     dpi: float = 150,
     pol_conv: str | None = None,
@@ -73,6 +75,9 @@ def plot_maps(
     projection : {"gnomonic", "zenithal", "mollweide"}, optional
         Of HEALPix maps. Default: gnomonic up to 10 degrees from the middle of the footprint,
         zenithal equal-area up to a hemisphere, else Mollweide. Flat-sky maps keep their own.
+    cmap : str, optional
+        The colours of T, Q and U, by a name of matplotlib's. Default: ``"RdBu_r"``, of which both
+        ends are dark in grey; ``"gray"`` keeps the sign where there are no colours.
     title : str, optional
         Default: the Id and the pixelization, or the names of the files.
     dpi : float
@@ -112,6 +117,8 @@ def plot_maps(
         figures.check_picture(path)
     if smooth is not None and not 0 < smooth < 10_000:
         raise UsageError(f"smooth is {smooth!r}; expected a width in arcmin.")
+    if cmap is not None:
+        figures.check_colours(cmap)
     headers = Headers(pol_conv, coord, units)
     if difference is not None:
         if weighted:
@@ -120,9 +127,14 @@ def plot_maps(
     else:
         given = chosen_maps(source, band, headers)
     rows = []
-    for one in given:
+    for one, label in zip(given, labels_of(given), strict=True):
         patch = observed_patch(one.frame, projection, weighted=weighted, smooth=smooth)
-        rows.append((one.frame_id, patch.view, _panels(one, patch, planes, vmax)))
+        panels = _panels(one, patch, planes, vmax)
+        if cmap is not None:
+            panels = [
+                replace(panel, colours=cmap) if panel.plane in STOKES else panel for panel in panels
+            ]
+        rows.append((label, patch.view, panels))
     names = [_describe(one.frame, row[1]) for one, row in zip(given, rows, strict=True)]
     if title is None:
         title = names[0] if len(names) == 1 else _described(source)

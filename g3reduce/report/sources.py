@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+from collections.abc import Sequence
 
 from spt3g import core
 
@@ -12,6 +14,7 @@ from ..analysis.sources import Given, Headers, Realisation, Source, described, f
 from ..errors import InputError, UsageError
 from ..maps.agreement import require_agreement, weights_key
 from ..maps.mapframe import maps_of
+from ..pipeline.units import unit_of
 from ..spt3gtypes import Frame
 
 MOST_ROWS = 8
@@ -55,6 +58,22 @@ def of_band(frame_id: str, band: str | None) -> bool:
         return True
     parts = re.split(r"[_\s]", frame_id.removeprefix("Coadd"))
     return any(part.removesuffix("GHz") == band.removesuffix("GHz") for part in parts)
+
+
+def labels_of(given: Sequence[Given]) -> list[str]:
+    """What rows are called: by their Ids, and where these are the same, also by their files."""
+    ids = [one.frame_id or "Map" for one in given]
+    if len(set(ids)) == len(ids):
+        return ids
+    units = [unit_of(one.frame) for one in given]
+    paths = [unit.file if unit else "" for unit in units]
+    names = [os.path.basename(path) for path in paths]
+    # The same name in several folders: the folders tell which is which.
+    shown = names if len(set(names)) == len(set(paths)) else paths
+    return [
+        f"{frame_id} ({name})" if name else frame_id
+        for frame_id, name in zip(ids, shown, strict=True)
+    ]
 
 
 def differences(a: Source, b: Source, band: str | None, headers: Headers) -> list[Given]:

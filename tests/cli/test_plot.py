@@ -2,6 +2,7 @@
 
 import pytest
 import skies
+from choices import some_of
 
 from g3reduce.cli import main
 
@@ -20,6 +21,14 @@ def test_a_picture_is_named_after_the_file(coadd, tmp_path, capsys):
     (picture,) = tmp_path.glob("*.png")
     assert picture.stat().st_size > 1000
     assert f"Wrote {picture.name}." in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "words", some_of([["--planes", "T", "Q"], ["--vmax", "T=3"]], fewer=[["--planes", "T", "Q"]])
+)
+def test_files_may_stand_behind_options_of_several_words(coadd, tmp_path, words):
+    assert main(["plot", *words, coadd, "--dpi", "20"]) == 0
+    assert len(list(tmp_path.glob("*.png"))) == 1
 
 
 @pytest.mark.parametrize(
