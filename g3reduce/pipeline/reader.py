@@ -19,6 +19,7 @@ from ..spt3glog import unit_logger
 from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import frame_types
+from .endmodule import hush_binners
 from .filenames import check_files_of_rank
 from .leaders import merged_leaders
 from .parallelblock import Files, ParallelBlock, blocks_of
@@ -176,6 +177,7 @@ class MPIFileReader:
         self._frames: Iterator[Frame] = self._read()
         self._keeper = Keeper()
         self._files_begun = 0
+        self._idle = True  # no file of a parallel block has fallen to this rank
         self._warned_of: set[int] = set()  # files, by their positions
         self.begun = self.exhausted = False
         await_source(self)
@@ -188,6 +190,8 @@ class MPIFileReader:
         following = next(self._frames, None)
         if following is None:
             self.exhausted = True
+            if self._idle and any(not block.shared for block in self._blocks):
+                hush_binners(self)  # others have read them, and their binners complain if need be
             return []
         return self._keeper.keep(following, self)
 
@@ -227,6 +231,7 @@ class MPIFileReader:
             if self._data_types is not None:
                 yield from self._leaders_of(block)
             for piece in self._mine(*next(parallel)):
+                self._idle = False
                 yield from self._data_of(block, piece)
         self.before_waiting()
 
