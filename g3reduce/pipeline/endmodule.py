@@ -245,7 +245,8 @@ def hush_binners(source: object) -> None:
     source : object
         The first module of this pipeline.
     """
-    if any(True for _ in _here.open):
+    since = pipeline_before()  # one that was made earlier may be of a pipeline that has failed
+    if any(watch._made_at > since for watch in _here.open):
         hushing.hush(source)
 
 

@@ -15,6 +15,9 @@ from spt3g import core
 # Units of spt3g's log whose errors at the end of processing mean that no data came.
 _UNITS = ("MapBinner",)
 
+# What hides errors, but not what ends a pipeline.
+_SILENT = core.G3LogLevel.LOG_FATAL
+
 
 class _Hushed:
     """The levels that units had, for the whole process, as spt3g's log has them."""
@@ -31,7 +34,7 @@ class _Hushed:
             if not self._levels:
                 for unit in _UNITS:
                     self._levels[unit] = logger.get_level_for_unit(unit)
-                    logger.set_level_for_unit(unit, core.G3LogLevel.LOG_FATAL)
+                    logger.set_level_for_unit(unit, _SILENT)
             self._by = weakref.ref(owner, self._gone)
 
     def speak(self) -> None:
@@ -40,7 +43,8 @@ class _Hushed:
             logger = core.G3Logger.global_logger
             while self._levels:
                 unit, level = self._levels.popitem()
-                if logger is not None:  # as it is when Python ends
+                # It is None when Python ends; and the user may have set another level meanwhile.
+                if logger is not None and logger.get_level_for_unit(unit) == _SILENT:
                     logger.set_level_for_unit(unit, level)
             self._by = None
 
