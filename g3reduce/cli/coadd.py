@@ -9,7 +9,7 @@ from typing import Any
 
 from ..choices import ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import adding, checkpointing, fileformats, growing, progress, setaside, splitting
+from . import adding, checkpointing, fileformats, growing, progress, reporting, setaside, splitting
 from .lists import files_of, with_lists
 from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
@@ -98,6 +98,7 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         help="with --record-obs-id, the observation of a file counts for later files that name "
         "none, too, in the order in which the files are named",
     )
+    reporting.add_flag(group)
 
 
 def run(options: argparse.Namespace) -> int | None:
@@ -117,6 +118,7 @@ def run(options: argparse.Namespace) -> int | None:
         with_lists(words, comm) for words in (options.add_to, options.subtract)
     )
     private = communicators.private(comm)
+    events = reporting.events_for(options, private)
     coadds = coadd_files(
         output_file=options.output_file,
         mpicomm=comm,
@@ -136,12 +138,13 @@ def run(options: argparse.Namespace) -> int | None:
         nonfinite=options.nonfinite,
         keep_maps=False,
         output_options=collectively(private, lambda: fileformats.write_options(options)),
-        progress=progress.observer_of(options, private),
+        progress=progress.observer_of(options, private, events),
         **splitting.arguments(options, comm),
         **growing.arguments(options),
         **setaside.arguments(options),
         **checkpointing.arguments(options),
     )
+    about_page = reporting.write(options, coadds.written, events, private)
     if comm.rank == 0 and not options.quiet:
         frames = list(coadds.values())
         written = fileformats.listed(coadds.written)
@@ -154,6 +157,7 @@ def run(options: argparse.Namespace) -> int | None:
             *growing.lines(frames),
             *setaside.closing_lines(coadds.left_out, coadds.n_given),
             last,
+            *about_page,
         )
     return setaside.SET_ASIDE if coadds.left_out else None
 

@@ -9,7 +9,7 @@ from ..mpi.agreement import collectively
 from ..mpi.communicators import Comm
 
 if TYPE_CHECKING:
-    from ..progress.events import Observer
+    from ..progress.events import Event, Observer
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -36,18 +36,22 @@ def add_quiet(group: argparse._ActionsContainer) -> None:
     )
 
 
-def observer_of(options: argparse.Namespace, private: Comm) -> Observer | None:
+def observer_of(
+    options: argparse.Namespace, private: Comm, kept: list[Event] | None = None
+) -> Observer | None:
     """Who is told how far the work is, by these flags. Collective over `private`.
+
+    Events are put into the list `kept` of the first rank, too, if there is one.
 
     Raises
     ------
     OutputError
         On all ranks, if the log cannot be opened.
     """
-    return collectively(private, lambda: _observer(options) if private.rank == 0 else None)
+    return collectively(private, lambda: _observer(options, kept) if private.rank == 0 else None)
 
 
-def _observer(options: argparse.Namespace) -> Observer | None:
+def _observer(options: argparse.Namespace, kept: list[Event] | None) -> Observer | None:
     from ..progress.choosing import Several, to_the_screen
 
     observers: list[Observer] = []
@@ -57,4 +61,6 @@ def _observer(options: argparse.Namespace) -> Observer | None:
         from ..progress.logfile import JSONLog
 
         observers.append(JSONLog(options.log_json))
+    if kept is not None:
+        observers.append(kept.append)
     return Several(observers) if observers else None

@@ -19,7 +19,7 @@ EXAMPLE = """\
 examples:
   g3reduce report season.g3
   g3reduce report season.g3 --log run.jsonl
-  g3reduce report season.fits -o public/season.html
+  g3reduce report season_*.fits -o public/season.html
 """
 
 
@@ -29,7 +29,9 @@ def add_parser(subparsers: Any) -> None:
         "report", help="a page about a coadd", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="report", verbose=False)
-    parser.add_argument("file", metavar="FILE", help="a file of maps, of any format")
+    parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="a file of maps of any format, or several"
+    )
     parser.add_argument(
         "-o", "--output-file", metavar="PAGE", help="the page (default: FILE with the ending .html)"
     )
@@ -46,6 +48,6 @@ def run(options: argparse.Namespace) -> None:
     from ..report.page import write_report
 
     page = write_report(
-        options.file, options.output_file, log=options.log, said=headers.of(options)
+        options.files, options.output_file, log=options.log, said=headers.of(options)
     )
     say(f"Wrote {page}. Open it in a browser.")

@@ -7,8 +7,8 @@ parallels; `figures`, with matplotlib; `plot`, all of these together. `histogram
 other pictures of the same maps. `comparison` compares coadds with spt3g's serial ones.
 
 `page` writes one page about a file of coadds: `pagedata` gathers what it tells, with `pictures`,
-whose `planevalues` it holds, and `contributions` of observations; `runlog` reads how a run went.
-Its template, style and script are in ``pagefiles``.
+whose `planevalues` it holds, and `contributions` of observations; `runlog`, with `timeline`, tells
+how a run went. Its template, style and script are in ``pagefiles``.
 
 Imports from `analysis`, `formats`, `maps`, `pipeline`, `progress`, and from what is below them.
 """

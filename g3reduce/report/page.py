@@ -6,18 +6,22 @@ import json
 import os
 import shlex
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..analysis.sources import refuse_same_file
 from ..errors import UsageError
+from ..formats.kinds import split_name
 from ..pipeline.output import write_output
 from ..progress.events import Event
 from ..progress.logfile import read_log
-from . import contributions, runlog
+from ..progress.timing import STAGES
+from . import contributions, timeline
 from .pagedata import MapPage, PageData, gather
-from .runlog import Run, run_of
+from .runlog import Run, run_of, size
+
+ENDINGS = (".html", ".htm")
 
 _FILES = Path(__file__).parent / "pagefiles"
 _SCRIPTS = ("values.js", "viewer.js", "table.js", "main.js")
@@ -25,7 +29,7 @@ _COLUMNS = ("map", "file", "frame", "id", "observation", "sign", "pixels", "weig
 
 
 def write_report(
-    file: str | os.PathLike[str],
+    file: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     page: str | os.PathLike[str] | None = None,
     *,
     log: str | os.PathLike[str] | Iterable[Event] | None = None,
@@ -35,10 +39,10 @@ def write_report(
 
     Parameters
     ----------
-    file : name or path
-        A file of maps of any format.
+    file : name, path, or list of these
+        A file of maps of any format; or several, as FITS files are written, one for each map.
     page : name or path, optional
-        The page; by default the name of the file with ``.html`` as its ending.
+        The page; by default the name of the (first) file with ``.html`` as its ending.
     log : name, path, or iterable of Event, optional
         How the run went: the file that ``--log-json`` has written, or its events; see
         `g3reduce.progress`.
@@ -64,25 +68,25 @@ def write_report(
     >>> write_report("season.g3")  # doctest: +SKIP
     'season.html'
     """
-    name = os.fspath(page) if page is not None else f"{os.path.splitext(os.fspath(file))[0]}.html"
-    refuse_same_file(name, file, log if isinstance(log, str | os.PathLike) else None)
+    files = [file] if isinstance(file, str | os.PathLike) else list(file)
+    if not files:
+        raise UsageError("There is no file to write a page about.")
+    name = os.fspath(page) if page is not None else f"{split_name(os.fspath(files[0]))[0]}.html"
+    refuse_same_file(name, files, log if isinstance(log, str | os.PathLike) else None)
     run = None
     if log is not None:
         run = run_of(read_log(log) if isinstance(log, str | os.PathLike) else log)
-    text = render(gather(file, said), run).encode()
+    text = render(gather(files, said), run).encode()
     write_output(name, lambda output: output.write(text))
     return name
 
 
 def render(data: PageData, run: Run | None = None) -> str:
     """The page as text."""
-    try:
-        import jinja2
-    except ImportError as error:
-        raise UsageError(
-            "A report needs jinja2, which is not installed: pip install 'g3reduce[plot]'."
-        ) from error
+    jinja2 = require_jinja2()
     content = _content(data)
+    names = [one.file for one in data.files]
+    more = f" and {len(names) - 1} more" if len(names) > 1 else ""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_FILES),
         autoescape=True,
@@ -90,13 +94,14 @@ def render(data: PageData, run: Run | None = None) -> str:
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters["figure"] = _figure
-    return environment.get_template("report.html").render(
+    environment.filters |= {"figure": _figure, "size": size}
+    text: str = environment.get_template("report.html").render(
         data=data,
         run=run,
-        time_line=runlog,
-        file_name=os.path.basename(data.file.file),
-        command=f"g3reduce report {shlex.quote(data.file.file)}",
+        time_line=timeline,
+        stages=STAGES,
+        title=os.path.basename(names[0]) + more,
+        command=shlex.join(["g3reduce", "report", *names]),
         facts=_facts(data),
         drawn=[one for one in data.maps if one.pictures],
         has_plots=any(one.plots for one in data.maps),
@@ -108,6 +113,24 @@ def render(data: PageData, run: Run | None = None) -> str:
         content=_as_script(content),
         plot=contributions,
     )
+    return text
+
+
+def require_jinja2() -> Any:
+    """The library of templates.
+
+    Raises
+    ------
+    UsageError
+        If it is not installed.
+    """
+    try:
+        import jinja2
+    except ImportError as error:
+        raise UsageError(
+            "A report needs jinja2, which is not installed: pip install jinja2."
+        ) from error
+    return jinja2
 
 
 def _figure(value: float | None) -> str:

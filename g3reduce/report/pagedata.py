@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
@@ -59,51 +59,56 @@ class MapPage:
 
 @dataclass
 class PageData:
-    """What a page tells of a file.
+    """What a page tells of files.
 
     Attributes
     ----------
-    file : FileInfo
+    files : list of FileInfo
     maps : list of MapPage
+        Of all of them.
     digest : str
-        Of the whole file.
+        Of all maps.
     versions : dict of str to str
     """
 
-    file: FileInfo
+    files: list[FileInfo]
     maps: list[MapPage]
     digest: str
     versions: dict[str, str]
 
 
-def gather(file: str | os.PathLike[str], said: Mapping[str, Any] | None = None) -> PageData:
-    """Read a file and gather what its page tells.
+def gather(
+    files: Sequence[str | os.PathLike[str]], said: Mapping[str, Any] | None = None
+) -> PageData:
+    """Read files and gather what their page tells.
 
     Parameters
     ----------
-    file : name or path
-        A file of maps of any format.
+    files : list of name or path
+        Files of maps of any format.
     said : dict, optional
         What headers of FITS files do not say; see `g3reduce.formats.map_frames_in`.
 
     Raises
     ------
     InputError
-        If it cannot be read, or has no map.
+        If one cannot be read, or has no map.
     """
     headers = dict(said or {})
-    described = info(file, **headers)
-    if not described.maps:
-        raise InputError(f"There is no Map frame in {file}; expected a file of maps.")
+    described = [info(file, **headers) for file in files]
+    for one in described:
+        if not one.maps:
+            raise InputError(f"There is no Map frame in {one.file}; expected a file of maps.")
     # Sign flips are many and alike: their picture is noise.
-    drawn = [place for place, one in enumerate(described.maps) if not one.signflip_of]
-    drawn = drawn[:MOST_PICTURED]
+    places = [(i, j) for i, one in enumerate(described) for j in range(len(one.maps))]
+    drawn = [(i, j) for i, j in places if not described[i].maps[j].signflip_of][:MOST_PICTURED]
     pages, named = [], []
-    for place, frame in enumerate(map_frames_in(file, **headers)):
-        budget = BUDGET // len(drawn) if place in drawn else 0
-        page = _page_of(frame, described.maps[place], budget)
-        named.append({f"{page.info.frame_id} {key}": one for key, one in page.digests.items()})
-        pages.append(page)
+    for i, file in enumerate(files):
+        for j, frame in enumerate(map_frames_in(file, **headers)):
+            budget = BUDGET // len(drawn) if (i, j) in drawn else 0
+            page = _page_of(frame, described[i].maps[j], budget)
+            named.append({f"{page.info.frame_id} {key}": one for key, one in page.digests.items()})
+            pages.append(page)
     return PageData(described, pages, total(named), _versions())
 
 

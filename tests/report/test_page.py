@@ -11,6 +11,7 @@ from spt3g import core
 
 from g3reduce import cli
 from g3reduce.pipeline.entries import LeftOut
+from g3reduce.progress.events import Begun, FileDone, StageBegun
 from g3reduce.progress.logfile import read_log
 from g3reduce.report.contributions import outliers_of
 from g3reduce.report.page import write_report
@@ -110,17 +111,25 @@ LOG = [
     {"event": "stage", "time": 5, "stage": "writing"},
     {"event": "ended", "time": 8, "outcome": "done"},
 ]
+SUMMARY = {
+    **{"event": "summary", "time": 8, "strategy": "tree", "why": "it costs the least"},
+    **{"seconds": 0.25, "predicted": 0.5, "bytes_moved": 3_000_000},
+    "ranks": [
+        {"rank": 0, "reading": 2, "waiting": 2, "joining": 1, "writing": 2, "peak_memory": 10**9},
+        {"rank": 1, "reading": 4, "joining": 1, "peak_memory": 2 * 10**9},
+    ],
+}
 
 
 def test_run_is_read_from_its_log(tmp_path):
     log = tmp_path / "run.jsonl"
     log.write_text("".join(json.dumps(event) + "\n" for event in LOG) + '{"event": "cut')
     run = run_of(read_log(log))
-    assert [(stage.name, stage.begin, stage.end) for stage in run.stages] == [
+    assert [(stage.name, stage.begin, stage.end) for stage in run.line.stages] == [
         ("reading", 1, 5),
         ("writing", 5, 8),
     ]
-    assert [(one.files, one.n_bytes, one.busy, one.share) for one in run.ranks] == [
+    assert [(one.files, one.n_bytes, one.busy, one.share) for one in run.line.ranks] == [
         (1, 4_000_000, 2, 0.5),
         (1, 6_000_000, 4, 1),
     ]
@@ -135,3 +144,30 @@ def test_units_are_told_in_plain_text():
     assert plain(r"μK$_\mathrm{CMB}$") == "μK CMB"
     assert plain(r"μK$_\mathrm{RJ}^{-2}$") == "μK⁻² RJ"
     assert plain("1 / Power$^2$") == "1 / Power²"
+
+
+def test_account_of_ranks_is_told_and_drawn(tmp_path):
+    log = tmp_path / "run.jsonl"
+    log.write_text("".join(json.dumps(event) + "\n" for event in [*LOG, SUMMARY]))
+    run = run_of(read_log(log))
+    facts = dict(run.facts)
+    assert facts["Joined"] == "tree: it costs the least"
+    assert facts["Joining took"] == "0.25 s; predicted 0.5 s"
+    assert facts["Moved to join"] == "3 MB"
+    assert facts["Memory"] == "2 GB, rank 1, at most"
+    assert facts["Balance"].startswith("75%: on average a rank read for 3 s")
+    assert [[stage for stage, _ in one.spans] for one in run.line.ranks] == [
+        ["reading", "waiting", "joining", "writing"],
+        ["reading", "joining"],
+    ]
+    begins = [float(path[1:].split()[0]) for _, path in run.line.ranks[0].spans]
+    ticks = {label: x for x, label in run.line.ticks}
+    assert begins == [ticks["0 s"], ticks["2 s"], ticks["4 s"], ticks["5 s"]]
+
+
+def test_run_of_very_many_files_is_drawn_in_few_strokes():
+    events = [Begun(time=0.0, task="coadd"), StageBegun(time=0.0, stage="reading")]
+    events += [FileDone(time=(i + 1) / 1000, began=i / 1000, file="a.g3") for i in range(20_000)]
+    (line,) = run_of(events).line.ranks
+    assert line.files == 20_000
+    assert len(line.path) < 20_000
