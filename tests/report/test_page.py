@@ -171,3 +171,15 @@ def test_run_of_very_many_files_is_drawn_in_few_strokes():
     (line,) = run_of(events).line.ranks
     assert line.files == 20_000
     assert len(line.path) < 20_000
+
+
+def test_coadd_writes_its_report(tmp_path, capsys):
+    inputs = [str(write_maps(tmp_path / f"{i}.g3", map_frame())) for i in range(2)]
+    page = tmp_path / "run.html"
+    words = ["coadd", *inputs, "-o", str(tmp_path / "sum.g3"), "--no-progress"]
+    assert cli.main([*words, "--report", str(page)]) == 0
+    text = page.read_text()
+    assert 'id="run"' in text
+    assert re.search(r"<dt>Outcome</dt><dd>done</dd>", text)
+    assert cli.main([*words, "--report", str(tmp_path / "run.png")]) == 1
+    assert "run.png: the name of the output must end in .html" in capsys.readouterr().err
