@@ -28,6 +28,7 @@ from ..mpi.agreement import world_rank
 from ..mpi.jobend import INTERRUPTED, abort
 from . import checkpointing, ctrlc, streams
 from .checkpointing import STOPPED
+from .lists import files_on_one
 from .messages import FlagFormatter, Flags, LogHandler
 from .options import add_quiet
 from .parser import BAD_USAGE, CommandLine
@@ -40,6 +41,7 @@ GROUPS = {
     "change coadds": ("unweight", "convert"),
     "try it, set it up": ("demo", "completion"),
 }
+ON_ALL_RANKS, *_ = GROUPS.values()  # the others work on one
 COMMANDS = tuple(name for names in GROUPS.values() for name in names)
 
 DONE, FAILED = 0, 1
@@ -93,6 +95,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         level=logging.INFO if options.verbose and world_rank() == 0 else logging.WARNING,
     )
     try:
+        if options.command not in ON_ALL_RANKS and world_rank() == 0 and hasattr(options, "files"):
+            options.files = files_on_one(options.files)
         code: int = options.run(options) or DONE
     except G3ReduceError as error:
         return _report(error, options, flags)

@@ -8,7 +8,6 @@ from typing import Any
 
 from ..mpi.agreement import world_rank
 from . import fileformats, headers
-from .lists import with_lists
 from .messages import wrote
 from .streams import say
 from .summary import base_of, lines_of_flips
@@ -55,7 +54,6 @@ def run(options: argparse.Namespace) -> None:
         return
     from ..analysis.converting import convert_noting
     from ..analysis.sources import Headers
-    from ..mpi.communicators import OneProcess
 
     start = time.perf_counter()
     said: list[str] = []
@@ -68,7 +66,7 @@ def run(options: argparse.Namespace) -> None:
             said.append(_line_about(frame))
 
     written = convert_noting(
-        with_lists(options.files, OneProcess()),
+        options.files,
         options.output_file,
         fileformats.write_options(options),
         Headers(**headers.of(options)),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import glob
 from collections.abc import Sequence
 from typing import Any
 
 from ..errors import InputError, UsageError
+from ..formats.kinds import ALL_ENDINGS
+from ..g3files.names import refuse_folder
 
 
 def files_of(options: argparse.Namespace, comm: Any, *, needed: bool = False) -> list[str]:
@@ -33,6 +36,24 @@ def with_lists(words: Sequence[str], comm: Any) -> list[str]:
     if not any(word.startswith("@") for word in words):
         return list(words)
     return from_rank(communicators.private(comm), 0, lambda: expanded(words))
+
+
+def files_on_one(words: Sequence[str]) -> list[str]:
+    """The names of files for a command that works on one rank: lists and patterns are expanded.
+
+    Raises
+    ------
+    InputError
+        If a list cannot be read or is empty, a pattern matches nothing, or it is a folder.
+    """
+    names = list(words)
+    if any(word.startswith("@") or glob.has_magic(word) for word in words):
+        from ..formats.firstlook import expand
+
+        names = expand(expanded(words))
+    for name in names:
+        refuse_folder(name, ALL_ENDINGS)
+    return names
 
 
 def expanded(words: Sequence[str]) -> list[str]:

@@ -12,6 +12,9 @@ from ..progress.screen import aside
 # Groups of the expression below; one of them holds the name of the argument.
 _NAMED = ("set", "open", "plain", "second", "first")
 
+# Functions that coadd have another argument for it than those that only read.
+_OF_TWO = re.compile(r"(\w+)= \(or, where files are coadded, (\w+)=\)")
+
 
 def counted(number: int, what: str) -> str:
     """A number of things: ``"1 file"``, ``"2 files"``."""
@@ -48,8 +51,11 @@ class Flags:
 
     def translate(self, text: str) -> str:
         """The message with flags instead of names of arguments."""
-        translated = self._names.sub(self._flag, text)
+        translated = self._names.sub(self._flag, _OF_TWO.sub(self._one_of_two, text))
         return text if translated == text else re.sub(r", or None\b[^.]*\.", ".", translated)
+
+    def _one_of_two(self, match: re.Match[str]) -> str:
+        return f"{match[2] if match[2] in self._actions else match[1]}="
 
     def _flag(self, match: re.Match[str]) -> str:
         action = self._actions[next(filter(None, map(match.groupdict().get, _NAMED)))]

@@ -39,7 +39,8 @@ def check_file(file: str) -> None:
     InputError
         If it is missing, unreadable, empty, or visibly not what its name says.
     """
-    if names.is_stream(file) or os.path.isdir(file) or not file:
+    names.refuse_folder(file, ALL_ENDINGS)
+    if names.is_stream(file) or not file:
         names.check_file(file)
         return
     with about_file(file):

@@ -45,10 +45,10 @@ def format_of(file: str | os.PathLike[str]) -> MapFormat:
         if name.endswith(endings):
             return kind
     listed = "; ".join(f"{kind}: {', '.join(endings)}" for kind, endings in ENDINGS.items())
-    raise UsageError(
-        f"{name or repr(name)}: the name does not say what format this is; expected one of "
-        f"{listed}."
+    what = (
+        "this is a folder" if os.path.isdir(name) else "the name does not say what format this is"
     )
+    raise UsageError(f"{name or repr(name)}: {what}; expected one of {listed}.")
 
 
 def split_name(file: str) -> tuple[str, str]:

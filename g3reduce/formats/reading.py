@@ -8,7 +8,7 @@ from typing import Any
 
 from spt3g import core
 
-from ..g3files.names import check_file
+from ..g3files.names import check_file, refuse_folder
 from ..g3files.pieces import Piece
 from ..maps import mapfile
 from ..maps.assumed import Assumed
@@ -17,7 +17,7 @@ from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
 from .fitsreading import check_assumed, map_frames_in_fits
 from .hdf5reading import map_frames_in_hdf5
-from .kinds import format_of
+from .kinds import ALL_ENDINGS, format_of
 
 
 def map_frames_in(
@@ -68,6 +68,7 @@ def map_frames_in(
 
 def frames_of(name: str, assumed: Assumed) -> Iterator[Frame]:
     """What `map_frames_in` returns."""
+    refuse_folder(name, ALL_ENDINGS)
     kind = format_of(name)
     if kind == "g3":
         return _map_frames(name)
@@ -92,6 +93,7 @@ def stored_frames_in(
     units: str | None = None,
 ) -> Iterator[Frame]:
     """As `map_frames_in`, but maps of .g3 files are read when they are asked for."""
+    refuse_folder(file, ALL_ENDINGS)
     if format_of(file) == "g3":
         return _map_frames(file, _Stored())
     return map_frames_in(file, pol_conv=pol_conv, coord=coord, units=units)

@@ -17,6 +17,10 @@ SUFFIXES = (".g3", ".g3.gz", ".g3.bz2", ".g3.xz")
 _HEADER = struct.Struct("<BI")
 _NEWEST_PLAUSIBLE_VERSION = 255
 
+# Of a folder where a file is expected: so many patterns are shown, and so many folders looked into.
+_FOLDERS = 3
+_LOOKED_INTO = 1000
+
 
 def expand(
     patterns: Iterable[str | os.PathLike[str]], endings: tuple[str, ...] = SUFFIXES
@@ -83,11 +87,7 @@ def check_file(file: str) -> None:
 def _look_at(file: str) -> None:
     if not file:
         raise InputError("The name of an input file is empty.")
-    if os.path.isdir(file):
-        pattern = os.path.join(file, "*.g3")
-        raise InputError(
-            f"{file}: this is a folder. Name its files, as in {pattern!r}.", fault="a folder"
-        )
+    refuse_folder(file)
     if not file.endswith(SUFFIXES):
         raise InputError(
             f"{file}: the name does not end in {', '.join(SUFFIXES[:-1])} or {SUFFIXES[-1]}, "
@@ -99,6 +99,51 @@ def _look_at(file: str) -> None:
         raise InputError(
             f"{file}: this is not a .g3 file (it begins with {head!r}).", fault="no .g3 file"
         )
+
+
+def refuse_folder(name: str, endings: tuple[str, ...] = SUFFIXES) -> None:
+    """Refuse a folder where a file is expected, and find patterns of the files in it.
+
+    Raises
+    ------
+    InputError
+    """
+    if not os.path.isdir(name):
+        return
+    found = _patterns_in(name, endings)
+    if found:
+        others = [*found[:_FOLDERS]]
+        if len(found) > _FOLDERS:
+            others.append(f"one of {len(found) - _FOLDERS} more patterns")
+        *first, last = others
+        which = f"{', '.join(first)} or {last}" if first else last
+        meant = f"this is a folder; did you mean {which}?"
+    else:
+        meant = "this is a folder without any file of maps or scans; expected a file."
+    raise InputError(f"{name}: {meant}", fault="a folder")
+
+
+def _patterns_in(folder: str, endings: tuple[str, ...], depth: int = 2) -> list[str]:
+    """Patterns of files with these endings in a folder, or else in those that are in it."""
+    try:
+        with os.scandir(folder) as entries:
+            there = sorted(entries, key=lambda entry: entry.name)
+    except OSError:
+        return []
+    patterns = []
+    files = [entry.name for entry in there]
+    for ending in endings:
+        n_files = sum(name.endswith(ending) for name in files)
+        if n_files:
+            counted = "1 file" if n_files == 1 else f"{n_files} files"
+            pattern = os.path.join(glob.escape(folder), f"*{ending}")
+            patterns.append(f"{pattern!r} ({counted})")
+    if patterns or not depth:
+        return patterns
+    for entry in there[:_LOOKED_INTO]:
+        if entry.is_dir():
+            patterns += _patterns_in(entry.path, endings, depth - 1)
+    return patterns
 
 
 def head_of(file: str) -> bytes:

@@ -195,6 +195,8 @@ def test_what_cannot_be_meant_is_told_before_any_work(words, text, capsys):
         ("pol_conv is 'x' and gaps is 'y'.", "--pol-conv is 'x' and --gaps is 'y'."),
         ("gaps is 3; expected A, or None for all.", "--gaps is 3; expected A."),
         ("files is empty", "IN is empty"),
+        ("say coord= (or, where files are coadded, pol_conv=), as", "say --pol-conv, as"),
+        ("say gaps= (or, where files are coadded, coord=), as", "say --gaps, as"),
     ],
 )
 def test_messages_name_flags(text, expected):
@@ -230,17 +232,53 @@ def test_errors_of_the_library_name_flags(words, text, tmp_path, survey, monkeyp
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (["folder"], "folder: this is a folder. Name its files, as in 'folder/*.g3'."),
-        (["folder/"], "folder/: this is a folder. Name its files, as in 'folder/*.g3'."),
+        (["empty"], "empty: this is a folder without any file of maps or scans; expected a file."),
+        (["folder"], "folder: this is a folder; did you mean 'folder/*.g3' (1 file)?"),
+        (["folder/"], "folder/: this is a folder; did you mean 'folder/*.g3' (1 file)?"),
         ([""], "The name of an input file is empty."),
     ],
 )
 def test_names_that_are_no_files_are_told(words, text, tmp_path, survey, monkeypatch, capsys):
     survey(1, "flat sparse", "hits")
-    (tmp_path / "folder").mkdir()
+    for name in ("folder", "empty"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "folder" / "a.g3").touch()
     monkeypatch.chdir(tmp_path)
     assert cli.main(["coadd", *words]) == 1
     assert text in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "command", ["info", "digest", "ledger", "plot", "noise", "convert", "diff"]
+)
+def test_a_folder_is_no_file_of_any_command(command, tmp_path, monkeypatch, capsys):
+    """The files that may be meant are found, those of several folders apart."""
+    for name in ("season/flat/a.g3", "season/flat/b.g3", "season/b [2]/c.fits", "season/log/x.txt"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path)
+    more = {"convert": ["-o", "out.fits"], "diff": ["b.g3"]}.get(command, [])
+    assert cli.main([command, "season", *more]) == (2 if command == "diff" else 1)
+    meant = "did you mean 'season/b [[]2]/*.fits' (1 file) or 'season/flat/*.g3' (2 files)?"
+    assert f"season: this is a folder; {meant}" in capsys.readouterr().err
+
+
+def test_lists_and_patterns_name_files_of_commands_for_one_rank(
+    tmp_path, survey, monkeypatch, capsys
+):
+    survey(3, "flat sparse", "hits")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "list.txt").write_text("# two of them\nobs_002.g3\n\nobs_000.g3\n")
+    for words, names in (
+        (["@list.txt"], ["obs_002.g3", "obs_000.g3"]),
+        (["obs_00[12].g3", "obs_000.g3"], ["obs_001.g3", "obs_002.g3", "obs_000.g3"]),
+    ):
+        assert cli.main(["digest", "--total", *words]) == 0
+        assert [line.split()[1] for line in capsys.readouterr().out.splitlines()] == names
+    assert cli.main(["info", "@none.txt"]) == 1
+    assert "none.txt: this list of files cannot be read" in capsys.readouterr().err
+    assert cli.main(["ledger", "none*.g3"]) == 1
+    assert "The pattern 'none*.g3' matches nothing" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["", "out.txt"])

@@ -127,7 +127,7 @@ def test_a_missing_file_and_a_folder_are_told_apart(folder):
     (folder / "folder.g3").mkdir()
     assert message(check_file, "gone.g3") == "gone.g3: No such file or directory."
     assert message(check_file, "folder.g3") == (
-        "folder.g3: this is a folder. Name its files, as in 'folder.g3/*.g3'."
+        "folder.g3: this is a folder without any file of maps or scans; expected a file."
     )
     os.symlink("gone.g3", "dangling.g3")
     assert message(check_file, "dangling.g3") == "dangling.g3: No such file or directory."
