@@ -24,7 +24,8 @@ ROWS = (
     {"toast3", "simulate", "report"},
     {"jobs", "analysis"},
     {"coadd", "reductions", "stitching", "splits", "formats"},
-    {"strategies", "maps", "pipeline", "progress"},
+    {"strategies", "maps", "pipeline"},
+    {"progress"},
     {"mpi", "arrays", "g3files"},
     {"kernels"},
     {

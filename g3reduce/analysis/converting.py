@@ -11,6 +11,11 @@ from ..formats.kinds import format_of
 from ..formats.options import WriteOptions
 from ..formats.reading import map_frames_in, stored_frames_in
 from ..formats.writing import write_maps
+from ..g3files.pieces import Piece
+from ..mpi.communicators import OneProcess
+from ..progress.events import Observer
+from ..progress.reading import NoReading
+from ..progress.watching import Watch, require_progress
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from .sources import Headers
@@ -26,6 +31,7 @@ def convert(
     pol_conv: str | None = None,
     coord: str | None = None,
     units: str | None = None,
+    progress: bool | Observer | None = None,
 ) -> list[str]:
     """Write the maps of files of any format into a file of another one.
 
@@ -42,6 +48,8 @@ def convert(
         How maps are written.
     pol_conv, coord, units : str, optional
         Those of maps of which a file does not say it: see `g3reduce.formats.map_frames_in`.
+    progress : None, bool or callable, optional
+        As in `coadd_files`.
 
     Returns
     -------
@@ -63,7 +71,7 @@ def convert(
     ['coadd_90GHz.fits', 'coadd_150GHz.fits']
     """
     headers = Headers(pol_conv, coord, units)
-    return convert_noting(files, output_file, options, headers, lambda frame: None)
+    return convert_noting(files, output_file, options, headers, lambda frame: None, progress)
 
 
 def convert_noting(
@@ -72,28 +80,38 @@ def convert_noting(
     options: WriteOptions | None,
     headers: Headers,
     note: Callable[[Frame], object],
+    progress: bool | Observer | None = None,
 ) -> list[str]:
     """As `convert`; `note` is called with each frame before it is written."""
+    require_progress(progress)
     kind = format_of(output_file)
     options = options or WriteOptions()
     divides = options.unweight and kind == "g3"  # other formats do it themselves
     several = isinstance(files, Sequence) and not isinstance(files, str)
     names = expand(files if several else [files])  # type: ignore[list-item,arg-type]
 
-    def frames() -> Iterator[Frame]:
+    def frames(reading: NoReading) -> Iterator[Frame]:
         any_met = False
-        for name in names:
+        for number, name in enumerate(names):
+            n_frames = 0
+            reading.began(Piece(number))
             if kind != "g3" and format_of(name) == "g3":
                 found = stored_frames_in(name)  # only their pixels are of use
             else:
                 found = map_frames_in(name, **headers._asdict())
             for frame in found:
-                any_met = True
+                any_met, n_frames = True, n_frames + 1
                 note(frame)
                 yield unweight(frame)[0] if divides else frame
+            reading.done(Piece(number), name, n_frames)
         if not any_met:
             raise InputError(f"There is no map in {', '.join(names)}.")
 
     if kind == "g3":
         options = WriteOptions()  # all others are about other formats
-    return write_maps(output_file, frames(), options, inputs=names)
+    with Watch(OneProcess(), "convert", progress) as watch:
+        watch.expect_files(names)
+        reading = watch.reading(names, list(map(Piece, range(len(names)))))
+        written = write_maps(output_file, frames(reading), options, inputs=names)
+        watch.written(written)
+    return written

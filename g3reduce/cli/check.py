@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..choices import OnDuplicate, choices_of
-from . import adding, setaside
+from . import adding, progress, setaside
 from .lists import files_of
 from .options import add_files, add_verbose
 from .streams import result
@@ -56,6 +56,7 @@ def add_parser(subparsers: Any) -> None:
     bad = parser.add_argument_group("input that is bad, or there twice")
     setaside.add_comparing(bad)
     setaside.add_repeated(bad, choices_of(OnDuplicate))
+    progress.add_flags(parser)
     add_verbose(parser)
 
 
@@ -81,6 +82,7 @@ def run(options: argparse.Namespace) -> int:
         same_observation=options.same_observation,
         like=options.like,
         manifest=options.manifest,
+        progress=progress.observer_of(options, communicators.private(comm)),
     )
     if comm.rank == 0:
         lines = [json.dumps(checked.as_data(), indent=1)] if options.json else checked.lines()

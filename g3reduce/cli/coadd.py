@@ -67,7 +67,7 @@ def add_parser(subparsers: Any) -> None:
         help="how ranks join their sums (default: %(default)s)",
     )
     add_schedule(ranks)
-    progress.add_flags(parser)
+    progress.add_flags(parser, quiet=True)
     add_verbose(parser)
 
 

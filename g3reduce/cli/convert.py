@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from ..mpi.agreement import world_rank
-from . import fileformats, headers
+from . import fileformats, headers, progress
 from .messages import wrote
 from .streams import say
 from .summary import base_of, lines_of_flips
@@ -46,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
     )
     headers.add(parser)
     fileformats.add_flags(parser)
+    progress.add_flags(parser)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -71,6 +72,7 @@ def run(options: argparse.Namespace) -> None:
         fileformats.write_options(options),
         Headers(**headers.of(options)),
         note,
+        progress.observer_of(options, OneProcess()),
     )
     say(
         *said,

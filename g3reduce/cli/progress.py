@@ -12,10 +12,11 @@ if TYPE_CHECKING:
     from ..progress.events import Event, Observer
 
 
-def add_flags(parser: argparse.ArgumentParser) -> None:
-    """Add the flags."""
+def add_flags(parser: argparse.ArgumentParser, *, quiet: bool = False) -> None:
+    """Add the flags; ``-q``, too, if nothing else adds it."""
     group = parser.add_argument_group("what is shown")
-    add_quiet(group)
+    if quiet:
+        add_quiet(group)
     group.add_argument(
         "--no-progress",
         action="store_true",
@@ -55,7 +56,7 @@ def _observer(options: argparse.Namespace, kept: list[Event] | None) -> Observer
     from ..progress.choosing import Several, to_the_screen
 
     observers: list[Observer] = []
-    if not (options.quiet or options.no_progress):
+    if not (getattr(options, "quiet", False) or options.no_progress):
         observers.append(to_the_screen())
     if options.log_json is not None:
         from ..progress.logfile import JSONLog

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..choices import Gaps, Missing, Overlap, choices_of
 from ..errors import UsageError
 from ..g3files.names import SUFFIXES
+from . import progress
 from .lists import files_of
 from .messages import counted, wrote
 from .options import add_files, add_schedule, add_verbose, count
@@ -131,6 +132,7 @@ def add_parser(subparsers: Any) -> None:
         "out of the later one (default: %(default)s)",
     )
     add_schedule(parser.add_argument_group("ranks"))
+    progress.add_flags(parser)
     add_verbose(parser)
 
 
@@ -183,6 +185,8 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
 
 
 def _stitch(options: argparse.Namespace, to_toast: bool, comm: Comm) -> list[StitchedSummary]:
+    from ..mpi import communicators
+
     for_both = {
         "flags": options.flags,
         "detector_flags": options.detector_flags,
@@ -192,6 +196,7 @@ def _stitch(options: argparse.Namespace, to_toast: bool, comm: Comm) -> list[Sti
         "overlap": options.overlap,
         "observation_keys": options.observation_keys,
         "schedule": options.schedule,
+        "progress": progress.observer_of(options, communicators.private(comm)),
     }
     timestreams = options.timestreams or _TIMESTREAMS
     if not to_toast:

@@ -16,6 +16,8 @@ from ..maps.framekind import FrameKind
 from ..maps.pixels import is_flat
 from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments, from_rank
+from ..progress.events import Observer
+from ..progress.watching import Watch, require_progress
 from ..spt3gmarks import useful
 from .choosing import Choice, look_at
 from .estimating import Estimate, estimate
@@ -123,6 +125,7 @@ def check_files(
     manifest: str | os.PathLike[str] | None = None,
     atomic: str | os.PathLike[str] | None = None,
     where: str | None = None,
+    progress: bool | Observer | None = None,
 ) -> Checked:
     """Look at the files of a coadd without adding them. Collective over `mpicomm`.
 
@@ -139,6 +142,8 @@ def check_files(
 input_coord, input_units, nonfinite, reproducible, on_duplicate, same_observation, like, manifest, \
 atomic, where
         As in `coadd_files`, for the coadd that is meant.
+    progress
+        As in `coadd_files`.
 
     Returns
     -------
@@ -172,6 +177,7 @@ atomic, where
 
     def check() -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
         choice.verify()
+        require_progress(progress)
         names = as_names(files)
         same = {"deep": deep, "input": assumed.checked("input_")[:3], **choice._asdict()}
         return names, {"files": list(map(str, names)), **same, **rows.verify()}
@@ -193,7 +199,9 @@ atomic, where
     names, named = from_rank(comm, 0, lambda: names_of(given, rows))
     coadder.assume(assumed.checked()._replace(named=named))
     terms = coadder.terms
-    seen = look_at(comm, names, terms, choice, deep=deep)
+    with Watch(comm, "check", progress) as watch:
+        watch.expect_files(names)
+        seen = look_at(comm, names, terms, choice, deep=deep, watch=watch)
     rate = from_rank(comm, 0, lambda: _rate(seen, terms, deep=deep))
     limbs = 3 if reproducible else 1
     return Checked(seen, estimate(seen, limbs=limbs, rate=rate, n_ranks=comm.size))

@@ -16,6 +16,7 @@ from ..mpi.agreement import collectively, from_rank
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.ledger import LeftOut
+from ..progress.watching import Watch
 from .copies import Copy, copies_among, tell_of_repeated_observations
 from .examining import Examined, Problem, examine
 from .feeding import Fed
@@ -165,7 +166,12 @@ def first_look(names: Sequence[str], comm: communicators.Comm, choice: Choice) -
 
 
 def choose(
-    comm: communicators.Comm, names: list[str], terms: Terms, choice: Choice, root: int
+    comm: communicators.Comm,
+    names: list[str],
+    terms: Terms,
+    choice: Choice,
+    root: int,
+    watch: Watch,
 ) -> Chosen:
     """Choose the files to be added. Collective over `comm` if they are to be looked at.
 
@@ -176,8 +182,9 @@ def choose(
     """
     chosen = Chosen(names, {})
     if not choice.surveys:
+        watch.stage("looking")
         return chosen
-    seen = look_at(comm, names, terms, choice, root=root)
+    seen = look_at(comm, names, terms, choice, root=root, watch=watch)
     bad = {number: problem.fault for number, problem in seen.bad.items()}
 
     def decide() -> Chosen:
@@ -196,6 +203,7 @@ def look_at(
     *,
     root: int = 0,
     deep: bool = False,
+    watch: Watch | None = None,
 ) -> Survey:
     """Look at all files, and compare them with one another. Collective over `comm`.
 
@@ -208,7 +216,7 @@ def look_at(
     expected = manifest and from_rank(comm, root, lambda: read_manifest(os.fspath(manifest)))
     # The file that all must be like is looked at beside the others.
     models = [] if choice.like is None else [os.fspath(choice.like)]
-    seen = survey(comm, [*names, *models], terms, deep=deep, manifest=expected or None)
+    seen = survey(comm, [*names, *models], terms, deep=deep, manifest=expected or None, watch=watch)
     like = seen.files.pop() if models else None
     copies: dict[int, Copy] = {}
     if choice.on_duplicate != "sum":

@@ -74,11 +74,11 @@ class Reader(MPIFileReader):
         self.bad: dict[int, str] = {}
         self.cut_short: InputError | None = None
         self._terms = terms
-        self._reading = reading or NoReading()
         self._before = MapOpener(assumed)  # it walks through files ahead of the one that reads them
         self._set_up(
             comm, blocks_of([names], schedule), schedule, MapOpener(assumed), [counter], [pieces]
         )
+        self.reading = reading or NoReading()
 
     def set_aside(self, error: InputError) -> bool:
         """Read nothing more, because a file of which frames were given out is bad.
@@ -99,9 +99,8 @@ class Reader(MPIFileReader):
         self.stop()
         return True
 
-    def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
-        file, n_frames = block.files[piece.file], 0
-        self._reading.began(piece)
+    def _frames_in(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
+        file = block.files[piece.file]
         if self._terms is not None and not is_stream(file):
             try:
                 check_file(file)
@@ -111,12 +110,9 @@ class Reader(MPIFileReader):
                     self.bad[piece.file] = fault_of(error)
                 elif not self.set_aside(error):
                     raise
-                self._reading.bad(piece)
+                self.reading.bad(piece)
                 return
-        for frame in super()._frames_of(block, piece):
-            n_frames += 1
-            yield frame
-        self._reading.done(piece, file, n_frames)
+        yield from super()._frames_in(block, piece)
 
 
 def _at_once(pending: Sequence[Pending], n_files: int, n_ranks: int) -> int:

@@ -274,9 +274,8 @@ metadata_lasts, keep_exact
                 *(options, passes),
             )
             with stop_request(comm, wishes) as request:
-                watch.stage("looking")
-                chosen = choose(comm, names, coadder.terms, choice, root)
-                planner = planner_of(comm, assign, coadder.terms, growth)
+                chosen = choose(comm, names, coadder.terms, choice, root, watch)
+                planner = planner_of(comm, assign, coadder.terms, growth, watch)
                 run = Passes(comm, coadder, plan, chosen, request, planner, make, watch)
                 run.run()
             return run.coadds()

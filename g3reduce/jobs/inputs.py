@@ -9,13 +9,12 @@ from typing import Any, NamedTuple
 from ..errors import UsageError
 from ..formats.atomic import atomic_maps
 from ..formats.firstlook import expand
+from ..g3files.names import about_bytes
 from ..g3files.pieces import Piece
 from ..maps.assumed import Named
 from ..pipeline.output import check_output
 from .mapopener import pieces_of
 from .outputs import endings_of
-
-_SIZES = 8  # of at least so many files are looked at, to know about how large all are
 
 
 class Atomic(NamedTuple):
@@ -90,13 +89,4 @@ def look(
     output = None if output_file is None else os.fspath(output_file)
     if output is not None:
         check_output(output, [name for name in names if name != base], endings_of(output))
-    return Found(names, pieces_of(names, n_ranks), output, _size_of(names), named)
-
-
-def _size_of(names: Sequence[str]) -> float:
-    """About how many bytes there are in these files, from the sizes of a few of them."""
-    looked_at = names[:: max(1, len(names) // _SIZES)]
-    try:
-        return sum(map(os.path.getsize, looked_at)) / max(1, len(looked_at)) * len(names)
-    except OSError:  # it will be said when that file is read
-        return 0
+    return Found(names, pieces_of(names, n_ranks), output, about_bytes(names), named)

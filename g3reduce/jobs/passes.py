@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import operator
-import os
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
@@ -29,7 +28,7 @@ from ..mpi.memory import available_for_each
 from ..mpi.stopping import StopRequest
 from ..pipeline.ledger import union
 from ..pipeline.output import write_frames
-from ..progress.events import Joined, Written
+from ..progress.events import Joined
 from ..progress.timing import Stopwatch, Timing
 from ..progress.watching import Watch
 from ..splits import Plan as SplitPlan
@@ -168,7 +167,7 @@ class Passes:
                 write_frames(output, parking.coadds.values(), self._comm, root)
                 self._end_writing()
                 self._written = [output]
-                self._tell_written()
+                self._watch.written(self._written)
         finally:
             parking.close()
         return True
@@ -235,7 +234,7 @@ class Passes:
                         inputs=self._names,
                     )
                 self._end_writing()
-                self._tell_written()
+                self._watch.written(self._written)
             work.finish(self._chosen.listed)
             return True
 
@@ -342,10 +341,6 @@ class Passes:
         writes = self._plan.result == "sharded" or self._comm.rank == self._plan.root
         self._stopwatch.end("writing" if writes else None)
 
-    def _tell_written(self) -> None:
-        for file in self._written:
-            self._watch.tell(functools.partial(_written, file))
-
     def _all_read(self, then: str) -> functools.partial[Progress]:
         return functools.partial(Progress.all_read, len(self._names), then)
 
@@ -355,10 +350,6 @@ class Passes:
         with_maps |= {unit.file for unit in coadds.ledger.units()} | {self._base or ""}
         read = (name for at, name in enumerate(self._names) if at not in self._chosen.left_out)
         return [name for name in read if name not in with_maps]
-
-
-def _written(file: str, now: float) -> Written:
-    return Written(time=now, file=file, n_bytes=os.path.getsize(file))
 
 
 def _without(chosen: Chosen, bad: Mapping[int, InputError], choice: Choice) -> Chosen:

@@ -26,6 +26,8 @@ from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.reader import numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
+from ..progress.reading import NoReading
+from ..progress.watching import Watch
 from ..splits import MapFacts, Plan, Splitting
 from ..spt3gtypes import Frame
 from .choosing import Chosen
@@ -46,13 +48,17 @@ def for_the_look(assign: Assign | None) -> Assign | None:
 
 
 def planner_of(
-    comm: communicators.Comm, assign: Assign | None, terms: Terms, growth: Growth | None
+    comm: communicators.Comm,
+    assign: Assign | None,
+    terms: Terms,
+    growth: Growth | None,
+    watch: Watch,
 ) -> Planner | None:
     """What plans the splitting, if `assign` is one."""
     base = growth.base.file if growth else None
     if not isinstance(assign, Splitting | Plan):
         return None
-    return Planner(comm, assign, terms, base)
+    return Planner(comm, assign, terms, base, watch)
 
 
 class Planner:
@@ -67,6 +73,8 @@ class Planner:
         On which maps are added.
     base : str or None
         The file of coadds that are to grow, which is no input.
+    watch : Watch, optional
+        Is told of each file that is looked at.
 
     Attributes
     ----------
@@ -80,11 +88,13 @@ class Planner:
         splitting: Splitting | Plan,
         terms: Terms,
         base: str | None,
+        watch: Watch | None = None,
     ):
         self._comm = comm
         self._splitting = splitting
         self._terms = terms
         self._base = base
+        self._watch = watch
         self._facts: dict[int, list[MapFacts]] = {}  # by the position of the file
         self._digest = ""
         self.sizes: dict[tuple[str, int], MapSize] = {}
@@ -146,16 +156,24 @@ class Planner:
     def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, InputError]:
         """Look at files, each on the next rank that is free; return those that are bad."""
         counter = SharedCounter(self._comm)
+        reading = NoReading()
+        if self._watch is not None:
+            reading = self._watch.reading(names, list(map(Piece, numbers)), "planning")
         mine: dict[int, list[MapFacts]] = {}
         bad: dict[int, tuple[str, str]] = {}
 
         def look() -> None:
             while (place := counter.next()) < len(numbers):
                 number = numbers[place]
+                name, piece = names[number], Piece(number)
+                reading.began(piece)
                 try:
-                    mine[number] = self._facts_in(names[number])
+                    mine[number] = self._facts_in(name)
                 except InputError as error:
                     bad[number] = fault_of(error), str(error)
+                    reading.bad(piece)
+                reading.done(piece, name, 0)
+            reading.end()
 
         def progress() -> Progress:
             return Progress(

@@ -9,10 +9,14 @@ from functools import partial
 from typing import Any
 
 from ..coadd.settings import Terms
+from ..g3files.pieces import Piece
 from ..maps.framekind import FrameKind
 from ..mpi import communicators
 from ..mpi.agreement import collectively, gather_packed
 from ..mpi.counter import SharedCounter
+from ..mpi.interrupts import Progress, progress_in_interrupt
+from ..progress.reading import NoReading
+from ..progress.watching import Watch
 from .examining import Examined, Problem, examine
 from .manifest import Expected, expected_of
 
@@ -60,6 +64,7 @@ def survey(
     *,
     deep: bool = False,
     manifest: Mapping[str, Expected] | None = None,
+    watch: Watch | None = None,
 ) -> Survey:
     """Look at files, each on the next rank that is free. Collective over `comm`.
 
@@ -75,6 +80,8 @@ def survey(
         Whether to read all pixels.
     manifest : dict of str to Expected, optional
         What a manifest says of files.
+    watch : Watch, optional
+        Is told of each file.
 
     Returns
     -------
@@ -82,18 +89,27 @@ def survey(
         The same on all ranks. Whatever is wrong with a file is no error here.
     """
     counter = SharedCounter(comm)
+    reading = NoReading()
+    if watch is not None:
+        reading = watch.reading(names, list(map(Piece, range(len(names)))), "looking")
     kinds = _Kinds()
 
-    def look() -> dict[int, Examined]:
-        mine = {}
+    mine: dict[int, Examined] = {}
+
+    def look() -> None:
         while (number := counter.next()) < len(names):
-            name = names[number]
+            name, piece = names[number], Piece(number)
+            reading.began(piece)
             expected = expected_of(name, manifest)
             found = examine(name, terms, position=number, deep=deep, expected=expected)
             mine[number] = kinds.numbered(found)
-        return mine
+            if found.is_bad:
+                reading.bad(piece)
+            reading.done(piece, name, found.n_frames)
+        reading.end()
 
-    mine = collectively(comm, look)
+    with progress_in_interrupt(lambda: Progress(len(mine), len(names), "files were looked at")):
+        collectively(comm, look)
     everywhere = gather_packed(comm, (mine, kinds.all), partial(pickle.dumps, protocol=5))
     files: dict[int, Examined] = {}
     together = _Kinds()

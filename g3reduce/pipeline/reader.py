@@ -15,6 +15,7 @@ from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import agreed_arguments, collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress
+from ..progress.reading import NoReading
 from ..spt3glog import unit_logger
 from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
@@ -174,6 +175,8 @@ class MPIFileReader:
         self._data_types = data_types
         # Called before this rank may have to wait for the others.
         self.before_waiting: Callable[[], object] = lambda: None
+        # Told of each piece, where the files are those of one parallel block without leaders.
+        self.reading = NoReading()
         self._frames: Iterator[Frame] = self._read()
         self._keeper = Keeper()
         self._files_begun = 0
@@ -276,8 +279,16 @@ class MPIFileReader:
 
     def _frames_of(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
         """The frames of one file, or of a piece of it, each with its unit."""
-        file = block.files[piece.file]
         self._files_begun += not piece.part
+        self.reading.began(piece)
+        n_frames = 0
+        for frame in self._frames_in(block, piece):
+            n_frames += 1
+            yield frame
+        self.reading.done(piece, block.files[piece.file], n_frames)
+
+    def _frames_in(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:
+        file = block.files[piece.file]
         for index, frame in numbered_frames(self._opener, file, piece):
             set_unit(frame, block.unit(piece.file, index, fingerprint_of(frame)))
             self._warn_of_maps(frame)

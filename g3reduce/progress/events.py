@@ -104,7 +104,7 @@ class StageBegun(Event):
     Attributes
     ----------
     stage : str
-        "looking", "reading", "joining" or "writing".
+        "looking", "planning", "reading", "joining" or "writing".
     number, n_passes : int
         Which pass over all files it is of, and how many of them are planned: splits that do not
         fit in memory are made in several.

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import InterruptedByUser, Stopped, UsageError
+from ..g3files.names import about_bytes
 from ..g3files.pieces import Piece
 from ..mpi.communicators import Comm
 from .board import Board
 from .choosing import chosen
 from .counting import Counting, Pass
-from .events import Begun, Ended, Event, Observer, ReadAgain, StageBegun, Totals
+from .events import Begun, Ended, Event, Observer, ReadAgain, StageBegun, Totals, Written
 from .reading import NoReading, Reading
 from .telling import Teller
 
@@ -88,6 +89,11 @@ class Watch:
         if self._teller is not None:
             self._teller.expect(n_files, n_bytes)
 
+    def expect_files(self, names: Sequence[str]) -> None:
+        """Say which files there are to do."""
+        if self._teller is not None:
+            self._teller.expect(len(names), about_bytes(names))
+
     def tell(self, make: Callable[[float], Event]) -> None:
         """Tell of something that has happened, on rank 0; elsewhere do nothing.
 
@@ -103,6 +109,12 @@ class Watch:
         """Tell that a stage of the work begins."""
         number, of = self.number, self.n_passes
         self.tell(lambda now: StageBegun(time=now, stage=stage, number=number, n_passes=of))
+
+    def written(self, files: Sequence[str]) -> None:
+        """Tell that output files are complete."""
+        if self._teller is not None:
+            for file in files:
+                self.tell(functools.partial(_written, file))
 
     def set_aside(self, left_out: Sequence[Any]) -> None:
         """Tell of files and frames that were left out, each once."""
@@ -148,6 +160,14 @@ class Watch:
         if self._teller is not None:
             self._teller.follow(functools.partial(make, board))
         return board
+
+
+def _written(file: str, now: float) -> Written:
+    try:
+        size = os.path.getsize(file)
+    except OSError:  # it was taken away already
+        size = 0
+    return Written(time=now, file=file, n_bytes=size)
 
 
 def _outcome(error: BaseException | None) -> tuple[str, str]:

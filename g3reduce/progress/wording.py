@@ -9,7 +9,7 @@ _SHOWN = 3  # so many ranks that are behind are named
 
 
 # What a task mainly does need not be said.
-_MAIN = {"check": "looking", "convert": "writing"}
+_MAIN = {"check": "looking"}
 
 
 def about(task: str, stage: StageBegun | None) -> str:

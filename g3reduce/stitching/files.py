@@ -17,6 +17,8 @@ from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
 from ..pipeline.output import publish
+from ..progress.events import Observer
+from ..progress.watching import Watch, require_progress
 from ..spt3gmarks import useful
 from .prefaces import MetadataFrame, Origin, Prefaces, unwritten
 from .rules import StitchRules
@@ -46,6 +48,7 @@ def stitch_files(
     observation_keys: str | Sequence[str] | None = None,
     metadata_lasts: bool = False,
     schedule: Schedule = "dynamic",
+    progress: bool | Observer | None = None,
 ) -> list[StitchedSummary]:
     """Stitch observations together from the scans of .g3 files. Collective over `mpicomm`.
 
@@ -82,6 +85,8 @@ def stitch_files(
         Observation frames until the next one, the others to the end.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
+    progress : None, bool or callable, optional
+        As in `coadd_files`.
 
     Returns
     -------
@@ -109,6 +114,7 @@ def stitch_files(
 
     def check() -> tuple[list[ScanKeys], dict[str, object]]:
         rules.check()
+        require_progress(progress)
         named_by = keys_of_observations(observation_keys)
         _check_keys(names_of_maps, keys_beside(named_by, boresight, sample_flags, names_of_maps))
         number = detectors_per_frame
@@ -135,37 +141,42 @@ def stitch_files(
     keys = agreed_arguments(comm, "The arguments of stitch_files", check)
     names = names_of_files(comm, files, refuse_repeated)
     output = name_of_output(comm, output_file, names) or ""
-    scans = ScanFiles(comm, keys, observation_keys, metadata_lasts)
-    scans.read(names, schedule)
-    stitched: dict[str, dict[Hashable, StitchedObservation]] = {}
-    origins: dict[Hashable, list[Origin]] = {}
-    for name, accumulator in zip(names_of_maps, scans.accumulators, strict=True):
-        stitched[name] = stitch_scans(accumulator, keys[0], rules, drop_input=True)
-        for group, part in stitched[name].items():
-            items = accumulator.result[group]
-            origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
+    with Watch(comm, "stitch", progress) as watch:
+        scans = ScanFiles(comm, keys, observation_keys, metadata_lasts)
+        watch.expect_files(names)
+        scans.read(names, schedule, watch)
+        stitched: dict[str, dict[Hashable, StitchedObservation]] = {}
+        origins: dict[Hashable, list[Origin]] = {}
+        for name, accumulator in zip(names_of_maps, scans.accumulators, strict=True):
+            stitched[name] = stitch_scans(accumulator, keys[0], rules, drop_input=True)
+            for group, part in stitched[name].items():
+                items = accumulator.result[group]
+                origins[group] = [items[scan.number][0] for scan in part.timeline.scans]
 
-    def arrange() -> list[StitchedScan]:
-        if not origins:
-            where = f"the {len(names)} input files" if len(names) > 1 else "the input file"
-            raise InputError(f"There is no Scan frame with samples in {where}.")
-        for some in origins.values():
-            _require_one_observation(some)
-        return [
-            StitchedScan(
-                {name: parts.pop(group) for name, parts in stitched.items() if group in parts},
-                some,
-                boresight,
-                sample_flags,
-            )
-            for group, some in origins.items()
-        ]
+        def arrange() -> list[StitchedScan]:
+            if not origins:
+                where = f"the {len(names)} input files" if len(names) > 1 else "the input file"
+                raise InputError(f"There is no Scan frame with samples in {where}.")
+            for some in origins.values():
+                _require_one_observation(some)
+            return [
+                StitchedScan(
+                    {name: parts.pop(group) for name, parts in stitched.items() if group in parts},
+                    some,
+                    boresight,
+                    sample_flags,
+                )
+                for group, some in origins.items()
+            ]
 
-    whole = collectively(comm, arrange)
-    with progress_in_interrupt(
-        lambda: Progress.all_read(len(names), "the output was being written")
-    ):
-        return _write(comm, output, whole, scans.prefaces, detectors_per_frame)
+        whole = collectively(comm, arrange)
+        with progress_in_interrupt(
+            lambda: Progress.all_read(len(names), "the output was being written")
+        ):
+            watch.stage("writing")
+            summaries = _write(comm, output, whole, scans.prefaces, detectors_per_frame)
+            watch.written([output])
+            return summaries
 
 
 def _require_one_observation(origins: Sequence[Origin]) -> None:

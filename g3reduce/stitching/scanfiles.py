@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from spt3g import core
 
 from ..choices import Schedule
+from ..g3files.pieces import Piece
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree, collectively
 from ..mpi.interrupts import progress_in_interrupt
@@ -16,6 +17,7 @@ from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import Unit, set_unit, unit_of, where_of
 from ..pipeline.observations import ObservationNames
 from ..pipeline.reader import MPIFileReader
+from ..progress.watching import Watch
 from ..spt3gtypes import Frame
 from .prefaces import Origin, Prefaces
 from .scans import Scan, ScanKeys
@@ -26,6 +28,7 @@ def read_files(
     names: Sequence[str],
     schedule: Schedule,
     take: Callable[[Frame], object],
+    watch: Watch,
 ) -> None:
     """Read files, which are shared out over the ranks. Collective over `comm`.
 
@@ -37,6 +40,8 @@ def read_files(
         As in `MPIFileReader`.
     take : callable
         Called with each frame.
+    watch : Watch
+        Is told of each file.
 
     Raises
     ------
@@ -45,11 +50,13 @@ def read_files(
         same way; the error is that of the first of them, and `RemoteError` on the others.
     """
     reader = MPIFileReader(comm, [names], schedule=schedule)
+    reader.reading = watch.reading(names, list(map(Piece, range(len(names)))))
     failure: Exception | None = None
     try:
         with progress_in_interrupt(reader.progress):
             for frame in reader:
                 take(frame)
+            reader.reading.end()
     except Exception as error:  # of any kind: the other ranks must fail, too
         failure = error
         reader.stop()
@@ -106,7 +113,7 @@ class ScanFiles:
         self.prefaces = Prefaces(comm, lasting=metadata_lasts)
         self.accumulators = [MPIAccumulator(comm, self._extract) for _ in keys]
 
-    def read(self, names: Sequence[str], schedule: Schedule) -> None:
+    def read(self, names: Sequence[str], schedule: Schedule, watch: Watch) -> None:
         """Read all files. Collective over the communicator.
 
         Raises
@@ -115,7 +122,7 @@ class ScanFiles:
             On all ranks, if a file is missing or broken, or if scans are not as they should be.
         """
         try:
-            read_files(self._comm, names, schedule, self._take)
+            read_files(self._comm, names, schedule, self._take, watch)
             if self._lasts:
                 everywhere = self._comm.allgather(self._at_end)
                 at_end = {position: end for ends in everywhere for position, end in ends.items()}

@@ -18,6 +18,8 @@ from ..mpi import communicators, foreign
 from ..mpi.agreement import collectively, from_rank
 from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
 from ..pipeline.output import publish, warn_of_others
+from ..progress.events import Observer
+from ..progress.watching import Watch, require_progress
 from ..spt3gmarks import useful
 from ..stitching.scanfiles import read_files
 from ..stitching.summary import StitchedSummary
@@ -33,6 +35,7 @@ def stitch_to_toast(
     *,
     mpicomm: communicators.Comm | None = None,
     schedule: Schedule = "dynamic",
+    progress: bool | Observer | None = None,
     **options: Any,
 ) -> list[StitchedSummary]:
     """Stitch observations for TOAST from the scans of .g3 files. Collective over `mpicomm`.
@@ -49,6 +52,8 @@ def stitch_to_toast(
         None: the world if a launcher started several processes, else this process alone.
     schedule : {"dynamic", "static"}
         As in `MPIFileReader`.
+    progress : None, bool or callable, optional
+        As in `coadd_files`.
     **options
         As in `TOASTFiller`. The files do not depend on `distribution`.
 
@@ -73,12 +78,28 @@ def stitch_to_toast(
 
     def check(names: Sequence[str]) -> None:
         refuse_repeated(names)
+        require_progress(progress)
         _check_volume(folder)
 
     names = names_of_files(comm, files, check)
-    filler = TOASTFiller(world, **options | by_detector)
+    with Watch(comm, "stitch", progress) as watch:
+        watch.expect_files(names)
+        return _stitch(world, comm, names, folder, schedule, options | by_detector, watch)
+
+
+def _stitch(
+    world: communicators.Comm,
+    comm: communicators.Comm,
+    names: Sequence[str],
+    folder: str,
+    schedule: Schedule,
+    options: Mapping[str, Any],
+    watch: Watch,
+) -> list[StitchedSummary]:
+    """Read all files, and write the folder. Collective."""
+    filler = TOASTFiller(world, **options)
     try:
-        read_files(comm, names, schedule, filler.add)
+        read_files(comm, names, schedule, filler.add, watch)
         data = filler.finish()
     finally:
         filler.discard()
@@ -88,6 +109,7 @@ def stitch_to_toast(
         made.append(OutputFolder(folder))
         return made[0].path
 
+    watch.stage("writing")
     try:
         path = from_rank(comm, 0, make)
         _save(comm, data, path)
@@ -97,6 +119,7 @@ def stitch_to_toast(
     finally:
         for output in made:
             output.discard()
+    watch.written([folder])
     return summaries
 
 
