@@ -43,7 +43,14 @@ class Counting(Protocol):
 class Pass:
     """What rank 0 knows of one pass over the files."""
 
-    def __init__(self, board: Board, names: Sequence[str], pieces: Sequence[Piece], before: Totals):
+    def __init__(
+        self,
+        board: Board,
+        names: Sequence[str],
+        pieces: Sequence[Piece],
+        before: Totals,
+        bad: set[str],
+    ):
         self._board = board
         self._names = names
         self._file_of = {row: key for key, row in board.cut.items()}
@@ -53,8 +60,7 @@ class Pass:
         self._left = Counter(piece.file for piece in pieces)
         self._wanted = np.zeros(board.n_rows, bool)
         self._wanted[[board.row_of(piece) for piece in pieces]] = True
-        self._bad: set[str] = set()
-        self._aside_before = before.set_aside
+        self._bad = bad  # of all passes
         n_files = len(names)
         self._mean = before.n_bytes / (before.n_files or n_files or 1)
         self._durations: list[Any] = []
@@ -70,7 +76,7 @@ class Pass:
         """Count a file that is left out; return the totals."""
         if file not in self._bad:
             self._bad.add(file)
-            self.totals = replace(self.totals, set_aside=self._aside_before + len(self._bad))
+            self.totals = replace(self.totals, set_aside=len(self._bad))
         return self.totals
 
     def look(self, now: float, *, each_file: bool) -> Iterator[Event]:

@@ -44,6 +44,7 @@ class Teller:
         self._thread = threading.Thread(target=self._run, name="g3reduce progress", daemon=True)
         self._totals = Totals()
         self._told: set[object] = set()
+        self._bad: set[str] = set()  # files that are left out
         self._counting: Counting | None = None
 
     def start(self) -> None:
@@ -75,10 +76,10 @@ class Teller:
                 self._told.add((one.file, one.frame))
                 self.put(SetAside(time=now, file=one.file, frame=one.frame, reason=one.reason))
 
-    def follow(self, make: Callable[[Totals], Counting]) -> None:
-        """Count by this from now on; `make` is given the totals up to now."""
+    def follow(self, make: Callable[[Totals, set[str]], Counting]) -> None:
+        """Count by this from now on; `make` is given the totals and bad files up to now."""
         with self._lock:
-            self._counting = make(self._totals)
+            self._counting = make(self._totals, self._bad)
             self._totals = self._counting.totals
 
     def _run(self) -> None:
@@ -117,7 +118,8 @@ class Teller:
         if self._counting is not None:
             self._totals = self._counting.count_aside(event.file)
         else:
-            self._totals = replace(self._totals, set_aside=self._totals.set_aside + 1)
+            self._bad.add(event.file)
+            self._totals = replace(self._totals, set_aside=len(self._bad))
 
     def _tell(self, event: Event) -> None:
         self._guarded(self._observer, event)

@@ -105,10 +105,15 @@ class Watch:
         if self._teller is not None:
             self._teller.put(make(time.perf_counter() - self.began))
 
-    def stage(self, stage: str) -> None:
-        """Tell that a stage of the work begins."""
+    def stage(self, stage: str, began: float | None = None) -> None:
+        """Tell that a stage of the work begins, now or when `time.perf_counter` gave `began`."""
         number, of = self.number, self.n_passes
-        self.tell(lambda now: StageBegun(time=now, stage=stage, number=number, n_passes=of))
+        at = None if began is None else began - self.began
+        self.tell(
+            lambda now: StageBegun(
+                time=now if at is None else at, stage=stage, number=number, n_passes=of
+            )
+        )
 
     def written(self, files: Sequence[str]) -> None:
         """Tell that output files are complete."""
@@ -138,10 +143,11 @@ class Watch:
         """
         if not self.watched:
             return NoReading()
+        began = time.perf_counter()  # before any rank begins with a file
         board = self._followed(
-            len(names), pieces, lambda board, before: Pass(board, names, pieces, before)
+            len(names), pieces, lambda board, *before: Pass(board, names, pieces, *before)
         )
-        self.stage(stage)
+        self.stage(stage, began)
         if (stage, self.number) in self._stages:
             self.tell(lambda now: ReadAgain(time=now, reason=_AGAIN))
         self._stages.add((stage, self.number))
@@ -151,7 +157,7 @@ class Watch:
         self,
         n_rows: int,
         pieces: Sequence[Piece],
-        make: Callable[[Board, Totals], Counting],
+        make: Callable[[Board, Totals, set[str]], Counting],
     ) -> Board:
         """A new board, by which all is counted from now on."""
         if self._teller is not None:

@@ -23,7 +23,7 @@ def board():
 
 @pytest.fixture
 def one(board):
-    return Pass(board, NAMES, [Piece(n) for n in range(8)], Totals(n_files=8, n_bytes=800.0))
+    return Pass(board, NAMES, [Piece(n) for n in range(8)], Totals(n_files=8, n_bytes=800.0), set())
 
 
 def test_a_row_that_is_half_there_does_not_count(board, one):
