@@ -76,11 +76,15 @@ class Teller:
                 self._told.add((one.file, one.frame))
                 self.put(SetAside(time=now, file=one.file, frame=one.frame, reason=one.reason))
 
-    def follow(self, make: Callable[[Totals, set[str]], Counting]) -> None:
-        """Count by this from now on; `make` is given the totals and bad files up to now."""
+    def follow(self, make: Callable[[Totals, set[str]], Counting], first: Event) -> None:
+        """Count by this from now on; `make` is given the totals and bad files up to now.
+
+        The event `first` is told before all that is counted.
+        """
         with self._lock:
             self._counting = make(self._totals, self._bad)
             self._totals = self._counting.totals
+            self.put(first)
 
     def _run(self) -> None:
         pause = _LOOK_S

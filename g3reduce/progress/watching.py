@@ -58,8 +58,12 @@ class Watch:
     def __init__(self, comm: Comm, task: str, progress: bool | Observer | None):
         self._comm = comm
         self._observer = chosen(progress) if comm.rank == 0 else None
-        self.watched = bool(comm.bcast(self._observer is not None, 0))
         self.began = time.perf_counter()
+        started = self._observer is not None and (self.began, time.time(), _boot())
+        started = comm.bcast(started, 0)
+        self.watched = bool(started)
+        if started and comm.rank:
+            self.began = _same_moment(*started)
         self._stages: set[tuple[str, int]] = set()
         self.number = self.n_passes = 1
         self._teller = None
@@ -105,15 +109,12 @@ class Watch:
         if self._teller is not None:
             self._teller.put(make(time.perf_counter() - self.began))
 
-    def stage(self, stage: str, began: float | None = None) -> None:
-        """Tell that a stage of the work begins, now or when `time.perf_counter` gave `began`."""
-        number, of = self.number, self.n_passes
-        at = None if began is None else began - self.began
-        self.tell(
-            lambda now: StageBegun(
-                time=now if at is None else at, stage=stage, number=number, n_passes=of
-            )
-        )
+    def stage(self, stage: str) -> None:
+        """Tell that a stage of the work begins."""
+        self.tell(lambda now: self._stage(stage, now))
+
+    def _stage(self, stage: str, now: float) -> StageBegun:
+        return StageBegun(time=now, stage=stage, number=self.number, n_passes=self.n_passes)
 
     def written(self, files: Sequence[str]) -> None:
         """Tell that output files are complete."""
@@ -143,11 +144,9 @@ class Watch:
         """
         if not self.watched:
             return NoReading()
-        began = time.perf_counter()  # before any rank begins with a file
         board = self._followed(
-            len(names), pieces, lambda board, *before: Pass(board, names, pieces, *before)
+            len(names), pieces, lambda board, *before: Pass(board, names, pieces, *before), stage
         )
-        self.stage(stage, began)
         if (stage, self.number) in self._stages:
             self.tell(lambda now: ReadAgain(time=now, reason=_AGAIN))
         self._stages.add((stage, self.number))
@@ -158,14 +157,32 @@ class Watch:
         n_rows: int,
         pieces: Sequence[Piece],
         make: Callable[[Board, Totals, set[str]], Counting],
+        stage: str,
     ) -> Board:
         """A new board, by which all is counted from now on."""
         if self._teller is not None:
             self._teller.look()  # no rank writes any more: all have met since the last pass
+        now = time.perf_counter() - self.began  # before any rank begins with a file
         board = Board(self._comm, n_rows, pieces, self.began)
         if self._teller is not None:
-            self._teller.follow(functools.partial(make, board))
+            self._teller.follow(functools.partial(make, board), self._stage(stage, now))
         return board
+
+
+def _boot() -> str:
+    """Which start of which machine this is: processes of one have the same clock."""
+    try:
+        with open("/proc/sys/kernel/random/boot_id") as file:
+            return file.read()
+    except OSError:
+        return socket.gethostname()
+
+
+def _same_moment(counter: float, clock: float, boot: str) -> float:
+    """When another rank began, as `time.perf_counter` would have given it here."""
+    if boot == _boot():
+        return counter
+    return time.perf_counter() - max(0.0, time.time() - clock)
 
 
 def _written(file: str, now: float) -> Written:
