@@ -55,6 +55,7 @@ def run(options: argparse.Namespace) -> None:
         return
     from ..analysis.converting import convert_noting
     from ..analysis.sources import Headers
+    from ..mpi.communicators import OneProcess
 
     start = time.perf_counter()
     said: list[str] = []
