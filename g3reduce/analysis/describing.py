@@ -22,6 +22,7 @@ from ..maps.agreement import weights_key
 from ..maps.mapfile import frames_of
 from ..maps.matrices import inverse, is_invertible
 from ..maps.pixels import Plane, as_points, is_flat, lines_of
+from ..maps.solidangles import solid_angles
 from ..maps.storedframe import verify
 from ..maps.unweighting import COMPONENTS
 from ..maps.weighting import at
@@ -33,7 +34,6 @@ from ..spt3gmarks import useful
 from ..spt3gtypes import Frame, SkyMap
 from .allmaps import all_planes_of
 from .description import Depth, FileInfo, Hits, LedgerInfo, MapInfo
-from .solidangles import solid_angles
 from .sources import Given, Realisation
 
 _RECORDS = ("Split", "Difference", "Noise")

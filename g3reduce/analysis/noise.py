@@ -17,6 +17,7 @@ from ..maps import matrices
 from ..maps.agreement import require_agreement
 from ..maps.attributes import with_attributes
 from ..maps.matrices import MAX_CONDITION
+from ..maps.solidangles import solid_angles
 from ..maps.stokes import StokesMaps, stokes_maps
 from ..pipeline.ledgerframe import ledger_in
 from ..spt3gmarks import useful
@@ -26,7 +27,6 @@ from .depths import NoiseDepth, depth_of
 from .differencing import CONCLUSION
 from .independence import effective_number, signs_and_weights
 from .realisations import NoiseMap, noise_maps_in
-from .solidangles import solid_angles
 from .sources import Headers, Source, described, refuse_same_file
 from .spectra import NoiseSpectra, SpectrumMaker
 from .tables import aligned, short, wrapped

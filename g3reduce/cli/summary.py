@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from ..spt3gtypes import Frame
@@ -11,9 +11,13 @@ from .messages import counted
 
 if TYPE_CHECKING:
     from ..coadd.coadds import Coadds
+    from ..maps.coverage import Coverage
+    from ..progress.timing import Timing
+    from ..strategies.traffic import Statistics
 
 _WIDTH = 80
 _NAMED = 5  # names or Ids in a line; how many more there are is said
+_SHOWN = 12  # lines about coadds
 
 
 def lines_about(coadds: Coadds) -> list[str]:
@@ -30,7 +34,80 @@ def lines_about(coadds: Coadds) -> list[str]:
     lines.append(_line("Frames", f"{len(ledger.entries)}: {_listed(by_id)}"))
     if observations := ledger.observations():
         lines.append(_line("Observations", f"{len(observations)}"))
+    lines += _coverage(coadds.coverage)
+    if coadds.timing.ranks:
+        lines += _timing(coadds.timing)
+    if coadds.statistics.ranks > 1:
+        lines.append(_line("Joined", _joined(coadds.statistics, coadds.timing)))
     return lines
+
+
+def _coverage(coverage: Mapping[str, Coverage]) -> list[str]:
+    """A line about the sky, and one about the depth: of several coadds the least and the most."""
+    from ..analysis.tables import short
+
+    each = list(coverage.values())
+    if not each:
+        return []
+    fraction = _range([100 * one.sky_fraction for one in each], short)
+    text = f"{_range([one.area_deg2 for one in each], short)} deg2 ({fraction} %)"
+    if hits := [one.hits for one in each if one.hits is not None]:
+        text += f", {_range(hits, short)} hits a pixel"
+    lines = [_line("Sky", text)]
+    depth_t = [one.depth_t for one in each if one.depth_t is not None]
+    depth_p = [one.depth_p for one in each if one.depth_p is not None]
+    if depth_t:
+        text = f"T {_range(depth_t, short)}"
+        text += f", Q and U {_range(depth_p, short)}" if depth_p else ""
+        lines.append(_line("Depth", f"{text} uK arcmin"))
+    return lines
+
+
+def _timing(timing: Timing) -> list[str]:
+    """Lines about time and memory."""
+    from ..progress.timing import STAGES
+    from ..progress.wording import size
+
+    took = {stage: _seconds(timing.longest(stage)) for stage in STAGES}
+    stages = [f"{stage} {one}" for stage, one in took.items() if float(one)]
+    lines = [_line("Time", f"{', '.join(stages) or 'less than 0.01'} s")]
+    ranks = len(timing.ranks)
+    if ranks > 1:
+        reading = _range([one.reading for one in timing.ranks], _seconds)
+        mean = f"mean {100 * timing.balance:.0f} % of the longest"
+        lines.append(_line("Balance", f"reading {reading} s on {ranks} ranks, {mean}"))
+    if timing.peak_memory:
+        each = " a rank at most" if ranks > 1 else ""
+        together = sum(one.peak_memory for one in timing.ranks)
+        text = f"{size(timing.peak_memory)}{each}"
+        lines.append(_line("Memory", text + (f", {size(together)} in all" if each else "")))
+    return lines
+
+
+def _joined(statistics: Statistics, timing: Timing) -> str:
+    """How the sums of all ranks were joined, and why so."""
+    from ..progress.wording import size
+    from ..strategies.traffic import NAMED, ON_NODE
+
+    if statistics.strategy == ON_NODE:
+        how = "in the memory of the one node"
+    elif statistics.why == NAMED:
+        how = f"by {statistics.strategy}, as was wished"
+    else:
+        how = f"by {statistics.strategy}, predicted fastest"
+    took = f"{_seconds(statistics.seconds)} s ({_seconds(statistics.predicted)} predicted)"
+    moved = f", {size(timing.bytes_moved)} moved" if timing.bytes_moved else ""
+    return f"{how}: {took}{moved}"
+
+
+def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:
+    """The least and the most, or the only one."""
+    least, most = shown(min(values)), shown(max(values))
+    return least if least == most else f"{least} to {most}"
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.2f}" if seconds < 9.995 else f"{seconds:.0f}"
 
 
 def _contents(frames: Iterable[Frame]) -> list[str]:
@@ -45,6 +122,9 @@ def _contents(frames: Iterable[Frame]) -> list[str]:
         keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
         n_files = counted(len(frame.get("InputFiles", ())), "file")
         lines.append(f"{frame['Id']}: {', '.join(keys)} from {n_files}")
+    if len(lines) > _SHOWN:
+        more = len(lines) - _SHOWN + 1
+        lines[_SHOWN - 1 :] = [f"... and {more} more; `g3reduce info` tells about each"]
     return lines + lines_of_flips(flips)
 
 

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from ..errors import UsageError
 from ..g3files.maps import MAP_KEYS
+from ..maps.coverage import Coverage
 from ..maps.shard import Shard
 from ..pipeline.ledger import Ledger, LeftOut
 from ..progress.timing import Timing
@@ -61,6 +62,9 @@ class Coadds(Mapping[str, Frame]):
         The files that `coadd_files` has read in which there is no Map frame, where the result is.
     written : list of str
         The files that `coadd_files` has written.
+    coverage : dict of str to Coverage
+        What each coadd that `coadd_files` has made covers, by Id, where the result is: pixels,
+        area, hits and depth. Not of shards, nor of sign flips, which cover what their coadd does.
     timing : Timing
         What `coadd_files` took on each rank, stage by stage, with its memory. All ranks have it.
 
@@ -99,6 +103,7 @@ class Coadds(Mapping[str, Frame]):
         self.n_given = n_given
         self.without_maps: list[str] = []
         self.written: list[str] = []
+        self.coverage: dict[str, Coverage] = {}
         self.timing = Timing()
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:

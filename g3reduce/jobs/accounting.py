@@ -1,7 +1,11 @@
-"""The account of a coadd that is done: what it took on each rank, and how sums were joined."""
+"""The account of a coadd that is done: what it took on each rank, and what it covers."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ..coadd.joining import Coadd
+from ..maps.coverage import Coverage
 from ..mpi.communicators import Comm
 from ..progress.events import Summarised
 from ..progress.timing import Stopwatch, Timing
@@ -42,3 +46,12 @@ def account(comm: Comm, stopwatch: Stopwatch, mine: Statistics, watch: Watch) ->
         )
     )
     return whole
+
+
+def coverage_of(coadds: Mapping[str, Coadd]) -> dict[str, Coverage]:
+    """What coadds that are here cover, by Id; sign flips cover what their coadd does."""
+    return {
+        name: Coverage.of(coadd.total)
+        for name, coadd in coadds.items()
+        if "base" not in coadd.record
+    }

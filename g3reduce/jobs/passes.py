@@ -20,6 +20,7 @@ from ..coadd.joining import Coadd
 from ..coadd.membership import Plan as AnyPlan
 from ..errors import InputError
 from ..formats.options import WriteOptions
+from ..maps.coverage import Coverage
 from ..mpi import communicators
 from ..mpi.agreement import collectively, from_rank
 from ..mpi.counter import SharedCounter
@@ -33,7 +34,7 @@ from ..progress.timing import Stopwatch, Timing
 from ..progress.watching import Watch
 from ..splits import Plan as SplitPlan
 from ..strategies.traffic import Statistics
-from .accounting import account
+from .accounting import account, coverage_of
 from .checkpointing import Wishes, Work, checkpointed
 from .choosing import Choice, Chosen, after_feeding
 from .completion import Complete
@@ -124,6 +125,7 @@ class Passes:
         self._joined: dict[str, Coadd | Parked] = {}
         self._written: list[str] = []
         self._stopwatch = Stopwatch(watch.began)
+        self._coverage: dict[str, Coverage] = {}
         self._timing, self._statistics = Timing(), Statistics()  # of all parts
         self._complete: Complete | None = None  # what an earlier run has done, if that is all
         self._terms = coadder.terms
@@ -193,7 +195,7 @@ class Passes:
         if self._earlier:
             coadds.ledger = union(one.ledger for one in self._earlier)
         coadds.statistics, coadds.timing = self._statistics, self._timing
-        coadds.written = self._written
+        coadds.coverage, coadds.written = self._coverage, self._written
         coadds.left_out, coadds.n_given = self._chosen.listed, n_given
         if coadds.here:
             coadds.without_maps = self._without_maps(coadds)
@@ -330,6 +332,9 @@ class Passes:
                 joined = self._coadder.join(
                     failure, tally.n_read, tally.with_maps, require_maps, met
                 )
+                if self._plan.result != "sharded":
+                    cover = functools.partial(coverage_of, joined)
+                    self._coverage |= collectively(self._comm, cover)
                 self._stopwatch.end("joining")
                 self._watch.tell(lambda now: Joined(time=now, n_coadds=len(joined)))
                 return joined

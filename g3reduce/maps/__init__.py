@@ -7,7 +7,8 @@ done to its pixels before; `storedframe` and `mapfile`, map frames in files; `nu
 `realisations`, sums of the same frames with other signs beside it, with what is `shared` by these;
 `digest`, hashes of maps; `stokes`, unweighted maps and their weights, with the `matrices` of each
 pixel; `unweighting`, maps divided by their weights as spt3g does it. `fromarrays` makes frames of
-numpy arrays, with `footprints`; `toarrays` makes arrays of frames. `mapunits` and `wcs` are units
+numpy arrays, with `footprints`; `toarrays` makes arrays of frames. `solidangles` are those of
+pixels, and `coverage` tells what a sum covers. `mapunits` and `wcs` are units
 and flat-sky geometries, as files and people name them.
 
 Imports from `g3reduce.arrays` and `g3reduce.g3files`.

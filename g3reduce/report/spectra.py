@@ -10,7 +10,6 @@ from spt3g import core, maps
 
 from ..analysis.chisquare import diagonal_of
 from ..analysis.noise import ARCMIN, noise
-from ..analysis.solidangles import solid_angles
 from ..analysis.sources import Given, Headers, Realisation, Source, frames_of
 from ..analysis.spectra import NoiseSpectra, SpectrumMaker
 from ..errors import InputError, UsageError
@@ -18,6 +17,7 @@ from ..g3files.lines import Values
 from ..maps import matrices
 from ..maps.agreement import weights_key
 from ..maps.mapframe import maps_of
+from ..maps.solidangles import solid_angles
 from ..maps.stokes import StokesMaps, stokes_maps
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame

@@ -23,7 +23,7 @@ from .nodes import Nodes, nodes_of
 from .onnode import OnNode
 from .registry import AUTO, check_strategy, predict, strategy_of
 from .rows import union_of_rows
-from .traffic import ON_NODE, Statistics, Traffic
+from .traffic import NAMED, ON_NODE, Statistics, Traffic
 
 logger = unit_logger(__name__)
 
@@ -193,7 +193,7 @@ def _pick(strategy: str, profile: Profile) -> tuple[str, str, float]:
         return ON_NODE, why, profile.cost_on_node()
     seconds = predict(profile)
     if strategy != AUTO:
-        return strategy, "named by the user", seconds[strategy]
+        return strategy, NAMED, seconds[strategy]
     chosen = next(iter(seconds))
     listed = ", ".join(f"{name} {cost:.2g} s" for name, cost in seconds.items())
     why = (

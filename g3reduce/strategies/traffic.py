@@ -20,6 +20,9 @@ Array = NDArray[np.generic]
 ONE_RANK = "none"
 ON_NODE = "on-node"
 
+# Why a strategy was taken; see `Statistics.why`.
+NAMED = "named by the user"
+
 
 class Traffic:
     """A communicator that counts what goes through it. All arrays are contiguous.

@@ -12,7 +12,7 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, UsageError, cli, info
-from g3reduce.analysis.solidangles import solid_angles
+from g3reduce.maps.solidangles import solid_angles
 
 ARCMIN, DEGREE = core.G3Units.arcmin, core.G3Units.deg
 

@@ -8,8 +8,8 @@ import numpy as np
 from spt3g import maps
 
 from ..g3files.lines import Index, Values
-from ..maps.pixels import is_flat
 from ..spt3gtypes import SkyMap
+from .pixels import is_flat
 
 _EQUAL_AREA = (
     maps.MapProjection.ProjZEA,
@@ -32,10 +32,9 @@ def solid_angles(stub: SkyMap, pixels: Index) -> Values:
     pixels : int64 array, shape (n,)
         Their numbers, as the map itself has them.
     """
-    if not is_flat(stub):
-        return np.full(len(pixels), 4 * math.pi / stub.size)
-    if stub.proj in (*_EQUAL_AREA, *_NOWHERE):
-        return np.full(len(pixels), abs(stub.x_res * stub.y_res))
+    if are_equal(stub):
+        area = abs(stub.x_res * stub.y_res) if is_flat(stub) else 4 * math.pi / stub.size
+        return np.full(len(pixels), area)
     y, x = np.divmod(pixels.astype(np.float64), stub.shape[1])
     right, left, above, below = (
         _on_sphere(stub, x + dx, y + dy) for dx, dy in ((0.5, 0), (-0.5, 0), (0, 0.5), (0, -0.5))
@@ -43,6 +42,11 @@ def solid_angles(stub: SkyMap, pixels: Index) -> Values:
     crossed = np.cross(right - left, above - below, axis=0)
     angles: Values = np.sqrt(np.sum(crossed**2, axis=0))
     return angles
+
+
+def are_equal(stub: SkyMap) -> bool:
+    """Whether all pixels have the same solid angle, whatever their numbers are."""
+    return not is_flat(stub) or stub.proj in (*_EQUAL_AREA, *_NOWHERE)
 
 
 def _on_sphere(stub: SkyMap, x: Values, y: Values) -> Values:

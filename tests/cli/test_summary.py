@@ -1,0 +1,46 @@
+"""The closing lines of ``g3reduce coadd``."""
+
+import pytest
+
+from g3reduce.cli.summary import lines_about
+from g3reduce.coadd.coadds import Coadds
+from g3reduce.maps.coverage import Coverage
+from g3reduce.progress import RankTiming, Timing
+from g3reduce.strategies import Statistics
+
+
+def lines_of(n_coadds, n_ranks, statistics):
+    coadds = Coadds(here=True, statistics=statistics, n_given=5000)
+    coadds.coverage = {
+        f"split{n}": Coverage(10**6, 1500.0 + n, 12.0, 5.0, 7.1 + n) for n in range(n_coadds)
+    }
+    coadds.timing = Timing(
+        tuple(
+            RankTiming(n, "host", 1.0, 100.0 + n, 2.0, 12.3, 4.5, 130.0, 3 * 10**9, 10**10)
+            for n in range(n_ranks)
+        )
+    )
+    return lines_about(coadds)
+
+
+@pytest.mark.parametrize("n_coadds", [0, 1, 40])
+@pytest.mark.parametrize("strategy", ["on-node", "tree", "gather, tree"])
+def test_lines_are_aligned_and_fit_in_a_terminal(n_coadds, strategy):
+    statistics = Statistics(strategy, "because", 64, 4, seconds=12.0, predicted=11.0)
+    lines = lines_of(n_coadds, 64, statistics)
+    for line in "\n".join(lines).splitlines():
+        assert len(line) <= 80
+        assert line[:14].endswith(" ")
+    said = " ".join("\n".join(lines).split("\n              "))
+    assert "Balance:      reading 100 to 163 s on 64 ranks, mean 81 % of the longest" in said
+    assert "Memory:       3.0 GB a rank at most, 192 GB in all" in said
+    assert "12 s (11 predicted), 640 GB moved" in said
+    if n_coadds == 1:
+        assert "Sky:          1,500 deg2 (3.64 %), 12 hits a pixel" in said
+        assert "Depth:        T 5, Q and U 7.1 uK arcmin" in said
+    assert ("Q and U 7.1 to 46.1 uK" in said) == (n_coadds == 40)
+
+
+def test_one_rank_says_nothing_of_others():
+    labels = [line.split(":")[0] for line in lines_of(1, 1, Statistics())]
+    assert labels == ["Files", "Frames", "Sky", "Depth", "Time", "Memory"]
