@@ -168,9 +168,23 @@ def null_test(
 
 
 def _tested(difference: StokesMaps, frame: Frame, kind: str, noise: Values) -> NullTest:
+    statistics = statistics_of(difference, noise)
+    return NullTest(frame, statistics, len(difference.pixels), len(noise), kind)
+
+
+def statistics_of(difference: StokesMaps, noise: Values | None = None) -> dict[str, Statistic]:
+    """Chi-square of each map of a difference, and of all together.
+
+    Parameters
+    ----------
+    difference : StokesMaps
+    noise : float64 array, shape (realisations, statistics), optional
+        Chi-square of each sign flip.
+    """
     names, n_pixels = names_of(difference.names), len(difference.pixels)
     chi2 = chi_squares_of(difference)
-    statistics = {
+    noise = np.empty((0, len(names))) if noise is None else noise
+    return {
         name: Statistic(
             float(chi2[place]),
             n_pixels * (1 if name in difference.names else len(difference.names)),
@@ -178,4 +192,3 @@ def _tested(difference: StokesMaps, frame: Frame, kind: str, noise: Values) -> N
         )
         for place, name in enumerate(names)
     }
-    return NullTest(frame, statistics, n_pixels, len(noise), kind)

@@ -9,13 +9,16 @@ from dataclasses import dataclass, field
 from importlib import metadata
 from typing import Any
 
+from ..analysis.chisquare import Statistic
 from ..analysis.describing import info
 from ..analysis.description import FileInfo, MapInfo
+from ..analysis.nulltest import statistics_of
 from ..errors import InputError, UsageError
 from ..formats.reading import map_frames_in
 from ..maps.digest import digest, total
+from ..maps.stokes import stokes_maps
 from ..pipeline.entries import Entry, LeftOut
-from ..pipeline.ledgerframe import ledger_in
+from ..pipeline.ledgerframe import DIFFERENCE, ledger_in
 from ..spt3gtypes import Frame
 from .contributions import ContributionPlot, contributions_of, plots_of
 from .pictures import pictures_of
@@ -41,6 +44,10 @@ class MapPage:
     plots : list of ContributionPlot
     entries : list of Entry
     left_out : list of LeftOut
+    null : dict of str to Statistic
+        Of a half difference: its chi-square under its weights.
+    no_null : str
+        Why there is none.
     """
 
     info: MapInfo
@@ -50,6 +57,8 @@ class MapPage:
     plots: list[ContributionPlot] = field(default_factory=list)
     entries: list[Entry] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
+    null: dict[str, Statistic] = field(default_factory=dict)
+    no_null: str = ""
 
     @property
     def name(self) -> str:
@@ -106,19 +115,24 @@ def gather(
     for i, file in enumerate(files):
         for j, frame in enumerate(map_frames_in(file, **headers)):
             budget = BUDGET // len(drawn) if (i, j) in drawn else 0
-            page = _page_of(frame, described[i].maps[j], budget)
+            page = _page_of(frame, described[i].maps[j], budget, headers.get("pol_conv"))
             named.append({f"{page.info.frame_id} {key}": one for key, one in page.digests.items()})
             pages.append(page)
     return PageData(described, pages, total(named), _versions())
 
 
-def _page_of(frame: Frame, described: MapInfo, budget: int) -> MapPage:
+def _page_of(frame: Frame, described: MapInfo, budget: int, pol_conv: str | None = None) -> MapPage:
     where = f"frame {described.frame}"
     page = MapPage(described, digest(frame, where))
     ledger = ledger_in(frame, where)
     if ledger is not None:
         page.entries, page.left_out = ledger.entries, ledger.left_out
         page.plots = plots_of(contributions_of(ledger.entries))
+    if DIFFERENCE in frame:
+        try:
+            page.null = statistics_of(stokes_maps(frame, where, pol_conv=pol_conv))
+        except (InputError, UsageError) as error:
+            page.no_null = str(error)
     if not budget:
         few = f"only the first {MOST_PICTURED} maps of a file are drawn"
         page.not_drawn = "it is a sign flip" if described.signflip_of else few

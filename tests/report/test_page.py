@@ -6,10 +6,10 @@ import re
 
 import numpy as np
 import pytest
-from reports import HOSTILE, SHAPE, SOURCE, content_of, map_frame, values_of, write_maps
-from spt3g import core
+from reports import HOSTILE, SHAPE, SOURCE, content_of, map_frame, skymap, values_of, write_maps
+from spt3g import core, maps
 
-from g3reduce import cli
+from g3reduce import cli, difference, null_test
 from g3reduce.pipeline.entries import LeftOut
 from g3reduce.progress.events import Begun, FileDone, StageBegun
 from g3reduce.progress.logfile import read_log
@@ -183,3 +183,32 @@ def test_coadd_writes_its_report(tmp_path, capsys):
     assert re.search(r"<dt>Outcome</dt><dd>done</dd>", text)
     assert cli.main([*words, "--report", str(tmp_path / "run.png")]) == 1
     assert "run.png: the name of the output must end in .html" in capsys.readouterr().err
+
+
+def test_null_of_a_half_difference_is_that_of_the_command(tmp_path):
+    a, b = (weighted_frame(seed) for seed in (1, 2))
+    difference(a, b, str(tmp_path / "null.g3"))
+    (expected,) = null_test(a, b).values()
+    page = (tmp_path / write_report(tmp_path / "null.g3")).read_text()
+    (table,) = re.findall(r'<table class="narrow null">.*?</table>', page, re.S)
+    rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", table, re.S)
+    found = {name: re.findall(r">([^<>\s]+)</td>", cells) for name, cells in rows}
+    assert found == {
+        name: [
+            *(f"{one.chi2:,.1f}", f"{one.dof:,}"),
+            *(f"{one.chi2 / one.dof:.4f}", f"{one.probability:.4g}"),
+        ]
+        for name, one in expected.statistics.items()
+    }
+
+
+def weighted_frame(seed):
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["Id"] = "150GHz"
+    weight = 1 / (10 * core.G3Units.uK) ** 2
+    noise = np.random.default_rng(seed).normal(0, 10 * core.G3Units.uK, SHAPE)
+    frame["T"] = skymap(noise * weight, weighted=True)
+    weights = maps.G3SkyMapWeights()
+    weights.TT = skymap(np.full(SHAPE, weight), "W")
+    frame["Wunpol"] = weights
+    return frame
