@@ -50,6 +50,7 @@ NOTEBOOKS = sorted(DOCS.glob("notebooks/*.ipynb"))
 NEED_TOAST = ("toast.md", "mapmaking.md", "recipes_others.md")
 # Those that take longest run with all combinations only.
 TAKE_LONG = (
+    "pictures.md",
     "guard.md",
     "recipes.md",
     "cli_coadds.md",
@@ -352,6 +353,14 @@ def test_the_examples_in_docstrings_work(tmp_path, monkeypatch):
             tried += runner.run(test, out=said.append).attempted
     assert not said, "".join(said)
     assert tried > 5
+
+
+@among_all
+def test_the_pictures_of_the_page_of_pictures_can_be_drawn(tmp_path):
+    script = [sys.executable, str(DOCS / "pictures.py"), str(tmp_path)]
+    subprocess.run(script, check=True, timeout=120)
+    drawn = {path.name for path in tmp_path.glob("*.png")}
+    assert drawn == {path.name for path in DOCS.glob("pictures_*.png")}
 
 
 @among_all

@@ -20,7 +20,7 @@ from .sources import chosen_maps, differences, labels_of
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["plot_coadd", "plot_maps"]
+__all__ = ["plot_maps"]
 
 
 @useful
@@ -144,30 +144,6 @@ def plot_maps(
     if path is not None:
         figures.write_picture(figure, path, dpi)
     return figure
-
-
-def plot_coadd(frame: Frame, path: str | os.PathLike[str], *, title: str | None = None) -> None:
-    """Draw one map frame to a file, as `plot_maps` does.
-
-    Parameters
-    ----------
-    frame : spt3g.core.G3Frame
-        A Map frame.
-    path : path
-        The picture. The suffix says which kind: ``.png`` (also without one), ``.pdf``, ``.svg``.
-    title : str, optional
-
-    Raises
-    ------
-    UsageError, InputError, OutputError
-        As by `plot_maps`.
-
-    Examples
-    --------
-    >>> plot_coadd(coadd_frame, "coadd.png", title="150 GHz, 8 observations")  # doctest: +SKIP
-    """
-    name = os.fspath(path)
-    plot_maps(frame, name if os.path.splitext(name)[1] else f"{name}.png", title=title)
 
 
 def require_matplotlib() -> Any:
