@@ -44,6 +44,7 @@ from .pipeline.distributor import MPIIODistributor as MPIIODistributor
 from .pipeline.distributor import Progress as Progress
 from .pipeline.ledger import Unit as Unit
 from .pipeline.ledger import unit_of as unit_of
+from .pipeline.progressmodule import ProgressModule as ProgressModule
 from .pipeline.reader import MPIFileReader as MPIFileReader
 from .reductions.reducer import MPIReducer as MPIReducer
 from .stitching.files import stitch_files as stitch_files

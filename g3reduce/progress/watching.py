@@ -23,6 +23,7 @@ from .board import Board
 from .choosing import chosen
 from .counting import Counting, Pass
 from .events import Begun, Ended, Event, Observer, ReadAgain, StageBegun, Totals, Written
+from .flow import Flow
 from .reading import NoReading, Reading
 from .telling import Teller
 
@@ -151,6 +152,18 @@ class Watch:
             self.tell(lambda now: ReadAgain(time=now, reason=_AGAIN))
         self._stages.add((stage, self.number))
         return Reading(board)
+
+    def flowing(self, names: Sequence[str], n_bytes: float) -> Board:
+        """A board on which all ranks count frames that pass; see `flow.Flow`. Collective.
+
+        Where somebody watches, and directly after an agreement only.
+        """
+        return self._followed(
+            len(names) + self._comm.size,
+            (),
+            lambda board, *before: Flow(board, names, n_bytes, *before),
+            "reading",
+        )
 
     def _followed(
         self,
