@@ -246,7 +246,7 @@ def commands(page):
     for _, code, line in fences(page):
         for text in code.replace("\\\n", " ").splitlines():
             found = re.search(r"(?:^|[\s/])g3reduce ((?:coadd|stitch|demo)\b(?!:).*)", text)
-            if found and "..." not in text:  # a synopsis
+            if found and "..." not in text and "--config" not in text:  # a synopsis, or a file
                 yield line, found[1]
 
 

@@ -3,8 +3,9 @@
 A subcommand, one of `COMMANDS`, has ``run`` and
 ``add_parser(subparsers)``, and imports what it works with only when it runs, since ranks wait for
 the slowest start. For all of them: `words`, `parser`, `options` and `lists` read the command line,
-`suggesting` says what may have been meant, `messages` words what is said, `streams` writes it and
-keeps the exit code true, and `ctrlc` ends all ranks with one line.
+`config` reads and writes files of
+options, `suggesting` says what may have been meant, `messages` words what is said, `streams` writes
+it and keeps the exit code true, and `ctrlc` ends all ranks with one line.
 Of `coadd`, `adding` has the flags about what is added, `setaside` those about files that cannot be
 added, `growing` those about coadds that grow, and `checkpointing` those about checkpoints and
 ranks; `progress` those about what is shown meanwhile; `retrying` starts ranks, and `summary` has
@@ -26,7 +27,7 @@ from collections.abc import Sequence
 from ..errors import G3ReduceError, InterruptedByUser, Stopped, UsageError
 from ..mpi.agreement import world_rank
 from ..mpi.jobend import INTERRUPTED, abort
-from . import checkpointing, ctrlc, streams
+from . import checkpointing, config, ctrlc, streams
 from .checkpointing import STOPPED
 from .lists import files_on_one
 from .messages import FlagFormatter, Flags, LogHandler
@@ -95,6 +96,8 @@ def _run(arguments: Sequence[str] | None) -> int:
         level=logging.INFO if options.verbose and world_rank() == 0 else logging.WARNING,
     )
     try:
+        if getattr(options, "write_config", None) is not None:
+            return _write_config(options)
         if options.command not in ON_ALL_RANKS and world_rank() == 0 and hasattr(options, "files"):
             options.files = files_on_one(options.files)
         code: int = options.run(options) or DONE
@@ -127,8 +130,22 @@ def command_line(words: Sequence[str] = ()) -> CommandLine:
         importlib.import_module(f".{name}", __name__).add_parser(parser.commands)
         command = parser.commands.choices[name]
         add_quiet(command)
+        if name != "completion":
+            config.add_flags(command)
         command.options_elsewhere = functools.partial(_options_of_others, name)
     return parser
+
+
+def _write_config(options: argparse.Namespace) -> int:
+    """Write or print the options, on one rank, and do no more."""
+    if world_rank() == 0:
+        file = options.write_config
+        if file == "-":
+            streams.result(options.config_text.rstrip())
+        else:
+            config.write(file, options.config_text)
+            streams.say(f"Wrote {file}, for g3reduce {options.command} --config {file}.")
+    return DONE
 
 
 def _options_of_others(name: str) -> dict[str, list[str]]:

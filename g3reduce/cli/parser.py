@@ -11,9 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from ..errors import UsageError
 from ..mpi.agreement import world_rank
+from . import config
 from .suggesting import about_command, about_option, did_you_mean, wrong_option
-from .words import files_last, options_and_files
+from .words import Given, options_and_files
 
 BAD_USAGE = 2
 
@@ -27,6 +29,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any):
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)
+        self._origins: Mapping[str, str] = {}  # flags that are from a file of options
         self.options_elsewhere: Callable[[], Mapping[str, Iterable[str]]] = dict
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
@@ -44,11 +47,36 @@ class Parser(argparse.ArgumentParser):
         positional = [action for action in self._actions if not action.option_strings]
         if files and not positional:
             self.error(f"unexpected word {files[0]!r}; this command takes no files")
-        options, unknown = super().parse_known_args(files_last(args, known), namespace)
+        settings = self._from_file(given, files)
+        files = files or config.files_in(settings)
+        words = [word for one in settings if one.action.option_strings for word in one.words]
+        words += [word for one in given for word in (one.word, *one.values)]
+        words += ["--", *files] if files else []
+        options, unknown = super().parse_known_args(words, namespace)
+        if getattr(options, "write_config", None) is not None:
+            named = {one.key: one for one in settings if one.action.option_strings}
+            named |= {one.key: one for one in config.said(given, self)}
+            options.config_text = config.text_of(named.values(), files, self)
         if unknown:
             expected = " and ".join(str(action.metavar or action.dest) for action in positional)
             self.error(f"unexpected word {unknown[0]!r}; this command takes {expected} alone")
         return options, unknown
+
+    def _from_file(self, given: Sequence[Given], files: Sequence[str]) -> list[config.Setting]:
+        """What the file of ``--config`` says, if there is one."""
+        named = [one for one in given if one.action is not None and one.action.dest == "config"]
+        if not named:
+            return []
+        _, equals, value = named[-1].word.partition("=")
+        file = value if equals else "".join(named[-1].values)
+        if not file:
+            return []  # argparse says that it is missing
+        try:
+            settings = config.read(file, self, given, files)
+        except UsageError as error:
+            self.error(str(error))
+        self._origins = config.origins(file, settings)
+        return settings
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is none of the choices, with what may have been meant."""
@@ -73,6 +101,8 @@ class Parser(argparse.ArgumentParser):
             # A launcher may end the job as soon as one rank exits; rank 0 prints the message first.
             time.sleep(_MESSAGE_S)
         text = message.removeprefix("argument ")
+        flags = text.partition(":")[0].split("/")
+        text += "".join(f" ({self._origins[flag]})" for flag in flags[:1] if flag in self._origins)
         self.exit(BAD_USAGE, f"{self.prog}: error: {text}\nSee {self.prog} --help.\n")
 
 

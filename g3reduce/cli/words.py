@@ -60,16 +60,6 @@ def options_and_files(
     return given, files
 
 
-def files_last(words: Sequence[str], options: Mapping[str, argparse.Action]) -> list[str]:
-    """The same words in an order that argparse understands: options, ``--``, files.
-
-    The files keep their order among each other, and so does the rest.
-    """
-    given, files = options_and_files(words, options)
-    rest = [word for one in given for word in (one.word, *one.values)]
-    return [*rest, "--", *files] if files else rest
-
-
 def _take_values(action: argparse.Action, left: Iterator[str], values: list[str]) -> str | None:
     """Put the words that an option takes to its values; return the first that it does not take."""
     if action.nargs == 0:
