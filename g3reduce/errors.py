@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any, NamedTuple, get_args
 
 __all__ = [
@@ -38,6 +39,22 @@ class G3ReduceError(Exception):
     """
 
     reporter: int | None = None
+
+    def _render_traceback_(self) -> list[str]:
+        """The lines that IPython shows: those of the user's own code, and the message.
+
+        Frames of this package say nothing to whoever has given it a wrong argument or file.
+        """
+        import traceback
+
+        inside = (os.path.dirname(__file__) + os.sep, f"{os.sep}IPython{os.sep}")
+        frames = [
+            frame
+            for frame in traceback.extract_tb(self.__traceback__)
+            if not any(part in frame.filename for part in inside)
+        ]
+        lines = "".join(traceback.format_list(frames)).rstrip().splitlines()
+        return [*lines, f"{type(self).__name__}: {text_of(self)}"]
 
 
 class UsageError(G3ReduceError, ValueError):

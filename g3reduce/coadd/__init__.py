@@ -9,7 +9,8 @@ In reading order:
   it comes from. `adding` brings its pixels into the sums. `exactinput` finds the exact sums in
   coadds that are input.
 - `joining` makes the coadds of all ranks one, and frames of them; `flipped` makes coadds of the
-  sign-flip realisations that were summed beside one; `coadds` is what users get.
+  sign-flip realisations that were summed beside one; `coadds` is what users get, and
+  `notebook` how notebooks show it.
 - `coaddledger` reads the ledgers of the coadds in a file.
 - `state` writes running sums and takes them up again. `growing` is about frames that are added to
   a coadd that is there, or subtracted from it, by `removing`.

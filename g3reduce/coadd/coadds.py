@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from html import escape
 from typing import TypeVar
 
 from ..errors import UsageError
@@ -14,6 +15,7 @@ from ..progress.timing import Timing
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
+from .notebook import HEADS, rows_of, table_of
 
 T = TypeVar("T")
 
@@ -162,3 +164,11 @@ class Coadds(Mapping[str, Frame]):
         number = len(self.ledger.entries)
         frames = f"{number} frame{'s' if number != 1 else ''}"
         return f"<Coadds of {frames}: {', '.join(listed) or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        """The same as a small table, for notebooks; depths are in uK arcmin."""
+        if not self.here or self.shards:
+            return escape(repr(self))
+        number = len(self.ledger.entries)
+        caption = f"{number} frame{'s' if number != 1 else ''}; depths in uK arcmin"
+        return table_of(HEADS, rows_of(self, self.coverage), caption)

@@ -8,7 +8,7 @@ audit that nothing was lost.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
 
@@ -46,6 +46,18 @@ class Ledger:
     entries: list[Entry] = field(default_factory=list)
     left_out: list[LeftOut] = field(default_factory=list)
     _index: Index | None = field(default=None, init=False, repr=False, compare=False)
+
+    def __len__(self) -> int:
+        """How many frames were counted."""
+        return len(self.entries)
+
+    def __bool__(self) -> bool:
+        """Whether there is a ledger: true also of one without entries."""
+        return True
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The frames that were counted, in order."""
+        return iter(self.entries)
 
     def refuse_duplicate(self, entry: Entry) -> None:
         """Check a frame before it is counted.
