@@ -144,7 +144,7 @@ def text_of(
 ) -> str:
     """A file of these settings; all other options stand in it as comments."""
     command = parser.prog.split()[-1]
-    lines = [f"# Options of g3reduce {command}; its --help explains them.", ""]
+    lines = [f"# Options of the command {command}, whose --help explains them.", ""]
     lines.append(f"command: {command}")
     positional = _positional(parser)
     if len(positional) == 1 and positional[0].nargs in ("*", "+") and files:
