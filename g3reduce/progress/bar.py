@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import sys
 import threading
 import time
@@ -28,6 +29,7 @@ class _Bar:
     """What the line and the bar of a notebook have in common."""
 
     each_file: ClassVar[bool] = False
+    _drawn: ClassVar[str] = f"{{bar:{_BAR}}}"
 
     def __init__(self) -> None:
         self._bar: Any = None
@@ -59,7 +61,7 @@ class _Bar:
             what = about(self._task, self._stage)
             bad = bad_in(self._task)
             text = self._fitted(what, parts_of(totals, now, *self._rate_from, bad))
-            bar.bar_format = f"{what} {{percentage:3.0f}}% |{{bar:{_BAR}}}| {text}"
+            bar.bar_format = f"{what} {{percentage:3.0f}}% |{self._drawn}| {text}"
             bar.refresh()
 
     def close(self) -> None:
@@ -133,10 +135,15 @@ class LiveLine(_Bar):
 
 
 class NotebookBar(_Bar):
-    """A bar under the cell of a notebook."""
+    """A bar under the cell of a notebook: of ipywidgets if they are there, else of letters."""
+
+    _drawn = "{bar}"
 
     def _made(self) -> Any:
-        from tqdm.auto import tqdm
+        if importlib.util.find_spec("ipywidgets") is None:
+            from tqdm.std import tqdm
+        else:
+            from tqdm.notebook import tqdm
 
         return tqdm(total=_STEPS, leave=True, mininterval=0, delay=_FIRST_S)
 
