@@ -17,6 +17,7 @@ from .unweighting import COMPONENTS
 
 # Depths are those of so many pixels at most, evenly spread: more would not change what is shown.
 _SAMPLE = 1 << 18
+_PIECE = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Coverage:
         if hit is None or not len(total.blocks.rows):
             return cls(0, 0.0)
         values = sums.flat(hit)
-        n_pixels = int(np.count_nonzero(values))
+        n_pixels = _n_hit(values)
         step = 1 + len(values) // _SAMPLE | 1  # odd, since rows are as long as powers of 2
         sample = np.arange(0, len(values), step)
         sample = sample[(values[sample] != 0) & np.isfinite(values[sample])]
@@ -73,6 +74,12 @@ class Coverage:
             float(sums.flat("H").sum()) / n_pixels if "H" in stubs else None,
             *_depths(total, sample, angles),
         )
+
+
+def _n_hit(values: Values) -> int:
+    """How many values are not 0: in pieces that stay in the cache, several times as fast."""
+    pieces = (values[begin : begin + _PIECE] for begin in range(0, len(values), _PIECE))
+    return sum(int(np.count_nonzero(piece != 0)) for piece in pieces)
 
 
 def _depths(total: MapSum, sample: Index, angles: Values) -> list[float]:
