@@ -61,6 +61,18 @@ TAKE_LONG = (
     "season.md",
     "mapbinner.md",
     "coming_from.md",
+    "splits.md",
+    "reproducibility.md",
+    "reductions.md",
+    "stitching.md",
+    "checkpoints.md",
+    "ledger.md",
+    "threads.md",
+    "checking.md",
+    "growing.md",
+    "distribution.md",
+    "agreeing.md",
+    "ranks.md",
 )
 EXAMPLES_SOON = [page for page in PAGES if page.name not in (*NEED_TOAST, *TAKE_LONG)]
 MAX_RANKS = 3  # whatever an example says

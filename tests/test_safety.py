@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from choices import ALL
+from choices import ALL, among_all
 
 import g3reduce
 
@@ -97,6 +97,7 @@ def test_the_search_finds_what_it_is_for(line):
     assert any(used & never for used, never in found)
 
 
+@among_all
 @pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts a process itself")
 def test_no_hostile_file_runs_code(tmp_path):
     """Python tells of all code that it runs, loads or looks up: none of it comes from these."""
