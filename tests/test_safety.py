@@ -29,7 +29,7 @@ MAY_USE = {
         *("cli/__init__.py", "toast3/importing.py", "toast3/volume.py", "reductions/counts.py"),
     },
     "ctypes": {"strategies/peers.py"},  # a function of the C library
-    "yaml": {"splits/tableformats.py"},  # its loader that knows plain values only
+    "yaml": {"splits/tableformats.py", "cli/config.py"},  # its loaders of plain values only
     "subprocess": {"mpi/launch.py", "cli/demo.py", "cli/retrying.py"},  # mpirun
 }
 NEVER = {
