@@ -30,7 +30,7 @@ MAY_USE = {
     },
     "ctypes": {"strategies/peers.py"},  # a function of the C library
     "yaml": {"splits/tableformats.py", "cli/config.py"},  # its loaders of plain values only
-    "subprocess": {"mpi/launch.py", "cli/demo.py", "cli/retrying.py"},  # mpirun
+    "subprocess": {"mpi/launch.py", "cli/demoruns.py", "cli/retrying.py"},  # mpirun
 }
 NEVER = {
     "modules": {"marshal", "shelve", "dill", "cloudpickle", "joblib", "runpy", "code"},
