@@ -89,6 +89,7 @@ def _run(arguments: Sequence[str] | None) -> int:
 
     streams.be_quiet(options.quiet)
     flags = Flags(parser.commands.choices[options.command]._actions)
+    options.translate = flags.translate
     log = LogHandler()
     log.setFormatter(FlagFormatter(flags))
     logging.basicConfig(

@@ -86,6 +86,8 @@ def run(options: argparse.Namespace) -> int:
     )
     if comm.rank == 0:
         lines = [json.dumps(checked.as_data(), indent=1)] if options.json else checked.lines()
+        if not options.json:
+            lines = [options.translate(line) for line in lines]
         for line in lines if options.json or not (options.quiet and checked.is_fine) else ():
             result(line)
         if options.write_manifest is not None:

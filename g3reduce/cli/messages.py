@@ -12,6 +12,9 @@ from ..progress.screen import aside
 # Groups of the expression below; one of them holds the name of the argument.
 _NAMED = ("set", "open", "plain", "second", "first")
 
+# A value, or those of which one is to be chosen.
+_QUOTED = r'"[^"]*"(?: or "[^"]*")*'
+
 # Functions that coadd have another argument for it than those that only read.
 _OF_TWO = re.compile(r"(\w+)= \(or, where files are coadded, (\w+)=\)")
 
@@ -41,10 +44,12 @@ class Flags:
         names = "|".join(map(re.escape, self._actions))
         unmistakable = "|".join(re.escape(name) for name in self._actions if "_" in name)
         # Other names are words of English, too: they count only at the beginning of a message.
+        # What maps differ in is an attribute of them, and no argument, whatever its name.
         self._names = re.compile(
-            rf"(?<![\w./'\"-])(?:(?P<set>{names})=(?P<value>\"[^\"]*\"|'[^']*'|\w+)"
+            rf"(?<![\w./'\"-])(?:(?P<set>{names})=(?P<value>{_QUOTED}|'[^']*'|\w+)"
             rf"|(?P<open>{names})=(?=[\s.,;:)]|$)"
-            rf"|(?P<plain>{unmistakable or '(?!)'})(?=[\s,;:)]|\.?$|\.\s)"
+            rf"|(?<! differs in )(?:(?<!; )|(?!\w+, ))(?P<plain>{unmistakable or '(?!)'})"
+            rf"(?=[\s,;:)]|\.?$|\.\s)"
             rf"|(?P<second>(?<= and )(?:{names}))(?= is ['\"\d])"
             rf"|(?P<first>(?:(?<=^)|(?<=\n))(?:{names}))(?= (?:is|has|holds|must|takes)\b))"
         )
@@ -66,7 +71,7 @@ class Flags:
             return flag
         if action.nargs == 0:  # a switch
             return flag if value.strip("\"'") == str(action.const) else f"no {flag}"
-        return f"{flag} {value.strip(chr(34) + chr(39))}"
+        return f"{flag} {value.replace(chr(34), '').strip(chr(39))}"
 
 
 class LogHandler(logging.StreamHandler):  # type: ignore[type-arg]

@@ -224,7 +224,7 @@ def _ask(where: str, what: str, argument: str, choices: str) -> NoReturn:
     raise InputError(
         f"{where}: the file does not say {what}. Nothing is guessed: say {argument}= (or, where "
         f"files are coadded, input_{argument}=), one of {choices}.",
-        fault=f"{argument} not said",
+        fault=f"{argument} not said; say input_{argument}=, one of {choices}",
     )
 
 

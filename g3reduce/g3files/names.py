@@ -119,10 +119,11 @@ def refuse_folder(name: str, endings: tuple[str, ...] = SUFFIXES) -> None:
             others.append(f"one of {len(found) - _FOLDERS} more patterns")
         *first, last = others
         which = f"{', '.join(first)} or {last}" if first else last
-        meant = f"this is a folder; did you mean {which}?"
+        meant, fault = f"this is a folder; did you mean {which}?", f"did you mean {which}?"
     else:
         meant = "this is a folder without any file of maps or scans; expected a file."
-    raise InputError(f"{name}: {meant}", fault="a folder")
+        fault = "without any file of maps or scans"
+    raise InputError(f"{name}: {meant}", fault=f"a folder ({fault})")
 
 
 def _patterns_in(folder: str, endings: tuple[str, ...], depth: int = 2) -> list[str]:

@@ -5,6 +5,8 @@ import os
 import subprocess
 import sys
 
+import healpy
+import numpy as np
 import pytest
 import skies
 from faults import rewrite
@@ -144,3 +146,11 @@ def test_names_come_from_lists(obs, g3reduce):
         done = g3reduce("coadd", *words, "-o", "coadd.g3")
         assert done.returncode == code, done.stderr
         assert message in done.stderr
+
+
+def test_what_was_meant_or_is_needed_is_in_the_report(g3reduce, tmp_path):
+    sky = np.zeros(12)
+    healpy.write_map(tmp_path / "silent.fits", sky, dtype=np.float64)
+    said = g3reduce("check", "obs", "silent.fits").stdout
+    assert "  obs: a folder (did you mean 'obs/*.g3' (7 files)?)\n" in said
+    assert "  silent.fits: units not said; say --input-units, one of " in said

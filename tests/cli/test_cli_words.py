@@ -195,7 +195,12 @@ def test_what_cannot_be_meant_is_told_before_any_work(words, text, capsys):
         ("pol_conv is 'x' and gaps is 'y'.", "--pol-conv is 'x' and --gaps is 'y'."),
         ("gaps is 3; expected A, or None for all.", "--gaps is 3; expected A."),
         ("files is empty", "IN is empty"),
+        ("no number; output_file needs one", "no number; --output-file needs one"),
         ("say coord= (or, where files are coadded, pol_conv=), as", "say --pol-conv, as"),
+        (
+            'U differs in pol_conv, A and B (pol_conv="A" or "B" converts); map_ids, 1 and 2.',
+            "U differs in pol_conv, A and B (--pol-conv A or B converts); map_ids, 1 and 2.",
+        ),
         ("say gaps= (or, where files are coadded, coord=), as", "say --gaps, as"),
     ],
 )
