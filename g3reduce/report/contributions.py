@@ -18,7 +18,10 @@ NEIGHBOURS = 51
 
 WIDTH, HEIGHT = 720, 190
 _LEFT, _RIGHT, _TOP, _BOTTOM = 62, 12, 12, 30
-_MOST_NAMED = 20
+_MOST_NAMED = 20  # in the list
+MOST_MARKED = 200  # with their names; the others are marked without
+_FEW = 2000  # so many points are drawn one by one
+_TOUCHING = 2  # about the size of a point where there are many
 
 
 class Contribution(NamedTuple):
@@ -57,13 +60,17 @@ class ContributionPlot(NamedTuple):
     path : str
         The points, as an SVG path of strokes without length.
     marks : list of tuple
-        Of each outlier x, y, and its name.
+        Of each of the furthest outliers x, y, and its name.
+    others : str
+        The other outliers, as an SVG path.
     line : str
         The median that each is compared with, as an SVG path.
     ticks : list of tuple
         Of the axis of values: y and label.
     outliers : list of Outlier
-        The furthest first.
+        Those that are listed: the furthest, the furthest first.
+    n_outliers : int
+        How many there are.
     number : int
         How many observations there are.
     """
@@ -71,9 +78,11 @@ class ContributionPlot(NamedTuple):
     title: str
     path: str
     marks: list[tuple[float, float, str]]
+    others: str
     line: str
     ticks: list[tuple[float, str]]
     outliers: list[Outlier]
+    n_outliers: int
     number: int
 
 
@@ -127,7 +136,7 @@ def _usual(values: FloatArray) -> FloatArray:
         return np.full(len(values), np.median(values))
     from scipy.ndimage import median_filter
 
-    usual: FloatArray = median_filter(values, NEIGHBOURS, mode="nearest")
+    usual: FloatArray = median_filter(values, NEIGHBOURS, mode="mirror")
     return usual
 
 
@@ -144,10 +153,13 @@ def _plot(title: str, names: Sequence[str], values: FloatArray) -> ContributionP
     x = _LEFT + inner_width * (np.arange(len(values)) + 0.5) / len(values)
     y = down(relative)
     far = {one.place for one in outliers}
-    dots = [f"M{x[at]:.1f} {y[at]:.1f}h0" for at in range(len(values)) if at not in far]
+    near = np.array([at not in far for at in range(len(values))])
     marks = [
         (round(float(x[one.place]), 1), round(float(y[one.place]), 1), _told(one))
-        for one in outliers
+        for one in outliers[:MOST_MARKED]
+    ]
+    others = [
+        f"M{x[one.place]:.1f} {y[one.place] - 6:.1f}l5.5 10h-11z" for one in outliers[MOST_MARKED:]
     ]
     shown = slice(None, None, -(-len(values) // 300))
     along, usual = x[shown], down(_usual(relative))[shown]
@@ -160,8 +172,40 @@ def _plot(title: str, names: Sequence[str], values: FloatArray) -> ContributionP
         for level, at in zip(levels, down(levels), strict=True)
     ]
     return ContributionPlot(
-        title, "".join(dots), marks, line, ticks, outliers[:_MOST_NAMED], len(values)
+        title,
+        _dots(x[near], y[near]),
+        marks,
+        "".join(others),
+        line,
+        ticks,
+        outliers[:_MOST_NAMED],
+        len(outliers),
+        len(values),
     )
+
+
+def _dots(x: FloatArray, y: FloatArray) -> str:
+    """Points as strokes without length; of very many, one stroke for those that touch.
+
+    Many points are drawn small. In each column, points that are not further apart than they are
+    large make one stroke: so the path grows with the area that is drawn, not with the points.
+    """
+    if len(x) <= _FEW:
+        return "".join(
+            f"M{across:.1f} {at:.1f}h0" for across, at in zip(x.tolist(), y.tolist(), strict=True)
+        )
+    columns, rows = np.floor(x).astype(int), np.round(y).astype(int)
+    order = np.lexsort((rows, columns))
+    columns, rows = columns[order], rows[order]
+    begins = np.ones(len(x), bool)
+    begins[1:] = (np.diff(columns) != 0) | (np.diff(rows) > _TOUCHING)
+    (firsts,) = np.nonzero(begins)
+    across, top = columns[firsts], rows[firsts]
+    bottom = rows[np.append(firsts[1:], len(x)) - 1]
+    # Each stroke begins where the one before has ended: relative numbers are short.
+    right, down = np.diff(across, prepend=0), top - np.append(0, bottom[:-1])
+    strokes = zip(right.tolist(), down.tolist(), (bottom - top).tolist(), strict=True)
+    return "".join(f"m{one} {two}v{three}" for one, two, three in strokes)
 
 
 def _told(one: Outlier) -> str:

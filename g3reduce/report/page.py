@@ -13,12 +13,14 @@ from typing import Any
 from ..analysis.sources import refuse_same_file
 from ..errors import UsageError
 from ..formats.kinds import split_name
+from ..pipeline.entries import LeftOut
 from ..pipeline.output import write_output
 from ..progress.events import Event
 from ..progress.logfile import read_log
 from ..progress.timing import STAGES
 from . import contributions, timeline
 from .pagedata import MapPage, PageData, gather
+from .planevalues import deflated
 from .runlog import Run, run_of, size
 
 ENDINGS = (".html", ".htm")
@@ -106,8 +108,8 @@ def render(data: PageData, run: Run | None = None) -> str:
         drawn=[one for one in data.maps if one.pictures],
         has_plots=any(one.plots for one in data.maps),
         flips=Counter(one.info.signflip_of for one in data.maps),
-        n_rows=len(content["ledger"]["rows"]),
-        reasons=Counter(row[2] for row in content["leftOut"]["rows"]).most_common(20),
+        n_rows=content["ledger"]["count"],
+        reasons=Counter(one.reason for one in _left_out(data)).most_common(20),
         style=(_FILES / "report.css").read_text(),
         script="\n".join((_FILES / name).read_text() for name in _SCRIPTS),
         content=_as_script(content),
@@ -175,15 +177,26 @@ def _content(data: PageData) -> dict[str, Any]:
         "maps": [
             {"name": page.name, "pictures": page.pictures} for page in data.maps if page.pictures
         ],
-        "ledger": {"columns": _COLUMNS, "rows": [r for page in data.maps for r in _rows(page)]},
-        "leftOut": {
-            "columns": ("file", "frame", "reason"),
-            "rows": [
+        "ledger": _table(_COLUMNS, [row for page in data.maps for row in _rows(page)]),
+        "leftOut": _table(
+            ("file", "frame", "reason"),
+            [
                 [one.file, one.frame if one.frame >= 0 else None, one.reason]
-                for one in dict.fromkeys(one for page in data.maps for one in page.left_out)
+                for one in _left_out(data)
             ],
-        },
+        ),
     }
+
+
+def _left_out(data: PageData) -> list[LeftOut]:
+    """What was left out of any map, once each."""
+    return list(dict.fromkeys(one for page in data.maps for one in page.left_out))
+
+
+def _table(columns: Sequence[str], rows: list[list[Any]]) -> dict[str, Any]:
+    """A table as the script takes it: deflated column by column, since columns are alike."""
+    text = json.dumps(list(zip(*rows, strict=True)), separators=(",", ":"), allow_nan=False)
+    return {"columns": columns, "count": len(rows), "data": deflated(text.encode())}
 
 
 def _rows(page: MapPage) -> list[list[Any]]:

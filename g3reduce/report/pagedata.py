@@ -23,8 +23,12 @@ from ..spt3gtypes import Frame
 from .contributions import ContributionPlot, contributions_of, plots_of
 from .pictures import pictures_of
 
-BUDGET = 3_400_000  # bytes of all pictures in a page
+BUDGET = 4_400_000  # bytes of a page, but for its script and words
+MOST_OF_PICTURES, LEAST_OF_PICTURES = 3_400_000, 1_000_000
 MOST_PICTURED = 12  # maps of a file that are drawn
+
+_ROW, _POINT = 20, 30  # bytes of a frame in the ledger, and of an observation in both plots
+_PLOTS = 80_000  # and of both plots of very many
 
 _PACKAGES = ("g3reduce", "spt3g", "numpy", "healpy", "mpi4py", "jinja2")
 
@@ -111,14 +115,23 @@ def gather(
     # Sign flips are many and alike: their picture is noise.
     places = [(i, j) for i, one in enumerate(described) for j in range(len(one.maps))]
     drawn = [(i, j) for i, j in places if not described[i].maps[j].signflip_of][:MOST_PICTURED]
+    budget_of_each = _room_for_pictures(described) // max(1, len(drawn))
     pages, named = [], []
     for i, file in enumerate(files):
         for j, frame in enumerate(map_frames_in(file, **headers)):
-            budget = BUDGET // len(drawn) if (i, j) in drawn else 0
+            budget = budget_of_each if (i, j) in drawn else 0
             page = _page_of(frame, described[i].maps[j], budget, headers.get("pol_conv"))
             named.append({f"{page.info.frame_id} {key}": one for key, one in page.digests.items()})
             pages.append(page)
     return PageData(described, pages, total(named), _versions())
+
+
+def _room_for_pictures(described: Sequence[FileInfo]) -> int:
+    """How many bytes the pictures may take beside ledgers and plots."""
+    shown = [one for file in described for one in file.maps if not one.signflip_of and one.ledger]
+    frames = [one.ledger.frames for one in shown if one.ledger]
+    beside = sum(_ROW * n + min(_POINT * n, _PLOTS) for n in frames)
+    return max(LEAST_OF_PICTURES, min(MOST_OF_PICTURES, BUDGET - beside))
 
 
 def _page_of(frame: Frame, described: MapInfo, budget: int, pol_conv: str | None = None) -> MapPage:

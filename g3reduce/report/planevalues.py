@@ -63,7 +63,7 @@ def packed(values: FloatArray, low: float, high: float) -> PlaneValues:
     found = values[seen]
     if not found.size:
         nothing = np.full(values.shape, UNOBSERVED)
-        return PlaneValues(_deflated(nothing), 1.0, 0.0, 0.0, low, high)
+        return PlaneValues(_packed_numbers(nothing), 1.0, 0.0, 0.0, low, high)
     offset = float(np.median(found))
     step = 1.4826 * float(np.median(np.abs(found - offset))) / STEPS_PER_SIGMA
     if not step:  # most values are alike
@@ -79,12 +79,17 @@ def packed(values: FloatArray, low: float, high: float) -> PlaneValues:
         steps[beyond] = np.sign(steps[beyond]) * away
     numbers = np.full(values.shape, UNOBSERVED)
     numbers[seen] = np.round(steps)
-    return PlaneValues(_deflated(numbers), step, offset, far, low, high)
+    return PlaneValues(_packed_numbers(numbers), step, offset, far, low, high)
 
 
-def _deflated(numbers: NDArray[Any]) -> str:
+def _packed_numbers(numbers: NDArray[Any]) -> str:
     pairs = numbers.astype("<i2").ravel().view(np.uint8).reshape(-1, 2)
-    return as_text(zlib.compress(pairs.T.tobytes(), 9))
+    return deflated(pairs.T.tobytes())
+
+
+def deflated(content: bytes) -> str:
+    """Bytes as a page can hold them, in little room."""
+    return as_text(zlib.compress(content, 6))
 
 
 def as_text(content: bytes) -> str:

@@ -13,7 +13,7 @@ from g3reduce import cli, difference, null_test
 from g3reduce.pipeline.entries import LeftOut
 from g3reduce.progress.events import Begun, FileDone, StageBegun
 from g3reduce.progress.logfile import read_log
-from g3reduce.report.contributions import outliers_of
+from g3reduce.report.contributions import Contribution, outliers_of, plots_of
 from g3reduce.report.page import write_report
 from g3reduce.report.pictures import pictures_of, plain
 from g3reduce.report.planevalues import packed
@@ -94,6 +94,33 @@ def test_outliers_are_found_on_a_slow_drift():
     found = outliers_of([f"field/{i}" for i in range(1000)], values)
     assert [one.name for one in found] == ["field/400"]
     assert found[0].value == pytest.approx(0.8, abs=0.05)
+
+
+def test_points_of_very_many_observations_are_few_strokes_and_outliers_stay():
+    values = np.random.default_rng(1).normal(1, 0.02, 10_000)
+    values[::25] *= 1.5
+    plots = plots_of([Contribution(f"field/{i}", one, 7) for i, one in enumerate(values)])
+    plot = plots[0]
+    assert plot.n_outliers == 400  # the first observation, too
+    assert len(plot.marks) + plot.others.count("M") == 400
+    assert len(plot.path) < 15_000
+    down, along = np.array(re.findall(r" (\S+?)v([^m]+)", plot.path), int).T
+    bottom = np.cumsum(down + along)
+    ticks = {label: y for y, label in plot.ticks}
+    level = (ticks["0"] - np.concatenate([bottom - along, bottom])) / (ticks["0"] - ticks["1"])
+    usual = np.delete(values / np.median(values), np.s_[::25])
+    assert level.max() == pytest.approx(usual.max(), abs=0.006)
+    assert level.min() == pytest.approx(usual.min(), abs=0.006)
+
+
+def test_ledger_of_very_many_frames_takes_little_room(tmp_path):
+    frame = map_frame(3000)
+    page = (tmp_path / write_report(write_maps(tmp_path / "coadd.g3", frame))).read_text()
+    rows = content_of(page)["ledger"]["rows"]
+    assert len(rows) == 3000
+    assert rows[1234][:5] == ["150GHz", "/data/obs_01234.g3", 0, "150GHz", "field/1234"]
+    text = re.search(r'"ledger":\{.*?\}', page)[0]
+    assert len(text) < 20 * len(rows)
 
 
 def test_left_out_files_are_counted_by_reason(tmp_path):

@@ -160,7 +160,7 @@ def test_another_map_can_be_chosen(opened):
 @among_all
 def test_ledger_sorts_searches_and_turns_pages(opened):
     status = find(opened, "#ledger-table .status")
-    assert status.text == "1–25 of 3,002"
+    wait(opened, lambda: status.text == "1–25 of 3,002")
     heads = find_all(opened, "#ledger-table thead th")
     weight = next(head for head in heads if "Weight" in head.text)
     weight.find_element("tag name", "button").click()

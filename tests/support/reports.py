@@ -72,7 +72,11 @@ def write_maps(file, *frames):
 def content_of(page):
     """What the script of a page takes."""
     text = re.search(r'<script type="application/json" id="content">(.*?)</script>', page, re.S)
-    return json.loads(text[1])
+    content = json.loads(text[1])
+    for table in (content["ledger"], content["leftOut"]):
+        columns = json.loads(zlib.decompress(base64.b64decode(table["data"])))
+        table["rows"] = [list(row) for row in zip(*columns, strict=True)]
+    return content
 
 
 def values_of(pictures, plane):

@@ -31,10 +31,14 @@ function openViewer(content) {
   show(0);
 }
 
+async function openTable(root, table) {
+  new DataTable(root, table.columns, await rowsOf(table));
+}
+
 document.documentElement.classList.add("scripted");
 const CONTENT = JSON.parse(document.getElementById("content").textContent);
 for (const [name, table] of [["ledger", CONTENT.ledger], ["left-out", CONTENT.leftOut]]) {
   const root = document.getElementById(`${name}-table`);
-  if (root) new DataTable(root, table);
+  if (root) openTable(root, table);
 }
 openViewer(CONTENT);

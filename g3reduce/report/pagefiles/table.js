@@ -8,7 +8,7 @@ const TITLES = {
 const NUMERIC = new Set(["frame", "sign", "pixels", "weight"]);
 
 class DataTable {
-  constructor(root, { columns, rows }) {
+  constructor(root, columns, rows) {
     this.root = root;
     this.columns = columns;
     this.rows = rows;

@@ -15,11 +15,21 @@ function bytesOf(text) {
   return Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
 }
 
+/** What was deflated, to be read as text or bytes. */
+function inflated(text) {
+  const stream = new Blob([bytesOf(text)]).stream();
+  return new Response(stream.pipeThrough(new DecompressionStream("deflate")));
+}
+
+/** The rows of a table, which is kept column by column. */
+async function rowsOf({ data, count }) {
+  const columns = await inflated(data).json();
+  return Array.from({ length: count }, (_, row) => columns.map((column) => column[row]));
+}
+
 /** The numbers of a plane: the low bytes of all pixels come first, then the high bytes. */
 async function numbersOf(plane) {
-  const stream = new Blob([bytesOf(plane.data)]).stream();
-  const inflated = stream.pipeThrough(new DecompressionStream("deflate"));
-  const bytes = new Uint8Array(await new Response(inflated).arrayBuffer());
+  const bytes = new Uint8Array(await inflated(plane.data).arrayBuffer());
   const size = bytes.length / 2;
   const numbers = new Int16Array(size);
   for (let i = 0; i < size; i++) numbers[i] = bytes[i] | (bytes[size + i] << 8);
