@@ -9,7 +9,17 @@ from typing import Any
 
 from ..choices import ReadyStrategy, choices_of
 from ..spt3gtypes import Frame
-from . import adding, checkpointing, fileformats, growing, progress, reporting, setaside, splitting
+from . import (
+    adding,
+    checkpointing,
+    fileformats,
+    growing,
+    looking,
+    progress,
+    reporting,
+    setaside,
+    splitting,
+)
 from .lists import files_of, with_lists
 from .messages import wrote
 from .options import Bounds, add_files, add_schedule, add_verbose
@@ -41,7 +51,7 @@ def add_parser(subparsers: Any) -> None:
         "coadd", help="sum the maps of .g3 files", description=DESCRIPTION, epilog=EXAMPLE
     )
     parser.set_defaults(run=run, command="coadd")
-    add_files(parser)
+    looking.add_list(add_files(parser))
     _add_output(parser.add_argument_group("output"))
     added = parser.add_argument_group("what is added, and how")
     adding.add_flags(added)
@@ -103,7 +113,7 @@ def _add_output(group: argparse._ActionsContainer) -> None:
 
 def run(options: argparse.Namespace) -> int | None:
     """Coadd, and print what was written; or start ranks that do so, and return their code."""
-    if checkpointing.starts_ranks(options):
+    if checkpointing.starts_ranks(options) and not options.list:
         from . import retrying
 
         return retrying.run(options, options.words)
@@ -117,6 +127,9 @@ def run(options: argparse.Namespace) -> int | None:
     options.add_to, options.subtract = (
         with_lists(words, comm) for words in (options.add_to, options.subtract)
     )
+    if options.list:
+        names = [*options.files, *options.add_to]
+        return looking.show_files(options, comm, names)
     private = communicators.private(comm)
     events = reporting.events_for(options, private)
     coadds = coadd_files(

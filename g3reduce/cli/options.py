@@ -10,7 +10,7 @@ from typing import Any
 from ..choices import Schedule, choices_of
 
 
-def add_files(parser: argparse.ArgumentParser) -> None:
+def add_files(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     """Add the input files, and lists of them; see `lists.files_of`."""
     group = parser.add_argument_group("input")
     group.add_argument(
@@ -26,6 +26,7 @@ def add_files(parser: argparse.ArgumentParser) -> None:
         help="a list of input files, one a line, as seen from the current folder; lines that "
         "begin with # do not count",
     )
+    return group
 
 
 def add_schedule(group: argparse._ActionsContainer) -> None:

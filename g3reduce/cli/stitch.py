@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..choices import Gaps, Missing, Overlap, choices_of
 from ..errors import UsageError
 from ..g3files.names import SUFFIXES
-from . import progress
+from . import looking, progress
 from .lists import files_of
 from .messages import counted, wrote
 from .options import add_files, add_schedule, add_verbose, count
@@ -49,13 +49,12 @@ def add_parser(subparsers: Any) -> None:
         description=DESCRIPTION,
         epilog=EXAMPLE,
     )
-    parser.set_defaults(run=run, command="stitch")
-    add_files(parser)
+    parser.set_defaults(run=run, command="stitch", refuse=parser.error)
+    looking.add_list(add_files(parser))
     output = parser.add_argument_group("output")
     output.add_argument(
         "-o",
         "--output-file",
-        required=True,
         metavar="OUT",
         help="output file; an existing one is replaced when the new one is complete. Or a folder "
         "(NAME/, NAME.h5)",
@@ -136,20 +135,26 @@ def add_parser(subparsers: Any) -> None:
     add_verbose(parser)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace) -> int | None:
     """Stitch, and print what was written."""
     from ..mpi import communicators
     from ..mpi.agreement import collectively
 
     start = time.perf_counter()
-    output: str = options.output_file
-    to_toast = not output.endswith(SUFFIXES)
+    output: str | None = options.output_file
     comm = communicators.resolve(None)
+    if options.list:
+        return looking.show_files(options, comm, files_of(options, comm))
+    if output is None:
+        options.refuse("the following arguments are required: -o/--output-file")
+        return None
+    to_toast = not output.endswith(SUFFIXES)
     collectively(communicators.private(comm), lambda: _check(options, to_toast))
     summaries = _stitch(options, to_toast, comm)
     if comm.rank == 0:
         seconds = time.perf_counter() - start
         say(*map(_line, summaries), wrote(options.output_file, seconds, comm.size))
+    return None
 
 
 _TIMESTREAMS = ["CalTimestreams"]

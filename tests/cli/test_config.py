@@ -23,7 +23,7 @@ def meaning(*words):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(f"g3reduce.cli.{words[0]}.run", seen.append)
         assert cli.main(list(words)) == 0
-    ours = ("words", "config", "refuse", "run")
+    ours = ("words", "config", "refuse", "run", "translate")
     return {name: value for name, value in vars(seen[0]).items() if name not in ours}
 
 
