@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import TracebackType
 from typing import Any
 
 from spt3g import core
@@ -11,6 +12,7 @@ from ..mpi import communicators, waiting
 from ..mpi.agreement import agreed_arguments
 from ..progress import board as boards
 from ..progress.events import Observer
+from ..progress.unended import end_with
 from ..progress.watching import Watch, require_progress
 from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
@@ -23,6 +25,9 @@ class ProgressModule:
     """Show how far a pipeline is, on all ranks together; a G3 module for any pipeline.
 
     Add it directly behind the module that reads, on each rank. Frames pass as they are.
+
+    If the pipeline ends in an exception, what is shown ends before the traceback is printed. Where
+    you catch the exception, put ``with ProgressModule(...) as progress:`` around ``pipe.Run()``.
 
     Collective over `mpicomm`: the constructor, and the end of processing.
 
@@ -70,6 +75,7 @@ class ProgressModule:
         self._at, self._n_bytes, self._n_frames = -1, 0, 0
         self._watch = Watch(self._comm, task, progress)
         self._watch.__enter__()
+        self._begun = False
         self._board = None
         if self._watch.watched:
             # Lengths of frames do not tell how far one is in a file that is compressed.
@@ -80,6 +86,9 @@ class ProgressModule:
         """Count a frame."""
         if self._board is None:
             return
+        if not self._begun:
+            self._begun = True
+            end_with(self._watch, self)
         now = self._board.now()
         if frame.type == core.G3FrameType.EndProcessing:
             self._end(now)
@@ -95,6 +104,18 @@ class ProgressModule:
             self._n_frames += 1
             self._n_bytes += mark.length if mark else 0
         self._note(self._board, boards.STARTED, now)
+
+    def __enter__(self) -> ProgressModule:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._board = None
+        self._watch.give_up(error)
 
     def _note(self, board: boards.Board, state: int, now: int) -> None:
         board.put(self._row, state, now, self._at + 1, self._n_bytes, self._n_frames)

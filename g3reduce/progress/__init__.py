@@ -9,7 +9,7 @@ In reading order:
 * `watching` is one job that may be watched, and `reading` what each rank notes. On rank 0
   `counting` makes events of what changed on the board, and `telling` hands them to observers, which
   are callables. Where nobody watches there is no board, no thread and no message.
-* `flow` counts frames that pass through pipelines.
+* `flow` counts frames that pass through pipelines; `unended` is for those that an exception ends.
 * Observers: `bar` draws one live line, `lines` writes plain ones where there is no terminal,
   `logfile` writes one event a line as JSON, and reads them again. `choosing` finds what suits.
 * `terminal` says whether there is one, also behind a launcher; `screen` lets messages and the live

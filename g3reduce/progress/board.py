@@ -127,8 +127,7 @@ class Board:
         self, row: int, state: int, begin: int, end: int = 0, n_bytes: int = 0, n_frames: int = 0
     ) -> None:
         """Note the state of a piece that this rank reads."""
-        check = state ^ self._rank ^ begin ^ end ^ n_bytes ^ n_frames ^ self._epoch ^ _MAGIC
-        values = (state, self._rank, begin, end, n_bytes, n_frames, 0, check)
+        values = self._values(state, begin, end, n_bytes, n_frames)
         at = _ROW.size * row
         if self._memory is not None:
             _ROW.pack_into(self._memory, at, *values)
@@ -141,6 +140,18 @@ class Board:
             self._window.Flush(0)
         else:
             self._window.Flush_local(0)
+
+    def _values(
+        self, state: int, begin: int = 0, end: int = 0, n_bytes: int = 0, n_frames: int = 0
+    ) -> tuple[int, ...]:
+        check = state ^ self._rank ^ begin ^ end ^ n_bytes ^ n_frames ^ self._epoch ^ _MAGIC
+        return state, self._rank, begin, end, n_bytes, n_frames, 0, check
+
+    def put_failure(self, row: int) -> None:
+        """Note that this rank has failed, without any wait for rank 0: it may not come any more."""
+        if self._window:
+            _ROW.pack_into(self._buffer, 0, *self._values(BAD))
+            self._window.Put(self._buffer, 0, _ROW.size * row)
 
     def end(self) -> None:
         """Let all that this rank has put be there."""

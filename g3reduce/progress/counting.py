@@ -29,9 +29,12 @@ class Counting(Protocol):
     Attributes
     ----------
     totals : Totals
+    failed : int
+        A rank that has failed and said so; -1 if there is none.
     """
 
     totals: Totals
+    failed: int
 
     def look(self, now: float, *, each_file: bool) -> Iterable[Event]:
         """The events since the last look."""
@@ -67,6 +70,7 @@ class Pass:
         self._n_done = 0
         self._median, self._median_at = 0.0, 0.0
         self._told_behind: set[int] = set()
+        self.failed = -1
         n_earlier = max(0, n_files - len(self._left))
         self.totals = replace(
             before, n_files=n_files, files=n_earlier, bytes=int(n_earlier * self._mean), frames=0

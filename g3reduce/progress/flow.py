@@ -39,6 +39,7 @@ class Flow:
         n_ranks = board.n_rows - len(names)
         self._ranks = np.zeros((n_ranks, 8), np.int64)
         self._done = np.zeros(len(names), bool)
+        self.failed = -1
         self.totals = replace(before, n_files=len(names))
 
     def count_aside(self, file: str) -> Totals:
@@ -51,6 +52,10 @@ class Flow:
         """The files that no rank works on any more."""
         rows, n = self._board.rows().copy(), len(self._names)
         sound = self._board.sound(rows)
+        failed = np.flatnonzero(sound[n:] & (rows[n:, 0] == boards.BAD))
+        if len(failed):
+            self.failed = int(failed[0])
+            return
         self._ranks[sound[n:]] = rows[n:][sound[n:]]
         working = self._ranks[self._ranks[:, 0] == boards.STARTED]
         done = sound[:n] & (rows[:n, 0] != 0)

@@ -12,7 +12,7 @@ from typing import Any
 
 from ..spt3glog import unit_logger
 from .counting import Counting
-from .events import Behind, Event, FileDone, FileStarted, Observer, SetAside, Totals
+from .events import Behind, Ended, Event, FileDone, FileStarted, Observer, SetAside, Totals
 
 logger = unit_logger(__name__)
 
@@ -54,8 +54,12 @@ class Teller:
     def end(self) -> None:
         """Tell all that has happened, and end the observer."""
         self._stop.set()
-        self._thread.join()
-        self.look()
+        if threading.current_thread() is not self._thread:  # else the collector has called this
+            self._thread.join()
+            self.look()
+        self._close()
+
+    def _close(self) -> None:
         if (close := getattr(self._observer, "close", None)) is not None:
             self._guarded(close)
 
@@ -115,8 +119,17 @@ class Teller:
                 self._tell(replace(event, totals=self._totals))
             if self._counting is not None:
                 self._totals = self._counting.totals
+            if self._counting is not None and self._counting.failed >= 0:
+                self._fail(now, self._counting.failed)
             if self._look_of is not None:
                 self._guarded(self._look_of, now, self._totals)
+
+    def _fail(self, now: float, rank: int) -> None:
+        """End the observer: a rank has failed, which may end the job at once."""
+        reason = f"rank {rank} failed"
+        self._tell(Ended(time=now, outcome="failed", reason=reason, totals=self._totals))
+        self._close()
+        self._broken = True
 
     def _count_aside(self, event: SetAside) -> None:
         if self._counting is not None:

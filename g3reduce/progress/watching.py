@@ -29,6 +29,9 @@ from .telling import Teller
 
 _ROOT = __name__.split(".")[0]
 
+_NO_END = "the work did not come to its end"
+# After a failure: so long rank 0 may take to see it, and to end what it shows.
+_SEEN_S = 0.2
 _AGAIN = "a file turned out to be bad of which frames may have been counted"
 
 
@@ -67,6 +70,7 @@ class Watch:
             self.began = _same_moment(*started)
         self._stages: set[tuple[str, int]] = set()
         self.number = self.n_passes = 1
+        self._flow: Board | None = None
         self._teller = None
         if self._observer is not None:
             self._teller = Teller(self._observer, self.began)
@@ -84,10 +88,29 @@ class Watch:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._teller is not None:
-            outcome, reason = _outcome(error)
-            self.tell(lambda now: Ended(time=now, outcome=outcome, reason=reason))
-            self._teller.end()
+        self._flow = None
+        self._end(*_outcome(error))
+
+    def give_up(self, error: BaseException | None) -> None:
+        """End it on this rank if it has not ended; for work that does not come to its end.
+
+        Parameters
+        ----------
+        error : exception or None
+            By which the work has ended, if that is known.
+        """
+        flow, self._flow = self._flow, None
+        if error is not None and flow is not None and self._comm.rank:
+            flow.put_failure(flow.n_rows - self._comm.size + self._comm.rank)
+            time.sleep(_SEEN_S)
+        self._end(*(("failed", _NO_END) if error is None else _outcome(error)))
+
+    def _end(self, outcome: str, reason: str) -> None:
+        teller, self._teller = self._teller, None
+        if teller is not None:
+            now = time.perf_counter() - self.began
+            teller.put(Ended(time=now, outcome=outcome, reason=reason))
+            teller.end()
 
     def expect(self, n_files: int, n_bytes: float) -> None:
         """Say how much there is to do."""
@@ -158,12 +181,13 @@ class Watch:
 
         Where somebody watches, and directly after an agreement only.
         """
-        return self._followed(
+        self._flow = self._followed(
             len(names) + self._comm.size,
             (),
             lambda board, *before: Flow(board, names, n_bytes, *before),
             "reading",
         )
+        return self._flow
 
     def _followed(
         self,

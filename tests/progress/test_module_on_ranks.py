@@ -1,12 +1,17 @@
 """The module that shows how far a pipeline is."""
 
+import gc
 import os
+import sys
+import time
+import types
 
 import pytest
 import skies
 from spt3g import core
 
 import g3reduce
+from g3reduce.progress import unended
 
 N_FILES = 5
 
@@ -47,3 +52,61 @@ def test_all_frames_and_files_of_all_ranks_are_counted(comm, files, source):
         assert sorted(one.file for one in events if one.kind == "file done") == files
         if source != "spt3g":
             assert 0 < totals.bytes <= sum(map(os.path.getsize, files))
+
+
+@pytest.mark.parametrize("by", ["with", "dropped", "traceback", "cell"])
+def test_a_pipeline_that_fails_ends_what_is_shown(files, monkeypatch, by):
+    events, outcomes = [], []
+    monkeypatch.setattr(
+        sys, "excepthook", lambda *error: outcomes.append(events[-1].kind == "ended")
+    )
+
+    def fail(frame):
+        raise ValueError("this frame is bad")
+
+    def run(module):
+        pipe = core.G3Pipeline()
+        pipe.Add(core.G3Reader, filename=files)
+        pipe.Add(module)
+        pipe.Add(fail)
+        pipe.Run()
+
+    module = g3reduce.ProgressModule(None, files, events.append)
+    try:
+        if by == "with":
+            with module:
+                run(module)
+        else:
+            run(module)
+    except ValueError:
+        if by == "traceback":
+            sys.excepthook(*sys.exc_info())
+            assert outcomes == [True]
+    else:
+        pytest.fail("it did not fail")
+    if by == "cell":
+        unended._cell_ended(types.SimpleNamespace(error_in_exec=ValueError("this frame is bad")))
+    del module
+    gc.collect()
+    assert [one.kind for one in events].count("ended") == 1
+    assert (events[-1].kind, events[-1].outcome) == ("ended", "failed")
+    known = "the work did not come to its end" if by == "dropped" else "ValueError: this frame is"
+    assert events[-1].reason.startswith(known)
+
+
+@pytest.mark.ranks(3)
+def test_a_rank_that_fails_ends_what_the_first_one_shows(comm, files):
+    events, frame = [], core.G3Frame(core.G3FrameType.Map)
+    module = g3reduce.ProgressModule(comm, files, events.append)
+    module(frame)
+    comm.Barrier()
+    if comm.rank == 2:
+        module.__exit__(ValueError, ValueError("this frame is bad"), None)
+    end = time.monotonic() + 5
+    while comm.rank == 0 and events[-1].kind != "ended" and time.monotonic() < end:
+        time.sleep(0.05)
+    comm.Barrier()
+    if comm.rank == 0:
+        assert (events[-1].outcome, events[-1].reason) == ("failed", "rank 2 failed")
+    module.__exit__(None, None, None)
+    assert [one.kind for one in events].count("ended") == (comm.rank == 0)
