@@ -28,6 +28,20 @@ def text_of(error: BaseException) -> str:
         return f"(no text: its __str__ failed with {type(failure).__name__})"
 
 
+def lines_of_the_user(error: BaseException) -> list[str]:
+    """The lines of a traceback that are not inside of this package or of IPython, and the text."""
+    import traceback
+
+    inside = (os.path.dirname(__file__) + os.sep, f"{os.sep}IPython{os.sep}")
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not any(part in frame.filename for part in inside)
+    ]
+    lines = "".join(traceback.format_list(frames)).rstrip().splitlines()
+    return [*lines, f"{type(error).__name__}: {text_of(error)}"]
+
+
 class G3ReduceError(Exception):
     """Base class of every error that g3reduce raises on purpose.
 
@@ -45,16 +59,7 @@ class G3ReduceError(Exception):
 
         Frames of this package say nothing to whoever has given it a wrong argument or file.
         """
-        import traceback
-
-        inside = (os.path.dirname(__file__) + os.sep, f"{os.sep}IPython{os.sep}")
-        frames = [
-            frame
-            for frame in traceback.extract_tb(self.__traceback__)
-            if not any(part in frame.filename for part in inside)
-        ]
-        lines = "".join(traceback.format_list(frames)).rstrip().splitlines()
-        return [*lines, f"{type(self).__name__}: {text_of(self)}"]
+        return lines_of_the_user(self)
 
 
 class UsageError(G3ReduceError, ValueError):

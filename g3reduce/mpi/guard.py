@@ -24,7 +24,7 @@ from ..errors import (
 from ..spt3gmarks import useful
 from . import communicators, jobend, ownership, waiting
 from .agreement import describe_error, describe_rank
-from .interrupts import Interrupts
+from .interrupts import Interrupts, forget_halt
 from .messages import Failure, Mailbox
 from .stall import StallWatch, print_stack
 
@@ -334,6 +334,7 @@ class Guard:
 def _halted(begun: list[Any]) -> InputError | None:
     if all(source.exhausted for source in begun):
         return None
+    forget_halt()
     return InputError(
         "A pipeline was halted before all its frames had come (by Ctrl-C?), so its result "
         "would be incomplete."

@@ -1,15 +1,23 @@
-"""SIGINT and SIGTERM: noted instead of obeyed at once; and how far the work was when they came."""
+"""SIGINT and SIGTERM: noted instead of obeyed at once; and how far the work was when they came.
+
+G3Pipeline has a handler of SIGINT of its own, which halts all pipelines of the process until one
+comes to its end. A pipeline that an error ends leaves both behind, until `forget_halt` or `obey`.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NamedTuple
+
+from ..errors import lines_of_the_user
 
 _NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -38,13 +46,42 @@ class Progress(NamedTuple):
 
 @contextlib.contextmanager
 def progress_in_interrupt(progress: Callable[[], Progress]) -> Iterator[None]:
-    """Put how far the work was into a KeyboardInterrupt that passes, as its argument."""
+    """Put how far the work was into a KeyboardInterrupt that passes, as its argument.
+
+    A notebook shows it without the frames inside of this package.
+    """
     try:
         yield
     except KeyboardInterrupt as interrupt:
         if not interrupt.args:
             interrupt.args = (progress(),)
+        shown: Any = interrupt  # IPython asks the object for its lines
+        shown._render_traceback_ = functools.partial(lines_of_the_user, interrupt)
         raise
+
+
+def obey() -> None:
+    """Let SIGINT come to Python's handler, also where a pipeline that failed has left spt3g's."""
+    if threading.current_thread() is threading.main_thread():
+        handler = signal.getsignal(signal.SIGINT)
+        if handler is not None:
+            signal.signal(signal.SIGINT, handler)
+
+
+def forget_halt() -> None:
+    """Let the next pipeline begin, though one was halted that ends in an error.
+
+    Only a pipeline that comes to its end does so by itself. In threads other than the main one this
+    does nothing: pipelines of other threads are to be halted, too.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    from spt3g import core
+
+    pipe = core.G3Pipeline()
+    pipe.Add(lambda frame: [])
+    pipe.Run(signal_halt=False)
+    obey()
 
 
 class Interrupts:

@@ -14,6 +14,7 @@ from ..errors import InputError, MismatchError, UsageError
 from ..g3files.fileframe import FileFrame
 from ..mpi import communicators, foreign, waiting
 from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
+from ..mpi.interrupts import forget_halt
 from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
@@ -223,6 +224,7 @@ class MPIFrameParallelizer:
 
     def _end(self) -> None:
         if not all(source.exhausted for source in self._sources):
+            forget_halt()
             raise InputError(
                 f"The pipeline on rank {self._comm.rank}, a reader, was halted before all files "
                 "were read (by Ctrl-C?), so the workers have not got all frames."

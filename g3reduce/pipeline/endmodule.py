@@ -13,6 +13,7 @@ from spt3g import core
 from ..errors import InputError, UsageError
 from ..mpi import communicators, waiting
 from ..mpi.agreement import agree
+from ..mpi.interrupts import forget_halt
 from ..mpi.jobend import must_end
 from ..spt3gtypes import Frame
 from . import hushing
@@ -129,6 +130,7 @@ class PipelineWatch:
         halted |= self.begun and not self._has_seen_input and never_asked()
         forget_source()
         if halted:
+            forget_halt()
             raise InputError(
                 "The pipeline was halted before all files were read (by Ctrl-C?), so the result "
                 "would be incomplete."

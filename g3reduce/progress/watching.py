@@ -19,6 +19,7 @@ from ..errors import InterruptedByUser, Stopped, UsageError
 from ..g3files.names import about_bytes
 from ..g3files.pieces import Piece
 from ..mpi.communicators import Comm
+from ..mpi.interrupts import obey
 from .board import Board
 from .choosing import chosen
 from .counting import Counting, Pass
@@ -77,6 +78,7 @@ class Watch:
             self._begun = _about(task, comm.size)
 
     def __enter__(self) -> Watch:
+        obey()
         if self._teller is not None:
             self._teller.start()
             self.tell(self._begun)

@@ -21,6 +21,42 @@ coadd_files("nowhere.g3")
 len(coadds.ledger)
 """
 
+INTERRUPTED = """
+import contextlib, os, signal
+from spt3g import core
+from g3reduce import MPIFileReader, MPIMapCoadder, coadd_files, guard
+from g3reduce.jobs.mapopener import MapOpener
+
+frames = MapOpener.frames
+
+
+def interrupt(*args):
+    if getattr(args[0], "type", core.G3FrameType.Map) == core.G3FrameType.Map:
+        os.kill(os.getpid(), signal.SIGINT)  # as a kernel is interrupted
+    return frames(*args) if len(args) > 1 else None
+
+
+def run(around=contextlib.nullcontext, *modules):
+    with around():
+        pipe = core.G3Pipeline()
+        pipe.Add(MPIFileReader(None, ["obs_000.g3", "obs_001.g3"]))
+        for module in modules:
+            pipe.Add(module)
+        pipe.Add(MPIMapCoadder())
+        pipe.Run()
+        return "whole"
+---
+run(contextlib.nullcontext, interrupt)
+---
+run(guard, interrupt)
+---
+MapOpener.frames = interrupt
+coadd_files("obs_*.g3", collate=True)
+---
+MapOpener.frames = frames
+run(), len(coadd_files("obs_*.g3", collate=True))
+"""
+
 
 class Cells(HTMLParser):
     """The texts of all cells."""
@@ -69,18 +105,38 @@ def test_tracebacks_of_our_errors_show_the_users_lines_alone(error):
     assert lines[-1] == f"{error.__name__}: {str(caught.value).splitlines()[0]}"
 
 
-@among_all
-def test_in_a_real_kernel(tmp_path):
+def outputs_of(code, folder):
+    """What each cell shows last, in a real kernel, without what was printed."""
     nbclient = pytest.importorskip("nbclient")
     nbformat = pytest.importorskip("nbformat")
-    skies.write_files(tmp_path, 2, "healpix ring", "hits")
+    skies.write_files(folder, 2, "healpix ring", "hits")
     book = nbformat.v4.new_notebook()
-    book.cells = [nbformat.v4.new_code_cell(cell) for cell in KERNEL.split("---")]
+    book.cells = [nbformat.v4.new_code_cell(cell) for cell in code.split("---")]
     client = nbclient.NotebookClient(book, allow_errors=True, timeout=60)
-    client.execute(cwd=str(tmp_path))
-    shown, failed, after = (cell.outputs[-1] for cell in book.cells)
+    client.execute(cwd=str(folder))
+    each = [[out for out in cell.outputs if out.output_type != "stream"] for cell in book.cells]
+    return [outputs[-1] if outputs else None for outputs in each]
+
+
+@among_all
+def test_in_a_real_kernel(tmp_path):
+    shown, failed, after = outputs_of(KERNEL, tmp_path)
     assert shown["data"]["text/html"].startswith("<table>")
     traceback = "\n".join(failed["traceback"])
     assert 'coadd_files("nowhere.g3")' in traceback
     assert len(traceback.splitlines()) < 6
     assert after["data"]["text/plain"] == "4"
+
+
+@among_all
+def test_cells_that_are_interrupted_say_so_and_leave_the_kernel_usable(tmp_path):
+    _, alone, guarded, coadd, after = outputs_of(INTERRUPTED, tmp_path)
+    assert (alone["ename"], guarded["ename"]) == ("InputError", "InterruptedByUser")
+    assert "halted before all files were read (by Ctrl-C?)" in alone["evalue"]
+    assert guarded["evalue"].startswith("SIGINT came")
+    assert coadd["ename"] == "KeyboardInterrupt"
+    traceback = "\n".join(coadd["traceback"])
+    assert "1 of 2 files were begun" in traceback
+    assert 'coadd_files("obs_*.g3", collate=True)' in traceback
+    assert "passes.py" not in traceback
+    assert after["data"]["text/plain"] == "('whole', 2)"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,7 +15,16 @@ from skies import assert_same_coadd
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce import InputError, MPIFileReader, MPIMapCoadder, UsageError, coadd_files, guard
+from g3reduce import (
+    InputError,
+    InterruptedByUser,
+    MPIFileReader,
+    MPIMapCoadder,
+    UsageError,
+    coadd_files,
+    guard,
+)
+from g3reduce.jobs.mapopener import MapOpener
 
 SOON = 60
 MAP = core.G3FrameType.Map
@@ -97,12 +107,46 @@ def test_a_pipeline_that_is_halted_in_a_thread_is_noticed(files):
     # G3Pipeline hands it on to the next one, in whatever thread.
     with pytest.raises(InputError, match="was halted before all"):
         run(files, MPIMapCoadder())
-    # One that ends without an error hands nothing on.
-    pipe = core.G3Pipeline()
-    pipe.Add(core.G3InfiniteSource, n=1)
-    pipe.Run()
+    # One whose error says so, in the main thread, hands nothing on.
     run(files, again := MPIMapCoadder())
     assert_same_coadd(again.coadd_frame, maps.coadd_map_files(files))
+
+
+@pytest.mark.parametrize("guarded", [False, True])
+def test_after_an_interrupted_pipeline_the_next_one_works_and_can_be_interrupted(files, guarded):
+    def interrupt(frame):
+        if frame.type == MAP:
+            signal.raise_signal(signal.SIGINT)
+
+    for _ in range(2):
+        with pytest.raises(InputError, match="was halted before all"):
+            run(files, MPIMapCoadder(), interrupt, guarded=False)
+        with pytest.raises(KeyboardInterrupt):  # by Python's handler, not spt3g's
+            signal.raise_signal(signal.SIGINT)
+    if guarded:
+        with pytest.raises(InterruptedByUser):
+            run(files, MPIMapCoadder(), interrupt)
+    run(files, again := MPIMapCoadder(), guarded=guarded)
+    assert_same_coadd(again.coadd_frame, maps.coadd_map_files(files))
+
+
+def test_after_a_pipeline_that_failed_a_coadd_can_be_interrupted(files, monkeypatch):
+    """G3Pipeline's handler is still there, which would only halt a pipeline."""
+
+    def fail(frame):
+        raise ZeroDivisionError
+
+    def interrupt(*args):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(ZeroDivisionError):
+        run(files, MPIMapCoadder(), fail, guarded=False)
+    monkeypatch.setattr(MapOpener, "frames", interrupt)
+    with pytest.raises(KeyboardInterrupt, match=f"of {len(files)} files were begun") as caught:
+        coadd_files(files)
+    shown = "".join(caught.value._render_traceback_())
+    assert "coadd_files(files)" in shown
+    assert os.path.dirname(g3reduce.__file__) not in shown
 
 
 def test_a_watch_over_all_of_the_process_is_refused_in_threads():
