@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import textwrap
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,8 +12,7 @@ from ..choices import OnDuplicateFile, SameObservation, choices_of
 # The exit code of work that is done, but without some of its input.
 SET_ASIDE = 3
 
-# So many files that were left out are told in one line.
-_IN_A_LINE = 3
+_WIDTH = 80  # of lines, if no name is longer
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -85,8 +85,24 @@ def closing_lines(left_out: Sequence[Any], n_files: int) -> list[str]:
     """What is said about files that were left out."""
     if not left_out:
         return []
-    listed = [f"{one.file} ({one.reason})" for one in left_out]
     first = f"Left out {len(left_out)} of {n_files} files:"
-    if len(listed) <= _IN_A_LINE:
-        return [f"{first} {', '.join(listed)}."]
-    return [first, *(f"  {one}" for one in listed)]
+    in_one = f"{first} {', '.join(f'{one.file} ({one.reason})' for one in left_out)}."
+    if len(in_one) <= _WIDTH:
+        return [in_one]
+    return [first, *(line for one in left_out for line in _about(one))]
+
+
+def _about(one: Any) -> list[str]:
+    """A file and the reason; a name that is long has a line of its own, and stays whole."""
+    whole = f"  {one.file} ({one.reason})"
+    if len(whole) <= _WIDTH:
+        return [whole]
+    reason = textwrap.wrap(
+        f"({one.reason})",
+        _WIDTH,
+        initial_indent="    ",
+        subsequent_indent="    ",
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [f"  {one.file}", *reason]

@@ -146,7 +146,11 @@ def base_of(frame: Frame) -> str:
 def _line(label: str, text: str) -> str:
     begin = f"{label + ':':<14}"
     return textwrap.fill(
-        begin + text, _WIDTH, subsequent_indent=" " * len(begin), break_long_words=False
+        begin + text,
+        _WIDTH,
+        subsequent_indent=" " * len(begin),
+        break_long_words=False,
+        break_on_hyphens=False,  # of names and Ids
     )
 
 

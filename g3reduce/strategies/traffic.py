@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ ON_NODE = "on-node"
 
 # Why a strategy was taken; see `Statistics.why`.
 NAMED = "named by the user"
+
+_FIGURES = r"\d[\d.]*(e[+-]\d+)?"
 
 
 class Traffic:
@@ -141,7 +144,7 @@ class Statistics:
         How sums were joined: the name of the strategy, ``"on-node"`` if the ranks of one node have
         joined them in their memory, ``"none"`` if there was one rank.
     why : str
-        Why this one.
+        Why this one. Of several reasons that differ in figures alone, the first.
     ranks, nodes : int
         How many there were.
     direct : bool
@@ -171,7 +174,7 @@ class Statistics:
     def __add__(self, other: Statistics) -> Statistics:
         return Statistics(
             strategy=_both(self.strategy, other.strategy, ", "),
-            why=_both(self.why, other.why, "; "),
+            why=_reasons(self.why, other.why),
             ranks=max(self.ranks, other.ranks),
             nodes=max(self.nodes, other.nodes),
             direct=self.direct or other.direct,
@@ -196,6 +199,18 @@ class Statistics:
 def _both(first: str, second: str, separator: str) -> str:
     parts = dict.fromkeys([*first.split(separator), *second.split(separator)])
     return separator.join(parts)
+
+
+def _reasons(first: str, second: str) -> str:
+    """Both reasons, each once: as many coadds are joined, as many figures would be listed."""
+    told = first.split("; ")
+    known = {re.sub(_FIGURES, "", one) for one in told}
+    for one in second.split("; "):
+        without = re.sub(_FIGURES, "", one)
+        if without not in known:
+            known.add(without)
+            told.append(one)
+    return "; ".join(told)
 
 
 def _size(nbytes: int) -> str:

@@ -91,8 +91,8 @@ def test_bad_files_are_skipped_with_a_line_and_a_code_of_their_own(obs, g3reduce
     done = g3reduce("coadd", "obs/*.g3", "-o", "coadd.g3", "--skip-bad", ranks=ranks)
     assert done.returncode == 3, done.stderr
     assert (
-        "Left out 2 of 7 files: obs/obs_002.g3 (cut off at byte 5000), obs/obs_003.g3 (has "
-        "Galactic, the other 4 Equatorial (coordinate system))."
+        "Left out 2 of 7 files:\n  obs/obs_002.g3 (cut off at byte 5000)\n"
+        "  obs/obs_003.g3 (has Galactic, the other 4 Equatorial (coordinate system))\n"
     ) in done.stdout
     (frame,) = (f for f in core.G3File(str(obs / "coadd.g3")) if f.type == core.G3FrameType.Map)
     good = [str(obs / "obs" / f"obs_00{number}.g3") for number in (0, 1, 5, 6)]

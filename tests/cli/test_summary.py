@@ -1,12 +1,20 @@
 """The closing lines of ``g3reduce coadd``."""
 
-import pytest
+import functools
+import operator
 
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from g3reduce.cli.setaside import closing_lines
 from g3reduce.cli.summary import lines_about
 from g3reduce.coadd.coadds import Coadds
 from g3reduce.maps.coverage import Coverage
+from g3reduce.pipeline.entries import LeftOut
 from g3reduce.progress import RankTiming, Timing
 from g3reduce.strategies import Statistics
+from g3reduce.strategies.traffic import NAMED
 
 
 def lines_of(n_coadds, n_ranks, statistics):
@@ -44,3 +52,26 @@ def test_lines_are_aligned_and_fit_in_a_terminal(n_coadds, strategy):
 def test_one_rank_says_nothing_of_others():
     labels = [line.split(":")[0] for line in lines_of(1, 1, Statistics())]
     assert labels == ["Files", "Frames", "Sky", "Depth", "Time", "Memory"]
+
+
+def test_many_coadds_joined_for_one_reason_tell_it_once():
+    def one(number):
+        why = f"the least that is predicted (tree {number / 1e5:.2g} s), for {number} MB"
+        return Statistics("tree", why, 4, 1)
+
+    each = [one(number) for number in range(1, 40)]
+    told = functools.reduce(operator.add, [*each, Statistics("tree", NAMED, 4, 1), *each])
+    assert told.why == f"{each[0].why}; {NAMED}"
+
+
+WORDS = st.lists(st.text("ab-", min_size=1, max_size=20), min_size=1, max_size=20)
+
+
+@given(st.lists(st.tuples(st.text("ab-/.", min_size=1, max_size=70), WORDS), min_size=1))
+def test_files_that_were_left_out_are_told_in_80_columns_with_whole_names(files):
+    left_out = [LeftOut(name, -1, " ".join(words)) for name, words in files]
+    lines = closing_lines(left_out, 10)
+    assert max(map(len, lines)) <= 80
+    told = " ".join(" ".join(lines).split())
+    for one in left_out:
+        assert f"{one.file} ({one.reason})" in told
