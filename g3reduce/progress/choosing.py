@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from .events import Event, Observer, Totals
+from .guarding import Guarded
 
 
 def chosen(progress: bool | Observer | None) -> Observer | None:
@@ -50,7 +51,7 @@ def in_notebook() -> bool:
 
 
 class Several:
-    """Hands events to several observers.
+    """Hands events to several observers; an error of one does not concern the others.
 
     Parameters
     ----------
@@ -58,8 +59,8 @@ class Several:
     """
 
     def __init__(self, observers: Sequence[Observer]):
-        self._observers = observers
-        self.each_file = any(getattr(one, "each_file", True) for one in observers)
+        self._observers = [Guarded(observer) for observer in observers]
+        self.each_file = any(observer.each_file for observer in self._observers)
 
     def __call__(self, event: Event) -> None:
         """Hand an event on."""
@@ -69,11 +70,9 @@ class Several:
     def look(self, now: float, totals: Totals) -> None:
         """Hand on how far the work is."""
         for observer in self._observers:
-            if (look := getattr(observer, "look", None)) is not None:
-                look(now, totals)
+            observer.look(now, totals)
 
     def close(self) -> None:
         """End all of them."""
         for observer in self._observers:
-            if (close := getattr(observer, "close", None)) is not None:
-                close()
+            observer.close()

@@ -44,6 +44,9 @@ class JSONLog:
                 f"{self._name}: this log cannot be written ({error.strerror})."
             ) from (error)
 
+    def __str__(self) -> str:
+        return f"the log {self._name}"
+
     def __call__(self, event: Event) -> None:
         """Write an event."""
         self._file.write(f"{json.dumps(as_data(event), ensure_ascii=True)}\n")

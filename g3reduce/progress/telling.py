@@ -10,11 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from ..spt3glog import unit_logger
 from .counting import Counting
 from .events import Behind, Ended, Event, FileDone, FileStarted, Observer, SetAside, Totals
-
-logger = unit_logger(__name__)
+from .guarding import Guarded
 
 # How often rank 0 looks at the board; less often if that would take more than a part of its time.
 _LOOK_S, _SELDOM_S = 0.1, 0.5
@@ -32,11 +30,7 @@ class Teller:
     """
 
     def __init__(self, observer: Observer, began: float):
-        self._observer = observer
-        # Some observers need no events of files, only totals from time to time.
-        self._each_file = getattr(observer, "each_file", True)
-        self._look_of: Callable[[float, Totals], object] | None = getattr(observer, "look", None)
-        self._broken = False
+        self._observer = Guarded(observer)
         self._began = began
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()
@@ -57,11 +51,7 @@ class Teller:
         if threading.current_thread() is not self._thread:  # else the collector has called this
             self._thread.join()
             self.look()
-        self._close()
-
-    def _close(self) -> None:
-        if (close := getattr(self._observer, "close", None)) is not None:
-            self._guarded(close)
+        self._observer.close()
 
     def put(self, event: Event) -> None:
         """Tell of an event at the next look."""
@@ -106,30 +96,28 @@ class Teller:
             of_files: list[Event] = []
             if self._counting is not None:
                 before = self._totals
-                of_files += self._counting.look(now, each_file=self._each_file)
+                of_files += self._counting.look(now, each_file=self._observer.each_file)
                 self._totals = before if of_files else self._counting.totals
             both = heapq.merge(of_files, put, key=lambda one: one.time) if put else of_files
             for event in both:
                 if isinstance(event, FileStarted | FileDone | Behind):
                     self._totals = event.totals
-                    self._tell(event)
+                    self._observer(event)
                     continue
                 if isinstance(event, SetAside) and event.frame < 0:
                     self._count_aside(event)
-                self._tell(replace(event, totals=self._totals))
+                self._observer(replace(event, totals=self._totals))
             if self._counting is not None:
                 self._totals = self._counting.totals
             if self._counting is not None and self._counting.failed >= 0:
                 self._fail(now, self._counting.failed)
-            if self._look_of is not None:
-                self._guarded(self._look_of, now, self._totals)
+            self._observer.look(now, self._totals)
 
     def _fail(self, now: float, rank: int) -> None:
         """End the observer: a rank has failed, which may end the job at once."""
         reason = f"rank {rank} failed"
-        self._tell(Ended(time=now, outcome="failed", reason=reason, totals=self._totals))
-        self._close()
-        self._broken = True
+        self._observer(Ended(time=now, outcome="failed", reason=reason, totals=self._totals))
+        self._observer.close()
 
     def _count_aside(self, event: SetAside) -> None:
         if self._counting is not None:
@@ -137,19 +125,3 @@ class Teller:
         else:
             self._bad.add(event.file)
             self._totals = replace(self._totals, set_aside=len(self._bad))
-
-    def _tell(self, event: Event) -> None:
-        self._guarded(self._observer, event)
-
-    def _guarded(self, call: Callable[..., object], *arguments: object) -> None:
-        """Call the observer; after its first error no more, since the work matters more."""
-        if self._broken:
-            return
-        try:
-            call(*arguments)
-        except Exception as error:  # of any kind: the user's
-            self._broken = True
-            logger.warning(
-                "progress: %s failed (%s: %s) and is told nothing more; the work goes on.",
-                *(getattr(self._observer, "__name__", self._observer), type(error).__name__, error),
-            )

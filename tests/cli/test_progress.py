@@ -11,6 +11,7 @@ import pytest
 import skies
 from choices import ALL, among_all, some_of
 
+from g3reduce import cli
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 from g3reduce.progress import read_log
 
@@ -113,3 +114,21 @@ def test_no_line_where_there_is_no_terminal(work):
     run = subprocess.run(words, cwd=work, capture_output=True, text=True, check=True)
     assert "%" not in run.stderr
     assert "\r" not in run.stdout + run.stderr
+
+
+def test_a_log_does_not_replace_other_files_of_the_command(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    skies.write_files(tmp_path, 1, "flat sparse", "hits")
+    (file,) = (one.name for one in tmp_path.iterdir())
+    (tmp_path / "list.txt").write_text(f"{file}\n")
+    before = (tmp_path / file).read_bytes()
+    for words, told in (
+        ([file, "--log-json", file], "a name of maps; expected one such as run.jsonl"),
+        ([file, "--log-json", "c.g3"], "a name of maps"),
+        (["@list.txt", "--log-json", "list.txt"], "reads or writes as @list.txt"),
+        ([file, "--report", "a.html", "--log-json", "./a.html"], "reads or writes as a.html"),
+    ):
+        assert cli.main(["coadd", *words, "-o", "c.g3", "--collate"]) == 2
+        assert told in capsys.readouterr().err
+    assert (tmp_path / file).read_bytes() == before
+    assert (tmp_path / "list.txt").read_text() == f"{file}\n"

@@ -9,6 +9,7 @@ from g3reduce.g3files.pieces import Piece
 from g3reduce.mpi import OneProcess
 from g3reduce.progress import Begun, JSONLog, Totals, read_log
 from g3reduce.progress.board import DONE, STARTED, Board
+from g3reduce.progress.choosing import Several
 from g3reduce.progress.counting import Pass
 from g3reduce.progress.wording import duration, parts_of, size
 
@@ -80,3 +81,21 @@ def test_what_is_no_log_and_what_is_no_observer(tmp_path):
     with file.open("a") as more:
         more.write('{"event": "of a later version"}\n{"event": "ended", "ti')
     assert read_log(file) == [Begun(time=0.5, task="coadd", command=("a\udc80", "b"))]
+
+
+def test_an_observer_that_fails_takes_no_other_with_it(caplog):
+    def fails(event):
+        raise ValueError("wrong")
+
+    seen, log = [], JSONLog("/dev/full")
+    begun = Begun(time=0.0, task="coadd", n_ranks=1, started="", host="", command=(), versions={})
+    both = Several([fails, log, seen.append])
+    for _ in range(2):
+        both(begun)
+        both.look(1.0, Totals())
+    both.close()
+    assert seen == [begun, begun]
+    told = [record.getMessage() for record in caplog.records]
+    assert len(told) == 2
+    assert "fails failed (ValueError: wrong)" in told[0]
+    assert "the log /dev/full failed (OSError" in told[1]
