@@ -21,6 +21,9 @@ _PLAIN = re.compile(r"[A-Za-z0-9_./][\w./%+=-]*", re.ASCII)
 
 _NOT_SET = ("", "null", "~")
 
+# What YAML does not let stand in a text, and what stands for bytes that are no UTF-8 in a name.
+_NOT_PRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
+
 
 class Setting(NamedTuple):
     """One option, or the files.
@@ -96,11 +99,14 @@ def read(
     settings: dict[str, Setting] = {}
     for key_node, node in root.value:
         where = f"{file}, line {key_node.start_mark.line + 1}"
+        if not isinstance(key_node, yaml.ScalarNode):
+            raise UsageError(f"{where}: expected the name of an option, as in 'collate: true'.")
         key = str(key_node.value).removeprefix("--").replace("_", "-")
         if key in settings:
             raise UsageError(f"{where}: {key} is there twice.")
         if key == "command":
-            _check_command(node.value, parser, where)
+            named = node.value if isinstance(node, yaml.ScalarNode) else None
+            _check_command(named, parser, where)
             continue
         if key not in known:
             meant = did_you_mean(key, known)
@@ -210,9 +216,11 @@ def _key_of(action: argparse.Action) -> str | None:
     return flags[0].removeprefix("--") if flags else None
 
 
-def _check_command(command: object, parser: argparse.ArgumentParser, where: str) -> None:
+def _check_command(command: str | None, parser: argparse.ArgumentParser, where: str) -> None:
     name = parser.prog.split()[-1]
-    if command != name:
+    if command is None:
+        raise UsageError(f"{where}: command has several values; expected {name}.")
+    if command not in (name, *_NOT_SET):
         raise UsageError(f"{where}: these are options of g3reduce {command}, not of {name}.")
 
 
@@ -221,7 +229,7 @@ def _values(node: Any, action: argparse.Action, where: str) -> list[str] | None:
     import yaml
 
     if isinstance(node, yaml.ScalarNode):
-        value = str(node.value)
+        value = _text(node, where)
         if node.style is None and value in _NOT_SET:
             return None
         if action.nargs != 0:
@@ -231,15 +239,26 @@ def _values(node: Any, action: argparse.Action, where: str) -> list[str] | None:
         return [] if value.lower() == "true" else None
     takes_many = action.nargs not in (None, 0) or type(action).__name__ == "_AppendAction"
     if not takes_many:
-        raise UsageError(f"{where} has several values; expected one.")
+        what = "one" if action.nargs is None else "true or false"
+        raise UsageError(f"{where} has several values; expected {what}.")
     pairs = isinstance(node, yaml.MappingNode)
+    if pairs and "=" not in f"{action.metavar}" and type(action).__name__ != "Bounds":
+        raise UsageError(f"{where} has values with names; expected a list of values.")
     items = [item for pair in node.value for item in pair] if pairs else node.value
     if not all(isinstance(item, yaml.ScalarNode) for item in items):
         raise UsageError(f"{where}: expected a list of values, or NAME: VALUE.")
-    values = [str(item.value) for item in items]
+    values = [_text(item, where) for item in items]
     if pairs:  # as on the command line
         values = [f"{name}={value}" for name, value in zip(values[::2], values[1::2], strict=True)]
     return values or None
+
+
+def _text(node: Any, where: str) -> str:
+    """One value, which could be a word of the command line."""
+    value = str(node.value)
+    if "\0" in value:
+        raise UsageError(f"{where} is {value!r}; expected a text without the character 0.")
+    return value
 
 
 def _is_given(
@@ -264,7 +283,10 @@ def _lines(key: str, values: Sequence[str]) -> list[str]:
 
 
 def _scalar(text: str) -> str:
-    return text if _PLAIN.fullmatch(text) and text not in _NOT_SET else json.dumps(text)
+    if _PLAIN.fullmatch(text) and text not in _NOT_SET:
+        return text
+    quoted = json.dumps(text, ensure_ascii=False)
+    return _NOT_PRINTED.sub(lambda found: f"\\u{ord(found[0]):04x}", quoted)
 
 
 def origins(file: str, settings: Iterable[Setting]) -> Mapping[str, str]:

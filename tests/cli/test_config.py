@@ -40,6 +40,7 @@ COMMAND_LINES = [
     ["coadd", "--add", "null", "x.g3", "--map-ids", "true", "1:30", "007", "ü '\"# x"],
     ["coadd", "a.g3", "--split", "a=all", "--split", "b=id=x*", "--no-check-weighted"],
     ["coadd", "--from-file", "l1", "--from-file", "l2", "--checkpoint-every", "7", "--where", ""],
+    ["coadd", "\udcff.g3", "😀.g3", "-m", "a\x7f\x85\u2028\ufeff\n", "-o", "é.g3"],
     ["stitch", "a.g3", "-t", "A", "-t", "B", "-o", "o.g3", "-b", ""],
     ["diff", "a.g3", "b.g3", "--rtol=1e-3", "-q"],
     ["unweight", "a.g3", "--nan", "-o", "b.g3"],
@@ -52,12 +53,13 @@ COMMAND_LINES = [
 @pytest.mark.parametrize("words", COMMAND_LINES, ids=lambda words: words[0])
 def test_a_file_that_was_written_means_the_same(words):
     assert cli.main([*words, "--write-config", "job.yaml"]) == 0
-    assert yaml.safe_load(Path("job.yaml").read_text())["command"] == words[0]
+    assert yaml.safe_load(Path("job.yaml").read_text("utf-8"))["command"] == words[0]
     assert meaning(words[0], "--config", "job.yaml") == meaning(*words)
 
 
 def test_the_command_line_wins(folder):
     (folder / "job.yaml").write_text(
+        "command:\nabsmax: {T: 3}\n"
         "files: [a.g3, b.g3]\nmap_ids: [A, B]\n--collate: true\nnest: true\nlike:\n"
         "split: {x: all, 'y': 'id=A'}\nreproducible: false\nstrategy: tree\n"
     )
@@ -68,7 +70,7 @@ def test_the_command_line_wins(folder):
         True,
     )
     assert (found["nested"], found["like"], found["reproducible"]) == (True, None, False)
-    assert found["split"] == [("x", "all"), ("y", "id=A")]
+    assert (found["split"], found["absmax"]) == ([("x", "all"), ("y", "id=A")], {"T": 3.0})
     words = ["c.g3", "-m", "C", "--ring", "--config", "job.yaml", "--strategy", "owner"]
     found = meaning("coadd", *words, "--split", "z=all")
     assert (found["files"], found["map_ids"], found["nested"]) == (["c.g3"], ["C"], False)
@@ -88,6 +90,11 @@ def test_the_command_line_wins(folder):
         ("command: stitch", "these are options of g3reduce stitch, not of coadd."),
         ("strategy: Tree", "or owner; did you mean tree? (job.yaml, line 1)"),
         ("\nseed: -1", "expected a whole number of 0 or more (job.yaml, line 2)"),
+        ("? [a, b]\n: c", "line 1: expected the name of an option, as in 'collate: true'."),
+        ("command: [coadd]", "line 1: command has several values; expected coadd."),
+        ("collate: [true]", "collate has several values; expected true or false."),
+        ("files: {a.g3: b}", "files has values with names; expected a list of values."),
+        ('like: "a\\0b"', "like is 'a\\x00b'; expected a text without the character 0."),
         ("- a", "expected options, one a line"),
         ("a: [", "job.yaml, line 1: this is no YAML file"),
     ],
