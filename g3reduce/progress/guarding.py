@@ -12,7 +12,7 @@ logger = unit_logger(__name__)
 
 
 class Guarded:
-    """Hands events to an observer; after its end or first error no more, since the work matters more.
+    """Hands events to an observer; none after its first error, since the work matters more.
 
     Parameters
     ----------
