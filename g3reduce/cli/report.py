@@ -20,6 +20,7 @@ examples:
   g3reduce report season.g3
   g3reduce report season.g3 --log run.jsonl
   g3reduce report season_*.fits -o public/season.html
+  g3reduce report splits.g3 --halves early late
 """
 
 
@@ -38,6 +39,12 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--log", metavar="RUN", help="how the run went: the file that its --log-json has written"
     )
+    parser.add_argument(
+        "--halves",
+        nargs=2,
+        metavar="NAME",
+        help="two splits in the file: a null test of them, with their sign flips if there are some",
+    )
     headers.add(parser)
 
 
@@ -48,6 +55,10 @@ def run(options: argparse.Namespace) -> None:
     from ..report.page import write_report
 
     page = write_report(
-        options.files, options.output_file, log=options.log, said=headers.of(options)
+        options.files,
+        options.output_file,
+        log=options.log,
+        said=headers.of(options),
+        halves=tuple(options.halves) if options.halves else None,
     )
     say(f"Wrote {page}. Open it in a browser.")

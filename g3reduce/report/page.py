@@ -36,6 +36,7 @@ def write_report(
     *,
     log: str | os.PathLike[str] | Iterable[Event] | None = None,
     said: Mapping[str, Any] | None = None,
+    halves: tuple[str, str] | None = None,
 ) -> str:
     """Write a page about a file of coadds, which any browser opens, without a network.
 
@@ -50,6 +51,8 @@ def write_report(
         `g3reduce.progress`.
     said : dict, optional
         What headers of FITS files do not say; see `g3reduce.formats.map_frames_in`.
+    halves : tuple of str, optional
+        Names of two splits in the file, of which a null test is shown; see `g3reduce.null_test`.
 
     Returns
     -------
@@ -60,6 +63,8 @@ def write_report(
     ------
     InputError
         If the file cannot be read, or has no map.
+    MismatchError
+        If there are no such halves.
     OutputError
         If the page cannot be written, or its name is that of the file or the log.
     UsageError
@@ -78,7 +83,7 @@ def write_report(
     run = None
     if log is not None:
         run = run_of(read_log(log) if isinstance(log, str | os.PathLike) else log)
-    text = render(gather(files, said), run).encode()
+    text = render(gather(files, said, halves), run).encode()
     write_output(name, lambda output: output.write(text))
     return name
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib import metadata
 from typing import Any
+
+import numpy as np
 
 from ..analysis.chisquare import Statistic
 from ..analysis.describing import info
 from ..analysis.description import FileInfo, MapInfo
-from ..analysis.nulltest import statistics_of
-from ..errors import InputError, UsageError
+from ..analysis.nulltest import null_test, statistics_of
+from ..errors import InputError, MismatchError, UsageError
 from ..formats.reading import map_frames_in
 from ..maps.digest import digest, total
 from ..maps.stokes import stokes_maps
@@ -79,6 +81,8 @@ class PageData:
     files : list of FileInfo
     maps : list of MapPage
         Of all of them.
+    nulls : dict of str to dict of str to Statistic
+        Null tests of halves, by Ids.
     digest : str
         Of all maps.
     versions : dict of str to str
@@ -86,12 +90,15 @@ class PageData:
 
     files: list[FileInfo]
     maps: list[MapPage]
+    nulls: dict[str, dict[str, Statistic]]
     digest: str
     versions: dict[str, str]
 
 
 def gather(
-    files: Sequence[str | os.PathLike[str]], said: Mapping[str, Any] | None = None
+    files: Sequence[str | os.PathLike[str]],
+    said: Mapping[str, Any] | None = None,
+    halves: tuple[str, str] | None = None,
 ) -> PageData:
     """Read files and gather what their page tells.
 
@@ -101,11 +108,15 @@ def gather(
         Files of maps of any format.
     said : dict, optional
         What headers of FITS files do not say; see `g3reduce.formats.map_frames_in`.
+    halves : tuple of str, optional
+        Two splits in the files that are compared; see `g3reduce.null_test`.
 
     Raises
     ------
     InputError
         If one cannot be read, or has no map.
+    MismatchError, UsageError
+        If there are no such halves.
     """
     headers = dict(said or {})
     described = [info(file, **headers) for file in files]
@@ -123,7 +134,43 @@ def gather(
             page = _page_of(frame, described[i].maps[j], budget, headers.get("pol_conv"))
             named.append({f"{page.info.frame_id} {key}": one for key, one in page.digests.items()})
             pages.append(page)
-    return PageData(described, pages, total(named), _versions())
+    _calibrate(pages)
+    flipped = any(page.info.signflip_of for page in pages)
+    nulls = {} if halves is None else _nulls_of(list(files), halves, headers, flipped)
+    return PageData(described, pages, nulls, total(named), _versions())
+
+
+def _nulls_of(
+    files: list[str | os.PathLike[str]],
+    halves: tuple[str, str],
+    headers: Mapping[str, Any],
+    flipped: bool,
+) -> dict[str, dict[str, Statistic]]:
+    """Null tests of halves, with their sign flips if these are there, too."""
+    found = None
+    if flipped:
+        try:
+            found = null_test(files, None, files, halves=halves, **headers)
+        except MismatchError:  # there are sign flips, but not those of both halves
+            found = None
+    if found is None:
+        found = null_test(files, halves=halves, **headers)
+    return {name: one.statistics for name, one in found.items()}
+
+
+def _calibrate(pages: Sequence[MapPage]) -> None:
+    """Give half differences chi-square of their sign flips, which are half differences, too."""
+    flips: dict[str, list[dict[str, Statistic]]] = {}
+    for page in pages:
+        if page.info.signflip_of and page.null:
+            flips.setdefault(page.info.signflip_of, []).append(page.null)
+    for page in pages:
+        alike = [one for one in flips.get(page.info.frame_id, []) if one.keys() == page.null.keys()]
+        if page.null and not page.info.signflip_of and alike:
+            page.null = {
+                name: replace(one, realisations=np.array([flip[name].chi2 for flip in alike]))
+                for name, one in page.null.items()
+            }
 
 
 def _room_for_pictures(described: Sequence[FileInfo]) -> int:

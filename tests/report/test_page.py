@@ -3,13 +3,17 @@
 import base64
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+from choices import among_all
 from reports import HOSTILE, SHAPE, SOURCE, content_of, map_frame, skymap, values_of, write_maps
 from spt3g import core, maps
 
 from g3reduce import cli, difference, null_test
+from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 from g3reduce.pipeline.entries import LeftOut
 from g3reduce.progress.events import Begun, FileDone, StageBegun
 from g3reduce.progress.logfile import read_log
@@ -212,26 +216,71 @@ def test_coadd_writes_its_report(tmp_path, capsys):
     assert "run.png: the name of the output must end in .html" in capsys.readouterr().err
 
 
+@among_all
+def test_report_of_a_run_on_three_ranks(tmp_path):
+    names = [str(tmp_path / f"obs{i}.g3") for i in range(9)]
+    for seed, name in enumerate(names):
+        write_maps(name, weighted_frame(seed))
+    program = (sys.executable, "-m", "g3reduce", "coadd", *names)
+    page = tmp_path / "run.html"
+    command = [*program, "-o", str(tmp_path / "sum.g3"), "-q", "--report", str(page)]
+    subprocess.run(mpirun_command(3, command), env=mpirun_environment(), check=True, timeout=120)
+    text = page.read_text()
+    table = re.search(r"What each rank has done</summary>.*?</table>", text, re.S)[0]
+    rows = re.findall(r'<tr><th scope="row">(\d)</th><td class="number">(\d+)</td>', table)
+    assert [rank for rank, _ in rows] == ["0", "1", "2"]
+    assert sum(int(files) for _, files in rows) == 9
+    assert len(content_of(text)["ledger"]["rows"]) == 9
+    assert re.search(r"<dt>Outcome</dt><dd>done</dd>", text)
+
+
 def test_null_of_a_half_difference_is_that_of_the_command(tmp_path):
     a, b = (weighted_frame(seed) for seed in (1, 2))
     difference(a, b, str(tmp_path / "null.g3"))
     (expected,) = null_test(a, b).values()
     page = (tmp_path / write_report(tmp_path / "null.g3")).read_text()
+    assert null_in(page) == as_told(expected)
+
+
+def test_nulls_are_calibrated_by_the_sign_flips_of_the_file(tmp_path):
+    names = ["early", "late"] + [
+        f"{half}_signflip{n:03d}" for half in ("early", "late") for n in range(3)
+    ]
+    frames = [weighted_frame(seed, f"150GHz_{name}") for seed, name in enumerate(names)]
+    halves = str(write_maps(tmp_path / "all.g3", *frames))
+    (expected,) = null_test(halves, halves=("early", "late"), signflips=halves).values()
+    assert expected.n_realisations == 3
+    page = str(tmp_path / "halves.html")
+    assert cli.main(["report", halves, "--halves", "early", "late", "-o", page]) == 0
+    with open(page) as file:
+        assert null_in(file.read()) == as_told(expected)
+    null = str(tmp_path / "null.g3")
+    difference(halves, None, null, halves=("early", "late"))  # of the sign flips, too
+    assert null_in((tmp_path / write_report(null)).read_text()) == as_told(expected)
+    assert cli.main(["report", halves, "--halves", "early", "dawn", "-o", page]) == 1
+
+
+def null_in(page):
+    """The only null test that is shown."""
     (table,) = re.findall(r'<table class="narrow null">.*?</table>', page, re.S)
     rows = re.findall(r"<tr><th scope=\"row\">(.*?)</th>(.*?)</tr>", table, re.S)
-    found = {name: re.findall(r">([^<>\s]+)</td>", cells) for name, cells in rows}
-    assert found == {
-        name: [
-            *(f"{one.chi2:,.1f}", f"{one.dof:,}"),
-            *(f"{one.chi2 / one.dof:.4f}", f"{one.probability:.4g}"),
-        ]
-        for name, one in expected.statistics.items()
-    }
+    return {name: re.findall(r">([^<>\s]+)</td>", cells) for name, cells in rows}
 
 
-def weighted_frame(seed):
+def as_told(expected):
+    """The rows that the command prints."""
+    rows = {}
+    for name, one in expected.statistics.items():
+        rows[name] = [f"{one.chi2:,.1f}", f"{one.dof:,}", f"{one.chi2 / one.dof:.4f}"]
+        rows[name].append(f"{one.probability:.4g}")
+        if expected.n_realisations:
+            rows[name] += [f"{one.scale:.4f}", f"{one.calibrated:.4g}", f"{one.pte:.4f}"]
+    return rows
+
+
+def weighted_frame(seed, map_id="150GHz"):
     frame = core.G3Frame(core.G3FrameType.Map)
-    frame["Id"] = "150GHz"
+    frame["Id"] = map_id
     weight = 1 / (10 * core.G3Units.uK) ** 2
     noise = np.random.default_rng(seed).normal(0, 10 * core.G3Units.uK, SHAPE)
     frame["T"] = skymap(noise * weight, weighted=True)
