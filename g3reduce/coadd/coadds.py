@@ -11,11 +11,12 @@ from ..g3files.maps import MAP_KEYS
 from ..maps.coverage import Coverage
 from ..maps.shard import Shard
 from ..pipeline.ledger import Ledger, LeftOut
+from ..progress.htmltables import table_of
 from ..progress.timing import Timing
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
-from .notebook import HEADS, rows_of, table_of
+from .notebook import HEADS, rows_of
 
 T = TypeVar("T")
 

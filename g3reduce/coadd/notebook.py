@@ -1,24 +1,12 @@
-"""What a notebook shows of coadds: small tables in HTML."""
+"""What a notebook shows of coadds."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from html import escape
+from collections.abc import Mapping
 
 from ..g3files.maps import MAP_KEYS
 from ..maps.coverage import Coverage
 from ..spt3gtypes import Frame
-
-_SHOWN = 20  # rows; how many more there are is said
-
-
-def table_of(heads: Sequence[str], rows: Sequence[Sequence[str]], caption: str) -> str:
-    """A table in HTML: the first column to the left, the others to the right."""
-    lines = [f"<table><caption>{escape(caption)}</caption>", _row("th", heads)]
-    lines += [_row("td", row) for row in rows[:_SHOWN]]
-    if len(rows) > _SHOWN:
-        lines.append(f'<tr><td colspan="{len(heads)}">... and {len(rows) - _SHOWN} more</td></tr>')
-    return "\n".join([*lines, "</table>"])
 
 
 def rows_of(frames: Mapping[str, Frame], coverage: Mapping[str, Coverage]) -> list[list[str]]:
@@ -34,7 +22,3 @@ def rows_of(frames: Mapping[str, Frame], coverage: Mapping[str, Coverage]) -> li
 
 
 HEADS = ("Id", "maps", "files", "deg²", "hits a pixel", "depth T", "depth Q, U")
-
-
-def _row(kind: str, cells: Sequence[str]) -> str:
-    return f"<tr>{''.join(f'<{kind}>{escape(cell)}</{kind}>' for cell in cells)}</tr>"

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from ..choices import OnDuplicate
 from ..errors import DuplicateError, require_choice
+from ..progress.htmltables import SHOWN, table_of
 from ..spt3glog import unit_logger
 from .entries import Entry as Entry
 from .entries import LeftOut as LeftOut
@@ -58,6 +59,25 @@ class Ledger:
     def __iter__(self) -> Iterator[Entry]:
         """The frames that were counted, in order."""
         return iter(self.entries)
+
+    def _repr_html_(self) -> str:
+        """The first frames as a small table, for notebooks."""
+        rows = [
+            [
+                str(one.sign),
+                str(one),
+                one.map_id,
+                one.observation,
+                f"{one.pixels:,}" if one.pixels >= 0 else "",
+                f"{one.weight:.4g}",
+            ]
+            for one in self.entries[:SHOWN]
+        ]
+        caption = f"{len(self)} frame{'s' if len(self) != 1 else ''} counted"
+        if self.left_out:
+            caption += f", {len(self.left_out)} left out"
+        heads = ("sign", "frame", "Id", "observation", "pixels", "weight")
+        return table_of(heads, rows, caption, len(self))
 
     def refuse_duplicate(self, entry: Entry) -> None:
         """Check a frame before it is counted.

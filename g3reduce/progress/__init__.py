@@ -14,6 +14,7 @@ In reading order:
   `logfile` writes one event a line as JSON, and reads them again. `choosing` finds what suits.
 * `terminal` says whether there is one, also behind a launcher; `screen` lets messages and the live
   line share it.
+* `htmltables` are small tables, as which notebooks show results.
 
 It imports `mpi` and what is below it.
 """

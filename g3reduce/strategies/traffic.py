@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..mpi import transfer
+from ..progress.htmltables import table_of
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -194,6 +195,22 @@ class Statistics:
             f"{_size(self.bytes_sent)} sent, {_size(self.bytes_received)} received in "
             f"{self.messages} messages, {_size(self.bytes_direct)} directly"
         )
+
+    def _repr_html_(self) -> str:
+        """The same as a small table, for notebooks."""
+        facts = {
+            "ranks": f"{self.ranks}",
+            "nodes": f"{self.nodes}",
+            "joined": "in the memory of nodes" if self.direct else "by messages",
+            "seconds": f"{self.seconds:.3g}",
+            "predicted": f"{self.predicted:.3g}",
+            "sent": _size(self.bytes_sent),
+            "received": _size(self.bytes_received),
+            "messages": f"{self.messages}",
+            "directly": _size(self.bytes_direct),
+            "why": self.why,
+        }
+        return table_of(("strategy", self.strategy), list(facts.items()), "How sums were joined")
 
 
 def _both(first: str, second: str, separator: str) -> str:

@@ -10,6 +10,7 @@ from choices import among_all
 import g3reduce
 from g3reduce import InputError, UsageError, coadd_files
 from g3reduce.pipeline.ledger import Ledger
+from g3reduce.strategies import Statistics
 
 KERNEL = """
 from g3reduce import coadd_files
@@ -89,6 +90,29 @@ def test_a_ledger_has_a_length_and_its_entries(tmp_path):
     assert len(ledger) == len(ledger.entries) == 4
     assert list(ledger) == ledger.entries
     assert bool(Ledger())
+
+
+def test_a_ledger_is_a_table_of_its_first_frames(tmp_path):
+    files = skies.write_files(tmp_path, 13, "healpix ring", "hits", map_ids=("<b>90</b>", "150"))
+    ledger = coadd_files(files, collate=True).ledger
+    shown = ledger._repr_html_()
+    cells = Cells(shown).found
+    assert cells[0] == "26 frames counted"
+    assert cells[-1] == "... and 6 more"
+    assert shown.count("<tr>") == 22
+    assert "<b>" not in shown
+    first = cells[cells.index("weight") + 1 :]
+    assert first[1:3] == [str(ledger.entries[0]), "<b>90</b>"]
+    assert f"{ledger.entries[0].pixels:,}" in first[3:6]
+    assert Cells(Ledger()._repr_html_()).found[0] == "0 frames counted"
+
+
+def test_statistics_are_a_table_of_facts():
+    cells = Cells(Statistics("tree", "<it> is best", 4, 2, seconds=1.5)._repr_html_()).found
+    facts = dict(zip(cells[1::2], cells[2::2], strict=True))
+    assert facts["strategy"] == "tree"
+    assert facts["why"] == "<it> is best"
+    assert (facts["ranks"], facts["nodes"], facts["seconds"]) == ("4", "2", "1.5")
 
 
 @pytest.mark.parametrize("error", [UsageError, InputError])
