@@ -20,6 +20,7 @@ from .cases import (
     flips,
     formats,
     memory,
+    progress,
     reducing,
     scaling,
     small,
@@ -44,6 +45,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "flips": flips.BENCHMARK,
     "stitching": stitching.BENCHMARK,
     "formats": formats.BENCHMARK,
+    "progress": progress.BENCHMARK,
 }
 
 # The machine, and the rows of each benchmark.

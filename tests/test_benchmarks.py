@@ -24,6 +24,7 @@ from benchmarks.cases import (
     flips,
     formats,
     memory,
+    progress,
     reducing,
     scaling,
     small,
@@ -127,6 +128,15 @@ def test_small_files(settings):
         assert [row["files"] for row in mine if "first against spt3g" in row] == [3]
         targets = [(row["targets"], row["parts"]) for row in mine if "targets" in row]
         assert targets == [(n, parts) for n in (1, 2) for parts in (small.ALL, small.ONE)]
+
+
+@among_all
+def test_a_coadd_that_is_watched(settings):
+    found = progress.measure(settings)
+    assert_sane(found, settings.folder)
+    assert_shown(progress, found)
+    assert [row["kind"] for row in found] == ["sparse flat", "ring-sparse HEALPix"]
+    assert {"nobody us", "totals us", "log us", "totals over", "log over"} <= found[0].keys()
 
 
 @among_all
