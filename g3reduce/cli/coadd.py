@@ -157,11 +157,12 @@ def run(options: argparse.Namespace) -> int | None:
         **setaside.arguments(options),
         **checkpointing.arguments(options),
     )
+    took = time.perf_counter() - start
     about_page = reporting.write(options, coadds.written, events, private)
     if comm.rank == 0 and not options.quiet:
         frames = list(coadds.values())
         written = fileformats.listed(coadds.written)
-        last = wrote(written, time.perf_counter() - start, comm.size)
+        last = wrote(written, took, comm.size)
         if coadds.from_earlier:
             last = f"{options.output_file} is already complete."
         say(

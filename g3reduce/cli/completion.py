@@ -30,11 +30,11 @@ tcsh: with "source ~/.g3reduce.tcsh" in ~/.tcshrc
 
 # What is completed, by the names that values have in the help.
 _MAPS = {"IN", "FILE", "OUT", "A", "B", "D", "COADDS", "SIGNFLIPS", "OTHER"}
-_ANY_FILE = {"LIST", "DB", "PICTURE", "CONFIG", "PAGE", "LOG"}
+_ANY_FILE = {"LIST", "DB", "PICTURE", "CONFIG", "PAGE", "LOG", "TABLE", "RESULT"}
 _FOLDER = {"DIR"}
 
 # Options about files that are no maps, whatever their values are called.
-_OTHER_FILES = {"--manifest", "--write-manifest", "--table", "--log-json", "--output"}
+_OTHER_FILES = {"--manifest", "--write-manifest", "--table", "--log-json"}
 
 # shtab completes the name of this function as names of files, because of its ending.
 _PREAMBLE = {

@@ -42,7 +42,7 @@ def add_parser(subparsers: Any) -> None:
         default="table",
         help="of what is printed or, with -o, written (default: %(default)s)",
     )
-    parser.add_argument("-o", "--output", metavar="OUT", help="write it to this file")
+    parser.add_argument("-o", "--output-file", metavar="TABLE", help="write it to this file")
     parser.add_argument(
         "--input",
         metavar="NAME",
@@ -60,16 +60,16 @@ def run(options: argparse.Namespace) -> int | None:
     from ..formats.reading import stored_frames_in
     from . import ledgerformats
 
-    if options.format == "sqlite" and not options.output:
-        raise UsageError("format=sqlite is written to a file: say output=FILE, too.")
+    if options.format == "sqlite" and not options.output_file:
+        raise UsageError("format=sqlite is written to a file: say output_file=FILE, too.")
     said = headers.of(options)
     found = [one for file in options.files for one in ledgers_of(stored_frames_in(file, **said))]
     if not found:
         raise InputError(f"There is no Map frame in {', '.join(options.files)}.")
     if options.input is not None:
         return _ask(found, options.input, options.quiet)
-    if options.output:
-        ledgerformats.write(options.output, options.format, found)
+    if options.output_file:
+        ledgerformats.write(options.output_file, options.format, found)
     else:
         for line in ledgerformats.lines(options.format, found):
             result(line)

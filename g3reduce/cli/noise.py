@@ -38,10 +38,10 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "-o",
-        "--output",
+        "--output-file",
         action="append",
         default=[],
-        metavar="FILE",
+        metavar="RESULT",
         help="write maps of the variance (.g3), or depths and spectra (.npz, .json)",
     )
     parser.add_argument("--json", action="store_true", help="print depths and spectra as JSON")
@@ -73,18 +73,18 @@ def run(options: argparse.Namespace) -> None:
     from ..analysis.noisefiles import check_name, write
     from ..analysis.sources import refuse_same_file
 
-    for name in options.output:
+    for name in options.output_file:
         check_name(name)
         refuse_same_file(name, options.files)
     names = ("spectra", "apodize", "lmax", "delta_ell")
     arguments = {name: getattr(options, name) for name in names} | comparing.reading(options)
     found = noise(options.files, **arguments)
-    for name in options.output:
+    for name in options.output_file:
         write(name, found)
     if options.json:
         result(json.dumps({key: one.as_data() for key, one in found.items()}, indent=1))
         return
-    for one in found.values() if not (options.quiet and options.output) else ():
+    for one in found.values() if not (options.quiet and options.output_file) else ():
         for line in one.lines():
             result(line)
-    say(*(f"Wrote {name}." for name in options.output))
+    say(*(f"Wrote {name}." for name in options.output_file))

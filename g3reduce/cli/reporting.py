@@ -39,11 +39,10 @@ def events_for(options: argparse.Namespace, private: Comm) -> list[Event] | None
         return None
 
     def check() -> None:
-        from ..pipeline.output import check_output
-        from ..report.page import ENDINGS, require_jinja2
+        from ..report.page import check_page, require_jinja2
 
         require_jinja2()
-        check_output(options.report, [options.output_file, *options.files], ENDINGS)
+        check_page(options.report, [options.output_file, *options.files])
 
     collectively(private, lambda: check() if private.rank == 0 else None)
     return [] if private.rank == 0 else None

@@ -10,7 +10,7 @@ from typing import Protocol
 from spt3g import core
 
 from .. import temporary
-from ..errors import InterruptedByUser, OutputError
+from ..errors import InterruptedByUser, OutputError, UsageError
 from ..g3files.names import SUFFIXES
 from ..g3files.outputfile import OutputFile, Outputs, failure
 from ..mpi import communicators, stopping
@@ -31,6 +31,22 @@ class Output(Protocol):
 
     def publish(self) -> None:
         """Give it its name."""
+
+
+def check_ending(file: str, endings: Sequence[str]) -> None:
+    """Refuse a name that does not say what is to be written.
+
+    Raises
+    ------
+    UsageError
+    """
+    if not file.endswith(tuple(endings)):
+        raise UsageError(_endings_in_words(file, endings))
+
+
+def _endings_in_words(file: str, endings: Sequence[str]) -> str:
+    listed = f"{', '.join(endings[:-1])} or {endings[-1]}"
+    return f"{file}: the name of the output must end in {listed}."
 
 
 def check_output(file: str, inputs: Sequence[str] = (), endings: Sequence[str] = SUFFIXES) -> None:
@@ -64,10 +80,7 @@ def check_output(file: str, inputs: Sequence[str] = (), endings: Sequence[str] =
             "one is complete."
         )
     if not file.endswith(tuple(endings)):
-        raise OutputError(
-            f"{file}: the name of the output must end in {', '.join(endings[:-1])} or "
-            f"{endings[-1]}."
-        )
+        raise OutputError(_endings_in_words(file, endings))
     target = _target(file)
     folder = os.path.dirname(target)
     if not os.path.isdir(folder):

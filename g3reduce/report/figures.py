@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from ..errors import UsageError
-from ..pipeline.output import check_output, write_output
+from ..pipeline.output import check_ending, check_output, write_output
 from .graticule import NAMES_PT, NUMBERS_PT, draw_graticule
 from .panels import Panel
 from .views import View
@@ -71,9 +71,14 @@ def check_picture(path: str | os.PathLike[str], inputs: Sequence[str] = ()) -> N
 
     Raises
     ------
+    UsageError
+        If it does not end in what can be drawn.
     OutputError
     """
-    check_output(os.fspath(path), inputs, [f".{kind}" for kind in KINDS])
+    endings = [f".{kind}" for kind in KINDS]
+    if os.fspath(path):
+        check_ending(os.fspath(path), endings)
+    check_output(os.fspath(path), inputs, endings)
 
 
 def write_picture(figure: Figure, path: str | os.PathLike[str], dpi: float = 150) -> None:

@@ -14,7 +14,7 @@ from ..analysis.sources import refuse_same_file
 from ..errors import UsageError
 from ..formats.kinds import split_name
 from ..pipeline.entries import LeftOut
-from ..pipeline.output import write_output
+from ..pipeline.output import check_ending, check_output, write_output
 from ..progress.events import Event
 from ..progress.logfile import read_log
 from ..progress.timing import STAGES
@@ -68,7 +68,7 @@ def write_report(
     OutputError
         If the page cannot be written, or its name is that of the file or the log.
     UsageError
-        If jinja2 is not installed.
+        If the name of the page does not end in .html or .htm, or jinja2 is not installed.
 
     Examples
     --------
@@ -80,12 +80,25 @@ def write_report(
         raise UsageError("There is no file to write a page about.")
     name = os.fspath(page) if page is not None else f"{split_name(os.fspath(files[0]))[0]}.html"
     refuse_same_file(name, files, log if isinstance(log, str | os.PathLike) else None)
+    check_page(name)
     run = None
     if log is not None:
         run = run_of(read_log(log) if isinstance(log, str | os.PathLike) else log)
     text = render(gather(files, said, halves), run).encode()
     write_output(name, lambda output: output.write(text))
     return name
+
+
+def check_page(page: str, inputs: Sequence[str] = ()) -> None:
+    """Refuse a page that cannot be written, before the work begins.
+
+    Raises
+    ------
+    UsageError, OutputError
+    """
+    if page:
+        check_ending(page, ENDINGS)
+    check_output(page, inputs, ENDINGS)
 
 
 def render(data: PageData, run: Run | None = None) -> str:

@@ -48,6 +48,8 @@ def test_page_does_not_replace_what_it_is_about(tmp_path, capsys):
     coadd = str(write_maps(tmp_path / "coadd.g3", map_frame()))
     assert cli.main(["report", coadd, "-o", coadd]) == 1
     assert "the output is also an input" in capsys.readouterr().err
+    assert cli.main(["report", coadd, "-o", str(tmp_path / "page.txt")]) == 2
+    assert "must end in .html or .htm" in capsys.readouterr().err
 
 
 def test_values_far_beyond_the_scatter_are_exact_to_a_part_of_themselves():
@@ -212,7 +214,7 @@ def test_coadd_writes_its_report(tmp_path, capsys):
     text = page.read_text()
     assert 'id="run"' in text
     assert re.search(r"<dt>Outcome</dt><dd>done</dd>", text)
-    assert cli.main([*words, "--report", str(tmp_path / "run.png")]) == 1
+    assert cli.main([*words, "--report", str(tmp_path / "run.png")]) == 2
     assert "run.png: the name of the output must end in .html" in capsys.readouterr().err
 
 

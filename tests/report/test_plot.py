@@ -8,7 +8,7 @@ from choices import among_all
 from discs import EQUATORIAL, SOURCE, UK, WEIGHT, healpix_frame
 from spt3g import core, maps
 
-from g3reduce import InputError, OutputError, UsageError
+from g3reduce import InputError, UsageError
 from g3reduce.report import plot_maps, plot_spectra
 from g3reduce.report.panels import panels_of
 from g3reduce.report.patch import observed_patch
@@ -197,7 +197,7 @@ def test_pictures_are_written_as_named_and_the_same_twice(tmp_path):
             plot_maps(frame, name, planes=["T"], dpi=50)
         assert names[0].read_bytes().startswith(magic)
         assert names[0].read_bytes() == names[1].read_bytes()
-    with pytest.raises(OutputError, match=r"must end in .png, .pdf or .svg"):
+    with pytest.raises(UsageError, match=r"must end in .png, .pdf or .svg"):
         plot_maps(frame, tmp_path / "a.jpg")
 
 
