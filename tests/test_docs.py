@@ -376,6 +376,18 @@ def test_the_pictures_of_the_page_of_pictures_can_be_drawn(tmp_path):
 
 
 @among_all
+@pytest.mark.skipif(
+    not (shutil.which("chromium") and shutil.which("chromedriver")),
+    reason="there are no chromium and chromedriver here",
+)
+def test_the_picture_of_the_page_about_reports_can_be_drawn(tmp_path):
+    pytest.importorskip("selenium", reason="selenium drives the browser")
+    script = [sys.executable, str(DOCS / "report.py"), str(tmp_path)]
+    subprocess.run(script, check=True, timeout=120)
+    assert [path.name for path in tmp_path.glob("*.png")] == ["report_page.png"]
+
+
+@among_all
 def test_the_pictures_of_the_recipes_can_be_drawn(tmp_path):
     pytest.importorskip("toast")
     script = [sys.executable, str(DOCS / "recipes.py"), str(tmp_path)]

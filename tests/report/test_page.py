@@ -232,6 +232,7 @@ def test_report_of_a_run_on_three_ranks(tmp_path):
     rows = re.findall(r'<tr><th scope="row">(\d)</th><td class="number">(\d+)</td>', table)
     assert [rank for rank, _ in rows] == ["0", "1", "2"]
     assert sum(int(files) for _, files in rows) == 9
+    assert re.search(r"<dt>Joined</dt><dd>(<details><summary>)?\w+", text)
     assert len(content_of(text)["ledger"]["rows"]) == 9
     assert re.search(r"<dt>Outcome</dt><dd>done</dd>", text)
 
