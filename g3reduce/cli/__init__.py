@@ -6,12 +6,12 @@ the slowest start. For all of them: `words`, `parser`, `options` and `lists` rea
 `config` reads and writes files of
 options, `suggesting` says what may have been meant, `messages` words what is said, `streams` writes
 it and keeps the exit code true, and `ctrlc` ends all ranks with one line.
-`looking` has ``--list``. Of `coadd`, `adding` has the flags about what is added, `setaside` those
-about files that cannot be added, `growing` those about coadds that grow, and `checkpointing` those
-about checkpoints and ranks; `progress` those about what is shown meanwhile; `retrying` starts
-ranks, and `summary` has the closing lines. Of `ledger`, `ledgerformats` has the tables. `comparing`
-is what commands have in common that compare maps, `headers` the flags about FITS files that do not
-say all.
+`looking` has ``--list``, `dryrun` has ``--dry-run``. Of `coadd`, `adding` has the flags about what
+is added, `setaside` those about files that cannot be added, `growing` those about coadds that grow,
+and `checkpointing` those about checkpoints and ranks; `progress` those about what is shown
+meanwhile; `retrying` starts ranks, and `summary` has the closing lines. Of `ledger`,
+`ledgerformats` has the tables. `comparing` is what commands have in common that compare maps,
+`headers` the flags about FITS files that do not say all.
 
 The roof: it imports from every other folder.
 """

@@ -12,6 +12,7 @@ from ..spt3gtypes import Frame
 from . import (
     adding,
     checkpointing,
+    dryrun,
     fileformats,
     growing,
     looking,
@@ -109,6 +110,7 @@ def _add_output(group: argparse._ActionsContainer) -> None:
         "none, too, in the order in which the files are named",
     )
     reporting.add_flag(group)
+    dryrun.add_flag(group)
 
 
 def run(options: argparse.Namespace) -> int | None:
@@ -152,12 +154,21 @@ def run(options: argparse.Namespace) -> int | None:
         keep_maps=False,
         output_options=collectively(private, lambda: fileformats.write_options(options)),
         progress=progress.observer_of(options, private, events),
+        dry_run=options.dry_run,
         **splitting.arguments(options, comm),
         **growing.arguments(options),
         **setaside.arguments(options),
         **checkpointing.arguments(options),
     )
     took = time.perf_counter() - start
+    if options.dry_run:
+        if comm.rank == 0 and not options.quiet:
+            say(
+                *dryrun.lines_about(coadds, options, comm.size),
+                *setaside.closing_lines(coadds.left_out, coadds.n_given),
+                "Dry run: nothing was added or written.",
+            )
+        return setaside.SET_ASIDE if coadds.left_out else None
     about_page = reporting.write(options, coadds.written, events, private)
     if comm.rank == 0 and not options.quiet:
         frames = list(coadds.values())

@@ -65,7 +65,7 @@ class _Job:
 
     def __init__(self, options: argparse.Namespace, words: list[str]):
         self._words = words
-        self._checkpoint: str | None = options.checkpoint
+        self._checkpoint: str | None = None if options.dry_run else options.checkpoint
         self._ranks: int = options.ranks
         self._retries: int = options.retries or 0
         self._received: list[int] = []

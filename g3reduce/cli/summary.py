@@ -26,19 +26,19 @@ def lines_about(coadds: Coadds) -> list[str]:
     lines = _contents(coadds.values())
     if coadds.n_given:
         n_read = coadds.n_given - len(coadds.left_out)
-        lines.append(_line("Files", f"{coadds.n_given} given, {n_read} read"))
+        lines.append(label("Files", f"{coadds.n_given} given, {n_read} read"))
     if coadds.without_maps:
-        text = f"{len(coadds.without_maps)}: {_listed(coadds.without_maps)}"
-        lines.append(_line("Without maps", text))
+        text = f"{len(coadds.without_maps)}: {several(coadds.without_maps)}"
+        lines.append(label("Without maps", text))
     by_id = [f"{map_id or 'no Id'} ({n})" for map_id, n in sorted(ledger.n_frames_by_id().items())]
-    lines.append(_line("Frames", f"{len(ledger.entries)}: {_listed(by_id)}"))
+    lines.append(label("Frames", f"{len(ledger.entries)}: {several(by_id)}"))
     if observations := ledger.observations():
-        lines.append(_line("Observations", f"{len(observations)}"))
+        lines.append(label("Observations", f"{len(observations)}"))
     lines += _coverage(coadds.coverage)
     if coadds.timing.ranks:
         lines += _timing(coadds.timing)
     if coadds.statistics.ranks > 1:
-        lines.append(_line("Joined", _joined(coadds.statistics, coadds.timing)))
+        lines.append(label("Joined", _joined(coadds.statistics, coadds.timing)))
     return lines
 
 
@@ -53,13 +53,13 @@ def _coverage(coverage: Mapping[str, Coverage]) -> list[str]:
     text = f"{_range([one.area_deg2 for one in each], short)} deg2 ({fraction} %)"
     if hits := [one.hits for one in each if one.hits is not None]:
         text += f", {_range(hits, short)} hits a pixel"
-    lines = [_line("Sky", text)]
+    lines = [label("Sky", text)]
     depth_t = [one.depth_t for one in each if one.depth_t is not None]
     depth_p = [one.depth_p for one in each if one.depth_p is not None]
     if depth_t:
         text = f"T {_range(depth_t, short)}"
         text += f", Q and U {_range(depth_p, short)}" if depth_p else ""
-        lines.append(_line("Depth", f"{text} uK arcmin"))
+        lines.append(label("Depth", f"{text} uK arcmin"))
     return lines
 
 
@@ -70,17 +70,17 @@ def _timing(timing: Timing) -> list[str]:
 
     took = {stage: _seconds(timing.longest(stage)) for stage in STAGES}
     stages = [f"{stage} {one}" for stage, one in took.items() if float(one)]
-    lines = [_line("Time", f"{', '.join(stages) or 'less than 0.01'} s")]
+    lines = [label("Time", f"{', '.join(stages) or 'less than 0.01'} s")]
     ranks = len(timing.ranks)
     if ranks > 1:
         reading = _range([one.reading for one in timing.ranks], _seconds)
         mean = f"mean {100 * timing.balance:.0f} % of the longest"
-        lines.append(_line("Balance", f"reading {reading} s on {ranks} ranks, {mean}"))
+        lines.append(label("Balance", f"reading {reading} s on {ranks} ranks, {mean}"))
     if timing.peak_memory:
         each = " a rank at most" if ranks > 1 else ""
         together = sum(one.peak_memory for one in timing.ranks)
         text = f"{size(timing.peak_memory)}{each}"
-        lines.append(_line("Memory", text + (f", {size(together)} in all" if each else "")))
+        lines.append(label("Memory", text + (f", {size(together)} in all" if each else "")))
     return lines
 
 
@@ -143,8 +143,9 @@ def base_of(frame: Frame) -> str:
     return str(record["base"]) if record is not None and "base" in record else ""
 
 
-def _line(label: str, text: str) -> str:
-    begin = f"{label + ':':<14}"
+def label(word: str, text: str) -> str:
+    """A line of 80 columns at most that begins with a label; others below if it needs them."""
+    begin = f"{word + ':':<14}"
     return textwrap.fill(
         begin + text,
         _WIDTH,
@@ -154,7 +155,8 @@ def _line(label: str, text: str) -> str:
     )
 
 
-def _listed(names: Iterable[str]) -> str:
+def several(names: Iterable[str]) -> str:
+    """Names, of many the first few."""
     listed: Sequence[str] = list(names)
     more = f", and {len(listed) - _NAMED} more" if len(listed) > _NAMED else ""
     return ", ".join(listed[:_NAMED]) + more

@@ -17,6 +17,7 @@ from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
 from .notebook import HEADS, rows_of
+from .preview import Preview
 
 T = TypeVar("T")
 
@@ -70,6 +71,8 @@ class Coadds(Mapping[str, Frame]):
         area, hits and depth. Not of shards, nor of sign flips, which cover what their coadd does.
     timing : Timing
         What `coadd_files` took on each rank, stage by stage, with its memory. All ranks have it.
+    preview : Preview or None
+        With ``dry_run=True`` what `coadd_files` would do.
 
     Examples
     --------
@@ -108,6 +111,7 @@ class Coadds(Mapping[str, Frame]):
         self.written: list[str] = []
         self.coverage: dict[str, Coverage] = {}
         self.timing = Timing()
+        self.preview: Preview | None = None
 
     def with_frames(self, frames: Mapping[str, Frame]) -> Coadds:
         """The same result with these frames."""

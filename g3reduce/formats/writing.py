@@ -163,6 +163,16 @@ def _jobs(file: str, tables: Iterable[PixelTable], options: WriteOptions) -> Ite
         table = following
 
 
+def names_of_outputs(file: str, map_ids: Sequence[str], *, companions: bool = False) -> list[str]:
+    """The files that maps with these Ids will be written to; companions as a pattern."""
+    if format_of(file) != "fits":
+        return [file]
+    stem, ending = split_name(file)
+    met: set[str] = set()
+    labels = [f"_{distinct_name(map_id, met)}" for map_id in map_ids] if len(map_ids) > 1 else [""]
+    return [f"{stem}{label}{'_*' if companions else ''}{ending}" for label in labels]
+
+
 def _write_fits(
     file: str,
     job: _Job | None,

@@ -1,1 +1,2 @@
 from .checking import Checked as Checked
+from .previewing import Preview as Preview

@@ -202,12 +202,12 @@ atomic, where
     with Watch(comm, "check", progress) as watch:
         watch.expect_files(names)
         seen = look_at(comm, names, terms, choice, deep=deep, watch=watch)
-    rate = from_rank(comm, 0, lambda: _rate(seen, terms, deep=deep))
+    rate = from_rank(comm, 0, lambda: rate_of(seen, terms, deep=deep))
     limbs = 3 if reproducible else 1
     return Checked(seen, estimate(seen, limbs=limbs, rate=rate, n_ranks=comm.size))
 
 
-def _rate(seen: Survey, terms: Terms, *, deep: bool) -> float | None:
+def rate_of(seen: Survey, terms: Terms, *, deep: bool) -> float | None:
     """Bytes that a rank reads in a second, from one of the files; None if there is none."""
     fine = [at for at in range(len(seen.files)) if at not in seen.bad and seen.files[at].frames]
     files = [seen.files[at] for at in fine if seen.files[at].n_bytes <= _READ_FOR_RATE]

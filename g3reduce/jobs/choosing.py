@@ -172,8 +172,14 @@ def choose(
     choice: Choice,
     root: int,
     watch: Watch,
-) -> Chosen:
+) -> tuple[Chosen, Survey | None]:
     """Choose the files to be added. Collective over `comm` if they are to be looked at.
+
+    Returns
+    -------
+    chosen : Chosen
+    seen : Survey or None
+        What there is in all, if they were looked at.
 
     Raises
     ------
@@ -183,7 +189,7 @@ def choose(
     chosen = Chosen(names, {})
     if not choice.surveys:
         watch.stage("looking")
-        return chosen
+        return chosen, None
     seen = look_at(comm, names, terms, choice, root=root, watch=watch)
     bad = {number: problem.fault for number, problem in seen.bad.items()}
 
@@ -192,7 +198,7 @@ def choose(
             raise error_of(seen)
         return chosen.without({**seen.copies, **bad}, len(bad), choice)
 
-    return collectively(comm, decide)
+    return collectively(comm, decide), seen
 
 
 def look_at(

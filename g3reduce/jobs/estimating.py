@@ -54,8 +54,8 @@ class Estimate(NamedTuple):
         if self.seconds is not None:
             ranks = f"{self.n_ranks} ranks" if self.n_ranks > 1 else "1 rank"
             lines.append(
-                f"Estimate: {_time(self.seconds)} for {in_words(self.n_bytes)} on {ranks}, at the "
-                "rate of a file that was read just now"
+                f"Estimate: {duration(self.seconds)} for {in_words(self.n_bytes)} on {ranks}, at "
+                "the rate of a file that was read just now"
             )
         return lines
 
@@ -102,7 +102,8 @@ def in_words(n_bytes: float) -> str:
     return f"{n_bytes:.3g} TB"
 
 
-def _time(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time, in the unit that suits it."""
     if seconds < 120:
         return f"{max(seconds, 0.1):.2g} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

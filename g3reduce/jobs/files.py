@@ -41,6 +41,7 @@ from .inputs import Atomic, Found, as_names, look
 from .outputs import check_output_argument
 from .parts import check_passes, one_pass_for
 from .passes import Passes, Plan
+from .previewing import preview
 from .splitting import for_the_look, planner_of
 
 
@@ -89,6 +90,7 @@ def coadd_files(
     output_options: WriteOptions | None = None,
     passes: int | Literal["auto"] | None = None,
     progress: bool | Observer | None = None,
+    dry_run: bool = False,
 ) -> Coadds:
     """Coadd the maps of files, on all ranks at once. Collective over `mpicomm`.
 
@@ -174,6 +176,10 @@ metadata_lasts, keep_exact
         or plain lines elsewhere; or ``progress(event)``, which is called with each event (see
         `g3reduce.progress`) in a thread of the first rank of `mpicomm`. The argument of that rank
         counts.
+    dry_run : bool
+        Only look at all files and plan: nothing is added or written, and the result has no frames,
+        but its `preview` says what would be done. What is wrong is an error, as it would be. One
+        file is read, to know how long all take; and with bundles of equal weight all weights.
 
     Returns
     -------
@@ -204,6 +210,8 @@ metadata_lasts, keep_exact
     rows = Atomic(atomic, where)
     assumed = Assumed(input_pol_conv, input_coord, input_units)
     choice = Choice(on_error, max_bad, like, check, manifest, on_duplicate, same_observation)
+    if dry_run is True:
+        choice = choice._replace(check=True)
     checked = functools.partial(
         _check_arguments,
         *(files, output_file, result, schedule, keep_maps, choice, assumed, rows),
@@ -212,6 +220,7 @@ metadata_lasts, keep_exact
         exact=keep_exact,
         passes=passes,
         progress=progress,
+        dry_run=dry_run,
         in_one=one_pass_for(assign, output_file, result, checkpoint, add_to),
     )
     with AllBadNamed(comm, choice) as all_bad:
@@ -274,9 +283,11 @@ metadata_lasts, keep_exact
                 *(options, passes),
             )
             with stop_request(comm, wishes) as request:
-                chosen = choose(comm, names, coadder.terms, choice, root, watch)
+                chosen, seen = choose(comm, names, coadder.terms, choice, root, watch)
                 planner = planner_of(comm, assign, coadder.terms, growth, watch)
                 run = Passes(comm, coadder, plan, chosen, request, planner, make, watch)
+                if dry_run and seen is not None:
+                    return preview(comm, run, seen, coadder.terms)
                 run.run()
             return run.coadds()
 
@@ -304,11 +315,12 @@ def _check_arguments(
     exact: bool,
     passes: object,
     progress: object,
+    dry_run: object,
     in_one: str,
 ) -> tuple[list[str | os.PathLike[str]], dict[str, object]]:
     """The names of input files, if all arguments can be used, and what ranks must have alike."""
     check_schedule(schedule)
-    check_flags(keep_maps=keep_maps)
+    check_flags(keep_maps=keep_maps, dry_run=dry_run)
     choice.verify()
     check_passes(passes, in_one)
     require_progress(progress)
@@ -334,4 +346,5 @@ def _check_arguments(
         **same,
         "output_options": str(options),
         "passes": passes,
+        "dry_run": dry_run,
     }

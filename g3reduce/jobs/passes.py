@@ -174,6 +174,36 @@ class Passes:
             parking.close()
         return True
 
+    @property
+    def job(self) -> Plan:
+        """What is to be done."""
+        return self._plan
+
+    @property
+    def chosen(self) -> Chosen:
+        """The files that are added, as far as is known."""
+        return self._chosen
+
+    @property
+    def base(self) -> str | None:
+        """The file of coadds that are to grow, which is read, too."""
+        return self._base
+
+    @property
+    def planner(self) -> Planner | None:
+        """What plans the splitting, if there is one."""
+        return self._planner
+
+    @property
+    def parts(self) -> Sequence[PlanOfPart]:
+        """Of a splitting, what is made in each pass."""
+        return self._parts
+
+    @property
+    def limbs(self) -> int:
+        """How many numbers a sum has for each pixel."""
+        return 3 if self._coadder.is_exact else 1
+
     def coadds(self) -> Coadds:
         """What was made, after `run`. Collective."""
         n_given = len(self._names) - bool(self._plan.growth)
@@ -265,21 +295,21 @@ class Passes:
         return chosen
 
     @property
-    def _at_once(self) -> bool:
+    def at_once(self) -> bool:
         """Whether sign flips are summed beside the coadds that they are of."""
         return self._plan.wishes.folder is None and not self._coadder.is_exact
 
     def _follow(self, plan: AnyPlan) -> None:
         identity = self._planner.identity if self._planner else ""
-        self._coadder.follow(plan, identity, flips_at_once=self._at_once)
+        self._coadder.follow(plan, identity, flips_at_once=self.at_once)
         self._terms = self._coadder.terms
 
     def _divided(
         self, plan: SplitPlan, sizes: Mapping[tuple[str, int], MapSize]
     ) -> list[PlanOfPart]:
         """The parts of a plan that fit in memory, one after the other."""
-        at_once, passes = self._at_once, self._plan.passes
-        limbs = 3 if self._coadder.is_exact else 1
+        at_once, passes = self.at_once, self._plan.passes
+        limbs = self.limbs
         available = available_for_each(self._comm)
 
         def parts() -> list[Part]:
@@ -324,14 +354,12 @@ class Passes:
         """Join the sums of all ranks, and all that is known of what is in them."""
         self._coadder.leave_out(self._chosen.listed)
         n_new = len(self._names) - len(self._chosen.left_out) - bool(self._plan.growth)
-        require_maps = functools.partial(_require_maps, n_new, self._plan.map_ids)
+        check = functools.partial(require_maps, n_new, self._plan.map_ids)
         try:
             with progress_in_interrupt(self._all_read("their sums were being joined")):
                 self._watch.stage("joining")
                 met = functools.partial(self._stopwatch.end, "waiting")
-                joined = self._coadder.join(
-                    failure, tally.n_read, tally.with_maps, require_maps, met
-                )
+                joined = self._coadder.join(failure, tally.n_read, tally.with_maps, check, met)
                 if self._plan.result != "sharded":
                     cover = functools.partial(coverage_of, joined)
                     self._coverage |= collectively(self._comm, cover)
@@ -365,7 +393,7 @@ def _without(chosen: Chosen, bad: Mapping[int, InputError], choice: Choice) -> C
     return chosen.without(faults, len(bad), choice)
 
 
-def _require_maps(
+def require_maps(
     n_files: int, map_ids: Sequence[str] | None, n_read: Counter[str], any_added: bool
 ) -> None:
     """Refuse to make an empty coadd, or one that lacks what was asked for."""

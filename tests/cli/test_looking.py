@@ -1,4 +1,4 @@
-"""``--list``: what is in files."""
+"""``--list``: what is in files; ``--dry-run``: what would be made of them."""
 
 import os
 
@@ -47,3 +47,62 @@ def test_scans_are_listed_and_no_output_is_needed(folder, capsys):
         cli.main(["stitch", "scans.g3"])
     assert end.value.code == 2
     assert "required: -o/--output-file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["-o", "out.fits", "--fits-units", "mK", "--collate", "-i", "All"],
+        ["-o", "out.g3", "--split", "one=observation=1000", "--split", "all=all", "--signflips=2"],
+        ["-o", "out.h5", "-m", "90GHz"],
+    ],
+)
+def test_a_dry_run_writes_nothing_and_names_what_a_run_writes(folder, capsys, words):
+    before = sorted(os.listdir())
+    assert cli.main(["coadd", "obs_*.g3", *words, "--dry-run"]) == 0
+    assert sorted(os.listdir()) == before
+    said = capsys.readouterr().out
+    assert said.endswith("Dry run: nothing was added or written.\n")
+    assert max(map(len, said.splitlines())) <= 80
+    assert cli.main(["coadd", "obs_*.g3", *words]) == 0
+    output = next(line for line in said.splitlines() if line.startswith("Output:"))
+    written = output.removeprefix("Output:").strip().split(", ")
+    assert sorted([*before, *written]) == sorted(os.listdir())
+    if "--signflips=2" in words:
+        assert "one: 2 maps, 2 sign flips\nall: 4 maps, 2 sign flips\n" in said
+    if "-m" in words:
+        assert "Coadd: 2 maps\nFiles:        2 given, 2 to be read, " in said
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["nothing.g3"], "nothing.g3"),
+        (["-m", "220GHz"], "no map with the Id '220GHz' in the 2 input files; these Ids are"),
+        (["-o", "missing/out.g3"], "missing"),
+        (["--bundles", "3", "--bundle-by", "number"], "bundles"),
+    ],
+)
+def test_a_dry_run_tells_what_a_run_would(folder, capsys, words, text):
+    assert cli.main(["coadd", "obs_*.g3", "--dry-run", *words]) in (1, 2)
+    said = capsys.readouterr().err
+    assert text in said
+    assert cli.main(["coadd", "obs_*.g3", *words]) in (1, 2)
+    assert text in capsys.readouterr().err
+
+
+def test_what_would_be_left_out_is_told(folder, capsys):
+    os.truncate("obs_001.g3", 100)
+    assert cli.main(["coadd", "obs_*.g3", "--dry-run"]) == 1
+    assert cli.main(["coadd", "obs_*.g3", "--dry-run", "--skip-bad"]) == 3
+    said = capsys.readouterr().out
+    assert "Files:        2 given, 1 to be read, " in said
+    assert "Left out 1 of 2 files: obs_001.g3 (" in said
+
+
+def test_a_dry_run_makes_no_folder_of_checkpoints(folder, capsys):
+    before = sorted(os.listdir())
+    words = ["coadd", "obs_*.g3", "--dry-run", "-o", "out.g3", "--checkpoint", "parts"]
+    assert cli.main(words) == 0
+    assert "Checkpoints:  in parts\n" in capsys.readouterr().out
+    assert sorted(os.listdir()) == before
