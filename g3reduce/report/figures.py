@@ -104,6 +104,7 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
     rows : list of tuple
         Of each map: its name, its view, and its panels.
     title : str
+        Of matplotlib: mathematics may stand between dollar signs.
     """
     grid = _in_two_columns(rows[0]) if len(rows) == 1 else [list(_labelled(row)) for row in rows]
     n_columns = max(len(row) for row in grid)
@@ -134,6 +135,11 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
                 ax.set_ylabel("")
                 ax.tick_params(labelleft=False)
     return figure
+
+
+def plain(text: str) -> str:
+    """A text, such as an Id, of which matplotlib reads nothing as mathematics."""
+    return text.replace("$", r"\$")
 
 
 def _labelled(row: tuple[str, View, Sequence[Panel]]) -> list[tuple[str, View, Panel]]:
@@ -179,7 +185,7 @@ def _draw_panel(ax: Any, panel: Panel, view: View, title: str) -> None:
         aspect=view.aspect,
     )
     ax.set_label(panel.plane)
-    ax.set_title(title, loc="left", fontsize=12, fontweight="bold", pad=4)
+    ax.set_title(plain(title), loc="left", fontsize=12, fontweight="bold", pad=4)
     # Beside the panel, as high as this, whatever its shape.
     across = 0.03 if _flatness(view) > 1 / 3 else 0.015
     bar = ax.figure.colorbar(image, cax=ax.inset_axes((1.02, 0, across, 1)), extend=_extend(panel))

@@ -74,7 +74,8 @@ def plot_histograms(
     figure = figures.new_figure(
         4.2 * len(names) + 0.6, 4.2 + (0.25 * len(found) if len(found) > 1 else 0)
     )
-    figure.suptitle(title or (found[0][0] if len(found) == 1 else "values"), fontsize=14)
+    shown = figures.plain(found[0][0]) if len(found) == 1 else "values"
+    figure.suptitle(title or shown, fontsize=14)
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for number, (_, by_name, unit) in enumerate(found):
             if name not in by_name:
@@ -100,9 +101,8 @@ def plot_histograms(
         ax.legend(fontsize=NUMBERS_PT, loc="lower center")
     if len(found) > 1:
         lines = [Line2D([], [], color=COLOURS[number]) for number in range(len(found))]
-        figure.legend(
-            lines, [label for label, _, _ in found], loc="outside lower center", fontsize=NAMES_PT
-        )
+        labels = [figures.plain(label) for label, _, _ in found]
+        figure.legend(lines, labels, loc="outside lower center", fontsize=NAMES_PT)
     figure.axes[0].set_ylabel("pixels", fontsize=NAMES_PT)
     if path is not None:
         figures.write_picture(figure, path, dpi)
@@ -116,7 +116,8 @@ def _values(given: Given) -> tuple[dict[str, Values], str]:
     weighted = False
     if weights_key(dict.fromkeys(planes)) is not None:
         maps = stokes_maps(given.frame, given.where)
-        well = maps.weights[0] > 0.3 * np.median(maps.weights[0])
+        middle = np.median(maps.weights[0]) if maps.weights[0].size else 0.0
+        well = maps.weights[0] > 0.3 * middle
         values = dict(zip(maps.names, maps.values[:, well], strict=True))
     else:
         values = {

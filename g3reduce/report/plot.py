@@ -140,6 +140,7 @@ def plot_maps(
         title = names[0] if len(names) == 1 else _described(source)
         if difference is not None:
             title = f"half difference of {_described(source)} and {_described(difference)}"
+        title = figures.plain(title)
     figure: Figure = figures.draw_panels(rows, title)
     if path is not None:
         figures.write_picture(figure, path, dpi)

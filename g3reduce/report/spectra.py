@@ -104,7 +104,8 @@ def plot_spectra(
     flips = _flips(source, signflips, given[0].frame_id, apodize, headers)
     names = [name for name in ("TT", "EE", "BB") if name in found.power]
     figure = figures.new_figure(4.2 * len(names) + 0.6, 4.2)
-    figure.suptitle(title or f"{given[0].frame_id or 'Map'}   (power spectra)", fontsize=14)
+    shown = figures.plain(f"{given[0].frame_id or 'Map'}   (power spectra)")
+    figure.suptitle(title or shown, fontsize=14)
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         ell = found.ell
         scale = ell * (ell + 1) / (2 * np.pi)

@@ -9,7 +9,7 @@ from discs import EQUATORIAL, SOURCE, UK, WEIGHT, healpix_frame
 from spt3g import core, maps
 
 from g3reduce import InputError, UsageError
-from g3reduce.report import plot_maps, plot_spectra
+from g3reduce.report import plot_histograms, plot_maps, plot_spectra
 from g3reduce.report.panels import panels_of
 from g3reduce.report.patch import observed_patch
 from g3reduce.report.views import Mollweide
@@ -277,3 +277,24 @@ def test_what_cannot_be_drawn_is_refused():
     empty["T"] = maps.HealpixSkyMap(32, weighted=False, coord_ref=EQUATORIAL)
     with pytest.raises(UsageError, match="no pixel was observed"):
         plot_spectra(empty)
+
+
+def test_ids_are_no_mathematics_and_histograms_need_values(tmp_path, recwarn):
+    frames = [flat_frame("ZEA", shape=(20, 20), source=(3, 4)) for _ in range(2)]
+    for number, frame in enumerate(frames):
+        frame["Id"] = f"a$x_{{$ {number}"
+    plot_maps(frames, tmp_path / "two.png", dpi=40)
+    plot_maps(frames[0], tmp_path / "one.png", dpi=40)
+    figure = plot_histograms(frames, tmp_path / "histogram.png", dpi=40)
+    assert len(figure.legends[0].texts) == 2
+    empty = healpix_frame_without_values()
+    with pytest.raises(UsageError, match="no T, Q or U with values"):
+        plot_histograms(empty)
+    assert not [one for one in recwarn if issubclass(one.category, RuntimeWarning)]
+
+
+def healpix_frame_without_values():
+    frame = core.G3Frame(core.G3FrameType.Map)
+    frame["T"] = maps.HealpixSkyMap(16, weighted=True, units=core.G3TimestreamUnits.Tcmb)
+    frame["Wunpol"] = maps.G3SkyMapWeights(frame["T"])
+    return frame
