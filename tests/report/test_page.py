@@ -259,7 +259,9 @@ def test_nulls_are_calibrated_by_the_sign_flips_of_the_file(tmp_path):
         assert null_in(file.read()) == as_told(expected)
     null = str(tmp_path / "null.g3")
     difference(halves, None, null, halves=("early", "late"))  # of the sign flips, too
-    assert null_in((tmp_path / write_report(null)).read_text()) == as_told(expected)
+    text = (tmp_path / write_report(null)).read_text()
+    assert null_in(text) == as_told(expected)
+    assert re.findall(r"<h3>(.*?)</h3>", text) == ["150GHz", "150GHz: a null test"]  # no flips
     assert cli.main(["report", halves, "--halves", "early", "dawn", "-o", page]) == 1
 
 
