@@ -5,7 +5,8 @@ In reading order:
 - `reader` is the first module of a pipeline: it reads the files of a `parallelblock`, after their
   `leaders`. `distributor` hands frames from ranks that read to ranks that work, by the messages of
   `dispatch`. `sources` knows which of them is at work, `progressmodule` shows how far
-  they are, and `hushing` keeps binners from complaining where no data came.
+  they are, `counted` what all readers have read, and `hushing` keeps binners from complaining
+  where no data came.
 - `endmodule` is what modules at the end of a pipeline share; `accumulator` is one that keeps
   frames. `userfunctions` calls what users give to them, and `arguments` checks it.
 - `units` says which frame of which file something is, and `ledger` which of them are in a result:

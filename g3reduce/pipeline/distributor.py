@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from spt3g import core
@@ -15,9 +15,11 @@ from ..g3files.fileframe import FileFrame
 from ..mpi import communicators, foreign, waiting
 from ..mpi.agreement import agreed_arguments, collectively, same_everywhere
 from ..mpi.interrupts import forget_halt
+from ..progress.events import Totals
 from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .arguments import check_functions, frame_types
+from .counted import Counted
 from .dispatch import DATA, Receiver, Sender
 from .endmodule import hush_binners
 from .leaders import JOINED
@@ -54,6 +56,12 @@ class Progress:
     sent: int = 0
     received: int = 0
     done: int = 0
+    _counted: Counted | None = field(default=None, init=False, repr=False, compare=False)
+
+    @property
+    def totals(self) -> Totals | None:
+        """Files, bytes and frames that all readers have read; None but on the first rank."""
+        return None if self._counted is None else self._counted.totals()
 
 
 OnProgress = Callable[[Progress], object]
@@ -129,6 +137,7 @@ class MPIFrameParallelizer:
             self._receiver = Receiver(self._comm, cpucomm_startrank)
         self._keeper = Keeper()
         self._readers: Any = None
+        self._counted: Counted | None = None
         self._straight_from_files = False
         self._sources: weakref.WeakSet[Any] = weakref.WeakSet()
         self.progress = Progress(self._comm.rank)
@@ -168,17 +177,26 @@ class MPIFrameParallelizer:
             content = bytes_in_file(frame) if self._straight_from_files else None
             sender.data(content or _serialized(frame), unit and replace(unit, shared=False))
             self.progress.sent += 1
+        if self._counted is not None:
+            self._counted.count(frame)
         self._report()
 
-    def reads_from(self, reader: MPIFileReader, readers: Any) -> None:
+    def reads_from(self, reader: MPIFileReader, readers: Any, files: Files) -> None:
         """Tell which reader stands before it, before any frame comes. On a reader only.
+
+        Collective over `readers`.
 
         Parameters
         ----------
         reader : MPIFileReader
         readers : mpi4py.MPI.Intracomm
             On which it reads. It is freed at the end.
+        files : list
+            Those that it reads.
         """
+        comm = communicators.private(readers)
+        if comm.bcast(self._on_progress is not None, 0):
+            self.progress._counted = self._counted = Counted(comm, _names(files))
         self._readers = readers
         # Workers must not be short of frames that lie here because other readers are busy.
         reader.before_waiting = self.flush
@@ -231,6 +249,9 @@ class MPIFrameParallelizer:
             )
         sender = self._as_reader("end")
         sender.end()
+        if self._counted is not None:
+            self._counted.end()
+            self._report()
         self.exhausted = True
         if sender.data_came:
             hush_binners(self)  # the next modules see the end of processing, but saw no data
@@ -266,18 +287,23 @@ class MPIFrameParallelizer:
 class _Alone:
     """The module behind the reader of a rank that reads and works: it counts progress."""
 
-    def __init__(self, types: Sequence[Any], on_progress: OnProgress):
+    def __init__(self, types: Sequence[Any], files: Files, on_progress: OnProgress):
         self._types = tuple(types)
         self._on_progress = on_progress
+        self._counted = Counted(communicators.OneProcess(), _names(files))
         self._progress = Progress(0)
+        self._progress._counted = self._counted
 
     def __call__(self, frame: Frame) -> None:
         self._progress.done = self._progress.received
         if frame.type != core.G3FrameType.EndProcessing:
             self._progress.read += 1
+            self._counted.count(frame)
             if frame.type in self._types:
                 self._progress.sent += 1
                 self._progress.received += 1
+        else:
+            self._counted.end()
         self._on_progress(self._progress)
 
 
@@ -337,7 +363,7 @@ def MPIIODistributor(
         _checked_types(dataframetype, on_progress)
         pipe.Add(MPIFileReader(comm, files, leaders_of=dataframetype))
         if on_progress is not None:
-            pipe.Add(_Alone(dataframetype, on_progress))
+            pipe.Add(_Alone(dataframetype, files, on_progress))
         return
     readers: Any = None
     try:
@@ -357,7 +383,7 @@ def MPIIODistributor(
     finally:
         comm.Free()
     if reader is not None:
-        parallelizer.reads_from(reader, readers)
+        parallelizer.reads_from(reader, readers, files)
         pipe.Add(reader)
     else:
         readers.Free()
@@ -383,6 +409,10 @@ def _number_of_readers(n_io: int | None, size: int, files: Files) -> int:
             f"{max(size - 1, 1)}, or None."
         )
     return n_io
+
+
+def _names(files: Files) -> list[str]:
+    return [file for block in blocks_of(files) for file in block.files]
 
 
 def _serialized(frame: Frame) -> bytes:

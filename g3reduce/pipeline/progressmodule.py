@@ -17,7 +17,7 @@ from ..progress.watching import Watch, require_progress
 from ..spt3gmarks import g3module
 from ..spt3gtypes import Frame
 from .parallelblock import Files, blocks_of
-from .units import file_of, fingerprint_of, unit_of
+from .units import file_of, length_in_file, unit_of
 
 
 @g3module
@@ -100,9 +100,8 @@ class ProgressModule:
             self._at = at
         # What all ranks see is counted by the last one, which works also where others read for it.
         if not (unit and unit.shared) or self._comm.rank == self._comm.size - 1:
-            mark = unit and (unit.fingerprint or fingerprint_of(frame))
             self._n_frames += 1
-            self._n_bytes += mark.length if mark else 0
+            self._n_bytes += length_in_file(frame)
         self._note(self._board, boards.STARTED, now)
 
     def __enter__(self) -> ProgressModule:

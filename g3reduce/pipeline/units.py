@@ -84,6 +84,15 @@ def fingerprint_of(frame: Frame) -> Fingerprint | None:
     return getattr(frame, "fingerprint", None)
 
 
+def length_in_file(frame: Frame) -> int:
+    """How many bytes a frame has in its file; 0 where that was not seen."""
+    if (span := getattr(frame, "span", None)) is not None:
+        return int(span.end - span.start)
+    unit = unit_of(frame)
+    mark = fingerprint_of(frame) or (unit and unit.fingerprint)
+    return mark.length if mark else 0
+
+
 def set_source(frame: Frame, source: object) -> None:
     """Note on a frame the first module that gives it to a pipeline."""
     frame.source = source

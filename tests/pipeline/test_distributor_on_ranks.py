@@ -3,6 +3,7 @@
 Files of letters and digits: letters are metadata, digits are data.
 """
 
+import itertools
 import random
 import time
 
@@ -205,12 +206,21 @@ def test_progress_adds_up(comm, shared_folder, on_first):
     structure = [["A", "0.001"], [["B", *(f"1-{j}.{i:03}" for i in range(1, 8))] for j in range(3)]]
     files = on_first(lambda: write_all(shared_folder, structure))
     n_io = 2 if comm.size > 3 else 1
-    _, _, told = distribute(comm, files, n_io)
+    totals = []
+    note = lambda progress: totals.append(progress.totals)  # noqa: E731
+    _, _, told = distribute(comm, files, n_io, on_progress=note)
     assert (np.diff(told, axis=0) >= 0).all(), "counts only grow"
     read, sent, received, done = np.sum(comm.allgather(told[-1]), axis=0)
     assert sent == received == done == 22
     # Merged leaders and shared files are seen by each reader.
     assert read == 21 + n_io * 3
+    if comm.rank == 0:
+        n_files = len(list(shared_folder.glob("*.g3")))
+        assert (totals[-1].files, totals[-1].n_files, totals[-1].frames) == (n_files, n_files, 24)
+        assert all(one.frames <= two.frames for one, two in itertools.pairwise(totals))
+        assert 0 < totals[-1].bytes <= totals[-1].n_bytes
+    else:
+        assert totals[-1] is None
 
 
 @pytest.mark.ranks(2, 3)
