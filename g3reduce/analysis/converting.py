@@ -68,7 +68,7 @@ def convert(
     Examples
     --------
     >>> convert("coadd.g3", "coadd.fits", WriteOptions(units="uK"))  # doctest: +SKIP
-    ['coadd_90GHz.fits', 'coadd_150GHz.fits']
+    ['coadd_95GHz.fits', 'coadd_150GHz.fits']
     """
     headers = Headers(pol_conv, coord, units)
     return convert_noting(files, output_file, options, headers, lambda frame: None, progress)

@@ -83,7 +83,8 @@ def difference(
     OutputError
         If the output cannot be written, or is one of the files that are read.
     UsageError
-        If there is one source only, and no `halves`.
+        If there is one source only, and no `halves`; or if coadds are empty, as they are on ranks
+        that do not hold the result.
 
     Notes
     -----

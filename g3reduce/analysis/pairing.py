@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..errors import MismatchError, UsageError
@@ -54,10 +54,11 @@ def pairs_of(
     Raises
     ------
     UsageError
-        If `halves` are not two names, or there is no `b` and no `halves`.
+        If `halves` are not two names, there is no `b` and no `halves`, or coadds are empty.
     MismatchError
         If a map has no partner.
     """
+    _refuse_empty(a, b)
 
     def maps_in(source: Source) -> Iterator[Given]:
         found = frames_of(source, headers)
@@ -80,6 +81,17 @@ def pairs_of(
     _require_partners(mine, theirs, halves)
     for key, one in mine.items():
         yield _pair(one, theirs[key], key if halves else None)
+
+
+def _refuse_empty(*sources: Source | None) -> None:
+    """Coadds without maps: mostly those of a rank that does not hold the result."""
+    for source in sources:
+        if isinstance(source, Mapping) and not hasattr(source, "type") and not source:
+            raise UsageError(
+                "The coadds that were given are empty, as they are on ranks that do not hold the "
+                'result, and with result="sharded" on all. Compare them on the rank that has them '
+                '(if coadds: ...), or make them with result="all".'
+            )
 
 
 def _name(halves: object, place: int) -> str:

@@ -37,7 +37,7 @@ out over all ranks. The flags of spt3g-coadd-maps mean the same here.
 EXAMPLE = """\
 examples:
   g3reduce coadd obs1.g3 obs2.g3 -o coadd.g3
-  mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 -m 90GHz 150GHz --collate
+  mpirun -n 8 g3reduce coadd 'obs/*.g3' -o coadd.g3 -m 95GHz 150GHz --collate
   srun -n 64 g3reduce coadd obs/*.g3 -o coadd.g3 --reproducible
   g3reduce coadd --add tonight.g3 -o season.g3
 

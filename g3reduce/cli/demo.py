@@ -7,6 +7,7 @@ import math
 import os
 import shlex
 import shutil
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -100,8 +101,16 @@ def run(options: argparse.Namespace) -> None:
         f"\nDone in {time.perf_counter() - start:.0f} s. To look at:",
         *(f"  {path}" for path in made),
         "\nTo try next:",
-        *(f"  {shlex.join(['g3reduce', *words])}" for words in _next(coadds)),
+        *(f"  {shlex.join([*_program(), *words])}" for words in _next(coadds)),
     )
+
+
+def _program() -> list[str]:
+    """How this command is called here, where the environment may not be active."""
+    if shutil.which("g3reduce"):
+        return ["g3reduce"]
+    called = sys.argv[0]
+    return [called] if Path(called).name == "g3reduce" else [sys.executable, "-m", "g3reduce"]
 
 
 def _next(coadds: dict[str, Path]) -> list[list[str]]:

@@ -30,7 +30,7 @@ _SHOWN = 10
 _OF_ONE = "Say collate=True for a coadd of each, or name in map_ids those that you want in one."
 _OF_SPLITS = (
     'For coadds of each say splits.by("id") * splitting, or --collate; or name in the rules those '
-    "that you want in one: id=90GHz | id=150GHz."
+    "that you want in one: id=95GHz | id=150GHz."
 )
 
 

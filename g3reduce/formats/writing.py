@@ -61,7 +61,7 @@ def write_maps(
     Examples
     --------
     >>> write_maps("coadd.fits", coadds.values(), WriteOptions(units="uK"))  # doctest: +SKIP
-    ['coadd_90GHz.fits', 'coadd_150GHz.fits']
+    ['coadd_95GHz.fits', 'coadd_150GHz.fits']
     """
     name = os.fspath(file)
     options = options or WriteOptions()

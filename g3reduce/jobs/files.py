@@ -204,7 +204,7 @@ metadata_lasts, keep_exact
     >>> coadd = coadd_files(["obs1.g3", "obs2.g3"], "coadd.g3").frame  # doctest: +SKIP
     >>> coadd["T"], list(coadd["InputFiles"])  # doctest: +SKIP
     >>> coadds = coadd_files("obs*.g3", collate=True)  # doctest: +SKIP
-    >>> coadds["90GHz"]["T"]  # doctest: +SKIP
+    >>> coadds["95GHz"]["T"]  # doctest: +SKIP
     """
     comm = communicators.private(mpicomm)
     rows = Atomic(atomic, where)

@@ -10,6 +10,7 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import splits
+from g3reduce.coadd.coadds import Coadds
 from g3reduce.errors import InputError, MismatchError, UsageError
 from g3reduce.formats import map_frames_in, write_maps
 
@@ -247,6 +248,13 @@ def test_halves_of_one_file_are_paired_by_their_names():
         g3reduce.difference(whole, halves="early")
     with pytest.raises(UsageError, match="only one source"):
         g3reduce.difference(whole)
+
+
+def test_empty_coadds_are_those_of_ranks_without_the_result():
+    frame, empty = halves_of("flat sparse")[0], Coadds({}, here=False)
+    for given in ((empty,), (empty, frame), (frame, empty)):
+        with pytest.raises(UsageError, match="are empty, as they are on ranks that do not hold"):
+            g3reduce.difference(*given, halves=("early", "late"))
 
 
 def test_the_convention_of_polarization_is_converted_if_asked_for():

@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+import sysconfig
 
 import numpy as np
 import pytest
@@ -52,9 +53,14 @@ def test_what_it_says_to_try_next_works(made):
     folder, said = made
     commands = said.split("To try next:\n")[1].splitlines()
     assert len(commands) == 3
+    here = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     for command in commands:
         done = subprocess.run(
-            [sys.executable, "-m", *command.split()], capture_output=True, text=True, cwd=folder
+            command.split(),
+            capture_output=True,
+            text=True,
+            cwd=folder,
+            env=os.environ | {"PATH": here},
         )
         assert done.returncode == 0, done.stderr
 
