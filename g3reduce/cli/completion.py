@@ -84,7 +84,7 @@ def script_for(shell: Shell) -> str:
     if shell == "zsh":  # files may be many, and options stand among them
         return re.sub(r'^( *")\(\*\):+', r"\1*:", script, flags=re.MULTILINE)
     # What nothing is known of, such as values of other options, is completed as bash does itself.
-    return script.replace("complete -o bashdefault ", "complete -o bashdefault -o default ")
+    return re.sub(r"^(complete -o \w+)", r"\1 -o default", script, flags=re.MULTILINE)
 
 
 def _kind_of(action: argparse.Action) -> Any:
