@@ -20,6 +20,7 @@ from PIL import Image
 import g3reduce
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 from g3reduce.report.graticule import draw_graticule
+from g3reduce.report.views import FlatView
 
 HERE = Path(__file__).parent
 PAGES = ("recipes", "recipes_others")
@@ -68,7 +69,7 @@ def draw_sky(ax, values, geometry, title, limit, unit=UNIT):
     ax.set_facecolor("0.88")
     image = ax.imshow(values, origin="lower", cmap=DIVERGING, vmin=-limit, vmax=limit)
     ax.set_title(title, fontsize=10)
-    draw_graticule(ax, geometry)
+    draw_graticule(ax, FlatView(geometry))
     ax.tick_params(labelsize=8)
     bar = ax.figure.colorbar(image, ax=ax, shrink=0.85, pad=0.02, extend="both")
     bar.set_label(unit, fontsize=8)

@@ -76,7 +76,7 @@ def shown(said, columns, in_order):
         cells = [" "] * columns
         for part in line.split("\r"):
             drawn.append(part)
-            assert len(part) <= columns or "%" not in part or not in_order
+            assert len(part) <= columns or "% |" not in part or not in_order
             cells[: len(part)] = part
         lines.append("".join(cells).rstrip())
     return [line for line in lines if line], drawn

@@ -49,7 +49,7 @@ def test_each_command_accounts_for_each_file(tmp_path, ranks):
     left_out = len(season.bad) + len(season.again)
     assert f"Left out {left_out} of {len(season.files)} files" in done.stdout
     for file in season.bad:
-        assert len(re.findall(re.escape(f"{file} ("), done.stdout)) == 1
+        assert len(re.findall(re.escape(file) + r"\s+\(", done.stdout)) == 1
     assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
     ledger = run("ledger", output, "--format", "json")
