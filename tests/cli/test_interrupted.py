@@ -4,7 +4,6 @@ import importlib.util
 import os
 import pty
 import re
-import select
 import signal
 import subprocess
 import sys
@@ -15,6 +14,7 @@ import pytest
 import scans
 import skies
 from choices import among_all, some_of
+from terminals import outcome
 
 from g3reduce.mpi.launch import find_mpirun, is_open_mpi, mpirun_command, mpirun_environment
 
@@ -125,17 +125,9 @@ def test_ranks_at_a_terminal(work, name):
         os.execvpe(words[0], words, mpirun_environment())
     wait_for_ranks(work, 3)
     os.write(terminal, b"\x03")
-    said, end = b"", time.monotonic() + 30
-    while time.monotonic() < end:
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                said += os.read(terminal, 65536)
-            except OSError:  # all have left it
-                break
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.close(terminal)
+    code, said = outcome(pid, terminal, seconds=30)
     assert code == (1 if is_open_mpi(find_mpirun()) else 130)
-    check(work, name, said.decode())
+    check(work, name, said)
 
 
 @among_all

@@ -2,14 +2,13 @@
 
 import os
 import pty
-import select
 import subprocess
 import sys
-import time
 
 import pytest
 import skies
 from choices import ALL, among_all, some_of
+from terminals import outcome
 
 from g3reduce import cli
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
@@ -54,16 +53,7 @@ def at_a_terminal(folder, words, columns, **more):
         os.chdir(folder)
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.execvpe(words[0], words, {**mpirun_environment(), "TERM": "xterm", **more})
-    said, end = b"", time.monotonic() + 60
-    while time.monotonic() < end:
-        if select.select([terminal], [], [], 0.1)[0]:
-            try:
-                said += os.read(terminal, 65536)
-            except OSError:  # all have left it
-                break
-    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    os.close(terminal)
-    return code, said.decode()
+    return outcome(pid, terminal, seconds=60)
 
 
 def shown(said, columns, in_order):
