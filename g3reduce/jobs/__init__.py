@@ -7,8 +7,8 @@ In reading order:
   files so that the pixels of maps stay there until they are added. `splitting` plans which maps go
   to which coadds, where this depends on all of them. `outputs` writes
   what was made, in the format that the name of the output stands for; `accounting` tells what it
-  took. `listing` looks what is in files, and
-  `previewing` what would be made of them.
+  took. `presence` refuses input without the maps that were asked for. `listing` looks what is in
+  files, and `previewing` what would be made of them.
 - `choosing` says which files are added and which are left out: `survey` lets ranks look at all of
   them, each by `examining`; `majority` finds those that do not fit, `copies` those that are there
   twice, and `manifest` what files do not say themselves. `checking` is what `g3reduce check` does,

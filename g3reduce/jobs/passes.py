@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -43,6 +42,7 @@ from .inputs import Found
 from .outputs import write_coadds
 from .parking import Parked, Parking
 from .parts import MapSize, Part, PlanOfPart, costs_of, divided
+from .presence import require_maps
 from .splitting import Planner
 from .tally import Tally
 
@@ -391,26 +391,3 @@ def _without(chosen: Chosen, bad: Mapping[int, InputError], choice: Choice) -> C
         raise next(iter(bad.values()))
     faults = {number: error.fault or str(error) for number, error in bad.items()}
     return chosen.without(faults, len(bad), choice)
-
-
-def require_maps(
-    n_files: int, map_ids: Sequence[str] | None, n_read: Counter[str], any_added: bool
-) -> None:
-    """Refuse to make an empty coadd, or one that lacks what was asked for."""
-    if not n_files:  # all that was to be added to a coadd is in it already, or bad
-        return
-    files = f"the {n_files} input files" if n_files > 1 else "the input file"
-    if not n_read:
-        raise InputError(f"There is no Map frame in {files}.")
-    listed = ", ".join(f"{map_id!r} ({count})" for map_id, count in sorted(n_read.items()))
-    missing = [map_id for map_id in map_ids or () if map_id not in n_read]
-    if missing:
-        raise InputError(
-            f"There is no map with the Id {', '.join(map(repr, missing))} in {files}; these Ids "
-            f"are there (and how often): {listed}."
-        )
-    if not any_added:
-        raise InputError(
-            f"None of the maps in {files} belongs to any coadd; these Ids are there (and how "
-            f"often): {listed}."
-        )

@@ -17,7 +17,8 @@ from .checking import rate_of
 from .estimating import estimate
 from .listing import list_files
 from .parts import costs_of
-from .passes import Passes, require_maps
+from .passes import Passes
+from .presence import require_maps
 from .survey import Survey
 
 
