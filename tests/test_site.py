@@ -1,5 +1,6 @@
 """The site in a real browser, at the widths of a phone, a tablet, and three screens."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -100,7 +101,9 @@ def test_a_narrow_screen_has_all_that_in_a_menu(browser, site, width):
 
 
 def test_one_page_leads_to_the_next(browser, site):
-    open_page(browser, site, "season", 1024)
-    assert "Coming from" in browser.find_element("css selector", "a.right-next").text
-    open_page(browser, site, "coming_from", 1024)
-    assert "Coadd a season" in browser.find_element("css selector", "a.left-prev").text
+    pages = re.findall(r"^(.+) <(\S+)>$", (DOCS / "howto.md").read_text(), re.MULTILINE)
+    (title, page), (next_title, next_page) = pages[:2]
+    open_page(browser, site, page, 1024)
+    assert next_title in browser.find_element("css selector", "a.right-next").text
+    open_page(browser, site, next_page, 1024)
+    assert title in browser.find_element("css selector", "a.left-prev").text
