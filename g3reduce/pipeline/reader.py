@@ -283,7 +283,7 @@ class MPIFileReader:
         self.reading.began(piece)
         n_frames = 0
         for frame in self._frames_in(block, piece):
-            n_frames += 1
+            n_frames += frame.type is not None  # those before a piece are of another piece
             yield frame
         self.reading.done(piece, block.files[piece.file], n_frames)
 

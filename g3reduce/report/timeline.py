@@ -42,7 +42,7 @@ class RankLine(NamedTuple):
         Its stages: name and SVG path.
     y : float
     files, n_bytes : int
-        What it has read.
+        What it has read; a file in pieces counts on each rank that has read one.
     busy : float
         Seconds in which it read.
     share : float
@@ -80,6 +80,8 @@ class TimeLine(NamedTuple):
         Whether stages of each rank are known.
     in_order : bool
         Whether they came one after the other, so that they can be drawn.
+    in_pieces : bool
+        Whether some files were read in pieces.
     """
 
     end: float
@@ -90,6 +92,7 @@ class TimeLine(NamedTuple):
     height: float
     timed: bool
     in_order: bool
+    in_pieces: bool
 
     @property
     def reading(self) -> float:
@@ -111,11 +114,14 @@ def time_line_of(events: Sequence[Event], n_ranks: int) -> TimeLine:
     }
     again = any(isinstance(event, ReadAgain) for event in events)
     in_order = bool(timings) and not again and [one.name for one in stages].count("reading") <= 1
+    in_pieces = any(isinstance(event, FileDone) and event.part for event in events)
     done: dict[int, list[FileDone]] = {rank: [] for rank in range(n_ranks)}
     for event in events:
         if isinstance(event, FileDone):
             done.setdefault(event.rank, []).append(event)
-    line = TimeLine(end, stages, [], len(done), _ticks(end, at), 0.0, bool(timings), in_order)
+    line = TimeLine(
+        end, stages, [], len(done), _ticks(end, at), 0.0, bool(timings), in_order, in_pieces
+    )
     for place, (rank, files) in enumerate(sorted(done.items())[:MOST_RANKS]):
         timing, y = timings.get(rank), TOP + ROW * (place + 0.5)
         busy = sum(max(0.0, one.time - one.began) for one in files)
@@ -125,7 +131,7 @@ def time_line_of(events: Sequence[Event], n_ranks: int) -> TimeLine:
                 _files(files, at, y),
                 _spans(timing, at, y) if timing and in_order else [],
                 y,
-                len(files),
+                len({one.file for one in files}),
                 sum(one.n_bytes for one in files),
                 busy,
                 min(1.0, busy / line.reading),

@@ -137,6 +137,7 @@ def test_a_file_in_pieces_is_done_when_all_of_them_are(comm, files, limits):
         assert len({event.part for event in done}) == len(done) > 3
         assert sum(event.n_bytes for event in done) == os.path.getsize(files[0])
         assert [event.totals.files for event in done] == [0] * (len(done) - 1) + [1]
+        assert events[-1].totals.frames == 3
 
 
 @pytest.mark.ranks(1, 3)

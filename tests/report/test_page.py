@@ -200,9 +200,14 @@ def test_account_of_ranks_is_told_and_drawn(tmp_path):
 
 def test_run_of_very_many_files_is_drawn_in_few_strokes():
     events = [Begun(time=0.0, task="coadd"), StageBegun(time=0.0, stage="reading")]
-    events += [FileDone(time=(i + 1) / 1000, began=i / 1000, file="a.g3") for i in range(20_000)]
-    (line,) = run_of(events).line.ranks
-    assert line.files == 20_000
+    events += [
+        FileDone(time=(i + 1) / 1000, began=i / 1000, file=f"{i // 2}.g3", part=i % 2)
+        for i in range(20_000)
+    ]
+    run = run_of(events)
+    (line,) = run.line.ranks
+    assert run.line.in_pieces
+    assert line.files == 10_000
     assert len(line.path) < 20_000
 
 

@@ -24,6 +24,7 @@ class Viewer {
     for (const panel of this.panels) panel.numbers = await numbersOf(panel.plane);
     if (this.closed) return; // another map was chosen meanwhile
     this.repaint();
+    this.tell(); // what the pointer is on already
     await new Promise(requestAnimationFrame);
     if (!this.closed) this.root.dataset.ready = this.map.name;
   }
@@ -200,9 +201,10 @@ class Viewer {
     const { width, height, names } = this.pictures;
     const [x, y] = (this.cursor || [-1, -1]).map(Math.floor);
     if (x < 0 || y < 0 || x >= width || y >= height) return { value: "", place: "" };
-    const number = panel.numbers ? panel.numbers[y * width + x] : UNOBSERVED;
-    const value = number === UNOBSERVED ? "not observed"
-      : shown(valueOf(panel.plane, number));
+    const number = panel.numbers && panel.numbers[y * width + x];
+    const value = number === undefined ? "loading"
+      : number === UNOBSERVED ? "not observed"
+        : shown(valueOf(panel.plane, number));
     if (!this.sky) return { value, place: `pixel ${x}, ${y}` };
     const [longitude, latitude] = this.sky(x, y);
     const place = Number.isNaN(longitude) ? "off the sky"
