@@ -60,7 +60,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--config",
         metavar="CONFIG",
-        help="a YAML file of options, by their long names; those of the command line come first",
+        help="a YAML file of options, by their long names; those of the command line win",
     )
     group.add_argument(
         "--write-config",

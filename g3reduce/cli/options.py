@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..choices import Schedule, choices_of
+from .progress import SHOWN
 
 
 def add_files(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
@@ -39,9 +40,14 @@ def add_schedule(group: argparse._ActionsContainer) -> None:
     )
 
 
+def _group_of(parser: argparse.ArgumentParser) -> argparse._ActionsContainer:
+    """The group about what is shown, if the command has one by now."""
+    return next((one for one in parser._action_groups if one.title == SHOWN), parser)
+
+
 def add_verbose(parser: argparse.ArgumentParser) -> None:
-    """Add ``-v``."""
-    parser.add_argument(
+    """Add ``-v``, beside the other flags about what is shown."""
+    _group_of(parser).add_argument(
         "-v", "--verbose", action="store_true", help="say how the work is done, and why"
     )
 
@@ -49,7 +55,7 @@ def add_verbose(parser: argparse.ArgumentParser) -> None:
 def add_quiet(parser: argparse.ArgumentParser) -> None:
     """Add ``-q``, unless the command has it."""
     if "-q" not in parser._option_string_actions:
-        parser.add_argument(
+        _group_of(parser).add_argument(
             "-q",
             "--quiet",
             action="store_true",

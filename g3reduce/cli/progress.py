@@ -14,6 +14,8 @@ from ..mpi.communicators import Comm
 if TYPE_CHECKING:
     from ..progress.events import Event, Observer
 
+SHOWN = "what is shown"
+
 # What names other files of a command, which a log must not replace.
 _FILES = (
     *("files", "from_file", "output_file", "add_to", "subtract", "like", "repeat", "config"),
@@ -23,7 +25,7 @@ _FILES = (
 
 def add_flags(parser: argparse.ArgumentParser, *, quiet: bool = False) -> None:
     """Add the flags; ``-q``, too, if nothing else adds it."""
-    group = parser.add_argument_group("what is shown")
+    group = parser.add_argument_group(SHOWN)
     if quiet:
         add_quiet(group)
     group.add_argument(

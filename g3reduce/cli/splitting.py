@@ -26,7 +26,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group(
         "splits, bundles and sign flips",
         "All from one reading of the input. They combine: bundles of each split, sign\n"
-        "  flips of each bundle; with --collate, within each Id. Names are joined by _.",
+        "flips of each bundle; with --collate, within each Id. Names are joined by _.",
     )
     group.add_argument(
         "--split",

@@ -26,7 +26,9 @@ def lines_about(coadds: Coadds) -> list[str]:
     lines = _contents(coadds.values())
     if coadds.n_given:
         n_read = coadds.n_given - len(coadds.left_out)
-        lines.append(label("Files", f"{coadds.n_given} given, {n_read} read"))
+        n_files = len({one.unit.file for one in ledger.entries if one.unit is not None})
+        more = f"; {n_files} files are in the coadd now" if n_files > n_read else ""
+        lines.append(label("Files", f"{coadds.n_given} given, {n_read} read{more}"))
     if coadds.without_maps:
         text = f"{len(coadds.without_maps)}: {several(coadds.without_maps)}"
         lines.append(label("Without maps", text))
@@ -94,8 +96,8 @@ def _joined(statistics: Statistics, timing: Timing) -> str:
     elif statistics.why == NAMED:
         how = f"by {statistics.strategy}, as was wished"
     else:
-        how = f"by {statistics.strategy}, predicted fastest"
-    took = f"{_seconds(statistics.seconds)} s ({_seconds(statistics.predicted)} predicted)"
+        how = f"by {statistics.strategy}, by prediction the fastest way"
+    took = f"{_seconds(statistics.seconds)} s (predicted: {_seconds(statistics.predicted)} s)"
     moved = f", {size(timing.bytes_moved)} moved" if timing.bytes_moved else ""
     return f"{how}: {took}{moved}"
 

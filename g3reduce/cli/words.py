@@ -16,7 +16,7 @@ class Given(NamedTuple):
     Attributes
     ----------
     word : str
-        As it is given, perhaps with a value: ``--map``, ``-cm``, ``--map-ids=90GHz``.
+        As it is given, perhaps with a value: ``--map``, ``-cm``, ``--map-ids=95GHz``.
     action : argparse.Action or None
         What takes the values; None if there is no such option.
     values : list of str

@@ -78,13 +78,13 @@ class Coadds(Mapping[str, Frame]):
     --------
     >>> coadds = coadd_files("obs/*.g3", collate=True)  # doctest: +SKIP
     >>> coadds  # doctest: +SKIP
-    <Coadds of 24 frames: '90GHz' (T, Q, U, Wpol), '150GHz' (T, Q, U, Wpol)>
-    >>> coadds["90GHz"]["T"]  # doctest: +SKIP
+    <Coadds of 24 frames: '95GHz' (T, Q, U, Wpol), '150GHz' (T, Q, U, Wpol)>
+    >>> coadds["95GHz"]["T"]  # doctest: +SKIP
     >>> [unit.file for unit in coadds.ledger.units()]  # doctest: +SKIP
 
     Without `collate` and `assign` there is one frame:
 
-    >>> coadd_files("obs/*.g3", map_ids="90GHz").frame["T"]  # doctest: +SKIP
+    >>> coadd_files("obs/*.g3", map_ids="95GHz").frame["T"]  # doctest: +SKIP
     """
 
     def __init__(

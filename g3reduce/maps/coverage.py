@@ -32,7 +32,8 @@ class Coverage:
     area_deg2 : float
         Their solid angle.
     hits : float or None
-        The mean of the map H over them, if there is one.
+        The median of the map H where it is not 0, if there is one; of large maps, that of some
+        hundred thousand pixels.
     depth_t, depth_p : float or None
         The median noise of T, and of Q and U, in uK arcmin, if weights are inverse covariances; see
         `g3reduce.info`. Of large maps, that of some hundred thousand pixels.
@@ -71,9 +72,15 @@ class Coverage:
         return cls(
             n_pixels,
             n_pixels * float(np.mean(angles)) / core.G3Units.deg**2,
-            float(sums.flat("H").sum()) / n_pixels if "H" in stubs else None,
+            _median_hits(sums.flat("H")[::step]) if "H" in stubs else None,
             *_depths(total, sample, angles),
         )
+
+
+def _median_hits(values: Values) -> float:
+    """The median of hits where there are any, as `g3reduce.info` has it."""
+    values = values[values != 0]
+    return float(np.median(values)) if len(values) else 0.0
 
 
 def _n_hit(values: Values) -> int:

@@ -80,7 +80,7 @@ def as_data(event: Event) -> dict[str, Any]:
             if data.get(name) is usual:
                 del data[name]
     else:
-        data["totals"] = vars(event.totals)
+        data["totals"] = {**vars(event.totals), "n_bytes": round(event.totals.n_bytes)}
     return data
 
 

@@ -216,8 +216,8 @@ def covariance(what: Sequence[str] | Callable[[Frame], Any], *, ddof: int = 1) -
 
     Examples
     --------
-    >>> bands = covariance(["90GHz", "150GHz"])
-    >>> state = bands.extract({"90GHz": [1.0, 2.0, 3.0], "150GHz": [2.0, 4.0, 6.0]})
+    >>> bands = covariance(["95GHz", "150GHz"])
+    >>> state = bands.extract({"95GHz": [1.0, 2.0, 3.0], "150GHz": [2.0, 4.0, 6.0]})
     >>> bands.finalize(state).covariance
     array([[1., 2.],
            [2., 4.]])

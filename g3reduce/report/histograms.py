@@ -17,7 +17,7 @@ from ..spt3gmarks import useful
 from .graticule import NAMES_PT, NUMBERS_PT
 from .panels import COLOURS, robust_limit, unit_of
 from .patch import STOKES
-from .plot import require_matplotlib
+from .plot import require_matplotlib, source_in_words
 from .sources import chosen_maps, labels_of
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def plot_histograms(
     figure = figures.new_figure(
         4.2 * len(names) + 0.6, 4.2 + (0.25 * len(found) if len(found) > 1 else 0)
     )
-    shown = figures.plain(found[0][0]) if len(found) == 1 else "values"
+    shown = figures.plain(found[0][0]) if len(found) == 1 else source_in_words(source)
     figure.suptitle(title or shown, fontsize=14)
     for ax, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for number, (_, by_name, unit) in enumerate(found):

@@ -137,9 +137,11 @@ def plot_maps(
         rows.append((label, patch.view, panels))
     names = [_describe(one.frame, row[1]) for one, row in zip(given, rows, strict=True)]
     if title is None:
-        title = names[0] if len(names) == 1 else _described(source)
+        title = names[0] if len(names) == 1 else source_in_words(source)
         if difference is not None:
-            title = f"half difference of {_described(source)} and {_described(difference)}"
+            title = (
+                f"half difference of {source_in_words(source)} and {source_in_words(difference)}"
+            )
         title = figures.plain(title)
     figure: Figure = figures.draw_panels(rows, title)
     if path is not None:
@@ -177,11 +179,11 @@ def _panels(
         raise UsageError(f"{given.where}: {error}") from None
 
 
-def _described(source: Source) -> str:
+def source_in_words(source: Source) -> str:
     if isinstance(source, str | os.PathLike):
         return os.path.basename(os.fspath(source))
     if isinstance(source, Sequence):
-        names = {_described(one) for one in source}
+        names = {source_in_words(one) for one in source}
         return ", ".join(sorted(names)) if len(names) <= 3 else f"{len(source)} files"
     found = described(source)
     return "maps" if found == "what was given" else found

@@ -24,4 +24,4 @@ def test_coverage_is_what_info_finds_in_the_file(tmp_path, kind, weighting):
             assert other is None or depth == pytest.approx(other.median, rel=1e-9)
         assert (mine.hits is None) == (theirs.hits is None)
         if mine.hits is not None:
-            assert mine.hits == pytest.approx(theirs.hits.total / mine.pixels)
+            assert mine.hits == pytest.approx(theirs.hits.median)
