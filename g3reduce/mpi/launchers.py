@@ -35,6 +35,15 @@ _LAUNCHERS = (
 # srun --mpi=pmix, and older PALS.
 _RANKS_ALONE = {"PMIX_RANK": {"OMPI_COMM_WORLD_SIZE"}, "PALS_RANKID": {"PALS_SIZE", "PMI_SIZE"}}
 
+# What srun has to speak to a library, by the name that the library gives itself. The first counts.
+_SRUN_SPEAKS = (
+    ("CRAY", "cray_shasta"),
+    ("Open MPI", "pmix"),
+    ("MPICH", "pmi2"),
+    ("MVAPICH", "pmi2"),
+    ("Intel", "pmi2"),
+)
+
 # One of several steps of Slurm that are one world of MPI: it knows its own tasks only.
 _PART_OF_MORE = ("SLURM_HET_SIZE", "SLURM_PACK_SIZE")
 
@@ -149,10 +158,30 @@ def check_world(size: int, library: str, environment: Mapping[str, str] = os.env
     alone = f"each is alone in the world of the MPI library that mpi4py found ({library})"
     seen = alone if size == 1 else f"the world of MPI has {size} ranks ({library})"
     raise UsageError(
-        f"The launcher {said}, but {seen}. Start them with the mpirun of that library, or point "
-        "mpi4py at the launcher's (MPI4PY_LIBMPI). If it is meant so, say it in the environment: "
-        f"with {CHOICE}=0 this process works alone, with {CHOICE}=1 in the world that MPI sees, "
-        "whatever launchers say."
+        f"The launcher {said}, but {seen}. {_remedy(library, environment)} If it is meant so, say "
+        f"it in the environment: with {CHOICE}=0 this process works alone, with {CHOICE}=1 in the "
+        "world that MPI sees, whatever launchers say."
+    )
+
+
+def _remedy(library: str, environment: Mapping[str, str]) -> str:
+    """What to do where launcher and library do not know of each other."""
+    if not environment.get("SLURM_STEP_ID"):
+        return (
+            "Start them with the mpirun of that library, or point mpi4py at the launcher's "
+            "(MPI4PY_LIBMPI)."
+        )
+    # Slurm's own default sets no variable.
+    given = environment.get("SLURM_MPI_TYPE", "none")
+    spoken = next((each for name, each in _SRUN_SPEAKS if name in library), None)
+    if spoken is None or spoken == given:
+        advice = "srun --mpi=TYPE with a TYPE that this library was built for"
+    else:
+        advice = f"srun --mpi={spoken}, which this library understands"
+    return (
+        f"srun spoke --mpi={given} to them. Start them by {advice} (srun --mpi=list shows what "
+        "this Slurm has), or with the mpirun of that library, or point mpi4py at the library of "
+        "the site (MPI4PY_LIBMPI)."
     )
 
 

@@ -132,6 +132,30 @@ def test_an_error_names_the_way_out():
         check_world(1, "Some MPI", hydra(0, 4))
 
 
+MPICH, OPEN_MPI = "MPICH Version:      5.0.2", "Open MPI v5.0.11, package: Open MPI"
+
+
+@pytest.mark.parametrize(
+    ("library", "given", "remedy"),
+    [
+        (MPICH, "none", "srun spoke --mpi=none .* by srun --mpi=pmi2, which this library"),
+        (OPEN_MPI, "none", "srun spoke --mpi=none .* by srun --mpi=pmix, which this library"),
+        (OPEN_MPI, "pmi2", "srun spoke --mpi=pmi2 .* by srun --mpi=pmix, which this library"),
+        (MPICH, "pmi2", "srun spoke --mpi=pmi2 .* by srun --mpi=TYPE with a TYPE that this"),
+        ("MPI VERSION : CRAY MPICH version 8", "none", "by srun --mpi=cray_shasta, which"),
+        ("Some MPI", "none", "by srun --mpi=TYPE with a TYPE that this"),
+    ],
+)
+def test_under_srun_an_error_says_what_srun_has_to_speak(library, given, remedy):
+    environment = srun(0, 4, given)
+    if given != "none":
+        environment["SLURM_MPI_TYPE"] = given
+    with pytest.raises(UsageError, match=remedy) as told:
+        check_world(1, library, environment)
+    assert library in str(told.value)
+    assert "srun --mpi=list" in str(told.value)
+
+
 @pytest.mark.parametrize("case", [name for name in TABLE if name.startswith(("none", "one"))])
 def test_one_process_needs_no_mpi(case, monkeypatch):
     for name in [name for name in os.environ if name.startswith(("PMI", "OMPI", "SLURM"))]:
