@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -144,11 +145,11 @@ def _plot(title: str, names: Sequence[str], values: FloatArray) -> ContributionP
     median = float(np.median(values))
     relative = values / median if median else values
     outliers = outliers_of(names, relative)
-    top = max(1.15, float(relative.max()) * 1.06)
+    low, high = limits_of(relative)
     inner_width, inner_height = WIDTH - _LEFT - _RIGHT, HEIGHT - _TOP - _BOTTOM
 
     def down(value: FloatArray) -> FloatArray:
-        return _TOP + inner_height * (1 - np.clip(value, 0, None) / top)
+        return _TOP + inner_height * (1 - (np.clip(value, low, high) - low) / (high - low))
 
     x = _LEFT + inner_width * (np.arange(len(values)) + 0.5) / len(values)
     y = down(relative)
@@ -165,11 +166,11 @@ def _plot(title: str, names: Sequence[str], values: FloatArray) -> ContributionP
     along, usual = x[shown], down(_usual(relative))[shown]
     ends = [(_LEFT, usual[0]), *zip(along, usual, strict=True), (WIDTH - _RIGHT, usual[-1])]
     line = "M" + "L".join(f"{across:.1f} {at:.1f}" for across, at in ends)
-    step = next((step for step in (0.25, 0.5, 1, 2, 5, 10, 50) if top / step <= 5), top / 4)
-    levels = np.arange(0, top, step)
+    levels = _levels(low, high)
+    decimals = max(0, -math.floor(math.log10(levels[1] - levels[0])))
     ticks = [
-        (round(float(at), 1), f"{level:.3g}")
-        for level, at in zip(levels, down(levels), strict=True)
+        (round(float(at), 1), f"{level:.{decimals}f}" if high < 1e4 else f"{level:.3g}")
+        for level, at in zip(levels.tolist(), down(levels), strict=True)
     ]
     return ContributionPlot(
         title,
@@ -182,6 +183,27 @@ def _plot(title: str, names: Sequence[str], values: FloatArray) -> ContributionP
         len(outliers),
         len(values),
     )
+
+
+def limits_of(values: FloatArray) -> tuple[float, float]:
+    """The ends of an axis on which the values, over their median, spread.
+
+    It begins at 0 if they differ much. If they differ little, they would be a line at its top:
+    then it ends a little below and above them, but shows 2 % at least, since less is no news.
+    """
+    least, most = min(1.0, float(values.min())), max(1.0, float(values.max()))
+    if least < 0.5 * most:
+        return min(0.0, 1.06 * least), 1.06 * most
+    half = max(0.012, 0.6 * (most - least))
+    return (least + most) / 2 - half, (least + most) / 2 + half
+
+
+def _levels(low: float, high: float) -> FloatArray:
+    """Two to six round numbers between two."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 5))
+    step = power * next(one for one in (1, 2, 5, 10) if power * one * 5.5 >= high - low)
+    first, last = math.ceil(low / step), math.floor(high / step)
+    return np.array([step * number for number in range(first, last + 1)])
 
 
 def _dots(x: FloatArray, y: FloatArray) -> str:

@@ -84,7 +84,13 @@ def write_report(
     run = None
     if log is not None:
         run = run_of(read_log(log) if isinstance(log, str | os.PathLike) else log)
-    text = render(gather(files, said, halves), run).encode()
+    words = [*(os.fspath(one) for one in files), "-o", name]
+    if isinstance(log, str | os.PathLike):
+        words += ["--log", os.fspath(log)]
+    words += ["--halves", *halves] if halves else []
+    for flag, value in (said or {}).items():
+        words += [f"--{flag.replace('_', '-')}", str(value)] if value is not None else []
+    text = render(gather(files, said, halves), run, words).encode()
     write_output(name, lambda output: output.write(text))
     return name
 
@@ -101,8 +107,8 @@ def check_page(page: str, inputs: Sequence[str] = ()) -> None:
     check_output(page, inputs, ENDINGS)
 
 
-def render(data: PageData, run: Run | None = None) -> str:
-    """The page as text."""
+def render(data: PageData, run: Run | None = None, words: Sequence[str] = ()) -> str:
+    """The page as text; `words`: those of ``g3reduce report`` that make it again."""
     jinja2 = require_jinja2()
     content = _content(data)
     names = [one.file for one in data.files]
@@ -121,7 +127,8 @@ def render(data: PageData, run: Run | None = None) -> str:
         time_line=timeline,
         stages=STAGES,
         title=os.path.basename(names[0]) + more,
-        command=shlex.join(["g3reduce", "report", *names]),
+        command=shlex.join(["g3reduce", "report", *(words or names)]),
+        names_log="--log" in words,
         facts=_facts(data),
         drawn=[one for one in data.maps if one.pictures],
         has_plots=any(one.plots for one in data.maps),

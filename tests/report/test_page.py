@@ -1,10 +1,13 @@
 """The page about a coadd, read as text."""
 
 import base64
+import html
 import json
 import re
+import shlex
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,11 +115,31 @@ def test_points_of_very_many_observations_are_few_strokes_and_outliers_stay():
     assert len(plot.path) < 15_000
     down, along = np.array(re.findall(r" (\S+?)v([^m]+)", plot.path), int).T
     bottom = np.cumsum(down + along)
-    ticks = {label: y for y, label in plot.ticks}
-    level = (ticks["0"] - np.concatenate([bottom - along, bottom])) / (ticks["0"] - ticks["1"])
+    (y0, low), *_, (y1, high) = ((y, float(label)) for y, label in plot.ticks)
+    level = low + (high - low) * (np.concatenate([bottom - along, bottom]) - y0) / (y1 - y0)
     usual = np.delete(values / np.median(values), np.s_[::25])
     assert level.max() == pytest.approx(usual.max(), abs=0.006)
     assert level.min() == pytest.approx(usual.min(), abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        ([1.0, 1.0, 1.0], ["0.990", "0.995", "1.000", "1.005", "1.010"]),
+        ([0.98, 1.0, 1.01], ["0.98", "0.99", "1.00", "1.01"]),
+        ([0.2, 1.0, 3.0], ["0", "1", "2", "3"]),
+        ([-1.0, 1.0, 1.0], ["-1.0", "-0.5", "0.0", "0.5", "1.0"]),
+        ([0.0, 0.0, 0.0], ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]),
+        ([1.0, 1.0, 2e9], ["0", "5e+08", "1e+09", "1.5e+09", "2e+09"]),
+    ],
+)
+def test_axis_of_contributions_shows_their_spread(values, labels):
+    plot = plots_of([Contribution("", 1.0, one) for one in values])[-1]
+    assert [label for _, label in plot.ticks] == labels
+    drawn = [float(y) for y in re.findall(r" (\S+?)h0", plot.path)]
+    drawn += [y for _, y, _ in plot.marks]
+    assert len(drawn) == 3
+    assert all(12 <= y <= 160 for y in drawn)
 
 
 def test_ledger_of_very_many_frames_takes_little_room(tmp_path):
@@ -171,6 +194,21 @@ def test_run_is_read_from_its_log(tmp_path):
     coadd = str(write_maps(tmp_path / "coadd.g3"))
     assert cli.main(["report", coadd, "--log", str(log), "-o", str(tmp_path / "a.html")]) == 0
     assert "g3reduce &#39;a b&#39;" in (tmp_path / "a.html").read_text()
+
+
+def test_command_that_makes_the_page_again_has_all_flags(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_maps("two words.g3")
+    Path("run.jsonl").write_text("".join(json.dumps(event) + "\n" for event in LOG))
+    words = ["report", "two words.g3", "-o", "a.html", "--log", "run.jsonl", "--pol-conv", "IAU"]
+    assert cli.main(words) == 0
+    first = Path("a.html").read_text()
+    said = re.search(r"This page again</dt><dd><code>(.*?)</code>", first)[1]
+    assert said == shlex.join(["g3reduce", *words]).replace("'", "&#39;")
+    assert cli.main(shlex.split(html.unescape(said))[1:]) == 0
+    assert Path("a.html").read_text() == first
+    write_report("two words.g3", "b.html", log=read_log("run.jsonl"))
+    assert "with the file of its <code>--log-json</code>" in Path("b.html").read_text()
 
 
 def test_units_are_told_in_plain_text():

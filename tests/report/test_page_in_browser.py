@@ -158,6 +158,23 @@ def test_another_map_can_be_chosen(opened):
 
 
 @among_all
+def test_values_that_have_not_arrived_are_loading(opened):
+    from selenium.webdriver.support.ui import Select
+
+    opened.execute_script(
+        "const quick = numbersOf;"
+        "const gate = new Promise((open) => { window.arrive = open; });"
+        "numbersOf = async (plane) => { await gate; return quick(plane); };"
+    )
+    Select(find(opened, "#map")).select_by_visible_text("95GHz")
+    point_at(opened, find(opened, ".panel canvas"), *SOURCE)
+    value = find(opened, ".panel .value")
+    wait(opened, lambda: value.text == "loading")
+    opened.execute_script("window.arrive()")
+    wait(opened, lambda: value.text == "5,000")
+
+
+@among_all
 def test_ledger_sorts_searches_and_turns_pages(opened):
     status = find(opened, "#ledger-table .status")
     wait(opened, lambda: status.text == "1–25 of 3,002")

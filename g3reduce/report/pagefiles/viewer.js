@@ -306,14 +306,15 @@ class Viewer {
       context.lineWidth = 0.6 * density;
       context.stroke();
     }
-    context.strokeStyle = "rgb(255 255 255 / 85%)"; // pictures are light on dark pages, too
-    context.lineWidth = 3 * density;
-    context.fillStyle = "#1d2226";
     for (const [label, [x, y], kind] of labels) {
       const place = kind === "meridian" ? [x + 3 * density, high - 5 * density]
         : kind === "inside" ? [x + 3 * density, y - 3 * density] : [4 * density, y - 3 * density];
       if (kind === "parallel" && y > high - 22 * density) continue; // meridians are named there
-      context.strokeText(label, ...place);
+      // Light, since pictures are so on dark pages, too; narrow pictures leave no room beside a map.
+      context.fillStyle = "rgb(255 255 255 / 85%)";
+      context.fillRect(place[0] - 2 * density, place[1] - 10 * density,
+        context.measureText(label).width + 4 * density, 13 * density);
+      context.fillStyle = "#1d2226";
       context.fillText(label, ...place);
     }
   }
