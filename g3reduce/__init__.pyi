@@ -2,6 +2,7 @@ from . import analysis as analysis
 from . import arrays as arrays
 from . import formats as formats
 from . import maps as maps
+from . import model as model
 from . import mpi as mpi
 from . import pipeline as pipeline
 from . import progress as progress

@@ -23,7 +23,7 @@ ROWS = (
     {"cli"},
     {"toast3", "simulate", "report"},
     {"jobs", "analysis"},
-    {"coadd", "reductions", "stitching", "splits", "formats"},
+    {"coadd", "reductions", "stitching", "splits", "formats", "model"},
     {"strategies", "maps", "pipeline"},
     {"progress"},
     {"mpi", "arrays", "g3files"},

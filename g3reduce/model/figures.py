@@ -1,0 +1,150 @@
+"""The figures of a forecast: the work to be done, and the nodes that do it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field, fields
+
+from ..choices import Result
+from ..errors import UsageError, require_choice
+from ..strategies.costs import Machine
+
+
+@dataclass(frozen=True)
+class Work:
+    """A coadd of files.
+
+    Attributes
+    ----------
+    files : int
+        How many there are.
+    file_bytes : float
+        Bytes of a file: the mean.
+    held : float
+        Bytes of the sums of one file, in all coadds. What is reproducible takes several times that.
+    union : float
+        Bytes of the sums of all files.
+    frame_bytes : float or None
+        Bytes of the largest Map frame: what one rank adds at least. None: a file is one frame.
+    result : {"root", "all", "sharded"}
+        Where the sums go.
+    output_bytes : float or None
+        Bytes of the output; 0 if none is written. None: those of the union.
+    slowest : float
+        The time of the slowest file over the mean: 1 if all take as long.
+
+    Raises
+    ------
+    UsageError
+        If a figure makes no sense.
+
+    Examples
+    --------
+    >>> Work(files=1000, file_bytes=300e6, held=240e6, union=240e6).units
+    1000
+    """
+
+    files: int
+    file_bytes: float
+    held: float
+    union: float
+    frame_bytes: float | None = None
+    result: Result = "root"
+    output_bytes: float | None = None
+    slowest: float = 1.0
+
+    def __post_init__(self) -> None:
+        require_choice("result", self.result, Result)
+        _check(self, "Work", at_least={"files": 1, "slowest": 1})
+        if self.held > self.union:
+            raise UsageError(
+                f"Work: the sums of one file have held={self.held:.4g} bytes, more than the "
+                f"union={self.union:.4g} of all; expected at most as many."
+            )
+
+    @property
+    def read(self) -> float:
+        """Bytes of all files."""
+        return self.files * self.file_bytes
+
+    @property
+    def units(self) -> int:
+        """Parts of the input that ranks add independently: files, or their frames if larger."""
+        if not self.frame_bytes:
+            return self.files
+        return max(self.files, round(self.read / self.frame_bytes))
+
+    @property
+    def output(self) -> float:
+        """Bytes that are written."""
+        return self.union if self.output_bytes is None else self.output_bytes
+
+    def held_after(self, files: float) -> float:
+        """Bytes of the sums of so many files.
+
+        A power of their number that is right for one file and for all: see
+        `g3reduce.strategies.Profile.union_of`.
+        """
+        if files <= 1 or self.files == 1 or not self.held:
+            return self.held
+        growth = math.log(self.union / self.held) / math.log(self.files)
+        return float(min(self.union, self.held * files**growth))
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """Nodes, and the file system that they share. The defaults are round figures, not measured.
+
+    Attributes
+    ----------
+    nodes : int
+    cores : int
+        Of a node: the most ranks on it.
+    memory : float
+        Bytes of a node that ranks may take.
+    files_total, files_node : float
+        Bytes per second that the file system gives to all nodes together, and to one.
+    files_rank : float
+        Bytes per second that one rank reads and adds, of files that come as fast as it wants them.
+    writing : float
+        Bytes per second that one rank writes.
+    base : float
+        Bytes of a rank before it holds any map.
+    starting : float
+        Seconds until all ranks are ready to read.
+    machine : Machine
+        What messages and additions take.
+
+    Raises
+    ------
+    UsageError
+        If a figure makes no sense.
+    """
+
+    nodes: int = 1
+    cores: int = 64
+    memory: float = 256e9
+    files_total: float = 100e9
+    files_node: float = 10e9
+    files_rank: float = 1e9
+    writing: float = 1e9
+    base: float = 100e6
+    starting: float = 0.0
+    machine: Machine = field(default_factory=Machine)
+
+    def __post_init__(self) -> None:
+        positive = dict.fromkeys(("files_total", "files_node", "files_rank", "writing"), 1.0)
+        _check(self, "Cluster", at_least={"nodes": 1, "cores": 1, **positive})
+
+
+def _check(figures: Work | Cluster, what: str, at_least: dict[str, float]) -> None:
+    """Refuse numbers that are too small, or none."""
+    for one in fields(figures):
+        value = getattr(figures, one.name)
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            continue
+        least = at_least.get(one.name, 0)
+        if not (math.isfinite(value) and value >= least):
+            raise UsageError(
+                f"{what}: {one.name} is {value!r}; expected a number from {least:g} on."
+            )
