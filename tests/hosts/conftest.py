@@ -1,0 +1,28 @@
+"""Tests on several hosts, which are namespaces of this machine: see ``tests/support/hostrig.py``.
+
+They run by their own command, as root::
+
+    G3REDUCE_TEST_HOSTS=1 python -m pytest tests/hosts
+"""
+
+import pytest
+from hostmpi import why_no_hosts
+from hostrig import Rig
+
+
+@pytest.fixture(scope="session")
+def _rig_of_all():
+    reason = why_no_hosts()
+    if reason:
+        pytest.skip(reason)
+    with Rig() as rig:
+        yield rig
+
+
+@pytest.fixture
+def hosts(_rig_of_all):
+    """Three hosts of two slots each, whose links are whole and as fast as they are."""
+    yield _rig_of_all
+    _rig_of_all.kill_all()
+    _rig_of_all.mend()
+    _rig_of_all.slow(None)
