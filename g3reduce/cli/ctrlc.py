@@ -15,6 +15,7 @@ from .. import temporary
 from ..mpi.agreement import world_rank
 from ..mpi.interrupts import Progress
 from ..mpi.jobend import FORWARDING_S, INTERRUPTED, abort
+from ..mpi.launcherprocess import standard_error_of_launcher
 from ..mpi.launchers import launched
 
 # Seconds within which all ranks receive a Ctrl-C that a launcher passes on to all of them.
@@ -155,13 +156,26 @@ def _say(command: str, how_far: object, outcome: str) -> None:
     line = f"{command}: interrupted{f' when {how_far}' if how_far else ''}; {outcome}.\n"
     with contextlib.suppress(OSError):
         if _is_from_open_mpi():
-            # mpirun drops standard error, so this goes to the terminal.
-            terminal = os.open("/dev/tty", os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
-            os.write(terminal, line.replace("\n", "\r\n").encode(errors="replace"))
-            os.close(terminal)
+            _say_past_launcher(line)
         else:
             sys.stderr.write(line)
             sys.stderr.flush()
+
+
+def _say_past_launcher(line: str) -> None:
+    """Write a line to where mpirun writes, which passes on nothing any more, or to the terminal."""
+    for name in (standard_error_of_launcher(), "/dev/tty"):
+        if name is None:
+            continue
+        with contextlib.suppress(OSError):
+            # To the end of a file, and without a wait for the reader of a pipe.
+            file = os.open(name, os.O_WRONLY | os.O_APPEND | os.O_NOCTTY | os.O_NONBLOCK)
+            try:
+                end = "\r\n" if os.isatty(file) else "\n"
+                os.write(file, line.replace("\n", end).encode(errors="replace"))
+            finally:
+                os.close(file)
+            return
 
 
 def _is_from_open_mpi() -> bool:

@@ -2,8 +2,9 @@
 
 In reading order:
 
-* `launchers`: the environment that launchers make; `communicators`: which communicator to use, and
-  what is made once for it; `ownership`: communicators of one module, freed also after errors.
+* `launchers`: the environment that launchers make; `launcherprocess`: where their messages go;
+  `communicators`: which communicator to use, and what is made once for it; `ownership`:
+  communicators of one module, freed also after errors.
 * `waiting`: waits that a guard can end; `meetings`: one exchange tells where each rank is and
   whether it failed; `agreement`: errors reach all ranks, and arguments are compared, by meetings;
   `foreign`: work of other libraries in which no rank can be woken.

@@ -6,7 +6,6 @@ import contextlib
 import importlib.util
 import sys
 import threading
-import time
 from typing import Any, ClassVar
 
 from .events import Begun, Ended, Event, ReadAgain, StageBegun, Totals
@@ -17,9 +16,6 @@ from .wording import about, bad_in, parts_of
 # Work that ends sooner needs no line.
 _FIRST_S = 0.5
 _STEPS = 1000
-
-# What is printed next to standard output must not overtake the clearing of the line.
-_PASSED_ON_S = 0.05
 
 # Columns of the task, the percentage and the bar.
 _BAR = 10
@@ -94,12 +90,8 @@ class LiveLine(_Bar):
         """Take the line away, so that nothing of it stays."""
         with SCREEN.lock, contextlib.suppress(OSError, ValueError):
             SCREEN.line = None if SCREEN.line is self else SCREEN.line
-            drawn = self._bar is not None
             self.hide()
             super().close()
-            if drawn and self._terminal.behind_launcher:
-                sys.stderr.flush()
-                time.sleep(_PASSED_ON_S)
 
     def hide(self) -> None:
         """Clear the line, for messages in its place."""
@@ -107,14 +99,14 @@ class LiveLine(_Bar):
             self._bar.clear(nolock=True)
 
     def show(self) -> None:
-        """Draw the line again."""
-        if self._bar is not None:
+        """Draw the line again; behind a launcher with the next look, since messages come later."""
+        if self._bar is not None and not self._terminal.behind_launcher:
             self._bar.refresh(nolock=True)
 
     def _made(self) -> Any:
         bar = _line()(
             total=_STEPS,
-            file=sys.stderr,
+            file=self._terminal,
             leave=False,
             ncols=self._terminal.columns() - 1,
             # The whole line is redrawn when it is looked at, not when something was counted.

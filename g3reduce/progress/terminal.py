@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
+import sys
 from typing import Any
 
-from ..mpi.launchers import launched
+from ..mpi.launcherprocess import standard_error_of_launcher
 
-# Processes between a rank and the shell: these pass on what ranks print.
-_LAUNCHERS = ("mpirun", "mpiexec", "hydra", "prte", "orte", "orted", "srun")
-_GENERATIONS = 8
 _COLUMNS = 80
 
 
 class Terminal:
-    """A terminal, of which the width may change.
+    """A terminal, of which the width may change, as a file to which a live line is written.
+
+    The cursor is left at the beginning of the line, so that messages of others (spt3g's, MPI's) are
+    written over it, and not behind it.
 
     Parameters
     ----------
     file : int or str
-        A descriptor of it; or its name, where a launcher passes on what is written.
+        The descriptor of standard error; or the terminal's name, where a launcher stands between:
+        that may pass on whole lines only, of which a live line has none.
     """
 
     def __init__(self, file: int | str):
@@ -28,7 +31,7 @@ class Terminal:
 
     @property
     def behind_launcher(self) -> bool:
-        """Whether a launcher passes on what is written: standard output and error separately."""
+        """Whether a launcher passes on what ranks print, a little later than it is printed."""
         return isinstance(self._file, str)
 
     def columns(self) -> int:
@@ -43,12 +46,37 @@ class Terminal:
                 os.close(descriptor)
         return _COLUMNS
 
+    def write(self, text: str) -> None:
+        """Write a text without ends of lines, and go back to the beginning of the line."""
+        if not text:
+            return
+        if isinstance(self._file, int):
+            sys.stderr.write(f"{text}\r")
+            return
+        # A terminal that is held (Ctrl-S), or that does not let those in the background write, is
+        # not waited for: the next text says it all.
+        previous = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTTOU])
+        try:
+            with contextlib.suppress(OSError):
+                descriptor = os.open(self._file, os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK)
+                try:
+                    os.write(descriptor, f"{text}\r".encode(errors="replace"))
+                finally:
+                    os.close(descriptor)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+    def flush(self) -> None:
+        """Let what was written be seen."""
+        if isinstance(self._file, int):
+            sys.stderr.flush()
+
 
 def terminal_behind(stream: Any) -> Terminal | None:
-    """The terminal on which a stream of this process is seen, if one is.
+    """The terminal on which standard error of this process is seen, if one is.
 
-    A launcher takes what ranks print from pipes, and passes it on: so it is the launcher's
-    standard error that counts. It can be seen where it runs on the same host.
+    Behind a launcher it is the launcher's standard error that counts. It can be seen where it runs
+    on the same host.
     """
     if os.environ.get("TERM", "") in ("dumb", ""):
         return None
@@ -58,25 +86,9 @@ def terminal_behind(stream: Any) -> Terminal | None:
         return None
     if os.isatty(descriptor):
         return Terminal(descriptor)
-    if launched() is None:
-        return None
-    name = _of_launcher()
-    return None if name is None else Terminal(name)
-
-
-def _of_launcher() -> str | None:
-    """The terminal of the outermost launcher among the parents of this process."""
-    found, pid = None, os.getppid()
-    for _ in range(_GENERATIONS):
-        try:
-            with open(f"/proc/{pid}/stat") as stat:
-                name, rest = stat.read().split("(", 1)[1].rsplit(")", 1)
-            if any(word in name for word in _LAUNCHERS):
-                file = os.readlink(f"/proc/{pid}/fd/2")
-                found = file if file.startswith(("/dev/pts/", "/dev/tty")) else None
-            pid = int(rest.split()[1])
-        except (OSError, IndexError, ValueError):
-            break
-        if pid <= 1:
-            break
-    return found
+    name = standard_error_of_launcher()
+    with contextlib.suppress(OSError):
+        file = os.readlink(name) if name is not None else ""
+        if file.startswith(("/dev/pts/", "/dev/tty")):
+            return Terminal(file)
+    return None

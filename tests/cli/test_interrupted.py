@@ -131,6 +131,17 @@ def test_ranks_at_a_terminal(work, name):
 
 
 @among_all
+def test_a_launcher_without_a_terminal(work):
+    """As a script ends it: Open MPI passes on nothing that ranks print then."""
+    process = start(work, command("coadd", 3))
+    wait_for_ranks(work, 3)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=30)[1]
+    assert process.returncode == (1 if is_open_mpi(find_mpirun()) else 130)
+    check(work, "coadd", said)
+
+
+@among_all
 @pytest.mark.parametrize("rank", [0, 1])
 def test_one_of_several_ranks(work, rank):
     process = start(work, command("coadd", 2))

@@ -56,17 +56,14 @@ def at_a_terminal(folder, words, columns, **more):
     return outcome(pid, terminal, seconds=60)
 
 
-def shown(said, columns, in_order):
-    """The lines that a terminal shows in the end, and all that were drawn meanwhile.
-
-    A launcher need not keep the order of standard output and standard error.
-    """
+def shown(said, columns):
+    """The lines that a terminal shows in the end, and all that were drawn meanwhile."""
     lines, drawn = [], []
     for line in said.replace("\r\n", "\n").split("\n"):
         cells = [" "] * columns
         for part in line.split("\r"):
             drawn.append(part)
-            assert len(part) <= columns or "% |" not in part or not in_order
+            assert len(part) <= columns or "% |" not in part
             cells[: len(part)] = part
         lines.append("".join(cells).rstrip())
     return [line for line in lines if line], drawn
@@ -78,8 +75,8 @@ def test_one_line_is_drawn_and_nothing_of_it_stays(work, ranks, columns):
     words = mpirun_command(ranks, words) if ranks else words
     code, said = at_a_terminal(work, words, columns)
     assert code == 0, said
-    lines, drawn = shown(said, columns, in_order=not ranks)
-    assert ranks or not [line for line in lines if "% |" in line]
+    lines, drawn = shown(said, columns)
+    assert not [line for line in lines if "% |" in line]
     assert any("Wrote out.g3" in line for line in lines)
     assert any(not line.strip() and len(line) > 30 for line in drawn)  # it is cleared
     bars = [line for line in drawn if "% |" in line]

@@ -1,5 +1,7 @@
 """What rank 0 makes of the rows on its board, and how it is worded."""
 
+import os
+import pty
 import time
 
 import pytest
@@ -11,6 +13,7 @@ from g3reduce.progress import Begun, JSONLog, Totals, read_log
 from g3reduce.progress.board import DONE, STARTED, Board
 from g3reduce.progress.choosing import Several
 from g3reduce.progress.counting import Pass
+from g3reduce.progress.terminal import Terminal
 from g3reduce.progress.wording import duration, parts_of, size
 
 NAMES = [f"{number}.g3" for number in range(8)]
@@ -99,3 +102,17 @@ def test_an_observer_that_fails_takes_no_other_with_it(caplog):
     assert len(told) == 2
     assert "fails failed (ValueError: wrong)" in told[0]
     assert "the log /dev/full failed (OSError" in told[1]
+
+
+def test_messages_of_others_are_written_over_the_line():
+    master, slave = pty.openpty()
+    terminal = Terminal(os.ttyname(slave))
+    terminal.write("coadd  10% |#     |")
+    os.write(slave, b"WARN: of others\n")
+    assert os.read(master, 100) == b"coadd  10% |#     |\rWARN: of others\r\n"
+    for number in range(10_000):  # as if Ctrl-S held it: not waited for
+        terminal.write(f"{number:80}")
+    for descriptor in (master, slave):
+        os.close(descriptor)
+    terminal.write("it is gone")
+    assert terminal.columns() == 80
