@@ -68,8 +68,8 @@ class Limits:
         How long a rank that failed in collective work of another package waits for the others to
         come out of it.
     folder_lock_s : float
-        How long a job waits for another one to leave its folder of checkpoints: one that was killed
-        may take some time to end on all hosts.
+        How long a job waits for another one to leave its folder of checkpoints, or its log: one
+        that was killed may take some time to end on all hosts.
     script_reacts_s, guards_react_s : float
         How long a script, or its guards, may take to end after a signal, before the job is ended.
     """

@@ -25,6 +25,11 @@ _NOT_SET = ("", "null", "~")
 _NOT_PRINTED = re.compile("[\x7f-\x9f\u2028\u2029\ufeff\ufffe\uffff\ud800-\udfff]")
 
 
+# Before a value of several, so that one that begins with - is taken for no option. No word of a
+# command line has this character.
+AS_IT_IS = "\0"
+
+
 class Setting(NamedTuple):
     """One option, or the files.
 
@@ -45,13 +50,13 @@ class Setting(NamedTuple):
 
     @property
     def words(self) -> list[str]:
-        """The words of the command line that say the same."""
+        """The words of the command line that say the same, values after `AS_IT_IS`."""
         flag = f"--{self.key}"
         if self.action.nargs == 0:
             return [flag]
         if self.action.nargs is None:
             return [f"{flag}={value}" for value in self.values]
-        return [flag, *self.values]
+        return [flag, *(f"{AS_IT_IS}{value}" for value in self.values)]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

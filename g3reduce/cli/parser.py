@@ -78,6 +78,10 @@ class Parser(argparse.ArgumentParser):
         self._origins = config.origins(file, settings)
         return settings
 
+    def _get_value(self, action: argparse.Action, arg_string: str) -> Any:
+        """One value; those of a file of options are taken as they are, also with a - before."""
+        return super()._get_value(action, arg_string.removeprefix(config.AS_IT_IS))
+
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         """Refuse what is none of the choices, with what may have been meant."""
         choices = action.choices

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
 import os
+import stat
+import time
 from dataclasses import fields
 from typing import IO, Any
 
 from ..errors import InputError, OutputError
+from ..limits import LIMITS
 from .events import CLASSES, Begun, Event, FileDone, FileStarted, Summarised, Totals
 from .timing import RankTiming
 
@@ -21,12 +26,12 @@ class JSONLog:
     Parameters
     ----------
     file : name or path
-        It is replaced.
+        It is replaced, unless another job is writing it.
 
     Raises
     ------
     OutputError
-        If it cannot be opened.
+        If it cannot be opened, or if another job writes it.
 
     Examples
     --------
@@ -38,11 +43,11 @@ class JSONLog:
     def __init__(self, file: str | os.PathLike[str]):
         self._name = os.fspath(file)
         try:
-            self._file: IO[str] = open(self._name, "w", encoding="utf-8")  # noqa: SIM115
+            self._file: IO[str] = _opened(self._name)
         except OSError as error:
             raise OutputError(
                 f"{self._name}: this log cannot be written ({error.strerror})."
-            ) from (error)
+            ) from error
 
     def __str__(self) -> str:
         return f"the log {self._name}"
@@ -59,7 +64,52 @@ class JSONLog:
 
     def close(self) -> None:
         """Close the file."""
-        self._file.close()
+        if self._file.closed:
+            return
+        try:
+            self._file.flush()
+        finally:
+            _unlock(self._file.fileno())  # a process that was forked off may have it open, too
+            self._file.close()
+
+
+def _opened(name: str) -> IO[str]:
+    """The file, emptied, once no other job has it.
+
+    Raises
+    ------
+    OSError, OutputError
+    """
+    file = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    try:
+        if stat.S_ISREG(os.fstat(file).st_mode):  # and no terminal or pipe
+            _lock(file, name)
+            os.ftruncate(file, 0)
+        return open(file, "w", encoding="utf-8")
+    except BaseException:
+        os.close(file)
+        raise
+
+
+def _lock(file: int, name: str) -> None:
+    """Lock the file, if the file system can; a job that is ending is awaited for a moment."""
+    end = time.monotonic() + LIMITS.folder_lock_s
+    while True:
+        try:
+            return fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            if time.monotonic() > end:
+                raise OutputError(
+                    f"{name}: another job writes this log. Wait for its end, or name another file."
+                ) from error
+            time.sleep(0.05)
+        except OSError:
+            return None
+
+
+def _unlock(file: int) -> None:
+    with contextlib.suppress(OSError):
+        fcntl.flock(file, fcntl.LOCK_UN)
 
 
 def as_data(event: Event) -> dict[str, Any]:

@@ -77,6 +77,17 @@ def test_the_command_line_wins(folder):
     assert (found["strategy"], found["split"]) == ("owner", [("z", "all")])
 
 
+def test_values_that_begin_with_a_dash(folder):
+    """On the command line only -m=-x says it, of one value."""
+    (folder / "job.yaml").write_text("map-ids: [-x, --, -5, --collate]\nfiles: [-a.g3, --]\n")
+    found = meaning("coadd", "--config", "job.yaml")
+    assert found["map_ids"] == ["-x", "--", "-5", "--collate"]
+    assert found["files"] == ["-a.g3", "--"]
+    assert not found["collate"]
+    (folder / "job.yaml").write_text("halves: [-early, late]\nfiles: [a.g3]\noutput-file: b.g3\n")
+    assert meaning("difference", "--config", "job.yaml")["halves"] == ["-early", "late"]
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

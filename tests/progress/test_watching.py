@@ -86,6 +86,22 @@ def test_what_is_no_log_and_what_is_no_observer(tmp_path):
     assert read_log(file) == [Begun(time=0.5, task="coadd", command=("a\udc80", "b"))]
 
 
+def test_a_log_has_one_job_at_a_time(tmp_path, limits):
+    limits(folder_lock_s=0.1)
+    first = JSONLog(tmp_path / "log")
+    first(Begun(time=0.5, task="coadd"))
+    with pytest.raises(OutputError, match="another job writes this log"):
+        JSONLog(tmp_path / "log")
+    assert len(read_log(tmp_path / "log")) == 1  # it is as it was
+    first.close()
+    first.close()
+    JSONLog(tmp_path / "log").close()
+    assert (tmp_path / "log").read_bytes() == b""
+    both = [JSONLog(os.devnull), JSONLog(os.devnull)]
+    for log in both:
+        log.close()
+
+
 def test_an_observer_that_fails_takes_no_other_with_it(caplog):
     def fails(event):
         raise ValueError("wrong")
