@@ -15,8 +15,6 @@ from ..maps.assumed import Assumed
 from ..pipeline.reader import Opener, WholeFiles, numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from ..spt3gtypes import Frame
-from .fitsreading import check_assumed, map_frames_in_fits
-from .hdf5reading import map_frames_in_hdf5
 from .kinds import ALL_ENDINGS, format_of
 
 
@@ -61,6 +59,8 @@ def map_frames_in(
     >>> for frame in map_frames_in("map.fits", coord="C", pol_conv="COSMO"):  # doctest: +SKIP
     ...     print(frame["Id"], frame["T"].units)
     """
+    from .fitsreading import check_assumed
+
     assumed = Assumed(pol_conv, coord, units).checked()
     check_assumed(assumed)
     return frames_of(os.fspath(file), assumed)
@@ -72,8 +72,13 @@ def frames_of(name: str, assumed: Assumed) -> Iterator[Frame]:
     kind = format_of(name)
     if kind == "g3":
         return _map_frames(name)
+    # Each format is loaded when it is met: each file costs at start-up.
     if kind == "fits":
+        from .fitsreading import map_frames_in_fits
+
         return map_frames_in_fits(name, assumed)
+    from .hdf5reading import map_frames_in_hdf5
+
     return map_frames_in_hdf5(name, assumed)
 
 

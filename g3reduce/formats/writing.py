@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import UsageError
 from ..g3files.outputfile import Outputs, PlacedOutput, as_output_error
@@ -13,13 +13,13 @@ from ..mpi import communicators
 from ..mpi.agreement import collectively
 from ..pipeline.output import begin_output, check_output, publish, write_frames
 from ..spt3gtypes import Frame
-from .flatfits import FlatFits
-from .hdf5writing import write_groups
-from .healpixcolumns import planes_by_file
-from .healpixfits import HealpixFits
 from .kinds import ENDINGS, distinct_name, format_of, split_name
 from .options import WriteOptions
 from .pixeltable import PixelTable
+
+if TYPE_CHECKING:  # else each format is loaded when it is written: each file costs at start-up
+    from .flatfits import FlatFits
+    from .healpixfits import HealpixFits
 
 
 def write_maps(
@@ -118,6 +118,8 @@ def write_tables(
     comm = comm or communicators.OneProcess()
     here = sharded or comm.rank == root
     if format_of(file) == "hdf5":
+        from .hdf5writing import write_groups
+
         collectively(comm, lambda: check_output(file, inputs, ENDINGS["hdf5"]))
         write_groups(file, tables if here else (), options, comm, root, sharded=sharded)
         return [file]
@@ -149,6 +151,8 @@ class _Job(NamedTuple):
 
 def _jobs(file: str, tables: Iterable[PixelTable], options: WriteOptions) -> Iterator[_Job]:
     """The files that become of maps. Where there are several, they have Ids in their names."""
+    from .healpixcolumns import planes_by_file
+
     stem, ending = split_name(file)
     met: set[str] = set()
     coming = iter(tables)
@@ -209,6 +213,9 @@ def _write_fits(
 
 
 def _content(job: _Job, options: WriteOptions, ranks: communicators.Comm) -> FlatFits | HealpixFits:
+    from .flatfits import FlatFits
+    from .healpixfits import HealpixFits
+
     kind = FlatFits if is_flat(job.table.stub) else HealpixFits
     return kind(ranks, job.table, options, job.planes, job.file)
 

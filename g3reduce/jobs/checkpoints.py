@@ -22,6 +22,7 @@ from .checkpointfile import write_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member, grouped
 from .tally import Tally
+from .work import NoCheckpoints
 
 logger = unit_logger(__name__, "coadd_files")
 
@@ -31,25 +32,6 @@ _COST = 20
 
 # The mark of a rank that has no frame and has read no file.
 _NOTHING: tuple[list[tuple[str, int]], int] = [], 0
-
-
-class NoCheckpoints:
-    """The interface of `Checkpoints`, for work that has none."""
-
-    @property
-    def due(self) -> bool:
-        """Whether this rank is to come to a border between two frames soon."""
-        return False
-
-    def begin(self, tally: Tally) -> None:
-        """Begin to read, with the tally of this rank."""
-
-    def at_border(self) -> bool:
-        """Do what there is to do between two frames; return whether the work is to stop."""
-        return False
-
-    def end(self, failure: Exception | None) -> None:
-        """Come to the end of reading, with all ranks. Collective."""
 
 
 class Checkpoints(NoCheckpoints):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..choices import OnDuplicateFile, OnError, SameObservation
 from ..coadd.settings import Terms
@@ -17,12 +17,13 @@ from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.ledger import LeftOut
 from ..progress.watching import Watch
-from .copies import Copy, copies_among, tell_of_repeated_observations
 from .examining import Examined, Problem, examine
 from .feeding import Fed
-from .majority import odd_ones, require_model, tell_of_fewer_maps
 from .manifest import not_given, read_manifest
-from .survey import Survey, survey
+
+if TYPE_CHECKING:  # else loaded where files are looked at before: each file costs at start-up
+    from .copies import Copy
+    from .survey import Survey
 
 # So many bad files are listed in a message.
 _SHOWN = 200
@@ -218,6 +219,9 @@ def look_at(
     InputError
         On all ranks, if `like` or the manifest cannot be read.
     """
+    from .copies import copies_among
+    from .survey import survey
+
     manifest = choice.manifest
     expected = manifest and from_rank(comm, root, lambda: read_manifest(os.fspath(manifest)))
     # The file that all must be like is looked at beside the others.
@@ -236,6 +240,9 @@ def _compare(
     seen: Survey, copies: Mapping[int, Copy], terms: Terms, choice: Choice, like: Examined | None
 ) -> None:
     """Add to a survey what is wrong with files beside others."""
+    from .copies import tell_of_repeated_observations
+    from .majority import odd_ones, require_model, tell_of_fewer_maps
+
     if like is not None:
         require_model(like, seen, terms)
     for number, copy in copies.items():

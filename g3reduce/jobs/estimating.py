@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from .survey import Survey
+if TYPE_CHECKING:  # else it is loaded where files are looked at before
+    from .survey import Survey
 
 # What Python, numpy, spt3g and MPI take on each rank before any map is there, and what is at work.
 _BASE = 200 * 2**20

@@ -24,10 +24,10 @@ from ..pipeline.reader import MPIFileReader
 from ..pipeline.units import unit_of
 from ..progress.reading import NoReading
 from ..spt3gtypes import Frame
-from .checkpointing import Work
 from .examining import fault_of, look_through
 from .mapopener import MapOpener
 from .tally import Tally
+from .work import Work
 
 # Frames that are added together at most: with more, little is gained.
 _AT_ONCE = 8

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from ..choices import (
     InputCoord,
@@ -39,10 +39,12 @@ from .checkpointing import EVERY_S, agreed_wishes, stop_request
 from .choosing import Choice, choose, first_look
 from .inputs import Atomic, Found, as_names, look
 from .outputs import check_output_argument
-from .parts import check_passes, one_pass_for
+from .parts import check_passes, is_splitting, one_pass_for
 from .passes import Passes, Plan
-from .previewing import preview
-from .splitting import for_the_look, planner_of
+
+if TYPE_CHECKING:
+    from ..coadd.settings import Terms
+    from .splitting import Planner
 
 
 @useful
@@ -243,7 +245,7 @@ metadata_lasts, keep_exact
                 ignore_missing_weights=ignore_missing_weights,
                 record_obs_id=record_obs_id,
                 keep_outputs=keep_maps or result == "sharded",
-                assign=for_the_look(assign),
+                assign=_for_the_look(assign),
                 strategy=strategy,
                 result=result,
                 root=root,
@@ -284,12 +286,35 @@ metadata_lasts, keep_exact
             )
             with stop_request(comm, wishes) as request:
                 chosen, seen = choose(comm, names, coadder.terms, choice, root, watch)
-                planner = planner_of(comm, assign, coadder.terms, growth, watch)
+                planner = _planner_of(comm, assign, coadder.terms, growth, watch)
                 run = Passes(comm, coadder, plan, chosen, request, planner, make, watch)
                 if dry_run and seen is not None:
+                    from .previewing import preview
+
                     return preview(comm, run, seen, coadder.terms)
                 run.run()
             return run.coadds()
+
+
+# What is about splittings is loaded where there is one only: each file costs at start-up.
+
+
+def _for_the_look(assign: Assign | None) -> Assign | None:
+    if not is_splitting(assign):
+        return assign
+    from .splitting import for_the_look
+
+    return for_the_look(assign)
+
+
+def _planner_of(
+    comm: communicators.Comm, assign: Assign | None, terms: Terms, *rest: Any
+) -> Planner | None:
+    if not is_splitting(assign):
+        return None
+    from .splitting import planner_of
+
+    return planner_of(comm, assign, terms, *rest)
 
 
 def _new_coadder(comm: communicators.Comm, growth: Growth | None, **options: Any) -> MPIMapCoadder:

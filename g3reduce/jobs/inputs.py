@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from ..errors import UsageError
-from ..formats.atomic import atomic_maps
 from ..formats.firstlook import expand
 from ..g3files.names import about_bytes
 from ..g3files.pieces import Piece
@@ -70,7 +69,11 @@ def names_of(
     inputs: Sequence[str | os.PathLike[str]], atomic: Atomic
 ) -> tuple[list[str], dict[str, Named]]:
     """The names of all input files, and what a table says of some of them."""
-    named = {} if atomic.database is None else atomic_maps(atomic.database, atomic.where)
+    named: dict[str, Named] = {}
+    if atomic.database is not None:
+        from ..formats.atomic import atomic_maps
+
+        named = atomic_maps(atomic.database, atomic.where)
     return [*(expand(inputs) if inputs or not named else ()), *named], named
 
 

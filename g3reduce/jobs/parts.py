@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..errors import UsageError
 from ..g3files.frames import Fingerprint
 from ..g3files.names import SUFFIXES
 from ..maps.flips import Signs, n_staged
 from ..pipeline.units import Unit
-from ..splits import Plan, Splitting
 from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
 from .estimating import in_words
+
+if TYPE_CHECKING:  # else it is loaded where there is a splitting only: each file costs at start-up
+    from ..splits import Plan
 
 logger = unit_logger(__name__, "coadd_files")
 
@@ -81,11 +83,20 @@ class Part(NamedTuple):
     bases: frozenset[str]
 
 
+def is_splitting(assign: object) -> bool:
+    """Whether it is a splitting, or the plan of one."""
+    if assign is None:
+        return False
+    from ..splits import Plan, Splitting
+
+    return isinstance(assign, Splitting | Plan)
+
+
 def one_pass_for(
     assign: object, output: object, result: str, checkpoint: object, add_to: object
 ) -> str:
     """Why coadds cannot be made in several passes; empty if they can."""
-    if not isinstance(assign, Splitting | Plan):
+    if not is_splitting(assign):
         return "is of use with a splitting as assign only"
     if output is not None and not str(output).endswith(SUFFIXES):
         return "takes a .g3 file as output: `g3reduce convert` makes another one of it afterwards"

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import operator
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..choices import Result, Schedule
 from ..coadd.coadder import MPIMapCoadder
@@ -31,20 +31,23 @@ from ..pipeline.output import write_frames
 from ..progress.events import Joined
 from ..progress.timing import Stopwatch, Timing
 from ..progress.watching import Watch
-from ..splits import Plan as SplitPlan
 from ..strategies.traffic import Statistics
 from .accounting import account, coverage_of
-from .checkpointing import Wishes, Work, checkpointed
+from .checkpointing import Wishes, checkpointed
 from .choosing import Choice, Chosen, after_feeding
-from .completion import Complete
 from .feeding import Fed, Reader, feed
 from .inputs import Found
 from .outputs import write_coadds
 from .parking import Parked, Parking
 from .parts import MapSize, Part, PlanOfPart, costs_of, divided
 from .presence import require_maps
-from .splitting import Planner
 from .tally import Tally
+from .work import Work
+
+if TYPE_CHECKING:
+    from ..splits import Plan as SplitPlan
+    from .completion import Complete
+    from .splitting import Planner
 
 
 class Plan(NamedTuple):

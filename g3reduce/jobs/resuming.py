@@ -3,57 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from ..coadd.coadder import MPIMapCoadder
 from ..errors import InputError
-from ..g3files.pieces import Piece
 from ..mpi.agreement import collectively
 from ..mpi.communicators import Comm
-from ..pipeline.units import unit_of
 from ..spt3glog import unit_logger
-from ..spt3gtypes import Frame
 from .checkpointfile import read_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member, Unusable
+from .work import Earlier
 
 logger = unit_logger(__name__, "coadd_files")
-
-
-@dataclass
-class Earlier:
-    """What earlier runs have read, so that it need not be read again.
-
-    Attributes
-    ----------
-    done : set of int
-        The files that were read to their ends, by positions.
-    mine : dict of int to Counter
-        Of those that this rank has taken up, how many Map frames of each Id there are.
-    units : set of (int, int)
-        The frames of other files that are in the sums: position of the file, index.
-    """
-
-    done: set[int] = field(default_factory=set)
-    mine: dict[int, Counter[str]] = field(default_factory=dict)
-    units: set[tuple[int, int]] = field(default_factory=set)
-
-    @property
-    def counted(self) -> set[int]:
-        """The files of which there is anything in the sums, by positions."""
-        return self.done | {position for position, _ in self.units}
-
-    def left_of(self, pieces: Sequence[Piece]) -> list[Piece]:
-        """The pieces of files that were not read to their ends."""
-        return [piece for piece in pieces if piece.file not in self.done]
-
-    def has(self, frame: Frame) -> bool:
-        """Whether a frame is in the sums."""
-        unit = unit_of(frame) if self.units else None
-        return unit is not None and (unit.position, unit.index) in self.units
 
 
 def take_up(
