@@ -8,13 +8,12 @@ import json
 import os
 import stat
 import time
-from dataclasses import fields
 from typing import IO, Any
 
 from ..errors import InputError, OutputError
 from ..limits import LIMITS
 from .events import CLASSES, Begun, Event, FileDone, FileStarted, Summarised, Totals
-from .timing import RankTiming
+from .plaindata import WrongValue, made_of
 
 # Of the format, in the first line.
 VERSION = 1
@@ -135,24 +134,20 @@ def as_data(event: Event) -> dict[str, Any]:
 
 
 def from_data(data: Any) -> Event | None:
-    """The event that plain data stand for; None if this version knows no such event."""
+    """The event that plain data stand for; None if this version knows no such event.
+
+    Raises
+    ------
+    WrongValue
+        If a value in it is none that an event has.
+    """
     if not isinstance(data, dict) or not isinstance(data.get("event"), str):
         return None
     known = CLASSES.get(data["event"])
     if known is None:
         return None
-    names = {one.name for one in fields(known)}
-    values = {name: value for name, value in data.items() if name in names}
-    totals = values.pop("totals", None) or {}
-    of_totals = {one.name for one in fields(Totals)}
-    counted = {name: value for name, value in totals.items() if name in of_totals}
-    counted["behind"] = tuple(counted.get("behind", ()))
-    if "command" in values:
-        values["command"] = tuple(values["command"])
-    if "ranks" in values:
-        values["ranks"] = tuple(map(RankTiming.from_data, values["ranks"]))
     try:
-        return known(totals=Totals(**counted), **values)
+        return made_of(known, data)
     except TypeError:  # something is missing
         return None
 
@@ -174,7 +169,7 @@ def read_log(file: str | os.PathLike[str]) -> list[Event]:
     Raises
     ------
     InputError
-        If the file cannot be read, or is no such log.
+        If the file cannot be read, is no such log, or has a value in it that no event has.
 
     Examples
     --------
@@ -188,7 +183,8 @@ def read_log(file: str | os.PathLike[str]) -> list[Event]:
     except OSError as error:
         raise InputError(f"{name}: this log cannot be read ({error.strerror}).") from error
     events: list[Event] = []
-    lines = lines or [""]
+    if not lines:
+        raise InputError(f"{name}: this log is empty: the run has not begun, or could not.")
     for number, line in enumerate(lines):
         try:
             data = json.loads(line)
@@ -198,7 +194,10 @@ def read_log(file: str | os.PathLike[str]) -> list[Event]:
             raise InputError(
                 f"{name}, line {number + 1}: expected one event as JSON, as --log-json writes it."
             ) from None
-        event = from_data(data)
+        try:
+            event = from_data(data)
+        except WrongValue as error:
+            raise InputError(f"{name}, line {number + 1}: {error}.") from None
         if number == 0 and not isinstance(event, Begun):
             raise InputError(
                 f"{name}: the first line is not the beginning of a log; expected a file that "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from ..mpi.memory import peak
@@ -50,12 +50,6 @@ class RankTiming:
         """The same as plain data, of which JSON can be made."""
         data = asdict(self)
         return {key: round(one, 6) if isinstance(one, float) else one for key, one in data.items()}
-
-    @classmethod
-    def from_data(cls, data: dict[str, Any]) -> RankTiming:
-        """What `as_data` has made; what this version does not know is passed over."""
-        names = {one.name for one in fields(cls)}
-        return cls(**{name: value for name, value in data.items() if name in names})
 
 
 @dataclass(frozen=True)

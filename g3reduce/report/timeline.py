@@ -102,7 +102,8 @@ class TimeLine(NamedTuple):
 
 def time_line_of(events: Sequence[Event], n_ranks: int) -> TimeLine:
     """The time line of a run, from its events."""
-    end = max((event.time for event in events), default=0.0) or 1e-9
+    end = max((event.time for event in events), default=0.0)
+    end = end if end > 0 else 1e-9
     inner = WIDTH - LEFT - RIGHT
 
     def at(seconds: float) -> float:
@@ -115,15 +116,17 @@ def time_line_of(events: Sequence[Event], n_ranks: int) -> TimeLine:
     again = any(isinstance(event, ReadAgain) for event in events)
     in_order = bool(timings) and not again and [one.name for one in stages].count("reading") <= 1
     in_pieces = any(isinstance(event, FileDone) and event.part for event in events)
-    done: dict[int, list[FileDone]] = {rank: [] for rank in range(n_ranks)}
+    done: dict[int, list[FileDone]] = {}
     for event in events:
         if isinstance(event, FileDone):
             done.setdefault(event.rank, []).append(event)
+    n_ranks = max(0, n_ranks) + sum(not 0 <= rank < n_ranks for rank in done)
+    ranks = sorted({*range(min(n_ranks, MOST_RANKS)), *done})[:MOST_RANKS]
     line = TimeLine(
-        end, stages, [], len(done), _ticks(end, at), 0.0, bool(timings), in_order, in_pieces
+        end, stages, [], n_ranks, _ticks(end, at), 0.0, bool(timings), in_order, in_pieces
     )
-    for place, (rank, files) in enumerate(sorted(done.items())[:MOST_RANKS]):
-        timing, y = timings.get(rank), TOP + ROW * (place + 0.5)
+    for place, rank in enumerate(ranks):
+        files, timing, y = done.get(rank, []), timings.get(rank), TOP + ROW * (place + 0.5)
         busy = sum(max(0.0, one.time - one.began) for one in files)
         line.ranks.append(
             RankLine(
@@ -142,10 +145,12 @@ def time_line_of(events: Sequence[Event], n_ranks: int) -> TimeLine:
 
 
 def _stages(begun: Sequence[StageBegun], end: float, at: At) -> list[Stage]:
-    ends = [event.time for event in begun[1:]] + [end]
+    ends = [*(event.time for event in begun[1:]), end]
     return [
-        Stage(one.stage, one.time, until, at(one.time), round(at(until) - at(one.time), 1))
-        for one, until in zip(begun, ends, strict=True)
+        Stage(
+            one.stage, one.time, until, at(one.time), max(0.0, round(at(until) - at(one.time), 1))
+        )
+        for one, until in zip(begun, ends, strict=False)  # of no stage there is an end, too
     ]
 
 

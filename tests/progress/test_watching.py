@@ -1,5 +1,6 @@
 """What rank 0 makes of the rows on its board, and how it is worded."""
 
+import json
 import os
 import pty
 import time
@@ -100,6 +101,37 @@ def test_a_log_has_one_job_at_a_time(tmp_path, limits):
     both = [JSONLog(os.devnull), JSONLog(os.devnull)]
     for log in both:
         log.close()
+
+
+WRONG = {
+    "time": "soon",
+    "rank": 1.5,
+    "n_ranks": 10**30,
+    "host": 3,
+    "command": "coadd",
+    "versions": {"numpy": 2},
+    "totals": [1],
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_values_that_no_event_has_are_refused_by_their_line(tmp_path, name):
+    file = tmp_path / "run.jsonl"
+    log = JSONLog(file)
+    log(Begun(time=0.0, task="coadd"))
+    log.close()
+    first = json.loads(file.read_text())
+    file.write_text(f"{json.dumps(first)}\n{json.dumps(first | {name: WRONG[name]})}\n")
+    with pytest.raises(InputError, match=rf"run.jsonl, line 2: {name} is .*; expected"):
+        read_log(file)
+
+
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "1e999", "true"])
+def test_numbers_of_a_log_are_finite(tmp_path, number):
+    file = tmp_path / "run.jsonl"
+    file.write_text(f'{{"event": "begun", "task": "coadd", "time": {number}}}\n')
+    with pytest.raises(InputError, match=r"line 1: time is .*; expected a number"):
+        read_log(file)
 
 
 def test_an_observer_that_fails_takes_no_other_with_it(caplog):

@@ -249,6 +249,16 @@ def test_run_of_very_many_files_is_drawn_in_few_strokes():
     assert len(line.path) < 20_000
 
 
+def test_run_of_more_ranks_than_there_is_room_for_is_told_by_its_first_ones():
+    begun = Begun(time=0.0, task="coadd", n_ranks=10**12)  # no memory holds a line for each
+    done = [FileDone(time=2.0, began=1.0, rank=rank, file="a.g3") for rank in (1, 3, -7)]
+    assert run_of([begun]).line.stages == []  # the job was killed right away
+    line = run_of([begun, *done]).line
+    assert line.n_ranks == 10**12 + 1
+    assert [one.rank for one in line.ranks] == [-7, *range(63)]
+    assert [one.files for one in line.ranks][:5] == [1, 0, 1, 0, 1]
+
+
 def test_coadd_writes_its_report(tmp_path, capsys):
     one = str(write_maps(tmp_path / "one.g3", map_frame()))
     page = tmp_path / "run.html"
