@@ -24,6 +24,12 @@ if os.path.basename(next(iter(sys.argv), "")) == "spt3g-inspect":
         for _inside in getattr(_loaded, "__all__", ()):
             getattr(_loaded, _inside)
 
+# Notebooks show coadds with pictures, which are drawn in a row above `coadd`. Imports nothing else.
+if "IPython" in sys.modules:
+    from .report.thumbnails import register as _register
+
+    _register()
+
 # An error before the first module is made must end the job, too. This does not touch MPI.
 if _launchers.may_be_several():
     from .mpi.jobend import end_job_on_exception as _end_job_on_exception

@@ -8,7 +8,8 @@ other pictures of the same maps. `comparison` compares coadds with spt3g's seria
 
 `page` writes one page about a file of coadds: `pagedata` gathers what it tells, with `pictures`,
 whose `planevalues` it holds, and `contributions` of observations; `runlog`, with `timeline`, tells
-how a run went. Its template, style and script are in ``pagefiles``.
+how a run went. Its template, style and script are in ``pagefiles``. `thumbnails` are small pictures
+of coadds in notebooks.
 
 Imports from `analysis`, `formats`, `maps`, `pipeline`, `progress`, and from what is below them.
 """

@@ -145,7 +145,9 @@ def outputs_of(code, folder):
 @among_all
 def test_in_a_real_kernel(tmp_path):
     shown, failed, after = outputs_of(KERNEL, tmp_path)
-    assert shown["data"]["text/html"].startswith("<table>")
+    table = shown["data"]["text/html"]
+    assert 'src="data:image/png;base64,' in table
+    assert "<table><caption>4 frames" in table
     traceback = "\n".join(failed["traceback"])
     assert 'coadd_files("nowhere.g3")' in traceback
     assert len(traceback.splitlines()) < 6
