@@ -27,7 +27,7 @@ from collections.abc import Sequence
 
 from ..errors import G3ReduceError, InterruptedByUser, Stopped, UsageError
 from ..mpi.agreement import world_rank
-from ..mpi.jobend import INTERRUPTED, abort
+from ..mpi.jobend import INTERRUPTED, abort, release_modules
 from . import checkpointing, config, ctrlc, streams
 from .checkpointing import STOPPED
 from .lists import files_on_one
@@ -171,6 +171,7 @@ def _report(error: G3ReduceError, options: argparse.Namespace, flags: Flags) -> 
     mpi = sys.modules.get("mpi4py.MPI")
     if alone and mpi is not None and mpi.COMM_WORLD.size > 1:
         abort(FAILED)  # the other ranks do not know of the error, and would wait for this one
+    release_modules()  # those that the traceback holds
     return code
 
 

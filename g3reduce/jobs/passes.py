@@ -24,6 +24,7 @@ from ..mpi import communicators
 from ..mpi.agreement import collectively, from_rank
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
+from ..mpi.jobend import let_go
 from ..mpi.memory import available_for_each
 from ..mpi.stopping import StopRequest
 from ..pipeline.ledger import union
@@ -136,8 +137,12 @@ class Passes:
 
     def run(self) -> None:
         """Read, add, join and write. Collective."""
-        while not self._all_parts():
-            self._coadder.start_over()
+        try:
+            while not self._all_parts():
+                self._coadder.start_over()
+        except Exception as error:
+            let_go(self._coadder, error)
+            raise
         if self._complete is None:
             # All have met: nothing that may fail on one rank alone comes in between.
             made = self._earlier or [self._coadder.result]

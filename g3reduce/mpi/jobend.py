@@ -106,6 +106,15 @@ def _forget() -> None:
 os.register_at_fork(after_in_child=_forget)
 
 
+def let_go(module: Any, error: BaseException) -> None:
+    """Forget a module of `must_end`, if all ranks raise this error, so that none waits for it.
+
+    That it is still there, because the traceback of the error holds it, means nothing then.
+    """
+    if getattr(error, "reporter", None) is not None:
+        _modules.discard(module)
+
+
 def release_modules() -> None:
     """Forget the modules of `must_end`: all ranks know of a failure, and wait no more."""
     _modules.clear()

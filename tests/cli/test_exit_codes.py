@@ -243,3 +243,46 @@ def test_a_rule_that_cannot_be_read_is_bad_usage_on_ranks_too_and_told_once(file
     assert done.stderr.count("the rule 'id>3' cannot be read") == 1
     assert "Abort" not in done.stderr
     assert_old(folder)
+
+
+# What a batch script is for: after frames were added, a signal comes. The command, or a script that
+# knows what 75 means.
+STOPPED = """
+import os, signal, sys
+import g3reduce
+from g3reduce import cli
+from g3reduce.jobs import mapopener
+
+how, output, *files = sys.argv[1:]
+opened, original = [], mapopener.MapOpener.frames
+
+def frames(self, file, piece):
+    opened.append(file)
+    if len(opened) == 2:
+        os.kill(os.getpid(), signal.SIGUSR1)
+    return original(self, file, piece)
+
+mapopener.MapOpener.frames = frames
+checkpoint = os.path.dirname(output) + "/../checkpoints"
+if how == "command":
+    sys.argv[1:] = ["coadd", *files, "-o", output, "--checkpoint", checkpoint]
+    sys.exit(cli.main())
+try:
+    g3reduce.coadd_files(files, output, checkpoint=checkpoint)
+except g3reduce.Stopped as stopped:
+    reason = stopped
+    sys.exit(75)
+"""
+
+
+@pytest.mark.parametrize("how", ["command", pytest.param("script", marks=among_all)])
+def test_ranks_that_a_signal_has_stopped_end_with_the_code_for_it(survey, folder, tmp_path, how):
+    files = survey(6, "flat sparse", "polarized", map_ids=("150GHz",))
+    script = tmp_path / "stopped.py"
+    script.write_text(STOPPED)
+    done = run([sys.executable, str(script), how, str(folder / "out.g3"), *files], 2)
+    assert done.returncode == 75, done.stderr
+    assert "Abort" not in done.stderr
+    assert "has joined its sums" not in done.stderr
+    assert any((tmp_path / "checkpoints").glob("set-*.json"))
+    assert_old(folder)
