@@ -12,12 +12,14 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..errors import OutputError, UsageError
+from ..errors import UsageError
 from .suggesting import did_you_mean
 from .words import Given
 
 # A word that YAML reads as it stands.
 _PLAIN = re.compile(r"[A-Za-z0-9_./][\w./%+=-]*", re.ASCII)
+
+_ENDINGS = (".yaml", ".yml")
 
 _NOT_SET = ("", "null", "~")
 
@@ -187,13 +189,12 @@ def write(file: str, text: str) -> None:
     ------
     UsageError, OutputError
     """
-    if not file.endswith((".yaml", ".yml")):
+    if not file.endswith(_ENDINGS):
         raise UsageError(f"write_config is {file!r}; expected a name that ends in .yaml, or -.")
-    try:
-        with open(file, "w", encoding="utf-8") as output:
-            output.write(text)
-    except OSError as error:
-        raise OutputError(f"{file}: the file cannot be written ({error.strerror}).") from error
+    from ..pipeline.output import check_output, write_output
+
+    check_output(file, endings=_ENDINGS)
+    write_output(file, lambda output: output.write(text.encode()))
 
 
 def files_in(settings: Sequence[Setting]) -> list[str]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .messages import counted
-from .streams import result
+from .streams import one_line, result
 
 
 def add_list(group: argparse._ActionsContainer) -> None:
@@ -49,7 +49,7 @@ def show_files(options: argparse.Namespace, comm: Any, names: Sequence[str]) -> 
     bad = sum(bool(one.fault) for one in found)
     if comm.rank == 0:
         for one in found:
-            result(options.translate(str(one)))
+            result(one_line(options.translate(str(one))))
         size = sum(one.n_bytes for one in found)
         frames = sum(one.frames.total() for one in found)
         last = f"{counted(len(found), 'file')}, {in_words(size)}, {counted(frames, 'frame')}"

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable
 
 from ..progress.screen import aside
+from .streams import printable
 
 # Groups of the expression below; one of them holds the name of the argument.
 _NAMED = ("set", "open", "plain", "second", "first")
@@ -92,4 +93,4 @@ class FlagFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line that is shown."""
-        return self._flags.translate(super().format(record))
+        return printable(self._flags.translate(super().format(record)))

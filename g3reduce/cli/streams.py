@@ -22,6 +22,29 @@ from . import ctrlc
 _OBJECTS = 50_000
 
 
+# Control characters, and those that turn the direction of writing: in names and Ids these could
+# change what a terminal shows. Only ends of lines and tabs are as they are.
+_NOT_PRINTED = {
+    number: f"\\x{number:02x}" if number < 256 else f"\\u{number:04x}"
+    for number in (
+        *(set(range(32)) - {9, 10}),
+        *range(127, 160),
+        *range(0x202A, 0x202F),
+        *range(0x2066, 0x206A),
+    )
+}
+
+
+def printable(text: str) -> str:
+    """A text that cannot do more to a terminal than to stand there."""
+    return text.translate(_NOT_PRINTED)
+
+
+def one_line(text: str) -> str:
+    """The same in one line, whatever is in names."""
+    return text.replace("\n", r"\n")
+
+
 def prepare() -> None:
     """Make this process ready to be a command."""
     gc.set_threshold(_OBJECTS)
@@ -43,7 +66,7 @@ def say(*lines: str, end: str = "\n") -> None:
         return
     try:
         with aside():
-            print(*lines, sep="\n", end=end, flush=True)
+            print(*map(printable, lines), sep="\n", end=end, flush=True)
     except OSError as error:
         _silence(sys.stdout)
         _complain_of(error)
@@ -60,7 +83,8 @@ def result(line: str) -> None:
         If the reader of a pipe has ended.
     """
     try:
-        print(line)
+        # What another program reads is as it is.
+        print(printable(line) if sys.stdout.isatty() else line)
     except BrokenPipeError:
         raise
     except OSError as error:
@@ -71,7 +95,7 @@ def result(line: str) -> None:
 def complain(line: str) -> None:
     """Print a line to standard error, in one piece, so that those of several ranks do not mix."""
     with contextlib.suppress(OSError), aside():
-        sys.stderr.write(f"{line}\n")
+        sys.stderr.write(f"{printable(line)}\n")
         sys.stderr.flush()
 
 

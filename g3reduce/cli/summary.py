@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..spt3gtypes import Frame
 from .messages import counted
+from .streams import one_line
 
 if TYPE_CHECKING:
     from ..coadd.coadds import Coadds
@@ -123,7 +124,7 @@ def _contents(frames: Iterable[Frame]) -> list[str]:
             continue
         keys = [key for key in ("T", "Q", "U", "Wpol", "Wunpol", "H") if key in frame]
         n_files = counted(len(frame.get("InputFiles", ())), "file")
-        lines.append(f"{frame['Id']}: {', '.join(keys)} from {n_files}")
+        lines.append(f"{one_line(frame['Id'])}: {', '.join(keys)} from {n_files}")
     if len(lines) > _SHOWN:
         more = len(lines) - _SHOWN + 1
         lines[_SHOWN - 1 :] = [f"... and {more} more; `g3reduce info` tells about each"]

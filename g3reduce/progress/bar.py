@@ -108,7 +108,7 @@ class LiveLine(_Bar):
             total=_STEPS,
             file=self._terminal,
             leave=False,
-            ncols=self._terminal.columns() - 1,
+            ncols=self._columns(),
             # The whole line is redrawn when it is looked at, not when something was counted.
             mininterval=0,
             delay=_FIRST_S,
@@ -117,9 +117,13 @@ class LiveLine(_Bar):
         SCREEN.line = self
         return bar
 
+    def _columns(self) -> int:
+        """How many columns the line may have: one less than the terminal, which would turn over."""
+        return max(1, self._terminal.columns() - 1)  # of 0 tqdm makes a line of its own
+
     def _fitted(self, what: str, parts: list[str]) -> str:
         """As many parts as fit on the line; those at the beginning matter most."""
-        self._bar.ncols = columns = self._terminal.columns() - 1
+        self._bar.ncols = columns = self._columns()
         room = columns - len(what) - _BAR - len(" 100% || ")
         while len(parts) > 1 and len(", ".join(parts)) > room:
             parts.pop()

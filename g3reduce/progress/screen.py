@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import threading
 from collections.abc import Iterator
 from typing import Any
@@ -25,6 +26,14 @@ class _Screen:
 
 
 SCREEN = _Screen()
+
+
+def _forget() -> None:
+    """In a process that was forked off, where the thread that draws is not there any more."""
+    SCREEN.line, SCREEN.lock = None, threading.RLock()
+
+
+os.register_at_fork(after_in_child=_forget)
 
 
 @contextlib.contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+import os
 import threading
 import time
 from collections import deque
@@ -31,6 +32,7 @@ class Teller:
 
     def __init__(self, observer: Observer, began: float):
         self._observer = Guarded(observer)
+        self._process = os.getpid()
         self._began = began
         self._events: deque[Event] = deque()
         self._lock = threading.Lock()
@@ -46,7 +48,9 @@ class Teller:
         self._thread.start()
 
     def end(self) -> None:
-        """Tell all that has happened, and end the observer."""
+        """Tell all that has happened, and end the observer; not in a process forked off since."""
+        if os.getpid() != self._process:
+            return
         self._stop.set()
         if threading.current_thread() is not self._thread:  # else the collector has called this
             self._thread.join()

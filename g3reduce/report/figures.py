@@ -138,8 +138,12 @@ def draw_panels(rows: Sequence[tuple[str, View, Sequence[Panel]]], title: str) -
 
 
 def plain(text: str) -> str:
-    """A text, such as an Id, of which matplotlib reads nothing as mathematics."""
-    return text.replace("$", r"\$")
+    """A text, such as an Id, of which matplotlib reads nothing as mathematics.
+
+    In place of what cannot be printed stands the sign for that.
+    """
+    shown = (sign if sign.isprintable() or sign == "\n" else "\ufffd" for sign in text)
+    return "".join(shown).replace("$", r"\$")
 
 
 def _labelled(row: tuple[str, View, Sequence[Panel]]) -> list[tuple[str, View, Panel]]:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from g3reduce import cli
+from g3reduce.g3files.outputfile import OutputFile
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="is about one process")
 
@@ -124,3 +125,16 @@ def test_files_of_options_that_cannot_be_there(folder, capsys):
     assert not (folder / "map.g3").exists()
     assert cli.main(["info", "a.g3", "--write-config", "-"]) == 0
     assert "command: info\nfiles:\n  - a.g3\n" in capsys.readouterr().out
+
+
+def test_a_file_of_options_that_cannot_be_written_whole_leaves_the_old_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "job.yaml").write_text("collate: true\n")
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(OutputFile, "write", full)
+    assert cli.main(["coadd", "a.g3", "--write-config", "job.yaml"]) == 1
+    assert os.listdir() == ["job.yaml"]
+    assert (tmp_path / "job.yaml").read_text() == "collate: true\n"
