@@ -13,6 +13,7 @@ from ..formats.reading import map_frames_in, stored_frames_in
 from ..formats.writing import write_maps
 from ..g3files.pieces import Piece
 from ..mpi.communicators import OneProcess
+from ..pipeline.units import length_in_file
 from ..progress.events import Observer
 from ..progress.reading import NoReading
 from ..progress.watching import Watch, require_progress
@@ -103,6 +104,8 @@ def convert_noting(
                 any_met, n_frames = True, n_frames + 1
                 note(frame)
                 yield unweight(frame)[0] if divides else frame
+                if name.endswith(".g3"):  # and not compressed
+                    reading.passed(Piece(number), length_in_file(frame), n_frames)
             reading.done(Piece(number), name, n_frames)
         if not any_met:
             raise InputError(f"There is no map in {', '.join(names)}.")

@@ -25,7 +25,7 @@ from .filenames import check_files_of_rank
 from .leaders import merged_leaders
 from .parallelblock import Files, ParallelBlock, blocks_of
 from .sources import Keeper, await_source, note_source, pipeline_begins
-from .units import fingerprint_of, set_unit
+from .units import fingerprint_of, length_in_file, set_unit
 
 logger = unit_logger(__name__, "MPIFileReader")
 
@@ -282,9 +282,12 @@ class MPIFileReader:
         self._files_begun += not piece.part
         self.reading.began(piece)
         n_frames = 0
+        # In a compressed file, lengths of frames do not say how far one is.
+        plain = block.files[piece.file].endswith(".g3")
         for frame in self._frames_in(block, piece):
             n_frames += frame.type is not None  # those before a piece are of another piece
             yield frame
+            self.reading.passed(piece, length_in_file(frame) if plain else 0, n_frames)
         self.reading.done(piece, block.files[piece.file], n_frames)
 
     def _frames_in(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:

@@ -70,6 +70,7 @@ class Pass:
         self._n_done = 0
         self._median, self._median_at = 0.0, 0.0
         self._told_behind: set[int] = set()
+        self._inside = 0, 0  # bytes and frames of pieces that are not done, among the totals
         self.failed = -1
         n_earlier = max(0, n_files - len(self._left))
         self.totals = replace(
@@ -86,6 +87,7 @@ class Pass:
     def look(self, now: float, *, each_file: bool) -> Iterator[Event]:
         """The events of what has changed on the board."""
         rows, low = self._board.rows(), self._low
+        self._count_inside((0, 0))
         changed = low + np.flatnonzero(rows[low:, 0] != self._seen[low:])
         news = rows[changed].copy()
         sound = self._board.sound(news)
@@ -102,7 +104,20 @@ class Pass:
             self._count(changed[ended], news[ended])
         self._durations.append((news[ended, 3] - news[ended, 2]) / 1e6)
         self._n_done += int(ended.sum())
-        yield from self._behind(rows, now)
+        reading = self._low + np.flatnonzero(self._seen[self._low :] == boards.STARTED)
+        yield from self._behind(rows, reading, now)
+        inside = rows[reading].copy()
+        inside = inside[self._board.sound(inside) & (inside[:, 0] == boards.STARTED)]
+        self._count_inside((int(inside[:, 4].sum()), int(inside[:, 5].sum())))
+
+    def _count_inside(self, inside: tuple[int, int]) -> None:
+        """Count these bytes and frames of pieces that are not done, in place of those before."""
+        (n_bytes, n_frames), self._inside = self._inside, inside
+        self.totals = replace(
+            self.totals,
+            bytes=self.totals.bytes - n_bytes + inside[0],
+            frames=self.totals.frames - n_frames + inside[1],
+        )
 
     def _event(
         self, row: int, state: int, rank: int, begin: int, end: int, n_bytes: int, n_frames: int
@@ -159,17 +174,15 @@ class Pass:
             totals.behind,
         )
 
-    def _behind(self, rows: Any, now: float) -> Iterator[Event]:
-        """Ranks whose file takes much longer than those that are done."""
+    def _behind(self, rows: Any, reading: Any, now: float) -> Iterator[Event]:
+        """Ranks whose file, of these rows, takes much longer than those that are done."""
         if now - self._median_at >= _MEDIAN_S and self._n_done >= _ENOUGH:
             self._durations = [np.concatenate(self._durations)[-_LATEST:]]
             self._median, self._median_at = float(np.median(self._durations[0])), now
         if not self._median_at:
             return
         limit = max(_BEHIND_S, _BEHIND * self._median)
-        low = self._low
-        open_rows = low + np.flatnonzero(self._seen[low:] == boards.STARTED)
-        late = open_rows[now - rows[open_rows, 2] / 1e6 > limit]
+        late = reading[now - rows[reading, 2] / 1e6 > limit]
         self.totals = replace(self.totals, behind=tuple(sorted(set(rows[late, 1].tolist()))))
         for row in late.tolist():
             if row not in self._told_behind:

@@ -6,11 +6,14 @@ import pty
 import time
 
 import pytest
+import skies
 
-from g3reduce import InputError, OutputError, UsageError, coadd_files
+from g3reduce import InputError, OutputError, UsageError, coadd_files, convert
+from g3reduce.analysis import converting
 from g3reduce.g3files.pieces import Piece
+from g3reduce.jobs.mapopener import MapOpener
 from g3reduce.mpi import OneProcess
-from g3reduce.progress import Begun, JSONLog, Totals, read_log
+from g3reduce.progress import Begun, JSONLog, Totals, read_log, reading
 from g3reduce.progress.board import DONE, STARTED, Board
 from g3reduce.progress.choosing import Several
 from g3reduce.progress.counting import Pass
@@ -55,6 +58,47 @@ def test_a_rank_is_behind_that_takes_three_times_the_median(board, one, each_fil
     board.put(7, DONE, 6 * S, 10 * S, 200, 2)
     list(one.look(10.1, each_file=each_file))
     assert (one.totals.behind, one.totals.files, one.totals.frames) == ((), 7, 14)
+
+
+@pytest.mark.parametrize("each_file", [True, False])
+def test_what_is_done_of_a_file_counts_before_its_end(board, one, each_file):
+    board.put(1, STARTED, S)
+    list(one.look(1.0, each_file=each_file))
+    for done in (30, 60):
+        board.put(1, STARTED, S, 0, done, 3)
+        assert list(one.look(2.0, each_file=each_file)) == []
+        assert (one.totals.bytes, one.totals.frames, one.totals.files) == (done, 3, 0)
+    board.put(0, DONE, 0, S, 100, 7)
+    list(one.look(3.0, each_file=each_file))
+    assert (one.totals.bytes, one.totals.n_bytes, one.totals.files) == (160, 800.0, 1)
+    board.put(1, DONE, S, 2 * S, 100, 5)
+    list(one.look(4.0, each_file=each_file))
+    assert (one.totals.bytes, one.totals.frames, one.totals.files) == (200, 12, 2)
+
+
+@pytest.mark.parametrize("work", [coadd_files, convert])
+def test_how_far_it_is_inside_of_one_file_is_told(tmp_path, monkeypatch, work):
+    convert(skies.write_files(tmp_path, 4, "flat sparse", "hits"), tmp_path / "one.g3")
+    monkeypatch.setattr(reading, "_BETWEEN", 0)
+    told, end = [], time.monotonic() + 30
+    monkeypatch.setattr(JSONLog, "look", lambda self, now, totals: told.append(totals))
+
+    def frames(original, *given, **named):
+        for number, frame in enumerate(original(*given, **named)):
+            while number == 3 and not any(0 < totals.fraction < 1 for totals in told):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            yield frame
+
+    def slowed(original):
+        return lambda *given, **named: frames(original, *given, **named)
+
+    for owner, name in ((MapOpener, "frames"), (converting, "stored_frames_in")):
+        monkeypatch.setattr(owner, name, slowed(getattr(owner, name)))
+    work(tmp_path / "one.g3", tmp_path / "out.h5", progress=JSONLog(tmp_path / "log"))
+    assert 1 <= next(totals.frames for totals in told if totals.bytes) <= 3
+    assert (told[-1].files, told[-1].frames, told[-1].fraction) == (1, 8, 1.0)
+    assert told[-1].bytes == os.path.getsize(tmp_path / "one.g3")
 
 
 def test_words():
@@ -158,7 +202,7 @@ def test_messages_of_others_are_written_over_the_line():
     terminal.write("coadd  10% |#     |")
     os.write(slave, b"WARN: of others\n")
     assert os.read(master, 100) == b"coadd  10% |#     |\rWARN: of others\r\n"
-    for number in range(10_000):  # as if Ctrl-S held it: not waited for
+    for number in range(200):  # as if Ctrl-S held it: not waited for
         terminal.write(f"{number:80}")
     for descriptor in (master, slave):
         os.close(descriptor)
