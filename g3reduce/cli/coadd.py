@@ -169,7 +169,7 @@ def run(options: argparse.Namespace) -> int | None:
                 "Dry run: nothing was added or written.",
             )
         return setaside.SET_ASIDE if coadds.left_out else None
-    about_page = reporting.write(options, coadds.written, events, private)
+    about_page = reporting.write(options, coadds, events, private)
     if comm.rank == 0 and not options.quiet:
         frames = list(coadds.values())
         written = fileformats.listed(coadds.written)

@@ -149,8 +149,23 @@ class Coadds(Mapping[str, Frame]):
         try:
             return self._frames[map_id]
         except KeyError:
-            there = ", ".join(map(repr, self)) or "none"
-            raise KeyError(f"{map_id!r}; there are {there}") from None
+            raise KeyError(f"{map_id!r}; {self._what_is_there()}") from None
+
+    def _what_is_there(self) -> str:
+        """Why an Id is not among the frames, without double quotes: KeyError shows its repr."""
+        if not self.here:
+            return (
+                "the result is on another rank: ask coadds.here first, or let all ranks have it "
+                "with result='all'"
+            )
+        if self.shards:
+            return (
+                "with result='sharded' each rank has shards in place of frames: see coadds.shards, "
+                f"which has {', '.join(map(repr, self.shards))}"
+            )
+        if self.preview is not None:
+            return "dry_run=True has added nothing"
+        return f"there are {', '.join(map(repr, self)) or 'none'}"
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._frames)

@@ -136,12 +136,13 @@ class NotebookBar(_Bar):
     _drawn = "{bar}"
 
     def _made(self) -> Any:
-        if importlib.util.find_spec("ipywidgets") is None:
-            from tqdm.std import tqdm
-        else:
+        stays = importlib.util.find_spec("ipywidgets") is not None
+        if stays:
             from tqdm.notebook import tqdm
+        else:  # letters in a row, which are taken away as on a terminal
+            from tqdm.std import tqdm
 
-        return tqdm(total=_STEPS, leave=True, mininterval=0, delay=_FIRST_S)
+        return tqdm(total=_STEPS, leave=stays, mininterval=0, delay=_FIRST_S)
 
 
 def _line() -> Any:

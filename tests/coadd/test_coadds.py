@@ -25,6 +25,17 @@ def test_a_coadd_is_found_by_its_id(files):
     assert "220GHz" not in coadds
 
 
+def test_an_id_that_is_not_here_says_why(files):
+    with pytest.raises(KeyError, match="'odd'; the result is on another rank: ask"):
+        Coadds(here=False)["odd"]
+    shards = coadd_files(files, collate=True, result="sharded")
+    with pytest.raises(KeyError, match=r"coadds\.shards, which has '90GHz', '150GHz'"):
+        shards["90GHz"]
+    planned = coadd_files(files, collate=True, dry_run=True)
+    with pytest.raises(KeyError, match="dry_run=True has added nothing"):
+        planned["90GHz"]
+
+
 def test_the_only_frame_has_a_name_of_its_own(files):
     one = coadd_files(files)
     assert one.frame is one["Coadd"]

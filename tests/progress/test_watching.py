@@ -1,5 +1,6 @@
 """What rank 0 makes of the rows on its board, and how it is worded."""
 
+import importlib.util
 import json
 import os
 import pty
@@ -14,6 +15,7 @@ from g3reduce.g3files.pieces import Piece
 from g3reduce.jobs.mapopener import MapOpener
 from g3reduce.mpi import OneProcess
 from g3reduce.progress import Begun, JSONLog, Totals, read_log, reading
+from g3reduce.progress.bar import NotebookBar
 from g3reduce.progress.board import DONE, STARTED, Board
 from g3reduce.progress.choosing import Several
 from g3reduce.progress.counting import Pass
@@ -99,6 +101,17 @@ def test_how_far_it_is_inside_of_one_file_is_told(tmp_path, monkeypatch, work):
     assert 1 <= next(totals.frames for totals in told if totals.bytes) <= 3
     assert (told[-1].files, told[-1].frames, told[-1].fraction) == (1, 8, 1.0)
     assert told[-1].bytes == os.path.getsize(tmp_path / "one.g3")
+
+
+def test_letters_in_a_notebook_are_taken_away(monkeypatch, capsys):
+    """What it draws where there are no ipywidgets; test_notebook.py has a real kernel."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    line = NotebookBar()
+    line(Begun(time=0.0, task="coadd"))
+    line.look(1.0, Totals(files=1, n_files=4))
+    assert "coadd  25%" in capsys.readouterr().err
+    line.close()
+    assert capsys.readouterr().err.split("\r")[-1] == ""
 
 
 def test_words():
@@ -201,7 +214,10 @@ def test_messages_of_others_are_written_over_the_line():
     terminal = Terminal(os.ttyname(slave))
     terminal.write("coadd  10% |#     |")
     os.write(slave, b"WARN: of others\n")
-    assert os.read(master, 100) == b"coadd  10% |#     |\rWARN: of others\r\n"
+    seen = b""
+    while not seen.endswith(b"\n"):
+        seen += os.read(master, 100)
+    assert seen == b"coadd  10% |#     |\rWARN: of others\r\n"
     for number in range(200):  # as if Ctrl-S held it: not waited for
         terminal.write(f"{number:80}")
     for descriptor in (master, slave):

@@ -272,6 +272,24 @@ def test_coadd_writes_its_report(tmp_path, capsys):
 
 
 @among_all
+def test_two_splits_are_compared_in_the_report_of_their_coadd(tmp_path):
+    for seed in range(4):
+        write_maps(tmp_path / f"obs{seed}.g3", weighted_frame(seed))
+    words = ["coadd", str(tmp_path / "obs*.g3"), "-o", str(tmp_path / "sum.g3"), "-q"]
+    page = tmp_path / "run.html"
+    for splits, told in (
+        (["a=parity=odd", "b=parity=even"], True),
+        (["a=parity=odd", "b=all"], False),
+        (["a=parity=odd"], False),
+    ):
+        flags = [word for split in splits for word in ("--split", split)]
+        assert cli.main([*words, *flags, "--report", str(page)]) == 0
+        text = page.read_text()
+        assert ("a null test of its halves" in text) == told
+        assert ("--halves a b" in text) == told
+
+
+@among_all
 def test_report_of_a_run_on_three_ranks(tmp_path):
     names = [str(tmp_path / f"obs{i}.g3") for i in range(9)]
     for seed, name in enumerate(names):
