@@ -176,11 +176,16 @@ def _depths(planes: Mapping[str, Plane], pixels: Index, angles: Values) -> dict[
     variances = {"depth_t": covariance[0]}
     if len(covariance) > 1:
         variances["depth_p"] = (covariance[3] + covariance[5]) / 2
-    return {name: _depth(variance, angles[good]) for name, variance in variances.items()}
+    found_depths = {name: _depth(one, angles[good]) for name, one in variances.items()}
+    return {name: depth for name, depth in found_depths.items() if depth is not None}
 
 
-def _depth(variance: Values, angles: Values) -> Depth:
+def _depth(variance: Values, angles: Values) -> Depth | None:
+    """The median noise, or None if weights are so small that it is no number."""
     noise = np.sqrt(angles * variance) / core.G3Units.arcmin
+    noise = noise[np.isfinite(noise)]
+    if not len(noise):
+        return None
     median, low, high = np.percentile(noise, (50, *_OUTER)).tolist()
     return Depth(median, low, high)
 

@@ -117,6 +117,11 @@ def _require_complete(planes: Mapping[str, SkyMap], where: str) -> None:
     polarized_weights = "Wpol.QQ" in planes
     if polarized_weights and "Q" not in planes:
         raise InputError(f"{where}: polarized weights (Wpol), but no Q and U maps.")
+    if "Wunpol.QQ" in planes:
+        raise InputError(
+            f"{where}: polarized weights as Wunpol, which spt3g has for weights of T alone; "
+            "expected them as Wpol."
+        )
     if "Q" in planes and weights_key(planes) and not polarized_weights:
         raise InputError(
             f"{where}: Q and U maps, but unpolarized weights ({weights_key(planes)} with TT only)."

@@ -68,7 +68,8 @@ def inverse(weights: Values) -> Values:
 
 def _inverse(weights: Values) -> Values:
     if len(weights) == 1:
-        return 1 / weights
+        with np.errstate(over="ignore"):  # of 1e-310
+            return 1 / weights
     (d1, d2, d3), (l21, l31, l32) = _factors(weights)
     uu = 1 / d3
     qu = -l32 * uu

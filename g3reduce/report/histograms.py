@@ -90,8 +90,8 @@ def plot_histograms(
             if spread > 0:
                 x = np.linspace(-limit, limit, 400)
                 width = edges[1] - edges[0]
-                y = np.exp(-(((x - middle) / spread) ** 2) / 2) / (spread * np.sqrt(2 * np.pi))
-                ax.plot(x, y * values.size * width, color="k", lw=1, ls="--")
+                y = np.exp(-(((x - middle) / spread) ** 2) / 2) / np.sqrt(2 * np.pi)
+                ax.plot(x, y * values.size * (width / spread), color="k", lw=1, ls="--")
             ax.set_xlabel(unit, fontsize=NAMES_PT)
         ax.set_yscale("log")
         ax.set_ylim(bottom=0.5)
@@ -123,10 +123,14 @@ def _values(given: Given) -> tuple[dict[str, Values], str]:
         values = {
             name: np.asarray(planes[name].nonzero_pixels()[1]) for name in STOKES if name in planes
         }
-        values = {name: one[np.isfinite(one)] for name, one in values.items()}
         weighted = any(planes[name].weighted for name in values)
+    if not values:
+        raise UsageError(f"{given.where} has no T, Q or U to draw histograms of.")
+    factor, unit, _ = unit_of(planes[next(iter(values))], weighted=weighted)
+    with np.errstate(over="ignore"):
+        values = {name: one / factor for name, one in values.items()}
+    values = {name: one[np.isfinite(one)] for name, one in values.items()}
     values = {name: one for name, one in values.items() if one.size}
     if not values:
         raise UsageError(f"{given.where} has no T, Q or U with values to draw histograms of.")
-    factor, unit, _ = unit_of(planes[next(iter(values))], weighted=weighted)
-    return {name: one / factor for name, one in values.items()}, unit
+    return values, unit

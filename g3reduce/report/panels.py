@@ -82,9 +82,12 @@ def panels_of(
     seen, well = patch.seen, patch.well_seen
     names = _chosen(patch, planes)
     limits_of = _limits_given(vmax, names)
-    stokes = {
-        name: _shown(patch.planes[name] / factor, seen) for name in STOKES if name in patch.planes
-    }
+    with np.errstate(over="ignore"):  # of 1e303, which has no colour then
+        stokes = {
+            name: _shown(patch.planes[name] / factor, seen)
+            for name in STOKES
+            if name in patch.planes
+        }
     panels = []
     for name in names:
         if name in stokes:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from spt3g import core, maps
 
-from ..analysis.sources import Given, Headers, Source, described
+from ..analysis.sources import Headers, Source, described
 from ..errors import UsageError
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
-from .panels import Panel, panels_of
-from .patch import STOKES, Patch, observed_patch
+from .panels import panels_of
+from .patch import STOKES, observed_patch
 from .sources import chosen_maps, differences, labels_of
 
 if TYPE_CHECKING:
@@ -128,8 +128,11 @@ def plot_maps(
         given = chosen_maps(source, band, headers)
     rows = []
     for one, label in zip(given, labels_of(given), strict=True):
-        patch = observed_patch(one.frame, projection, weighted=weighted, smooth=smooth)
-        panels = _panels(one, patch, planes, vmax)
+        try:
+            patch = observed_patch(one.frame, projection, weighted=weighted, smooth=smooth)
+            panels = panels_of(patch, planes, vmax)
+        except UsageError as error:
+            raise UsageError(f"{one.where}: {error}") from None
         if cmap is not None:
             panels = [
                 replace(panel, colours=cmap) if panel.plane in STOKES else panel for panel in panels
@@ -165,18 +168,6 @@ def require_matplotlib() -> Any:
             "Pictures need matplotlib, which is not installed: pip install matplotlib."
         ) from error
     return figures
-
-
-def _panels(
-    given: Given,
-    patch: Patch,
-    planes: Sequence[str] | None,
-    vmax: float | Mapping[str, float] | None,
-) -> list[Panel]:
-    try:
-        return panels_of(patch, planes, vmax)
-    except UsageError as error:
-        raise UsageError(f"{given.where}: {error}") from None
 
 
 def source_in_words(source: Source) -> str:

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
 _COMPONENTS = ("TT", "TQ", "TU", "QQ", "QU", "UU")
 _APODIZE = 60.0  # arcmin
+_LEAST_PIXELS = 16  # of fewer, a spectrum tells nothing, but may take a minute
+_LARGEST = 1e100
 
 
 @useful
@@ -87,15 +89,12 @@ def plot_spectra(
         figures.check_picture(path)
     headers = Headers(pol_conv, coord, units)
     given = chosen_maps(source, band, headers)
-    if len(given) != 1:
-        ids = ", ".join(repr(one.frame_id) for one in given)
-        raise UsageError(f"There are {len(given)} maps ({ids}); choose one with band=.")
+    _require_one(given)
     with_weights = weights_key(dict.fromkeys(maps_of(given[0].frame, given[0].where))) is not None
     frame = given[0].frame if with_weights else _with_unit_weights(given[0])
     sky = stokes_maps(frame, given[0].where, pol_conv=pol_conv)
-    if not sky.pixels.size:
-        raise UsageError(f"{given[0].where}: no pixel was observed, so there are no spectra.")
     factor, unit, _ = unit_of(sky.geometry, weighted=False)
+    _require_enough(sky)
     variances = diagonal_of(matrices.inverse(sky.weights))
     maker = SpectrumMaker(sky, variances, apodize * ARCMIN)
     maker.add(sky)
@@ -129,6 +128,38 @@ def plot_spectra(
         figures.write_picture(figure, path, dpi)
     drawn: Figure = figure
     return drawn
+
+
+def _require_one(given: list[Given]) -> None:
+    if len(given) == 1:
+        return
+    ids = [one.frame_id for one in given]
+    if len(set(ids)) == 1:
+        each = ", ".join(one.where for one in given)
+        raise UsageError(
+            f"There are {len(given)} maps of the same Id ({each}). Spectra are of one map: give a "
+            "file that has no other, or, in Python, its frame to plot_spectra."
+        )
+    listed = ", ".join(map(repr, ids))
+    raise UsageError(f"There are {len(given)} maps ({listed}); choose one with band=.")
+
+
+def _require_enough(sky: StokesMaps) -> None:
+    """Refuse what has no spectrum: too few pixels, or values whose squares are no numbers."""
+    n_pixels = sky.values.shape[1]
+    if n_pixels < _LEAST_PIXELS:
+        few = f"only {n_pixels} pixels were" if n_pixels > 1 else "only one pixel was"
+        raise UsageError(
+            f"{sky.where}: {few if n_pixels else 'no pixel was'} observed; power spectra are drawn "
+            f"of {_LEAST_PIXELS} or more."
+        )
+    for what, values in (("values", sky.values), ("weights", sky.weights[0])):
+        most = float(np.abs(values).max())
+        if most and not 1 / _LARGEST < most < _LARGEST:
+            raise UsageError(
+                f"{sky.where}: {what} up to {most:.3g} have no power spectrum, whose squares must "
+                f"be numbers; expected {1 / _LARGEST:g} to {_LARGEST:g}."
+            )
 
 
 def _with_unit_weights(given: Given) -> Frame:

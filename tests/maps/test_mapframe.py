@@ -69,6 +69,12 @@ def unpolarized_weights_for_polarized_maps():
     return frame
 
 
+def polarized_weights_as_unpolarized_ones():
+    frame = without("Wpol")
+    frame["Wunpol"] = map_frame("flat sparse", "polarized", 0)["Wpol"]
+    return frame
+
+
 def polarized_weights_for_unpolarized_maps():
     return without("Q", "U")
 
@@ -90,6 +96,7 @@ def not_a_map():
         (both_weights, "both polarized and unpolarized weights (Wpol and Wunpol)"),
         (polarized_weights_for_unpolarized_maps, "polarized weights (Wpol), but no Q and U maps"),
         (unpolarized_weights_for_polarized_maps, "Q and U maps, but unpolarized weights (Wunpol"),
+        (polarized_weights_as_unpolarized_ones, "polarized weights as Wunpol, which spt3g has for"),
         (not_a_map, "T is a G3VectorDouble; expected a G3SkyMap"),
     ],
 )
