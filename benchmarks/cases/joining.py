@@ -26,6 +26,13 @@ def _messages_only() -> Iterator[None]:
             os.environ[nodes.DIRECT_MEMORY] = before
 
 
+def strategies_of(result: str) -> list[str]:
+    """The names of all strategies that can put the result there."""
+    from g3reduce import strategies
+
+    return strategies.names(result)
+
+
 class Joining:
     """Ways of joining what the ranks of a communicator hold.
 
@@ -44,13 +51,19 @@ class Joining:
         from g3reduce.strategies.measure import measure
 
         self._direct, self._messages = comm.Dup(), comm.Dup()
-        self._machine = None
+        self._machine: dict[bool, Any] = {
+            True: None,
+            False: None,
+        }  # by whether ranks use each other's memory
         if comm.size > 1:
             direct: Any = communicators.private(self._direct)
             messages: Any = communicators.private(self._messages)
             with _messages_only():
                 nodes.nodes_of(messages)  # this is found out once
-            self._machine = measure(nodes.nodes_of(direct))
+            self._machine = {
+                True: measure(nodes.nodes_of(direct)),
+                False: measure(nodes.nodes_of(messages)),
+            }
 
     def free(self) -> None:
         """Free the communicators. Collective."""
@@ -59,9 +72,7 @@ class Joining:
 
     def ways(self, result: str) -> list[str]:
         """All strategies that can put the result there, and the library's own choice."""
-        from g3reduce import strategies
-
-        return ["auto", BY_MESSAGES, *strategies.names(result)]
+        return ["auto", BY_MESSAGES, *strategies_of(result)]
 
     def hold(self, n_rows: int, row_length: int, planes: tuple[str, ...]) -> Any:
         """Empty blocks."""
@@ -80,7 +91,7 @@ class Joining:
             arrays.SUM,
             strategy,
             result=result,
-            machine=self._machine,
+            machine=self._machine[way == "auto"],
         )
 
     def blocks_of(self, joined: Any) -> Any:

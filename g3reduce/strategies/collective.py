@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from math import log2
-
 import numpy as np
 
 from ..arrays.blocks import Blocks
@@ -34,16 +32,12 @@ class Allreduce:
 
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
-        # As good as known algorithms for long messages: scatter the sum, then collect it.
-        others = (profile.ranks - 1) / profile.ranks
-        calls = max(1.0, profile.union / LIMITS.message_piece)
-        # Copied into messages where rows are missing, and on one root out of them.
-        copied = (profile.held < profile.union) + (profile.result == "root")
-        return (
-            2 * log2(max(profile.ranks, 2)) * profile.latency * calls
-            + 2 * others * profile.union / profile.bandwidth
-            + profile.adding((others + copied) * profile.union)
-        )
+        union, grows = profile.union, profile.growing(profile.held, profile.union)
+        if profile.result == "all":
+            return profile.meeting + profile.allreducing(union) + grows
+        # On the root copied out of messages; on the others into them where rows are missing.
+        copied = profile.picking(union)
+        return profile.meeting + profile.reducing(union) + copied + grows
 
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
@@ -87,13 +81,12 @@ class ReduceScatter:
 
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
-        others = (profile.ranks - 1) / profile.ranks
-        rounds = max(1.0, profile.union / LIMITS.scratch_part)
         return (
-            log2(max(profile.ranks, 2)) * profile.latency * rounds
-            + others * profile.union / profile.bandwidth_of_all
-            # Copied into the order of the shards, then combined.
-            + profile.adding((1 + others) * profile.union)
+            profile.meeting
+            # Copied into the order of the shards.
+            + profile.adding(profile.union)
+            + profile.scattering(profile.union)
+            + profile.cost_of_shard()
             + profile.cost_of_shards()
         )
 

@@ -166,6 +166,7 @@ def _survey(
         result=result,
         direct=on_node is not None,
         node_union=node_union if on_node is not None else None,
+        planes=len(blocks.planes),
     )
     return profile, on_node
 

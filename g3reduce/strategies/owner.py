@@ -36,13 +36,14 @@ class Owner:
 
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
-        others = profile.ranks - 1
-        rounds = max(1.0, profile.largest / LIMITS.scratch_part)
         return (
-            others * profile.latency * rounds
-            + others / profile.ranks * profile.largest / profile.bandwidth_of_all
+            # What others hold, and of each plane how many rows at a time.
+            (2 + profile.planes) * profile.meeting
             # Copied into messages and combined out of them.
-            + profile.adding(2 * profile.largest)
+            + profile.picking(profile.largest)
+            + profile.swapping(profile.largest)
+            + profile.picking(profile.largest)
+            + profile.cost_of_shard()
             + profile.cost_of_shards()
         )
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise, starmap
+
 import numpy as np
 
 from ..arrays.blocks import Blocks
@@ -31,10 +33,10 @@ class Tree:
             there = profile.union_of(min(distance, profile.ranks - distance))
             here = profile.union_of(distance)
             both = profile.union_of(min(2 * distance, profile.ranks))
-            latency, bandwidth = profile.link(distance)
-            seconds += latency + there / bandwidth + profile.adding(there)
-            if both > here:  # rows that are new here: what was held is copied to make room
-                seconds += profile.adding(here)
+            _, bandwidth = profile.link(distance, -(-profile.ranks // (2 * distance)))
+            seconds += profile.messages(there, distance) + there / bandwidth
+            seconds += profile.picking(there)
+            seconds += profile.growing(here, both)
             distance *= 2
         return seconds
 
@@ -68,9 +70,10 @@ class Gather:
     def cost(self, profile: Profile) -> float:
         """See `g3reduce.strategies.Strategy.cost`."""
         others = profile.ranks - 1
-        return others * (profile.latency + profile.held / profile.bandwidth) + profile.adding(
-            others * profile.held
-        )
+        held = profile.held
+        each = profile.messages(held) + held / profile.bandwidth + profile.picking(held)
+        unions = [profile.union_of(ranks) for ranks in range(1, profile.ranks + 1)]
+        return others * each + sum(starmap(profile.growing, pairwise(unions)))
 
     def reduce(
         self, traffic: Traffic, blocks: Blocks, reduction: Reduction, *, result: str, root: int
