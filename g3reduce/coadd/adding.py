@@ -19,7 +19,7 @@ from ..maps.flips import SignFlips, Signs
 from ..maps.mapframe import MapFrame
 from ..maps.mapsum import MapSum
 from ..maps.sumstate import SumState
-from ..pipeline.ledger import Ledger, unit_of
+from ..pipeline.ledger import Entry, Ledger, unit_of
 from ..spt3gtypes import Frame
 from .exactinput import require_same_maps
 
@@ -68,8 +68,15 @@ class Pending(NamedTuple):
         """Note in the ledgers what the frame has contributed, once it was added."""
         if self.contribution is not None and self.listed:
             pixels, weight = self.contribution.total()
+            noted: dict[int, tuple[Entry, Entry]] = {}  # ledgers go on sharing their entries
+
+            def contributed(entry: Entry) -> Entry:
+                if id(entry) not in noted:
+                    noted[id(entry)] = entry, entry._replace(pixels=pixels, weight=weight)
+                return noted[id(entry)][1]
+
             for ledger, number in self.listed:
-                ledger.note(number, pixels, weight)
+                ledger.note(number, contributed)
 
     def announce(self) -> None:
         """Make the sums ready for the frame: everything but its pixels goes into them.

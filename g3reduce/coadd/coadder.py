@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 from spt3g import core
 
@@ -23,22 +23,11 @@ from .driven import Driven
 from .flipped import with_realisations
 from .joining import Coadd, join_coadds
 from .membership import Assign
+from .reports import Note, Rules
 from .settings import agreed_settings
 from .subclassing import LikeCoaddMaps
 
 logger = unit_logger(__name__, "MPIMapCoadder")
-
-
-class _Note(NamedTuple):
-    """What ranks tell each other when they join: Ids that were mixed, and what was read.
-
-    Of splittings without a plan, also what is recorded of coadds.
-    """
-
-    mixed: set[tuple[str, str]]
-    records: Mapping[str, Mapping[str, str]]
-    n_seen: Counter[str]
-    with_maps: Set[int]
 
 
 @g3module
@@ -344,25 +333,25 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         self._intake.complete_provenance(self._comm)
         for coadd in self._intake.coadds.values():
             coadd.total.settle()
-        names, joined, statistics, self._skipped, notes = join_coadds(
+        rules = Rules(
+            settings.once,
+            settings.same_observation,
+            not settings.ignore_missing_weights,
+            self._members.frame_id,
+            lambda note, any_added: check(note.n_seen, any_added),
+        )
+        names, joined, statistics, self._skipped, note = join_coadds(
             self._comm,
             self._intake.coadds,
             settings.strategy,
             result=settings.result,
             root=settings.root,
-            once=settings.once,
-            same_observation=settings.same_observation,
-            require_weights=not settings.ignore_missing_weights,
+            rules=rules,
             keep_exact=settings.keep_exact,
-            frame_id=self._members.frame_id,
-            note=_Note(self._members.mixed, self._members.records, n_seen or Counter(), with_maps),
-            check=lambda names, notes: check(
-                sum((note.n_seen for note in notes), Counter()), bool(names)
-            ),
+            note=Note(self._members.mixed, self._members.records, n_seen or Counter(), with_maps),
         )
         self._intake.coadds.clear()
-        for note in notes:
-            self._members.records.update(note.records)
+        self._members.records.update(note.records)
         own = list(joined.values())  # what is beside them has the same frames
         joined = with_realisations(joined, self._members)
         self._skipped = {
@@ -371,10 +360,10 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             for each in (name, *self._members.flips_beside(name))
         }
         if self._comm.rank == 0:
-            self._members.warn_of_mixed_ids(pair for note in notes for pair in note.mixed)
+            self._members.warn_of_mixed_ids(note.mixed)
         if not names and self._comm.rank == settings.root:
             logger.warning("MPIMapCoadder: no map came on any rank, so there is no coadd.")
-        self.with_maps = frozenset().union(*(note.with_maps for note in notes))
+        self.with_maps = frozenset(note.with_maps)
         sharded = settings.result == "sharded"
         self._coadds = Coadds(
             here=settings.result != "root" or self._comm.rank == settings.root,

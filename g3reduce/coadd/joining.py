@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import operator
-from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from spt3g import core
 
 from .. import strategies
 from ..arrays.reduction import SUM
 from ..choices import Result
-from ..errors import DuplicateError
 from ..g3files.archive import INDEXED
 from ..g3files.frames import Sink, Unrecognised
 from ..g3files.runs import RunLayout
@@ -22,18 +20,27 @@ from ..limits import LIMITS
 from ..maps import mapframe
 from ..maps.mapfile import write_map_frame
 from ..maps.mapsum import MapSum
-from ..maps.numbering import numbers_runs
-from ..maps.summary import Summary, join
+from ..maps.summary import join
 from ..maps.sumstate import Values, values_of
 from ..mpi import communicators
-from ..mpi.agreement import agree, collectively
-from ..pipeline.ledger import UNPLACED, Ledger, merge
+from ..mpi.agreement import collectively
+from ..mpi.deciding import decide_at
+from ..pipeline.ledger import Ledger
 from ..pipeline.ledgerframe import put_ledger
-from ..pipeline.repeated import message_of, refuse_repeated_observations, repeated_in
+from ..pipeline.repeated import message_of, repeated_in
 from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
-from .growing import removed_from
-from .removing import ledger_without, take_away
+from .removing import take_away
+from .reports import (
+    Decision,
+    Note,
+    Report,
+    Rules,
+    Unpacking,
+    kept_of,
+    refuse_same_sums,
+    removals_of,
+)
 
 logger = unit_logger(__name__, "MPIMapCoadder")
 
@@ -136,19 +143,15 @@ class Joined(NamedTuple):
         What this rank did to join them.
     skipped : dict of str to int
         How many pixels were left out of the frames of each. The same on all ranks.
-    notes : list
-        The `note` of each rank.
+    note : Note
+        Of all ranks; ``with_maps`` only on ranks that hold the result.
     """
 
     names: list[str]
     coadds: dict[str, Coadd]
     statistics: strategies.Statistics
     skipped: dict[str, int]
-    notes: list[Any]
-
-
-# The report of a rank on its coadds: by name, the summary and the ledger of each.
-_Report: TypeAlias = "dict[str, tuple[Summary, Ledger]]"
+    note: Note
 
 
 def join_coadds(
@@ -158,13 +161,9 @@ def join_coadds(
     *,
     result: Result,
     root: int,
-    once: bool,
-    same_observation: str,
-    require_weights: bool,
+    rules: Rules,
     keep_exact: bool,
-    frame_id: Callable[[str], str],
-    note: object = None,
-    check: Callable[[list[str], list[Any]], None] = lambda names, notes: None,
+    note: Note,
 ) -> Joined:
     """Join the coadds of all ranks by name. Collective over `comm`.
 
@@ -175,21 +174,12 @@ def join_coadds(
         What this rank holds. It is used up.
     strategy, result, root
         How they are joined, and where the result goes.
-    once : bool
-        Refuse input that was counted on two ranks.
-    same_observation : str
-        What to do with observations that came from several files; see `MPIMapCoadder`.
-    require_weights : bool
-        Refuse to join sums with weights and sums without.
+    rules : Rules
+        By what they are judged, before anything is joined.
     keep_exact : bool
         Keep exact sums beside the numbers that they become.
-    frame_id : callable
-        ``frame_id(name)`` returns the Id of the frame that a coadd becomes.
-    note : object, optional
-        Something small that all ranks are to know.
-    check : callable
-        Called with the names of all coadds and the notes of all ranks, before anything is joined;
-        raises what there is against it.
+    note : Note
+        What `root` is to know beside.
 
     Returns
     -------
@@ -200,40 +190,31 @@ def join_coadds(
     DuplicateError, MismatchError
         On all ranks, before anything is joined.
     """
-    report = {name: (coadd.total.summary, coadd.ledger.bare()) for name, coadd in mine.items()}
-    everywhere: list[tuple[_Report, Any]] = comm.allgather((report, note))
-    reports, notes = [report for report, _ in everywhere], [note for _, note in everywhere]
-    if once:
-        _refuse_same_sums(comm, mine, reports)
-
-    # In one order, so that all ranks find the same fault first.
-    names = list(dict.fromkeys(name for report in reports for name in report))
-    layouts = {name: _common_layout(comm, mine, reports, name) for name in names}
+    decision = _decided(comm, mine, note, rules, result, root)
+    layouts = {
+        name: _common_layout(comm, mine, name, source)
+        for name, source in decision.layouts_from.items()
+    }
 
     def prepare() -> dict[str, Coadd]:
-        check(names, notes)
+        decision.unpack()
         prepared = {}
-        for name in names:
-            ledgers = [report[name][1] if name in report else Ledger() for report in reports]
-            ledger = merge(ledgers, once=once)
-            summaries = [report[name][0] for report in reports if name in report]
+        for name in decision.names:
+            summary = decision.summaries.pop(name)
             if name in mine:
                 total = mine[name].total
             else:  # a rank without any such map
-                total = MapSum(join(summaries), require_weights=require_weights)
-            total.prepare(summaries, layouts[name])
-            prepared[name] = Coadd(frame_id(name), total, ledger)
-        for name, minus in _removals(prepared).items():
-            coadd = prepared[name]
-            coadd.ledger = ledger_without(coadd.ledger, prepared[minus].ledger, coadd.frame_id)
-        for coadd in _kept(prepared) if same_observation == "error" else ():
-            refuse_repeated_observations(repeated_in(coadd.ledger.entries))
-        return dict(sorted(prepared.items(), key=lambda item: _order(*item)))
+                total = MapSum(join([summary]), require_weights=rules.require_weights)
+            total.prepare([summary], layouts.get(name))
+            ledger = decision.ledgers.get(name) or Ledger()
+            prepared[name] = Coadd(rules.frame_id(name), total, ledger)
+        return prepared
 
     prepared = collectively(comm, prepare)
     if comm.rank == root:
-        _warn(_kept(prepared), once=once, same_observation=same_observation)
-    joined, done, removals = {}, [], _removals(prepared)
+        ledgers = [prepared[name].ledger for name in kept_of(prepared)]
+        _warn(ledgers, once=rules.once, same_observation=rules.same_observation)
+    joined, done, removals = {}, [], removals_of(prepared)
     for name, coadd in prepared.items():
         blocks, statistics = strategies.reduce(
             comm, coadd.total.blocks, SUM, strategy, result=result, root=root
@@ -250,29 +231,57 @@ def join_coadds(
         for name, minus in removals.items():
             skipped[name] -= skipped.pop(minus)
         joined = collectively(comm, functools.partial(_without, joined, removals, keep_exact))
-    return Joined(list(skipped), joined, whole, skipped, notes)
+    return Joined(list(skipped), joined, whole, skipped, decision.note)
 
 
-def _warn(coadds: Iterable[Coadd], *, once: bool, same_observation: str) -> None:
+def _decided(
+    comm: communicators.Comm,
+    mine: Mapping[str, Coadd],
+    note: Note,
+    rules: Rules,
+    result: Result,
+    root: int,
+) -> Decision:
+    """What `root` decides on the coadds of all ranks. Collective."""
+    report = Report(
+        {name: coadd.total.summary for name, coadd in mine.items()},
+        {name: coadd.ledger for name, coadd in mine.items()},
+        note,
+    )
+    what = "the coadds of all ranks to be compared"
+    received: list[Report] = []  # on root
+
+    def told(decision: Decision) -> Decision:
+        return decision.told(result)
+
+    def decide(reports: Sequence[Report]) -> Decision:
+        received.extend(reports)
+        return rules.decide(reports)
+
+    decision = decide_at(
+        comm, root, report, decide, what=what, pack=Report.packed, unpack=Unpacking(), told=told
+    )
+    if not decision.suspected:
+        return decision
+
+    def judge(digests: Sequence[Mapping[str, bytes]]) -> Decision:
+        refuse_same_sums(received, digests)
+        return rules.judge(received)
+
+    digests = collectively(
+        comm, lambda: {name: coadd.total.sums.digest() for name, coadd in mine.items()}
+    )
+    return decide_at(comm, root, digests, judge, what=what, told=told)
+
+
+def _warn(ledgers: Sequence[Ledger], *, once: bool, same_observation: str) -> None:
     """Warn of what may have been counted twice."""
-    ledgers = [coadd.ledger for coadd in coadds]
     for ledger in ledgers if once else ():
         ledger.warn_of_doubts()
     if same_observation == "warn":
         found = dict.fromkeys(one for ledger in ledgers for one in repeated_in(ledger.entries))
         if found:
             logger.warning("%s", message_of(list(found)))
-
-
-def _removals(coadds: Mapping[str, Coadd]) -> dict[str, str]:
-    """By the name of a coadd, the name of the one that is to be taken away from it."""
-    found = {removed_from(name): name for name in coadds}
-    return {name: minus for name, minus in found.items() if name is not None}
-
-
-def _kept(coadds: Mapping[str, Coadd]) -> list[Coadd]:
-    """Those that are not to be taken away from others."""
-    return [coadd for name, coadd in coadds.items() if removed_from(name) is None]
 
 
 def _without(
@@ -289,59 +298,8 @@ def _without(
 
 
 def _common_layout(
-    comm: communicators.Comm, mine: Mapping[str, Coadd], reports: list[_Report], name: str
+    comm: communicators.Comm, mine: Mapping[str, Coadd], name: str, source: int | None
 ) -> RunLayout | None:
-    """The runs by which all sums of a coadd number their pixels, if they do. Collective.
-
-    Ranks that have no such sum get them from the first that has.
-    """
-    numberings = [report[name][0].numbering if name in report else None for report in reports]
-    met = sorted({numbering for numbering in numberings if numbering is not None})
-    if len(met) != 1 or not numbers_runs(met[0]):
-        return None
+    """The runs by which all sums of a coadd number their pixels. Collective if some have none."""
     layout = mine[name].total.sums.layout if name in mine else None
-    if None in numberings:
-        layout = comm.bcast(layout, numberings.index(met[0]))
-    return layout
-
-
-def _order(name: str, coadd: Coadd) -> tuple[int, int, str]:
-    """Coadds come in the order of their first input, then of their names."""
-    position, index = coadd.ledger.input_order()
-    # Where no reader of ours counted the input, they stay as they came.
-    return position, index, name if position < UNPLACED else ""
-
-
-def _refuse_same_sums(
-    comm: communicators.Comm, mine: Mapping[str, Coadd], reports: list[_Report]
-) -> None:
-    """Notice ranks that have read the same files with a reader that does not name its frames.
-
-    Frames without a name cannot be told apart, but sums of as many of them, of the same Ids, that
-    are equal to the bit, were not made of different observations.
-    """
-    suspects: Counter[tuple[str, tuple[tuple[str, ...], ...]]] = Counter()
-    for report in reports:
-        for name, (_, ledger) in report.items():
-            if not any(entry.read for entry in ledger.entries):
-                suspects[name, tuple(entry.map_ids for entry in ledger.entries)] += 1
-    if max(suspects.values(), default=0) < 2:
-        return
-    digests = comm.allgather({name: coadd.total.sums.digest() for name, coadd in mine.items()})
-    first: dict[tuple[str, bytes], int] = {}
-    for rank, (report, digest) in enumerate(zip(reports, digests, strict=True)):
-        for name, (_, ledger) in report.items():
-            if any(entry.read for entry in ledger.entries) or not digest[name]:
-                continue
-            other = first.setdefault((name, digest[name]), rank)
-            if other != rank:
-                agree(
-                    comm,
-                    DuplicateError(
-                        f"Ranks {other} and {rank} have summed {len(ledger.entries)} frames to the "
-                        "very same maps, so it seems that they have read the same files, which "
-                        "would be summed more than once. Share files out with "
-                        "MPIFileReader(mpicomm, [files]) instead of spt3g's G3Reader, or say "
-                        'on_duplicate="sum" if this is what you want.'
-                    ),
-                )
+    return layout if source is None else comm.bcast(layout, source)

@@ -33,7 +33,7 @@ from .pixels import content_of, encode, fuller, is_flat, lines_of, to_map
 from .planesums import PlaneSums
 from .shard import Shard
 from .shared import Shared
-from .summary import Summary, join
+from .summary import Summary, join, join_agreeing, require_same
 
 
 class MapSum:
@@ -194,10 +194,7 @@ class MapSum:
         MismatchError, InputError
             The same on all ranks, if the sums do not agree, or are of too many addends.
         """
-        first, *others = summaries
-        for other in others:
-            self._require_same(other, first)
-        joined = join(summaries)
+        joined = join_agreeing(summaries, require_weights=self._require_weights)
         for name, stub in joined.stubs.items():
             if name not in self.summary.stubs:
                 self._add_plane(name, stub)
@@ -214,7 +211,7 @@ class MapSum:
             If both together are of more addends than can be summed exactly.
         """
         mine = self.summary
-        self._require_same(other, mine)
+        require_same(other, mine, require_weights=self._require_weights)
         if bool(other.grids) != bool(mine.grids):
             exact, plain = (other, mine) if other.grids else (mine, other)
             raise MismatchError(
@@ -290,12 +287,6 @@ class MapSum:
             },
         )
         return total
-
-    def _require_same(self, other: Summary, first: Summary) -> None:
-        require_agreement(other.stubs, first.stubs, other.where, first.where)
-        require_same_parts(
-            other.parts, first.parts, other.where, first.where, weights=self._require_weights
-        )
 
     def _become(self, joined: Summary, layout: RunLayout | None, *, more: bool = False) -> None:
         """Make all ready for what this summary describes."""

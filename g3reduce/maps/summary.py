@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from ..arrays.exactness import Grid, join_grids, refuse_more
 from ..g3files.archive import EMPTY
 from ..spt3gtypes import SkyMap
-from .agreement import Parts, unset_differences
+from .agreement import Parts, require_agreement, require_same_parts, unset_differences
 from .numbering import ByPixel, Key, Whole
 from .pixels import fuller, is_flat
 
@@ -117,6 +117,32 @@ def _unpickled(stub: bytes) -> SkyMap:
     same ones.
     """
     return pickle.loads(stub)
+
+
+def require_same(other: Summary, first: Summary, *, require_weights: bool) -> None:
+    """Find out whether two sums agree.
+
+    Raises
+    ------
+    MismatchError
+        If not.
+    """
+    require_agreement(other.stubs, first.stubs, other.where, first.where)
+    require_same_parts(other.parts, first.parts, other.where, first.where, weights=require_weights)
+
+
+def join_agreeing(summaries: Sequence[Summary], *, require_weights: bool) -> Summary:
+    """The summary of the sum of several sums, if they agree with the first of them.
+
+    Raises
+    ------
+    MismatchError, InputError
+        If they do not, or are of too many addends.
+    """
+    first, *others = summaries
+    for other in others:
+        require_same(other, first, require_weights=require_weights)
+    return join(summaries)
 
 
 def join(summaries: Sequence[Summary]) -> Summary:

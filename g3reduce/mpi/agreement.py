@@ -53,10 +53,10 @@ def agree(
     if when_met is not None:
         when_met()
     if any(answers.failed):
-        _raise_together(comm, error)
+        raise_together(comm, error)
 
 
-def _raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
+def raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
     """Raise on all ranks what has failed on some. Collective over `comm`."""
     mine = None if error is None else (world_rank(), describe_error(error))
     everywhere = comm.allgather(mine)
@@ -187,9 +187,9 @@ def arguments_together(comm: Comm, what: str) -> Iterator[dict[str, str]]:
         comm, what[0].lower() + what[1:], failed=failure is not None, number=_digest(repr(values))
     )
     if any(answers.failed):
-        _raise_together(comm, failure)
+        raise_together(comm, failure)
     if len(set(answers.numbers)) > 1:
-        _raise_together(comm, _difference(comm, what, values))
+        raise_together(comm, _difference(comm, what, values))
 
 
 def same_everywhere(comm: Comm, what: str, value: object) -> None:

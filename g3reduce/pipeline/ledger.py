@@ -8,9 +8,11 @@ audit that nothing was lost.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NoReturn
+
+import numpy as np
 
 from ..choices import OnDuplicate
 from ..errors import DuplicateError, require_choice
@@ -19,7 +21,7 @@ from ..spt3glog import unit_logger
 from .entries import Entry as Entry
 from .entries import LeftOut as LeftOut
 from .originals import same_because
-from .overlap import Index, Overlap, doubtful
+from .overlap import Index, Overlap, doubtful, to_be_compared
 from .units import UNPLACED as UNPLACED
 from .units import Unit as Unit
 from .units import set_unit as set_unit
@@ -27,6 +29,9 @@ from .units import unit_of as unit_of
 from .units import where_of as where_of
 
 logger = unit_logger(__name__, "MPIMapCoadder")
+
+# From so many entries on, they are put in order as arrays: tuples would take 100 bytes for each.
+_MANY = 1000
 
 _WAY_OUT = 'on_duplicate="sum" if this is what you want'
 _COPIES = 'on_duplicate="skip" to count it once, or on_duplicate="sum" to count both'
@@ -120,9 +125,9 @@ class Ledger:
             self.record(entry)
         self.left_out += other.left_out
 
-    def note(self, number: int, pixels: int, weight: float) -> None:
-        """Note what a frame has contributed, once it was added."""
-        self.entries[number] = self.entries[number]._replace(pixels=pixels, weight=weight)
+    def note(self, number: int, contributed: Callable[[Entry], Entry]) -> None:
+        """Note what a frame has contributed, once it was added: what this makes of its entry."""
+        self.entries[number] = contributed(self.entries[number])
 
     def bare(self) -> Ledger:
         """The same without the index that finds duplicates, to be sent to other ranks."""
@@ -186,11 +191,17 @@ def merge(ledgers: Sequence[Ledger], *, once: bool) -> Ledger:
     """
     if once and sum(bool(ledger.entries) for ledger in ledgers) > 1:
         _refuse_shared(ledgers)
-    entries = [entry for ledger in ledgers for entry in ledger.entries]
-    return Ledger(
-        sorted(entries, key=lambda entry: entry.input_order),  # stable: ties as ranks have them
-        _still_left_out(ledgers, entries),
-    )
+    entries = in_order_of_input([entry for ledger in ledgers for entry in ledger.entries])
+    return Ledger(entries, _still_left_out(ledgers, entries))
+
+
+def in_order_of_input(entries: Sequence[Entry]) -> list[Entry]:
+    """Entries in the order of the input; those of one place stay in the order that they have."""
+    if len(entries) < _MANY:
+        return sorted(entries, key=lambda entry: entry.input_order)
+    places = np.fromiter((at for one in entries for at in one.input_order), np.int64)
+    order = np.lexsort((places[1::2], places[::2]))
+    return [entries[at] for at in order.tolist()]
 
 
 def union(ledgers: Iterable[Ledger]) -> Ledger:
@@ -202,18 +213,22 @@ def union(ledgers: Iterable[Ledger]) -> Ledger:
     ledgers = list(ledgers)
     if len(ledgers) == 1:
         return merge(ledgers, once=False)
-    counts: Counter[Entry] = Counter()
-    signed: dict[Entry, list[Entry]] = {}
+    counts: Counter[int] = Counter()
+    numbers: dict[Entry, int] = {}  # of each entry, whatever its sign
+    by_identity: dict[int, int] = {}  # most are in many ledgers, and to hash one takes long
+    signed: dict[int, list[Entry]] = {}
     for ledger in ledgers:
-        mine: Counter[Entry] = Counter()
+        mine: Counter[int] = Counter()
         for entry in ledger.entries:
-            plain = entry if entry.sign == 1 else entry._replace(sign=1)
-            mine[plain] += 1
-            if mine[plain] > counts[plain]:
-                signed.setdefault(plain, []).append(entry)
+            number = by_identity.get(id(entry))
+            if number is None:
+                plain = entry if entry.sign == 1 else entry._replace(sign=1)
+                number = by_identity[id(entry)] = numbers.setdefault(plain, len(numbers))
+            mine[number] += 1
+            if mine[number] > counts[number]:
+                signed.setdefault(number, []).append(entry)
         counts |= mine
-    entries = [entry for plain in counts for entry in signed[plain]]
-    entries.sort(key=lambda entry: entry.input_order)
+    entries = in_order_of_input([entry for number in counts for entry in signed[number]])
     return Ledger(entries, _still_left_out(ledgers, entries))
 
 
@@ -240,8 +255,8 @@ def check_on_duplicate(on_duplicate: str) -> None:
 def _refuse_shared(ledgers: Sequence[Ledger]) -> None:
     """Notice what two ranks have counted; each has looked at its own."""
     index = Index()
-    for rank, ledger in enumerate(ledgers):
-        for entry in ledger.entries:
+    for rank, entries in enumerate(to_be_compared([ledger.entries for ledger in ledgers])):
+        for entry in entries:
             if (overlap := index.find(entry)) is None:
                 continue
             _refuse_overlap(entry, overlap)
@@ -255,7 +270,7 @@ def _refuse_shared(ledgers: Sequence[Ledger]) -> None:
                 "every rank files of its own: MPIFileReader(mpicomm, [files]) shares out the "
                 "files of a nested list, where those of a plain list reach every rank."
             )
-        for entry in ledger.entries:
+        for entry in entries:
             index.add(entry, rank)
 
 

@@ -21,6 +21,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from ..g3files.frames import Fingerprint
+from .alike import with_keys_in_common
 from .entries import Entry
 from .samecontent import have_same_content
 
@@ -134,6 +135,24 @@ class Index:
                 if _from_coadd(entry, other.entry) and _may_share(entry, other.entry):
                     return Overlap(*other, f"the observation {name!r}")
         return None
+
+
+def to_be_compared(groups: Sequence[Sequence[Entry]]) -> list[Sequence[Entry]]:
+    """The entries of each group that may overlap with one of any: most can be ruled out at once.
+
+    Single maps that were read themselves overlap only if they have a frame or its checksum in
+    common. An `Index` of all takes a kilobyte for each.
+    """
+    if any(entry.is_coadd or entry.inside for group in groups for entry in group):
+        return list(groups)
+    found = with_keys_in_common(groups, _keys_of)
+    return [[group[at] for at in there] for group, there in zip(groups, found, strict=True)]
+
+
+def _keys_of(entry: Entry) -> Iterator[object]:
+    yield from entry.frames
+    if (fingerprint := entry.fingerprint) is not None:
+        yield fingerprint
 
 
 def _add_kind(counted: list[_Counted], one: _Counted) -> None:

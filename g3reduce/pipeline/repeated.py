@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from ..errors import DuplicateError
+from .alike import with_keys_in_common
 from .entries import Entry
 
 _SHOWN = 2
@@ -41,9 +42,11 @@ def repeated_in(entries: Iterable[Entry]) -> list[Repeated]:
     """
     first: dict[tuple[str, str], Entry] = {}
     found: dict[tuple[str, str], Repeated] = {}
-    for entry in entries:
+    maps = [one for one in entries if one.observation and not one.is_coadd and one.file]
+    (alike,) = with_keys_in_common([maps], lambda one: [(one.observation, one.map_id)])
+    for entry in map(maps.__getitem__, alike):
         key = entry.observation, entry.map_id
-        if not entry.observation or entry.is_coadd or entry.file is None or key in found:
+        if key in found:
             continue
         other = first.setdefault(key, entry)
         if not _have_same_file(entry, other) and not _have_same_content(entry, other):

@@ -18,7 +18,7 @@ from ..spt3gtypes import Frame
 UNPLACED = 2**62
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Unit:
     """The name of one frame of input.
 

@@ -1,0 +1,236 @@
+"""Ledgers as a few arrays, in which they go from rank to rank: each thing in them is there once.
+
+A frame that is in a hundred ledgers, as of splits, is one row of a table and a hundred numbers; so
+are the names of files, Ids and observations. What is unpacked shares them, too.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from itertools import accumulate, pairwise
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..g3files.frames import Fingerprint
+from .entries import Entry, LeftOut
+from .ledger import Ledger
+from .originals import Original
+from .units import Unit
+
+T = TypeVar("T", bound=Hashable)
+
+# Rows of tables. Of units: file, whether shared, whether its checksum is known; index, position,
+# checksum, length. Of entries: unit, read, map_ids, originals, file, map_id, observation, flags;
+# pixels, weight. Numbers of other tables are -1 where there is nothing.
+_UNIT = struct.Struct("<i??2x4q")
+_ENTRY = struct.Struct("<8iqd")
+
+
+class _Numbers(dict[T, int], Generic[T]):
+    """Numbers things in the order in which they come, each once."""
+
+    def __missing__(self, key: T) -> int:
+        number = self[key] = len(self)
+        return number
+
+
+def pack(ledgers: Iterable[Ledger]) -> bytes:
+    """Pack ledgers, for `unpack` on another rank of the same job.
+
+    Parameters
+    ----------
+    ledgers : iterable of Ledger
+
+    Returns
+    -------
+    bytes
+        48 for each frame, and about as much for its unit, with the names that are new; and five
+        for each ledger in which it is.
+    """
+    tables = _Tables()
+    packed = [tables.pack(ledger) for ledger in ledgers]
+    return pickle.dumps((tables.content(), packed), protocol=5)
+
+
+def unpack(content: bytes, strings: dict[str, str] | None = None) -> list[Ledger]:
+    """The ledgers that `pack` has packed.
+
+    Parameters
+    ----------
+    content : bytes
+    strings : dict of str to str, optional
+        Strings that are in memory already, which are used again; it gets the new ones. Give the
+        same for the ledgers of several ranks.
+
+    Returns
+    -------
+    list of Ledger
+    """
+    tables, packed = pickle.loads(content)
+    entries = _entries_of(*tables, strings={} if strings is None else strings)
+    return [_ledger_of(entries, *columns) for columns in packed]
+
+
+class _Tables:
+    """The tables of all that is in some ledgers."""
+
+    def __init__(self) -> None:
+        self.strings: _Numbers[str] = _Numbers()
+        self.lists: _Numbers[tuple[int, ...]] = _Numbers()
+        self.originals: _Numbers[tuple[int, int]] = _Numbers()
+        self.units: _Numbers[bytes] = _Numbers()
+        self.entries: _Numbers[bytes] = _Numbers()
+        # By identity, which is fast: entries, units and originals that live as long as the ledgers.
+        self._known: dict[int, int] = {}
+
+    def pack(self, ledger: Ledger) -> tuple[Any, ...]:
+        """The columns of a ledger: rows of the table, signs, flips, and what was left out."""
+        entries = ledger.entries
+        rows = np.fromiter(map(self._row_of, entries), np.int32, len(entries))
+        signs = np.fromiter((entry.sign for entry in entries), np.int8, len(entries))
+        flips = None
+        if any(entry.flips for entry in entries):
+            lengths = np.fromiter((len(entry.flips) for entry in entries), np.int32, len(entries))
+            flips = lengths, b"".join(entry.flips for entry in entries)
+        return rows, signs, flips, [tuple(one) for one in ledger.left_out]
+
+    def content(self) -> tuple[Any, ...]:
+        """The tables, as they are sent."""
+        lengths = np.fromiter(map(len, self.lists), np.int32, len(self.lists))
+        members = np.fromiter((at for one in self.lists for at in one), np.int32)
+        originals = np.array(list(self.originals), np.int32).reshape(-1, 2)
+        units, entries = b"".join(self.units), b"".join(self.entries)
+        return list(self.strings), (lengths, members), originals, units, entries
+
+    def _row_of(self, entry: Entry) -> int:
+        row = self._known.get(id(entry))
+        if row is None:
+            row = self._known[id(entry)] = self.entries[self._packed(entry)]
+        return row
+
+    def _packed(self, entry: Entry) -> bytes:
+        return _ENTRY.pack(
+            self._unit(entry.unit),
+            self._unit(entry.read),
+            self.lists[tuple(map(self.strings.__getitem__, entry.map_ids))],
+            self.lists[tuple(map(self._original, entry.originals))],
+            self._original(entry.file),
+            self.strings[entry.map_id],
+            self.strings[entry.observation],
+            entry.is_coadd | entry.names_files << 1 | entry.inside << 2,
+            entry.pixels,
+            entry.weight,
+        )
+
+    def _unit(self, unit: Unit | None) -> int:
+        if unit is None:
+            return -1
+        number = self._known.get(id(unit))
+        if number is None:
+            mark, file = unit.fingerprint, self.strings[unit.file]
+            of_frame = (0, 0) if mark is None else mark
+            packed = _UNIT.pack(
+                file, unit.shared, mark is not None, unit.index, unit.position, *of_frame
+            )
+            number = self._known[id(unit)] = self.units[packed]
+        return number
+
+    def _original(self, file: Original | None) -> int:
+        if file is None:
+            return -1
+        number = self._known.get(id(file))
+        if number is None:
+            keys = self.lists[tuple(map(self.strings.__getitem__, file.keys))]
+            number = self._known[id(file)] = self.originals[self.strings[file.name], keys]
+        return number
+
+
+def _entries_of(
+    names: list[str],
+    packed_lists: tuple[NDArray[np.int32], NDArray[np.int32]],
+    packed_originals: NDArray[np.int32],
+    packed_units: bytes,
+    packed_entries: bytes,
+    *,
+    strings: dict[str, str],
+) -> list[Entry]:
+    """The entries of the table, each with the sign 1."""
+    names = [strings.setdefault(name, name) for name in names]
+    lengths, members = packed_lists
+    ends = list(accumulate(lengths.tolist(), initial=0))
+    numbers = members.tolist()
+    lists = [tuple(numbers[begin:end]) for begin, end in pairwise(ends)]
+    name_of: Callable[[int], str] = names.__getitem__
+    # Lists of strings and of originals are in one table, and made where they are first used.
+    strings_in: dict[int, tuple[str, ...]] = {}
+    originals_in: dict[int, tuple[Original, ...]] = {}
+
+    def names_in(number: int) -> tuple[str, ...]:
+        if number not in strings_in:
+            strings_in[number] = tuple(map(name_of, lists[number]))
+        return strings_in[number]
+
+    originals = [Original(names[name], names_in(keys)) for name, keys in packed_originals.tolist()]
+
+    def files_in(number: int) -> tuple[Original, ...]:
+        if number not in originals_in:
+            originals_in[number] = tuple(map(originals.__getitem__, lists[number]))
+        return originals_in[number]
+
+    units: list[Unit | None] = [*_units_of(packed_units, names), None]  # the last is number -1
+    files: list[Original | None] = [*originals, None]
+    return [
+        Entry(
+            unit=units[unit],
+            map_ids=names_in(map_ids),
+            originals=files_in(listed),
+            is_coadd=bool(flags & 1),
+            names_files=bool(flags & 2),
+            file=files[file],
+            read=units[read],
+            inside=bool(flags & 4),
+            map_id=names[map_id],
+            observation=names[observation],
+            pixels=pixels,
+            weight=weight,
+        )
+        for unit, read, map_ids, listed, file, map_id, observation, flags, pixels, weight in (
+            _ENTRY.iter_unpack(packed_entries)
+        )
+    ]
+
+
+def _units_of(packed: bytes, names: Sequence[str]) -> Iterator[Unit]:
+    for file, shared, is_marked, index, position, *mark in _UNIT.iter_unpack(packed):
+        fingerprint = Fingerprint(*mark) if is_marked else None
+        yield Unit(names[file], index, position, shared, fingerprint)
+
+
+def _ledger_of(
+    entries: list[Entry],
+    rows: NDArray[np.int32],
+    signs: NDArray[np.int8],
+    flips: tuple[NDArray[np.int32], bytes] | None,
+    left_out: list[tuple[str, int, str]],
+) -> Ledger:
+    found = [entries[row] for row in rows.tolist()]
+    if flips is not None:
+        lengths, joined = flips
+        ends = list(accumulate(lengths.tolist(), initial=0))
+        for number, (begin, end) in enumerate(pairwise(ends)):
+            if begin < end:
+                found[number] = found[number]._replace(flips=joined[begin:end])
+    if (signs != 1).any():
+        signed: dict[tuple[int, int], Entry] = {}
+        for number in np.flatnonzero(signs != 1).tolist():
+            sign, plain = int(signs[number]), found[number]
+            # Those with flips are of this ledger alone, and live in it.
+            key = id(plain), sign
+            if key not in signed:
+                signed[key] = plain._replace(sign=sign)
+            found[number] = signed[key]
+    return Ledger(found, [LeftOut(*one) for one in left_out])
