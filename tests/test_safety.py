@@ -22,6 +22,7 @@ HOSTILE = Path(__file__).parent / "support" / "hostile.py"
 BETWEEN_RANKS = {
     *("mpi/agreement.py", "pipeline/dispatch.py", "reductions/wholes.py", "reductions/groups.py"),
     *("pipeline/accumulator.py", "stitching/accumulated.py", "maps/summary.py"),
+    *("mpi/deciding.py", "coadd/reports.py", "pipeline/packedledgers.py"),
 }
 MAY_USE = {
     "pickle.loads": BETWEEN_RANKS | {"kernels/keeping.py"},  # whose files nobody else can write

@@ -7,7 +7,8 @@ In reading order:
   communicators of one module, freed also after errors.
 * `waiting`: waits that a guard can end; `meetings`: one exchange tells where each rank is and
   whether it failed; `agreement`: errors reach all ranks, and arguments are compared, by meetings;
-  `foreign`: work of other libraries in which no rank can be woken.
+  `deciding`: one rank decides on the reports of all; `foreign`: work of other libraries in which no
+  rank can be woken.
 * `guard`: ranks fail together; `messages`: its mailbox; `interrupts`: signals; `stall`: nothing
   moves any more; `jobend`: the loss of one rank ends the job.
 * `transfer` and `swap`: large arrays in pieces; `counter`: numbers that reach one rank each.

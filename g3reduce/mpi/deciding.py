@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..errors import G3ReduceError
 from . import transfer, waiting
@@ -24,8 +23,8 @@ D = TypeVar("D")
 
 _REPORT, _DECISION = 31, 32
 
-# In place of the length of a report: it could not be made.
-_FAILED = -1
+# The bytes of the length before a report; and what stands there if it could not be made.
+_HEAD, _FAILED = 8, -1
 
 # Messages that were left by an exception; MPI may still read from their buffers.
 _under_way: list[Any] = []
@@ -158,29 +157,29 @@ def _down_the_tree(comm: Comm, root: int, message: bytes, what: str) -> bytes:
 
 
 def _send(comm: Any, content: bytes | None, dest: int, tag: int, what: str) -> None:
-    length = np.array([_FAILED if content is None else len(content)], np.int64)
-    buffer = np.frombuffer(content or b"", np.uint8)
-    requests = [comm.Isend(part, dest, tag) for part in (length, *_pieces(buffer))]
+    """Send bytes, or that there are none; their length stands before them."""
+    length = _FAILED if content is None else len(content)
+    buffer = np.frombuffer(length.to_bytes(_HEAD, "little", signed=True) + (content or b""), "u1")
+    requests = [comm.Isend(piece, dest, tag) for piece in transfer.pieces(buffer)]
     try:
         for request in requests:
             waiting.wait(request.Test, what)
     except BaseException:
-        _under_way.append((requests, length, buffer))
+        _under_way.append((requests, buffer))
         raise
 
 
 def _receive(comm: Any, source: int, tag: int, what: str) -> bytes | None:
-    waiting.wait(lambda: comm.Iprobe(source, tag), what)
-    length = np.empty(1, np.int64)
-    comm.Recv(length, source, tag)
-    if length[0] == _FAILED:
-        return None
-    buffer = np.empty(length[0], np.uint8)
-    for piece in _pieces(buffer):
-        waiting.wait(lambda: comm.Iprobe(source, tag), what)
+    """What `_send` has sent."""
+    from mpi4py import MPI
+
+    status = MPI.Status()
+    received = bytearray()
+    whole = _HEAD
+    while len(received) < whole:
+        waiting.wait(lambda: comm.Iprobe(source, tag, status), what)
+        piece = np.empty(status.Get_count(MPI.BYTE), np.uint8)
         comm.Recv(piece, source, tag)
-    return buffer.tobytes()
-
-
-def _pieces(buffer: NDArray[np.uint8]) -> Iterator[NDArray[np.generic]]:
-    return transfer.pieces(buffer) if buffer.size else iter(())
+        received += piece.data
+        whole = _HEAD + int.from_bytes(received[:_HEAD], "little", signed=True)
+    return bytes(memoryview(received)[_HEAD:]) if whole >= _HEAD else None

@@ -11,8 +11,9 @@ In reading order:
   frames. `userfunctions` calls what users give to them, and `arguments` checks it.
 - `units` says which frame of which file something is, and `ledger` which of them are in a result:
   `originals` tells whether two names mean the same file, `overlap` whether two coadds have one in
-  common. `ledgerframe` writes the ledger of a coadd into its frame, and reads it. `observations`
-  names the observation of a frame.
+  common. `ledgerframe` writes the ledger of a coadd into its frame, and reads it;
+  `packedledgers` makes bytes of ledgers, in which they go to other ranks. `alike` spares comparing
+  very many entries one by one. `observations` names the observation of a frame.
 - `filenames` finds the files that all ranks work on, and `output` writes those of results.
 
 Imports from `mpi`, `arrays`, `g3files` and from what is below them.

@@ -72,7 +72,8 @@ def unpack(content: bytes, strings: dict[str, str] | None = None) -> list[Ledger
     """
     tables, packed = pickle.loads(content)
     entries = _entries_of(*tables, strings={} if strings is None else strings)
-    return [_ledger_of(entries, *columns) for columns in packed]
+    changed: dict[tuple[int, int, bytes], Entry] = {}
+    return [_ledger_of(entries, changed, *columns) for columns in packed]
 
 
 class _Tables:
@@ -212,25 +213,22 @@ def _units_of(packed: bytes, names: Sequence[str]) -> Iterator[Unit]:
 
 def _ledger_of(
     entries: list[Entry],
+    changed: dict[tuple[int, int, bytes], Entry],
     rows: NDArray[np.int32],
     signs: NDArray[np.int8],
     flips: tuple[NDArray[np.int32], bytes] | None,
     left_out: list[tuple[str, int, str]],
 ) -> Ledger:
+    """A ledger of these columns; `changed` are entries of the table with other signs and flips."""
     found = [entries[row] for row in rows.tolist()]
+    flips_at: dict[int, bytes] = {}
     if flips is not None:
         lengths, joined = flips
-        ends = list(accumulate(lengths.tolist(), initial=0))
-        for number, (begin, end) in enumerate(pairwise(ends)):
-            if begin < end:
-                found[number] = found[number]._replace(flips=joined[begin:end])
-    if (signs != 1).any():
-        signed: dict[tuple[int, int], Entry] = {}
-        for number in np.flatnonzero(signs != 1).tolist():
-            sign, plain = int(signs[number]), found[number]
-            # Those with flips are of this ledger alone, and live in it.
-            key = id(plain), sign
-            if key not in signed:
-                signed[key] = plain._replace(sign=sign)
-            found[number] = signed[key]
+        ends = accumulate(lengths.tolist(), initial=0)
+        flips_at = {at: joined[begin:end] for at, (begin, end) in enumerate(pairwise(ends))}
+    for at in flips_at or np.flatnonzero(signs != 1).tolist():
+        key = int(rows[at]), int(signs[at]), flips_at.get(at, b"")
+        if key not in changed:
+            changed[key] = found[at]._replace(sign=key[1], flips=key[2])
+        found[at] = changed[key]
     return Ledger(found, [LeftOut(*one) for one in left_out])
