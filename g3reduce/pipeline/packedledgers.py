@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import pickle
 import struct
-from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any, Generic, TypeVar
 
@@ -82,10 +83,9 @@ class _Tables:
     def __init__(self) -> None:
         self.strings: _Numbers[str] = _Numbers()
         self.lists: _Numbers[tuple[int, ...]] = _Numbers()
-        self.originals: _Numbers[tuple[int, int]] = _Numbers()
-        self.units: _Numbers[bytes] = _Numbers()
         self.entries: _Numbers[bytes] = _Numbers()
-        # By identity, which is fast: entries, units and originals that live as long as the ledgers.
+        self.originals, self.units = array("i"), bytearray()
+        # By identity: entries, units and originals, which live as long as the ledgers.
         self._known: dict[int, int] = {}
 
     def pack(self, ledger: Ledger) -> tuple[Any, ...]:
@@ -103,9 +103,8 @@ class _Tables:
         """The tables, as they are sent."""
         lengths = np.fromiter(map(len, self.lists), np.int32, len(self.lists))
         members = np.fromiter((at for one in self.lists for at in one), np.int32)
-        originals = np.array(list(self.originals), np.int32).reshape(-1, 2)
-        units, entries = b"".join(self.units), b"".join(self.entries)
-        return list(self.strings), (lengths, members), originals, units, entries
+        entries = b"".join(self.entries)
+        return [*self.strings], (lengths, members), self.originals, bytes(self.units), entries
 
     def _row_of(self, entry: Entry) -> int:
         row = self._known.get(id(entry))
@@ -117,8 +116,8 @@ class _Tables:
         return _ENTRY.pack(
             self._unit(entry.unit),
             self._unit(entry.read),
-            self.lists[tuple(map(self.strings.__getitem__, entry.map_ids))],
-            self.lists[tuple(map(self._original, entry.originals))],
+            self._list(list(map(self.strings.__getitem__, entry.map_ids))),
+            self._list(list(map(self._original, entry.originals))),
             self._original(entry.file),
             self.strings[entry.map_id],
             self.strings[entry.observation],
@@ -137,7 +136,8 @@ class _Tables:
             packed = _UNIT.pack(
                 file, unit.shared, mark is not None, unit.index, unit.position, *of_frame
             )
-            number = self._known[id(unit)] = self.units[packed]
+            number = self._known[id(unit)] = len(self.units) // _UNIT.size
+            self.units += packed
         return number
 
     def _original(self, file: Original | None) -> int:
@@ -145,15 +145,20 @@ class _Tables:
             return -1
         number = self._known.get(id(file))
         if number is None:
-            keys = self.lists[tuple(map(self.strings.__getitem__, file.keys))]
-            number = self._known[id(file)] = self.originals[self.strings[file.name], keys]
+            keys = self._list(list(map(self.strings.__getitem__, file.keys)))
+            number = self._known[id(file)] = len(self.originals) // 2
+            self.originals.extend((self.strings[file.name], keys))
         return number
+
+    def _list(self, members: list[int]) -> int:
+        """The number of a list of numbers: most are of one, and stand for themselves."""
+        return -1 - members[0] if len(members) == 1 else self.lists[tuple(members)]
 
 
 def _entries_of(
     names: list[str],
     packed_lists: tuple[NDArray[np.int32], NDArray[np.int32]],
-    packed_originals: NDArray[np.int32],
+    packed_originals: array[int],
     packed_units: bytes,
     packed_entries: bytes,
     *,
@@ -163,24 +168,23 @@ def _entries_of(
     names = [strings.setdefault(name, name) for name in names]
     lengths, members = packed_lists
     ends = list(accumulate(lengths.tolist(), initial=0))
-    numbers = members.tolist()
-    lists = [tuple(numbers[begin:end]) for begin, end in pairwise(ends)]
-    name_of: Callable[[int], str] = names.__getitem__
+    lists = [members[begin:end].tolist() for begin, end in pairwise(ends)]
     # Lists of strings and of originals are in one table, and made where they are first used.
-    strings_in: dict[int, tuple[str, ...]] = {}
-    originals_in: dict[int, tuple[Original, ...]] = {}
+    names_at: dict[int, tuple[str, ...]] = {}
+    files_at: dict[int, tuple[Original, ...]] = {}
 
     def names_in(number: int) -> tuple[str, ...]:
-        if number not in strings_in:
-            strings_in[number] = tuple(map(name_of, lists[number]))
-        return strings_in[number]
+        if number not in names_at:
+            names_at[number] = tuple(names[at] for at in _members(number, lists))
+        return names_at[number]
 
-    originals = [Original(names[name], names_in(keys)) for name, keys in packed_originals.tolist()]
+    pairs = zip(packed_originals[::2], packed_originals[1::2], strict=True)
+    originals = [Original(names[name], names_in(keys)) for name, keys in pairs]
 
     def files_in(number: int) -> tuple[Original, ...]:
-        if number not in originals_in:
-            originals_in[number] = tuple(map(originals.__getitem__, lists[number]))
-        return originals_in[number]
+        if number not in files_at:
+            files_at[number] = tuple(originals[at] for at in _members(number, lists))
+        return files_at[number]
 
     units: list[Unit | None] = [*_units_of(packed_units, names), None]  # the last is number -1
     files: list[Original | None] = [*originals, None]
@@ -203,6 +207,11 @@ def _entries_of(
             _ENTRY.iter_unpack(packed_entries)
         )
     ]
+
+
+def _members(number: int, lists: Sequence[Sequence[int]]) -> Sequence[int]:
+    """The members of a list, by its number; see `_Tables`."""
+    return lists[number] if number >= 0 else [-1 - number]
 
 
 def _units_of(packed: bytes, names: Sequence[str]) -> Iterator[Unit]:
