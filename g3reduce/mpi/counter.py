@@ -8,6 +8,7 @@ import numpy as np
 
 from .communicators import Comm, OneProcess, cache_of
 from .jobend import at_end
+from .serving import must_serve, serve_while_there
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -60,8 +61,8 @@ class SharedCounter:
 
     Each is made directly after an agreement: if some ranks made one and others did not, they would
     count apart from then on. Where several are made at once, ranks meet before they use the second.
-    The numbers lie in rank 0's memory and are fetched one-sidedly, so
-    that rank 0 may compute meanwhile.
+    The numbers lie in rank 0's memory and are fetched one-sidedly, so that rank 0 may compute
+    meanwhile; as long as the counter is there, a thread of it answers other hosts (`serving`).
 
     Parameters
     ----------
@@ -82,6 +83,8 @@ class SharedCounter:
                 cache.on_free.append(made.free)
             self._counters = cache.entries["counters"]
             self._slot = cache.entries["counters"].take(comm)
+            if must_serve(comm):
+                serve_while_there(self)
 
     def next(self) -> int:
         """Take the next number."""

@@ -17,6 +17,7 @@ import numpy as np
 from ..g3files.pieces import Piece
 from ..mpi.communicators import Comm, OneProcess, cache_of
 from ..mpi.jobend import at_end
+from ..mpi.serving import must_serve, serve_while_there
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -109,6 +110,8 @@ class Board:
             self._memory[:] = bytes(len(self._memory))
             self._window.Sync()
         comm.Barrier()
+        if must_serve(comm):
+            serve_while_there(self)
 
     def row_of(self, piece: Piece) -> int:
         """The row of a piece."""

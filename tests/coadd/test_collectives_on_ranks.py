@@ -39,7 +39,7 @@ def counting(comm):
     return kind(comm.Dup()), calls
 
 
-@pytest.mark.ranks(3)
+@pytest.mark.ranks(3, one_node=True)
 @pytest.mark.parametrize("guarded", [False, True])
 def test_one_coadd_is_few_collective_calls(comm, shared_folder, guarded):
     """Counted are all collective calls, also those that pickle, on the second of two coadds: the

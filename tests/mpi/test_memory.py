@@ -95,7 +95,7 @@ def test_what_is_available_is_the_least_that_any_limit_leaves(tmp_path, files, e
     assert available(tmp_path) == expected
 
 
-@pytest.mark.ranks(3)
+@pytest.mark.ranks(3, one_node=True)
 def test_ranks_of_a_node_share_it(comm, monkeypatch):
     sizes = [9 * GB, 6 * GB, None]
     monkeypatch.setattr("g3reduce.mpi.memory.available", lambda: sizes[comm.rank])

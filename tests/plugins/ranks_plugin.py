@@ -1,7 +1,8 @@
 """Tests that run on MPI ranks: ``@pytest.mark.ranks(1, 2, 3)``.
 
 A test that is parametrized over ``n_ranks`` itself is marked ``@pytest.mark.ranks``. One that takes
-long sets its own time limit: ``@pytest.mark.ranks(2, seconds=300)``.
+long sets its own time limit: ``@pytest.mark.ranks(2, seconds=300)``. One that holds only where all
+ranks share a node is left out on several hosts: ``@pytest.mark.ranks(2, one_node=True)``.
 
 The process that pytest was started in has no MPI. For each number of ranks it starts one
 ``mpirun`` whose ranks run, in step, all tests that are marked with that number, and write down
@@ -13,12 +14,10 @@ with the stacks of all ranks.
 from __future__ import annotations
 
 import atexit
-import contextlib
 import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,8 +25,7 @@ import time
 from pathlib import Path
 
 import pytest
-
-from g3reduce.mpi.launch import mpirun_command, mpirun_environment
+from rankplaces import on_several_hosts, place_of_ranks
 
 NOTES = "G3REDUCE_TEST_NOTES"  # set on the ranks: the folder of their notes
 # Ranks share cores, and the first test imports everything.
@@ -42,8 +40,8 @@ def on_a_rank() -> bool:
 def pytest_configure(config):
     config.addinivalue_line(
         "markers",
-        f"ranks(n, ..., seconds={SECONDS_PER_TEST}): run on n MPI ranks, for each n; "
-        "after so many seconds the test fails",
+        f"ranks(n, ..., seconds={SECONDS_PER_TEST}, one_node=False): run on n MPI ranks, for each "
+        "n; after so many seconds the test fails; with one_node not on several hosts",
     )
     if on_a_rank():
         config.pluginmanager.register(Rank(Path(os.environ[NOTES])))
@@ -70,7 +68,8 @@ def comm():
 @pytest.fixture
 def shared_folder(comm, on_first):
     """A folder that all ranks of a test see."""
-    folder = on_first(lambda: tempfile.mkdtemp(prefix="g3reduce-"))
+    # Ranks on several hosts have the folder of notes in common, and no other temporary one.
+    folder = on_first(lambda: tempfile.mkdtemp(prefix="g3reduce-", dir=os.environ.get(NOTES)))
     yield Path(folder)
     comm.Barrier()
     if comm.rank == 0:
@@ -93,6 +92,12 @@ def seconds_of(item):
     return item.get_closest_marker("ranks").kwargs.get("seconds", SECONDS_PER_TEST)
 
 
+def is_left_out(item):
+    """Whether this holds for the ranks of one node only, and the ranks are on several hosts."""
+    marker = item.get_closest_marker("ranks")
+    return bool(marker and marker.kwargs.get("one_node")) and on_several_hosts()
+
+
 class Rank:
     """One of the ranks: runs the tests and notes down how they went."""
 
@@ -105,7 +110,7 @@ class Rank:
         self.notes = open(folder / f"{self.comm.rank}.jsonl", "w", buffering=1)  # noqa: SIM115
         self.stack = open(folder / f"{self.comm.rank}.stack", "w")  # noqa: SIM115
         faulthandler.register(signal.SIGUSR1, file=self.stack, all_threads=True)
-        self.note(pid=os.getpid())
+        self.note(pid=os.getpid(), host=os.uname().nodename)
 
     def note(self, **what):
         self.notes.write(json.dumps(what) + "\n")
@@ -128,25 +133,23 @@ class Rank:
 class Job:
     """One mpirun, for tests of one number of ranks."""
 
-    def __init__(self, n_ranks, tests, root):
+    def __init__(self, place, n_ranks, tests, root):
+        self.place = place
         self.n_ranks = n_ranks
         self.folder = Path(tempfile.mkdtemp(prefix="g3reduce-ranks-"))
         pytest_command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--maxfail=1000"]
         self.output = open(self.folder / "output", "w")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            # With less priority: what this process runs meanwhile may be in a hurry.
-            ["nice", *mpirun_command(n_ranks, [sys.executable, *pytest_command, *tests])],
-            env=mpirun_environment()
-            | {NOTES: str(self.folder), "PRTE_MCA_prte_tmpdir_base": str(self.folder)},
+        self.process = place.start(
+            n_ranks,
+            [sys.executable, *pytest_command, *tests],
+            env={NOTES: str(self.folder), "PRTE_MCA_prte_tmpdir_base": str(self.folder)},
             cwd=root,
             stdout=self.output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
+            stderr=self.output,
         )
         self.read_to = [0] * n_ranks  # how far the notes of each rank were read
         self.results = [{} for _ in range(n_ranks)]
-        self.pids = []
+        self.processes = []  # what each rank has noted of its own
 
     def read_notes(self):
         """Learn what each rank has noted since: of tests, and of its process."""
@@ -162,7 +165,7 @@ class Job:
                     self.read_to[rank] = file.tell()
                     note = json.loads(line)
                     if "pid" in note:
-                        self.pids.append(note["pid"])
+                        self.processes.append(note)
                     else:
                         self.results[rank][note["test"]] = note
 
@@ -197,11 +200,7 @@ class Job:
         return "failed", "\n".join(lines)
 
     def post_mortem(self, test, why, done):
-        for pid in self.pids:
-            try:
-                os.kill(pid, signal.SIGUSR1)
-            except ProcessLookupError:
-                continue
+        self.place.ask_for_stacks(self.processes)
         time.sleep(1)
         self.end()
         lines = [f"On {self.n_ranks} ranks {why} before all had finished {test}."]
@@ -216,9 +215,7 @@ class Job:
         return "\n".join([*lines, "Output of the ranks:", output[-8000:]])
 
     def end(self):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
+        self.place.end(self.process)
         self.output.close()
 
 
@@ -227,6 +224,7 @@ class Launcher:
 
     def __init__(self):
         self.jobs = {}
+        self.place = None  # until a test needs ranks
         if threading.current_thread() is threading.main_thread():
             # A test run that is terminated must not leave its ranks behind.
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -235,7 +233,7 @@ class Launcher:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item):
         self.start_next_job(item.session)
-        if not item.get_closest_marker("ranks"):
+        if not item.get_closest_marker("ranks") or is_left_out(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         start = time.time()
@@ -262,7 +260,7 @@ class Launcher:
         if any(job.process.poll() is None for job in self.jobs.values()):
             return
         for item in session.items:
-            if ranks_of(item) and ranks_of(item) not in self.jobs:
+            if ranks_of(item) and ranks_of(item) not in self.jobs and not is_left_out(item):
                 self.start_job(item)
                 return
 
@@ -278,12 +276,19 @@ class Launcher:
     def start_job(self, item):
         """Start the ranks that run this test and all later ones of as many ranks."""
         n_ranks = ranks_of(item)
-        same = [other.nodeid for other in item.session.items if ranks_of(other) == n_ranks]
+        same = [
+            other.nodeid
+            for other in item.session.items
+            if ranks_of(other) == n_ranks and not is_left_out(other)
+        ]
         todo = same[same.index(item.nodeid) :]
-        job = self.jobs[n_ranks] = Job(n_ranks, todo, item.config.rootpath)
+        self.place = self.place or place_of_ranks()
+        job = self.jobs[n_ranks] = Job(self.place, n_ranks, todo, item.config.rootpath)
         return job
 
     def pytest_collection_modifyitems(self, items):
+        for item in filter(is_left_out, items):
+            item.add_marker(pytest.mark.skip(reason="holds for the ranks of one node"))
         # Those of one number of ranks together, so that their job need not wait for others.
         items.sort(key=ranks_of)
 
@@ -291,3 +296,5 @@ class Launcher:
         for job in self.jobs.values():
             if not job.output.closed:
                 job.end()
+        if self.place:
+            self.place.close()

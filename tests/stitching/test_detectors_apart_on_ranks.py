@@ -77,7 +77,7 @@ def test_any_number_of_ranks_writes_the_same_file(comm, shared_folder):
         assert (told[0].n_detectors, told[0].n_samples, told[0].n_scans) == (5, 37, 8)
 
 
-@pytest.mark.ranks(5)
+@pytest.mark.ranks(5, one_node=True)
 def test_toast_gets_detectors_of_files_with_calibrations_of_their_own(comm):
     toast_or_skip()
     head, _, *frames = observation(1, ["a", "b", "c", "d"])
@@ -107,7 +107,7 @@ def test_toast_gets_detectors_of_files_with_calibrations_of_their_own(comm):
             assert not ob.detdata["flags"][name].any()
 
 
-@pytest.mark.ranks(5)
+@pytest.mark.ranks(5, one_node=True)
 @pytest.mark.parametrize("distribution", ["detector", "time"])
 def test_toast_gets_lost_samples_and_shared_ones_as_arrays_do(comm, distribution):
     toast_or_skip()

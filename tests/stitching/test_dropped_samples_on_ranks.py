@@ -38,7 +38,7 @@ def test_dropped_samples_are_flagged_on_the_rank_that_gets_them(comm, shared_fol
         assert one.read_bytes() == many.read_bytes()
 
 
-@pytest.mark.ranks(5)
+@pytest.mark.ranks(5, one_node=True)
 @pytest.mark.parametrize("distribution", ["detector", "time"])
 def test_toast_gets_flags_and_no_nan(comm, distribution):
     toast_or_skip()

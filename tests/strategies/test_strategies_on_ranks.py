@@ -163,7 +163,7 @@ def test_the_same_ranks_make_the_same_bits(comm, ways_of_memory, strategy, how):
     assert len(set(sums)) <= 1
 
 
-@pytest.mark.ranks(2, 3, 5)
+@pytest.mark.ranks(2, 3, 5, one_node=True)
 def test_statistics_tell_what_was_done(comm, ways_of_memory):
     mine = ways_of_memory("messages")
     row = LENGTH * (8 + 4)
@@ -199,7 +199,7 @@ def test_owner_moves_the_sum_of_the_footprints_not_the_union(comm, ways_of_memor
     assert sent["reduce_scatter"] >= 5 * footprint
 
 
-@pytest.mark.ranks(2, 3, 5)
+@pytest.mark.ranks(2, 3, 5, one_node=True)
 def test_statistics_say_whose_memory_was_used(comm, ways_of_memory):
     for how, n_nodes in (("messages", 1), ("direct", 1), ("two per node", -(-comm.size // 2))):
         mine = ways_of_memory(how)
@@ -212,7 +212,7 @@ def test_statistics_say_whose_memory_was_used(comm, ways_of_memory):
         assert (told.bytes_direct > 0) == (told.direct and not alone)
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(2, 3, one_node=True)
 def test_sums_stay_in_the_arrays_that_hold_them(comm, ways_of_memory):
     """Of the root, if it has all rows; so no fresh memory is filled."""
     mine = ways_of_memory("direct")
@@ -225,7 +225,7 @@ def test_sums_stay_in_the_arrays_that_hold_them(comm, ways_of_memory):
         assert all(outcome.blocks.planes[name] is plane for name, plane in planes.items())
 
 
-@pytest.mark.ranks(2, 3, 5)
+@pytest.mark.ranks(2, 3, 5, one_node=True)
 @pytest.mark.parametrize("result", choices_of(Result))
 def test_ranks_of_a_node_may_hold_their_rows_in_any_order(comm, ways_of_memory, limits, result):
     mine = ways_of_memory("direct")
@@ -245,7 +245,7 @@ def test_ranks_of_a_node_may_hold_their_rows_in_any_order(comm, ways_of_memory, 
     check(comm, outcome, footprint, result, 0)
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(2, 3, one_node=True)
 @pytest.mark.parametrize("n_held", [600, 1800])
 def test_missing_rows_come_behind_those_that_are_held(comm, ways_of_memory, limits, n_held):
     """In the memory that was taken in reserve, if there is enough."""
@@ -273,7 +273,7 @@ def test_missing_rows_come_behind_those_that_are_held(comm, ways_of_memory, limi
     assert not joined.planes["T"].any()
 
 
-@pytest.mark.ranks(2)
+@pytest.mark.ranks(2, one_node=True)
 def test_a_switch_on_one_rank_keeps_all_to_messages(comm, ways_of_memory, monkeypatch):
     mine = ways_of_memory("direct")
     if comm.rank == 1:
@@ -352,7 +352,7 @@ def test_ranks_that_may_not_look_at_each_other_exchange_messages(
         check(comm, outcome, "overlapping", result, 0)
 
 
-@pytest.mark.ranks(2)
+@pytest.mark.ranks(2, one_node=True)
 def test_a_system_without_such_calls_exchanges_messages(comm, ways_of_memory, monkeypatch):
     def missing(name):
         raise OSError(f"this system has no {name}")
@@ -362,7 +362,7 @@ def test_a_system_without_such_calls_exchanges_messages(comm, ways_of_memory, mo
     assert "no process_vm_readv" in nodes.nodes_of(communicators.private(mine)).why
 
 
-@pytest.mark.ranks(2)
+@pytest.mark.ranks(2, one_node=True)
 def test_a_rank_that_is_not_where_it_says_is_not_written_to(comm, ways_of_memory, monkeypatch):
     """In another container its pid is that of somebody else."""
     mine = ways_of_memory("direct")
@@ -375,7 +375,7 @@ def test_a_rank_that_is_not_where_it_says_is_not_written_to(comm, ways_of_memory
     assert not elsewhere[2:].any()
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(2, 3, one_node=True)
 @pytest.mark.parametrize("result", choices_of(Result))
 @pytest.mark.parametrize("call", CALLS)
 def test_memory_that_is_refused_later_is_an_error_on_all(
@@ -401,7 +401,7 @@ def test_memory_that_is_refused_later_is_an_error_on_all(
     check(comm, outcome, "identical", result, 0)
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(2, 3, one_node=True)
 def test_memory_that_the_root_lacks_is_an_error_on_all(comm, ways_of_memory, monkeypatch):
     mine = ways_of_memory("direct")
 
@@ -416,7 +416,7 @@ def test_memory_that_the_root_lacks_is_an_error_on_all(comm, ways_of_memory, mon
         strategies.reduce(mine, blocks, SUM)
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(2, 3, one_node=True)
 @pytest.mark.parametrize("place", ["positions_of", "pieces_of"])
 def test_arrays_of_an_interrupted_rank_stay_while_others_are_at_work(
     comm, ways_of_memory, monkeypatch, place

@@ -19,7 +19,7 @@ HOSTS = "G3REDUCE_TEST_HOSTS"
 @cache
 def why_no_hosts() -> str | None:
     """Why tests on several hosts are left out, or None if they run."""
-    if os.environ.get(HOSTS) != "1":
+    if HOSTS not in os.environ:
         return f"runs with {HOSTS}=1, as root"
     return why_not() or (None if find_mpirun() else "there is no mpirun")
 
@@ -48,6 +48,11 @@ def ranks_command(rig: Rig, command: Sequence[str], slots: Mapping[str, int]) ->
     ]
 
 
+def ranks_environment(rig: Rig) -> dict[str, str]:
+    """The environment for `ranks_command`."""
+    return mpirun_environment() | rig.environment()
+
+
 def on_ranks(
     rig: Rig,
     command: Sequence[str],
@@ -60,11 +65,8 @@ def on_ranks(
 
     After a fault the exit code of a launcher says little: look for what the ranks print last.
     """
-    environment = mpirun_environment() | dict(env or {})
-    environment.pop("PRTE_MCA_prte_tmpdir_base", None)  # see Rig.environment
-    environment["TMPDIR"] = rig.private
     line = ranks_command(rig, command, slots or rig.slots)
-    return rig.run(line, env=environment, seconds=seconds)
+    return rig.run(line, env=ranks_environment(rig) | dict(env or {}), seconds=seconds)
 
 
 def told_by_ranks(rig: Rig, command: Sequence[str], **how):

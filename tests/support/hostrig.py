@@ -37,6 +37,8 @@ LOGIN = f"{NETWORK}.254"
 TOOLS = ("ip", "tc", "nsenter", "unshare", "mount", "hostname", "bash")
 PREFIX = "g3reduce-hosts-"
 SECONDS_TO_START = 20
+# In a folder that hosts share Open MPI must not keep what belongs to one of them.
+_OF_ONE_HOST = "PRTE_MCA_prte_tmpdir_base"
 
 # A process of its own in all namespaces. Children that it inherits are reaped by the kernel, since
 # it ignores their end; a plain `sleep` would leave zombies.
@@ -211,8 +213,7 @@ class Rig:
     def environment(self) -> dict[str, str]:
         """The environment of commands on ``login``, from which jobs inherit theirs."""
         mine = {"RIG": str(self.folder), "AGENT": self.agent, "TMPDIR": self.private}
-        # Open MPI would keep what belongs to one host in a folder that all of them see.
-        return {k: v for k, v in os.environ.items() if k != "PRTE_MCA_prte_tmpdir_base"} | mine
+        return dict(os.environ) | mine
 
     def popen(self, command: Sequence[str], *, host: str = "login", **more: object):
         """Start a command on a host: a `subprocess.Popen`, in a session of its own."""
@@ -223,6 +224,7 @@ class Rig:
         else:
             enter += command
         environment = self.environment() | dict(more.pop("env", None) or {})
+        environment.pop(_OF_ONE_HOST, None)
         return subprocess.Popen(enter, env=environment, start_new_session=True, **more)
 
     def run(
