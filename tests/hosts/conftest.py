@@ -8,6 +8,7 @@ They run by their own command, as root::
 import pytest
 from hostmpi import why_no_hosts
 from hostrig import Rig
+from slurmrig import Slurm, why_no_slurm
 
 
 @pytest.fixture(scope="session")
@@ -26,3 +27,19 @@ def hosts(_rig_of_all):
     _rig_of_all.kill_all()
     _rig_of_all.mend()
     _rig_of_all.slow(None)
+
+
+@pytest.fixture(scope="session")
+def _slurm_of_all(tmp_path_factory):
+    reason = why_no_hosts() or why_no_slurm()
+    if reason:
+        pytest.skip(reason)
+    with Rig() as rig, Slurm(rig, tmp_path_factory.mktemp("slurm")) as slurm:
+        yield slurm
+
+
+@pytest.fixture
+def slurm(_slurm_of_all):
+    """A Slurm with three nodes of two cores each, on hosts of its own."""
+    yield _slurm_of_all
+    _slurm_of_all.mend()
