@@ -21,7 +21,8 @@ def add_flag(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--dry-run",
         action="store_true",
-        help="look at all files, say what would be done, and what would go wrong, and end",
+        help="look at the heads of all files, and read one to know the time; say what would be "
+        "done, and what would go wrong, and end",
     )
 
 

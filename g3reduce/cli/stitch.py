@@ -65,6 +65,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="N",
         help="write a Scan frame for N detectors each (default: one for each observation)",
     )
+    output.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="for a .g3 file: read all files and put the scans in order, say what would be "
+        "written, and what would go wrong, and end",
+    )
     keys = parser.add_argument_group("keys of frames")
     keys.add_argument(
         "-t",
@@ -153,7 +159,11 @@ def run(options: argparse.Namespace) -> int | None:
     summaries = _stitch(options, to_toast, comm)
     if comm.rank == 0:
         seconds = time.perf_counter() - start
-        say(*map(_line, summaries), wrote(options.output_file, seconds, comm.size))
+        last = wrote(options.output_file, seconds, comm.size)
+        if options.dry_run:
+            replaced = " (it would be replaced)" if os.path.exists(output) else ""
+            last = f"Dry run: nothing was written to {output}{replaced}."
+        say(*map(_line, summaries), last)
     return None
 
 
@@ -174,6 +184,8 @@ def _check(options: argparse.Namespace, to_toast: bool) -> None:
             f"-o {output}: expected a name that ends in {', '.join(SUFFIXES)}, or, for TOAST's "
             f"files, a folder ({output}{os.sep}) or a name that ends in .h5."
         )
+    if options.dry_run:
+        raise UsageError("--dry-run is only for .g3 output; for TOAST see --list, or try -o x.g3.")
     if options.metadata_lasts:
         raise UsageError(
             "--metadata-lasts is only for .g3 output: for TOAST each input file must have its own "
@@ -216,6 +228,7 @@ def _stitch(options: argparse.Namespace, to_toast: bool, comm: Comm) -> list[Sti
             gaps=options.gaps or "keep",
             detectors_per_frame=options.detectors_per_frame,
             metadata_lasts=options.metadata_lasts,
+            dry_run=options.dry_run,
             **for_both,
         )
     if comm.size == 1:

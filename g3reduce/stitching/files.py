@@ -49,6 +49,7 @@ def stitch_files(
     metadata_lasts: bool = False,
     schedule: Schedule = "dynamic",
     progress: bool | Observer | None = None,
+    dry_run: bool = False,
 ) -> list[StitchedSummary]:
     """Stitch observations together from the scans of .g3 files. Collective over `mpicomm`.
 
@@ -87,6 +88,9 @@ def stitch_files(
         As in `MPIFileReader`.
     progress : None, bool or callable, optional
         As in `coadd_files`.
+    dry_run : bool
+        Do all but write: files are read, scans are put in order and checked, and the result says
+        what would be written. What is wrong is an error, as it would be.
 
     Returns
     -------
@@ -136,6 +140,7 @@ def stitch_files(
         ]
         same = {**vars(every), **rules._asdict(), "detectors_per_frame": detectors_per_frame}
         same |= {"timestreams": names_of_maps, "observation_keys": observation_keys}
+        same["dry_run"] = dry_run
         return keys, {**same, "metadata_lasts": metadata_lasts}
 
     keys = agreed_arguments(comm, "The arguments of stitch_files", check)
@@ -170,6 +175,8 @@ def stitch_files(
             ]
 
         whole = collectively(comm, arrange)
+        if dry_run:
+            return [_summary_of(comm, observation) for observation in whole]
         with progress_in_interrupt(
             lambda: Progress.all_read(len(names), "the output was being written")
         ):
@@ -236,15 +243,19 @@ def _write(
             for rows in observation.frames(detectors_per_frame):
                 observation.write(rows, file)
                 collectively(comm, check)
-            parts = observation.parts.values()
-            n_flagged = sum(comm.allgather(sum(map(_count_flagged, parts))))
-            timelines = [part.timeline for part in parts]
-            summaries.append(StitchedSummary.of(observation.group, timelines, n_flagged))
+            summaries.append(_summary_of(comm, observation))
         publish(comm, file)
     finally:
         if file is not None:
             file.discard()
     return summaries
+
+
+def _summary_of(comm: communicators.Comm, observation: StitchedScan) -> StitchedSummary:
+    """What is said of an observation. Collective."""
+    parts = observation.parts.values()
+    n_flagged = sum(comm.allgather(sum(map(_count_flagged, parts))))
+    return StitchedSummary.of(observation.group, [part.timeline for part in parts], n_flagged)
 
 
 def _observation_frame(origin: Origin) -> bytes:

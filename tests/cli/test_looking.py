@@ -2,7 +2,9 @@
 
 import os
 
+import numpy as np
 import pytest
+import scans
 import skies
 from spt3g import core
 
@@ -47,6 +49,23 @@ def test_scans_are_listed_and_no_output_is_needed(folder, capsys):
         cli.main(["stitch", "scans.g3"])
     assert end.value.code == 2
     assert "required: -o/--output-file" in capsys.readouterr().err
+
+
+def test_a_dry_run_of_stitching(folder, capsys):
+    made = scans.an_observation(np.random.default_rng(1), detectors="abc", obs=7)
+    scans.write_files(folder, made, 2, "scans")
+    words = ["stitch", "scans_*.g3", "-o", "whole.g3"]
+    assert cli.main([*words, "--dry-run"]) == 0
+    about, last = capsys.readouterr().out.splitlines()
+    assert last == "Dry run: nothing was written to whole.g3."
+    assert not os.path.exists("whole.g3")
+    assert cli.main(words) == 0
+    assert capsys.readouterr().out.splitlines()[0] == about
+    assert cli.main([*words, "--dry-run"]) == 0
+    assert capsys.readouterr().out.endswith("written to whole.g3 (it would be replaced).\n")
+    assert cli.main([*words, "--dry-run", "-t", "Other"]) == 1
+    assert cli.main(["stitch", "scans_*.g3", "-o", "whole/", "--dry-run"]) == 2
+    assert not os.path.exists("whole")
 
 
 @pytest.mark.parametrize(

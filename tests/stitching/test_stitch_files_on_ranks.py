@@ -29,8 +29,11 @@ def test_any_number_of_ranks_writes_the_same_bytes(comm, shared_folder):
     options = {"detector_flags": scans.DETECTOR_FLAGS, "gaps": "fill"}
     for number in (None, 2):
         many, one = (shared_folder / f"{name}{number}.g3" for name in ("many", "one"))
+        planned = stitch_files(pattern, many, mpicomm=comm, dry_run=True, **options)
+        assert not many.exists()
         told = stitch_files(pattern, many, mpicomm=comm, detectors_per_frame=number, **options)
         assert len(told) == 2
+        assert planned == told
         assert comm.allgather(told) == [told] * comm.size
         if comm.rank == 0:
             again = stitch_files(
