@@ -82,6 +82,8 @@ def _observer(options: argparse.Namespace, kept: list[Event] | None) -> Observer
 def _refuse_other_file(options: argparse.Namespace) -> None:
     """Refuse a log that would be written over what the command reads, or is to write."""
     log = options.log_json
+    if log == "-":
+        raise UsageError("log_json is '-'; expected the name of a file, such as run.jsonl.")
     if log.endswith(ALL_ENDINGS):
         raise UsageError(f"log_json is {log!r}, a name of maps; expected one such as run.jsonl.")
     named = [word for word in options.words if word.startswith("@")]

@@ -125,10 +125,10 @@ def at_end(release: Callable[[], None], *, first: bool = False) -> None:
 
     The last that was named is done first, except that those with `first` come before all others.
     """
-    if first:
-        _farewells.append(release)
-    else:
+    if not first:
         _releases.append(release)
+    elif release not in _farewells:
+        _farewells.append(release)
 
 
 def run_at_end() -> None:

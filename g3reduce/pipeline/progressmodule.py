@@ -66,7 +66,8 @@ class ProgressModule:
 
         def check() -> tuple[list[str], dict[str, object]]:
             require_progress(progress)
-            names = [file for block in blocks_of(files) for file in block.files]
+            # A file that is named twice is one: frames do not tell which time they are from.
+            names = list(dict.fromkeys(file for block in blocks_of(files) for file in block.files))
             return names, {"files": names}
 
         names = agreed_arguments(self._comm, "The arguments of ProgressModule", check)

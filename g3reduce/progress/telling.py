@@ -11,9 +11,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
+from ..spt3glog import unit_logger
 from .counting import Counting
 from .events import Behind, Ended, Event, FileDone, FileStarted, Observer, SetAside, Totals
 from .guarding import Guarded
+
+logger = unit_logger(__name__)
 
 # How often rank 0 looks at the board; less often if that would take more than a part of its time.
 _LOOK_S, _SELDOM_S = 0.1, 0.5
@@ -42,10 +45,14 @@ class Teller:
         self._told: set[object] = set()
         self._bad: set[str] = set()  # files that are left out
         self._counting: Counting | None = None
+        self._broken = False  # something here is wrong: the work goes on, and nothing more is told
 
     def start(self) -> None:
-        """Begin to tell."""
-        self._thread.start()
+        """Begin to tell; where no thread can be started, all is told when it ends."""
+        try:
+            self._thread.start()
+        except RuntimeError as error:  # a limit of the system, which one rank may meet alone
+            logger.warning("progress is told at the end only: %s.", error)
 
     def end(self) -> None:
         """Tell all that has happened, and end the observer; not in a process forked off since."""
@@ -53,13 +60,15 @@ class Teller:
             return
         self._stop.set()
         if threading.current_thread() is not self._thread:  # else the collector has called this
-            self._thread.join()
+            if self._thread.ident is not None:  # else it was not started
+                self._thread.join()
             self.look()
         self._observer.close()
 
     def put(self, event: Event) -> None:
         """Tell of an event at the next look."""
-        self._events.append(event)
+        if not self._broken:
+            self._events.append(event)
 
     def expect(self, n_files: int, n_bytes: float) -> None:
         """Say how much there is to do."""
@@ -92,7 +101,19 @@ class Teller:
             pause = min(_SELDOM_S, max(_LOOK_S, (time.thread_time() - begin) / _SHARE))
 
     def look(self) -> None:
-        """Tell what has happened since."""
+        """Tell what has happened since. The work does not end with an error of it."""
+        if self._broken:
+            return
+        try:
+            self._look()
+        except Exception as error:
+            self._broken = True
+            logger.warning(
+                "progress: %s: %s; nothing more is told, and the work goes on.",
+                *(type(error).__name__, error),
+            )
+
+    def _look(self) -> None:
         with self._lock:
             now = time.perf_counter() - self._began
             # First these: what was put there later comes with the next look.

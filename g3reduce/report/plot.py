@@ -171,6 +171,7 @@ def require_matplotlib() -> Any:
 
 
 def source_in_words(source: Source) -> str:
+    """What a picture of a source is called: by its file, or how many there are."""
     if isinstance(source, str | os.PathLike):
         return os.path.basename(os.fspath(source))
     if isinstance(source, Sequence):

@@ -112,6 +112,7 @@ def test_a_log_does_not_replace_other_files_of_the_command(tmp_path, monkeypatch
     for words, told in (
         ([file, "--log-json", file], "a name of maps; expected one such as run.jsonl"),
         ([file, "--log-json", "c.g3"], "a name of maps"),
+        ([file, "--log-json", "-"], "is '-'; expected the name of a file"),
         (["@list.txt", "--log-json", "list.txt"], "reads or writes as @list.txt"),
         ([file, "--report", "a.html", "--log-json", "./a.html"], "reads or writes as a.html"),
     ):

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import os
 import pty
+import threading
 import time
 
 import pytest
@@ -11,6 +12,9 @@ import skies
 
 from g3reduce import InputError, OutputError, UsageError, coadd_files, convert
 from g3reduce.analysis import converting
+from spt3g import core
+
+from g3reduce import InputError, OutputError, ProgressModule, UsageError, coadd_files
 from g3reduce.g3files.pieces import Piece
 from g3reduce.jobs.mapopener import MapOpener
 from g3reduce.mpi import OneProcess
@@ -20,6 +24,7 @@ from g3reduce.progress.board import DONE, STARTED, Board
 from g3reduce.progress.choosing import Several
 from g3reduce.progress.counting import Pass
 from g3reduce.progress.terminal import Terminal
+from g3reduce.progress.watching import Watch
 from g3reduce.progress.wording import duration, parts_of, size
 
 NAMES = [f"{number}.g3" for number in range(8)]
@@ -224,3 +229,46 @@ def test_messages_of_others_are_written_over_the_line():
         os.close(descriptor)
     terminal.write("it is gone")
     assert terminal.columns() == 80
+
+
+def test_the_work_goes_on_where_telling_fails(caplog, monkeypatch):
+    def fails(*_, **__):
+        raise ZeroDivisionError("no ranks")
+
+    monkeypatch.setattr(Pass, "look", fails)
+    seen = []
+    with Watch(OneProcess(), "coadd", seen.append) as watch:
+        reading = watch.reading(["a.g3"], [Piece(0)])
+        reading.began(Piece(0))
+        time.sleep(0.3)
+    assert [event.kind for event in seen] == ["begun"]
+    (told,) = [record.getMessage() for record in caplog.records]
+    assert "ZeroDivisionError: no ranks; nothing more is told, and the work goes on" in told
+
+
+def test_all_is_told_at_the_end_where_no_thread_can_be_started(caplog, monkeypatch):
+    def refused(_):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    seen = []
+    with Watch(OneProcess(), "coadd", seen.append) as watch:
+        reading = watch.reading(["a.g3"], [Piece(0)])
+        reading.began(Piece(0))
+        reading.done(Piece(0), "a.g3", 2)
+    assert [event.kind for event in seen] == ["begun", "stage", "file done", "ended"]
+    assert (seen[-1].outcome, seen[-1].totals.files) == ("done", 1)
+    assert "can't start new thread" in caplog.text
+
+
+def test_a_file_that_is_named_twice_is_one_to_a_pipeline(tmp_path):
+    file = str(tmp_path / "a.g3")
+    with core.G3Writer(file) as writer:
+        writer(core.G3Frame(core.G3FrameType.Scan))
+    seen = []
+    pipe = core.G3Pipeline()
+    pipe.Add(core.G3Reader, filename=[file, file], track_filename=True)
+    pipe.Add(ProgressModule, files=[[file, file]], progress=seen.append)
+    pipe.Run()
+    assert (seen[-1].totals.files, seen[-1].totals.n_files) == (1, 1)
+    assert seen[-1].totals.fraction == 1.0
