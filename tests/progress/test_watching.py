@@ -9,12 +9,10 @@ import time
 
 import pytest
 import skies
-
-from g3reduce import InputError, OutputError, UsageError, coadd_files, convert
-from g3reduce.analysis import converting
 from spt3g import core
 
-from g3reduce import InputError, OutputError, ProgressModule, UsageError, coadd_files
+from g3reduce import InputError, OutputError, ProgressModule, UsageError, coadd_files, convert
+from g3reduce.analysis import converting
 from g3reduce.g3files.pieces import Piece
 from g3reduce.jobs.mapopener import MapOpener
 from g3reduce.mpi import OneProcess

@@ -207,17 +207,30 @@ def test_outliers_are_marked_and_listed(opened):
     assert find(opened, ".outliers tbody td").text == "field/1234"
 
 
+def widths(browser, width):
+    """How wide a page is that is shown so wide, and how wide the part is that is seen."""
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    try:
+        root = "document.documentElement"
+        return browser.execute_script(f"return [{root}.scrollWidth, {root}.clientWidth]")
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
 @among_all
 @pytest.mark.parametrize("width", [360, 768, 1366])
 def test_nothing_is_wider_than_the_screen(opened, width):
-    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    opened.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    try:
-        root = "document.documentElement"
-        wide, shown = opened.execute_script(f"return [{root}.scrollWidth, {root}.clientWidth]")
-        assert wide == shown <= width
-    finally:
-        opened.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    wide, shown = widths(opened, width)
+    assert wide == shown <= width
+
+
+@among_all
+def test_not_even_names_without_an_end(browser, tmp_path):
+    frame = map_frame(outlier=1, left_out=[LeftOut("f" * 400, -1, "r" * 400)], map_id="I" * 400)
+    browser.get(f"file://{write_report(write_maps(tmp_path / 'coadd.g3', frame))}")
+    wide, shown = widths(browser, 360)
+    assert wide == shown <= 360
 
 
 @among_all
