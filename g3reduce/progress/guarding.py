@@ -49,7 +49,8 @@ class Guarded:
             return
         try:
             call(*arguments)
-        except Exception as error:  # of any kind: the user's
+        # Of any kind: the user's. One that ended this rank alone would let the others wait.
+        except (Exception, SystemExit) as error:
             self._ended = True
             with contextlib.suppress(Exception):
                 if self._close is not None:

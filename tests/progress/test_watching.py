@@ -229,6 +229,15 @@ def test_messages_of_others_are_written_over_the_line():
     assert terminal.columns() == 80
 
 
+def test_an_observer_cannot_end_one_rank_of_a_job(caplog):
+    def leaves(event):
+        raise SystemExit(5)
+
+    with Watch(OneProcess(), "coadd", leaves) as watch:
+        watch.stage("reading")
+    assert "leaves failed (SystemExit: 5) and is told nothing more" in caplog.text
+
+
 def test_the_work_goes_on_where_telling_fails(caplog, monkeypatch):
     def fails(*_, **__):
         raise ZeroDivisionError("no ranks")
