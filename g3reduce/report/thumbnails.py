@@ -11,7 +11,7 @@ import math
 import sys
 from collections.abc import Callable, Mapping
 from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import G3ReduceError, UsageError
 from ..spt3gtypes import Frame, SkyMap
@@ -27,7 +27,7 @@ SHOWN = 6  # coadds that are drawn
 SIDE = 160  # pixels of a picture on the screen
 _SAMPLES = 400_000  # pixels of a map that are looked at, about
 _CELLS = 30_000  # into which they are averaged
-_MOST_SPARSE = 8_000_000  # pixels of a sparse map: the list of them is copied
+_MOST_SPARSE = 15_000_000  # pixels of a sparse map: the list of them is copied
 
 _PLANES = ("T", "Q", "U", "TT", "H")
 
@@ -217,26 +217,27 @@ def _step(n_pixels: int) -> int:
 def _of_sparse(
     planes: Mapping[str, SkyMap],
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """The pixels that are not 0, and their values in all maps."""
+    """The pixels that are stored, and their values in all maps."""
     import numpy as np
 
-    numbered = {name: _nonzero(plane) for name, plane in planes.items()}
-    pixels = numbered["TT" if "TT" in planes else next(iter(planes))][0]
+    from ..maps.pixels import as_points, decode
+
+    known: dict[Any, Any] = {}
+    points = {name: as_points(decode(one), one.shape, known) for name, one in planes.items()}
+    numbers = points["TT" if "TT" in points else next(iter(points))].pixels
     found = {}
-    for name, (numbers, values) in numbered.items():
-        if not np.array_equal(pixels, numbers):
-            order = np.argsort(numbers)
-            place = order[np.searchsorted(numbers, pixels, sorter=order).clip(max=len(order) - 1)]
-            values = np.where(numbers[place] == pixels, values[place], 0)
+    for name, (theirs, values) in points.items():
+        if not len(theirs):
+            values = np.zeros(len(numbers))
+        elif theirs is not numbers and not np.array_equal(theirs, numbers):
+            place = np.searchsorted(theirs, numbers).clip(max=len(theirs) - 1)
+            values = np.where(theirs[place] == numbers, values[place], 0)
         found[name] = values
-    return pixels, found
-
-
-def _nonzero(plane: SkyMap) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    import numpy as np
-
-    numbers, values = plane.nonzero_pixels()
-    return np.asarray(numbers).astype(np.int64), np.asarray(values)
+    shape = next(iter(planes.values())).shape
+    if len(shape) == 2:  # numbered by columns
+        x, y = np.divmod(numbers, shape[0])
+        numbers = y * shape[1] + x
+    return numbers, found
 
 
 def _png_of(panel: Panel) -> bytes:

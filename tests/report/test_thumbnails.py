@@ -68,6 +68,8 @@ def test_pixels_of_a_sparse_map_that_are_0_stay_with_their_weights():
     panel, _ = thumbnails.thumbnail_of(frame_of(values, weights, dense=False))
     whole, _ = thumbnails.thumbnail_of(frame_of(values, weights))
     np.testing.assert_array_equal(panel.values, whole.values)
+    panel, _ = thumbnails.thumbnail_of(frame_of(np.zeros(N_PIXELS), weights, dense=False))
+    assert not np.nanmax(np.abs(panel.values))
 
 
 @pytest.mark.parametrize("sparse", [True, False])
