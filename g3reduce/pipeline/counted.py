@@ -6,8 +6,8 @@ import time
 from collections.abc import Sequence
 
 from ..g3files.names import about_bytes
-from ..mpi import waiting
 from ..mpi.communicators import Comm, OneProcess, cache_of
+from ..mpi.meetings import come_together
 from ..progress import board as boards
 from ..progress.events import Totals
 from ..progress.flow import Flow
@@ -62,8 +62,7 @@ class Counted:
         """Let rank 0 know all that was counted. Collective."""
         self._note(boards.DONE, self._board.now())
         self._board.end()
-        waiting.meet(self._comm, "the end of their reading")
-        self._comm.allgather(None)
+        come_together(self._comm, "the end of their reading")
         self._freeze()
 
     def totals(self) -> Totals | None:

@@ -8,8 +8,9 @@ from typing import Any
 from spt3g import core
 
 from ..g3files.names import about_bytes
-from ..mpi import communicators, waiting
+from ..mpi import communicators
 from ..mpi.agreement import agreed_arguments
+from ..mpi.meetings import come_together
 from ..progress import board as boards
 from ..progress.events import Observer
 from ..progress.unended import end_with
@@ -127,6 +128,5 @@ class ProgressModule:
             return
         self._note(board, boards.DONE, now)
         board.end()
-        waiting.meet(self._comm, "the end of their pipelines")
-        self._comm.allgather(None)
+        come_together(self._comm, "the end of their pipelines")
         self._watch.__exit__(None, None, None)

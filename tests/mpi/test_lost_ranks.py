@@ -67,9 +67,13 @@ if chosen and case == "sys.exit after the reader":
 def module(frame):
     if chosen and frame.type == core.G3FrameType.Map and "mute" in case:
         raise Mute
+    if chosen and frame.type == core.G3FrameType.Map and "progress" in case:
+        sys.exit(0)
 
 pipe.Add(module)
-if not (chosen and case == "no coadder"):
+if "progress" in case:
+    pipe.Add(g3reduce.ProgressModule, mpicomm=comm, files=[files], progress=str)
+elif not (chosen and case == "no coadder"):
     pipe.Add(g3reduce.MPIMapCoadder(comm))
 if case == "mute in a guard":
     with g3reduce.guard(comm):
@@ -88,6 +92,9 @@ TOLD = {
     "an error before the first module": ["rank 1 of 2 failed", "ValueError: the user's own error"],
     "another module": ["Rank 0 is at ", "but rank 1 is at ", "make the same modules"],
     "sys.exit after the reader": ["Rank 1 has come to its end, while rank 0 waits for it at "],
+    "sys.exit beside progress": [
+        "Rank 1 has come to its end, while rank 0 waits for it at the end of"
+    ],
     "no coadder": ["Rank 1 has come to its end, while rank 0 waits for it at "],
     "interrupted": ["Rank 1 has come to its end, while rank 0 waits for it at "],
     "interrupted, in a transfer": ["Rank 1 did not wait for the others at an agreement. It has"],
