@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from ..coadd.settings import Terms
 from ..errors import (
@@ -19,6 +20,9 @@ from ..mpi import communicators, meetings
 from ..mpi.agreement import world_rank
 from .choosing import Choice, listed, look_at
 from .examining import fault_of
+
+if TYPE_CHECKING:  # else loaded where files are looked at
+    from .survey import Survey
 
 # The error of a rank: something else, one of another rank, one of a file.
 _OTHER, _REMOTE, _INPUT = range(3)
@@ -81,8 +85,7 @@ class AllBadNamed:
             return None
         told = self._comm.allgather((world_rank(), *_told(error)))
         reporter, first, *_ = told[states.index(_INPUT)]
-        seen = look_at(self._comm, self.names, self.terms, self._choice)
-        faults = {seen.files[number].name: problem.fault for number, problem in seen.bad.items()}
+        faults = look_at(self._comm, self.names, self.terms, self._choice, _faults_of)
         faults |= {file: fault for _, _, file, fault, _ in told if file and file not in faults}
         # Of files that do not agree, either may be the odd one: the survey says which.
         compared = any(mismatch for *_, mismatch in told)
@@ -96,6 +99,11 @@ class AllBadNamed:
             better = type(error)(text, fault=error.fault)
         better.reporter = reporter
         return better
+
+
+def _faults_of(seen: Survey) -> dict[str, str]:
+    """What is wrong with files that are bad, by their names."""
+    return {seen.files[number].name: problem.fault for number, problem in seen.bad.items()}
 
 
 def _told(error: Exception) -> tuple[str, str, str, bool]:

@@ -201,7 +201,7 @@ atomic, where
     terms = coadder.terms
     with Watch(comm, "check", progress) as watch:
         watch.expect_files(names)
-        seen = look_at(comm, names, terms, choice, deep=deep, watch=watch)
+        seen = look_at(comm, names, terms, choice, lambda seen: seen, deep=deep, watch=watch)
     rate = from_rank(comm, 0, lambda: rate_of(seen, terms, deep=deep))
     limbs = 3 if reproducible else 1
     return Checked(seen, estimate(seen, limbs=limbs, rate=rate, n_ranks=comm.size))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from ..choices import OnDuplicateFile, OnError, SameObservation
 from ..coadd.settings import Terms
@@ -13,6 +13,7 @@ from ..formats.firstlook import check_file
 from ..g3files.pieces import Piece
 from ..mpi import communicators
 from ..mpi.agreement import collectively, from_rank
+from ..mpi.deciding import decide_at
 from ..pipeline.arguments import check_flags
 from ..pipeline.filenames import check_files_of_rank, refuse_repeated_inputs
 from ..pipeline.ledger import LeftOut
@@ -23,7 +24,9 @@ from .manifest import not_given, read_manifest
 
 if TYPE_CHECKING:  # else loaded where files are looked at before: each file costs at start-up
     from .copies import Copy
-    from .survey import Survey
+    from .survey import Found, Survey
+
+T = TypeVar("T")
 
 # So many bad files are listed in a message.
 _SHOWN = 200
@@ -173,6 +176,8 @@ def choose(
     choice: Choice,
     root: int,
     watch: Watch,
+    *,
+    whole: bool = False,
 ) -> tuple[Chosen, Survey | None]:
     """Choose the files to be added. Collective over `comm` if they are to be looked at.
 
@@ -180,7 +185,7 @@ def choose(
     -------
     chosen : Chosen
     seen : Survey or None
-        What there is in all, if they were looked at.
+        What there is in all, if they were looked at and this is asked for (`whole`).
 
     Raises
     ------
@@ -191,15 +196,16 @@ def choose(
     if not choice.surveys:
         watch.stage("looking")
         return chosen, None
-    seen = look_at(comm, names, terms, choice, root=root, watch=watch)
-    bad = {number: problem.fault for number, problem in seen.bad.items()}
 
-    def decide() -> Chosen:
+    def decide(seen: Survey) -> tuple[dict[int, str], int, Survey | None]:
+        bad = {number: problem.fault for number, problem in seen.bad.items()}
         if seen.undecided or (bad and not choice.skips):
             raise error_of(seen)
-        return chosen.without({**seen.copies, **bad}, len(bad), choice)
+        fewer = chosen.without({**seen.copies, **bad}, len(bad), choice)
+        return fewer.left_out, fewer.n_bad, seen if whole else None
 
-    return collectively(comm, decide), seen
+    left_out, n_bad, seen = look_at(comm, names, terms, choice, decide, root=root, watch=watch)
+    return Chosen(names, left_out, n_bad), seen
 
 
 def look_at(
@@ -207,33 +213,42 @@ def look_at(
     names: Sequence[str],
     terms: Terms,
     choice: Choice,
+    conclude: Callable[[Survey], T],
     *,
     root: int = 0,
     deep: bool = False,
     watch: Watch | None = None,
-) -> Survey:
+) -> T:
     """Look at all files, and compare them with one another. Collective over `comm`.
+
+    What all ranks have found is on `root` alone, since it is something for each file. All ranks get
+    what ``conclude(seen)`` makes of it there.
 
     Raises
     ------
     InputError
-        On all ranks, if `like` or the manifest cannot be read.
+        On all ranks, if `like` or the manifest cannot be read, or if `conclude` raises it.
     """
     from .copies import copies_among
-    from .survey import survey
+    from .survey import joined, look_through
 
     manifest = choice.manifest
     expected = manifest and from_rank(comm, root, lambda: read_manifest(os.fspath(manifest)))
     # The file that all must be like is looked at beside the others.
     models = [] if choice.like is None else [os.fspath(choice.like)]
-    seen = survey(comm, [*names, *models], terms, deep=deep, manifest=expected or None, watch=watch)
-    like = seen.files.pop() if models else None
-    copies: dict[int, Copy] = {}
-    if choice.on_duplicate != "sum":
-        copies = from_rank(comm, root, lambda: copies_among(seen.files))
-    seen.missing = not_given(names, expected) if expected else []
-    collectively(comm, lambda: _compare(seen, copies, terms, choice, like))
-    return seen
+    mine = look_through(
+        comm, [*names, *models], terms, deep=deep, manifest=expected or None, watch=watch
+    )
+
+    def judge(everywhere: Sequence[Found]) -> T:
+        seen = joined(everywhere)
+        like = seen.files.pop() if models else None
+        copies = copies_among(seen.files) if choice.on_duplicate != "sum" else {}
+        seen.missing = not_given(names, expected) if expected else []
+        _compare(seen, copies, terms, choice, like)
+        return conclude(seen)
+
+    return decide_at(comm, root, mine, judge, what="what is in the files to be compared")
 
 
 def _compare(

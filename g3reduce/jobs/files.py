@@ -285,7 +285,9 @@ metadata_lasts, keep_exact
                 *(options, passes),
             )
             with stop_request(comm, wishes) as request:
-                chosen, seen = choose(comm, names, coadder.terms, choice, root, watch)
+                chosen, seen = choose(
+                    comm, names, coadder.terms, choice, root, watch, whole=dry_run
+                )
                 planner = _planner_of(comm, assign, coadder.terms, growth, watch)
                 run = Passes(comm, coadder, plan, chosen, request, planner, make, watch)
                 if dry_run and seen is not None:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from typing import Any
+from typing import Any, TypeAlias
 
 from ..coadd.settings import Terms
 from ..g3files.pieces import Piece
 from ..maps.framekind import FrameKind
 from ..mpi import communicators
-from ..mpi.agreement import collectively, gather_packed
+from ..mpi.agreement import collectively
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..progress.reading import NoReading
@@ -23,7 +21,7 @@ from .manifest import Expected, expected_of
 
 @dataclass
 class Survey:
-    """What there is in some files, and what is wrong with them; the same on all ranks.
+    """What there is in some files, and what is wrong with them.
 
     Attributes
     ----------
@@ -57,7 +55,11 @@ class Survey:
         return found
 
 
-def survey(
+Found: TypeAlias = "tuple[dict[int, Examined], list[FrameKind]]"
+"""What one rank has found in the files that it has looked at, by their numbers, and their kinds."""
+
+
+def look_through(
     comm: communicators.Comm,
     names: Sequence[str],
     terms: Terms,
@@ -65,7 +67,7 @@ def survey(
     deep: bool = False,
     manifest: Mapping[str, Expected] | None = None,
     watch: Watch | None = None,
-) -> Survey:
+) -> Found:
     """Look at files, each on the next rank that is free. Collective over `comm`.
 
     Call this directly after an agreement of all ranks.
@@ -85,8 +87,8 @@ def survey(
 
     Returns
     -------
-    Survey
-        The same on all ranks. Whatever is wrong with a file is no error here.
+    Found
+        What this rank has found. Whatever is wrong with a file is no error here.
     """
     counter = SharedCounter(comm)
     reading = NoReading()
@@ -110,14 +112,18 @@ def survey(
 
     with progress_in_interrupt(lambda: Progress(len(mine), len(names), "files were looked at")):
         collectively(comm, look)
-    everywhere = gather_packed(comm, (mine, kinds.all), partial(pickle.dumps, protocol=5))
+    return mine, kinds.all
+
+
+def joined(everywhere: Iterable[Found]) -> Survey:
+    """What there is in all files, of what each rank has found. It is used up."""
     files: dict[int, Examined] = {}
     together = _Kinds()
     for theirs, known in everywhere:
         for number, found in theirs.items():
             found.frames = [one._replace(kind=known[one.kind]) for one in found.frames]
             files[number] = together.numbered(found)
-    return Survey([files[number] for number in range(len(names))], together.all)
+    return Survey([files[number] for number in range(len(files))], together.all)
 
 
 class _Kinds:
