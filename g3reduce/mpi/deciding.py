@@ -76,10 +76,15 @@ def decide_at(
     decision, failure, message = None, None, b""
     if comm.rank == root:
         try:
-            decision = decide(list(_reports(comm, report, unpack, what)))
-            message = pickle.dumps((True, told(decision)), protocol=5)
-        except Exception as error:  # of any kind: all ranks raise together
-            failure, message = error, _bad_news(error)
+            reports = list(_reports(comm, report, unpack, what))
+            try:
+                decision = decide(reports)
+            except Exception as error:  # of any kind: all ranks raise together
+                failure, message = error, _bad_news(error)
+            else:
+                message = pickle.dumps((True, told(decision)), protocol=5)
+        except Exception as error:
+            failure, message = error, pickle.dumps((False, None))
     else:
         failure = _send_report(comm, root, report, pack, what)
     message = _down_the_tree(comm, root, message, what)

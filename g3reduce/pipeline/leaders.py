@@ -7,7 +7,7 @@ on names, types and digests of frames, without MPI and without files.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..g3files.fileframe import FileFrame
 from ..g3files.frames import digests_of
 from ..mpi import communicators, transfer, waiting
 from ..mpi.agreement import collectively
+from ..mpi.deciding import decide_at
 from ..spt3gtypes import Frame
 
 # Every pipeline adds one of these, stamped with its time: they are joined, not compared.
@@ -153,8 +154,11 @@ def merged_leaders(
     """
     mine = range(comm.rank, n_files, comm.size)
     found, contents = collectively(comm, lambda: _scan(mine, frames_of, is_data))
-    everywhere = [leader for part in comm.allgather(found) for leader in part]
-    plan = collectively(comm, lambda: merge(everywhere))
+
+    def merged(everywhere: Sequence[list[Leader]]) -> list[list[Leader]]:
+        return merge(leader for part in everywhere for leader in part)
+
+    plan = decide_at(comm, 0, found, merged, what="the metadata of all files to be compared")
     for same in plan:
         frame = FileFrame()
         for leader in same:

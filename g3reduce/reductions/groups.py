@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Hashable
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Hashable, Sequence
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 from ..arrays.exactness import Grid
 from ..choices import Result
 from ..errors import ReductionError, text_of
-from ..mpi.agreement import collectively, describe_rank, gather_packed
+from ..mpi.agreement import describe_rank
 from ..mpi.communicators import Comm
+from ..mpi.deciding import decide_at
 from ..pipeline.ledger import Entry, Ledger, merge
+from ..pipeline.packedledgers import pack as pack_ledgers
+from ..pipeline.packedledgers import unpack as unpack_ledgers
 from ..pipeline.userfunctions import UserFunctions
 from ..spt3glog import unit_logger
 from ..strategies.traffic import Statistics
@@ -24,6 +27,7 @@ logger = unit_logger(__name__, "MPIReducer")
 
 Key: TypeAlias = Hashable
 Position: TypeAlias = "tuple[int, int]"
+T = TypeVar("T")
 
 
 class JoinedGroups(NamedTuple):
@@ -45,7 +49,7 @@ class JoinedGroups(NamedTuple):
 
 
 class _Report(NamedTuple):
-    """The report of a rank on its groups, which ranks exchange before they are joined.
+    """The report of a rank on its groups, before they are joined.
 
     Attributes
     ----------
@@ -60,6 +64,13 @@ class _Report(NamedTuple):
     first: dict[Key, Position]
     summaries: dict[Key, GroupSummary]
     entries: list[Entry]
+
+
+def _unpacked(content: bytes) -> _Report:
+    packed, keys_and_states = pickle.loads(content)
+    (ledger,) = unpack_ledgers(packed)
+    first, summaries = pickle.loads(keys_and_states)
+    return _Report(first, summaries, ledger.entries)
 
 
 class Groups:
@@ -130,9 +141,16 @@ class Groups:
         summaries = {
             key: state.summary for key, state in self.states.items() if isinstance(state, Elements)
         }
-        report = _Report(self._first, summaries, entries)
-        reports = gather_packed(self._comm, report, self._packed)
-        keys, common = collectively(self._comm, lambda: self._compared(reports, once))
+        keys, common = decide_at(
+            self._comm,
+            root,
+            _Report(self._first, summaries, entries),
+            lambda reports: self._compared(reports, once),
+            what="the groups of all ranks to be compared",
+            pack=self._packed,
+            unpack=_unpacked,
+            told=self._sendable,
+        )
         if not keys and self._comm.rank == root:
             logger.warning(
                 "MPIReducer: no frame on any rank took part in %r.", self._reduction.name
@@ -159,8 +177,17 @@ class Groups:
         return JoinedGroups(states, grids, statistics)
 
     def _packed(self, report: _Report) -> bytes:
+        ledger = pack_ledgers([Ledger(report.entries)])
+        return pickle.dumps((ledger, self._pickled((report.first, report.summaries))))
+
+    def _sendable(self, decision: T) -> T:
+        """The same, if it can be sent."""
+        self._pickled(decision)
+        return decision
+
+    def _pickled(self, keys_and_states: object) -> bytes:
         try:
-            return pickle.dumps(report)
+            return pickle.dumps(keys_and_states)
         except Exception as error:
             raise ReductionError(
                 f"The keys of the groups of the reduction {self._reduction.name!r}, or the "
@@ -168,7 +195,7 @@ class Groups:
             ) from error
 
     def _compared(
-        self, reports: list[_Report], once: bool
+        self, reports: Sequence[_Report], once: bool
     ) -> tuple[list[Key], dict[Key, GroupSummary]]:
         """The groups of all ranks, in the order of the input, and their summaries."""
         merge([Ledger(report.entries) for report in reports], once=once)
