@@ -6,10 +6,12 @@ are the names of files, Ids and observations. What is unpacked shares them, too.
 
 from __future__ import annotations
 
+import gc
 import pickle
 import struct
 from array import array
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import accumulate, pairwise
 from typing import Any, Generic, TypeVar
 
@@ -72,9 +74,23 @@ def unpack(content: bytes, strings: dict[str, str] | None = None) -> list[Ledger
     list of Ledger
     """
     tables, packed = pickle.loads(content)
-    entries = _entries_of(*tables, strings={} if strings is None else strings)
+    with _no_garbage():
+        entries = _entries_of(*tables, strings={} if strings is None else strings)
     changed: dict[tuple[int, int, bytes], Entry] = {}
     return [_ledger_of(entries, changed, *columns) for columns in packed]
+
+
+@contextmanager
+def _no_garbage() -> Iterator[None]:
+    """Do not let Python look for cycles meanwhile: among millions of new tuples, of which none is
+    garbage, that takes most of the time."""
+    looks = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if looks:
+            gc.enable()
 
 
 class _Tables:
