@@ -35,6 +35,7 @@ from .errors import Stopped as Stopped
 from .errors import UsageError as UsageError
 from .jobs.checking import check_files as check_files
 from .jobs.files import coadd_files as coadd_files
+from .jobs.planning import plan_coadd as plan_coadd
 from .maps.digest import digest as digest
 from .maps.fromarrays import map_frame as map_frame
 from .maps.toarrays import map_arrays as map_arrays

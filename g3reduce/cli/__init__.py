@@ -37,7 +37,7 @@ from .parser import BAD_USAGE, CommandLine
 
 # In the order in which one works.
 GROUPS = {
-    "from many files, on any number of ranks": ("check", "coadd", "stitch"),
+    "from many files, on any number of ranks": ("check", "coadd", "stitch", "plan"),
     "look at coadds": ("info", "plot", "report", "ledger", "digest"),
     "compare and test": ("diff", "difference", "null", "noise"),
     "change coadds": ("unweight", "convert"),

@@ -50,6 +50,12 @@ def expect(n_bytes: float) -> None:
     _expected = max(_expected, int(n_bytes))
 
 
+def would_load(n_bytes: float) -> bool:
+    """Whether a process that reads so many bytes of maps loads numba, if it is there."""
+    asked = os.environ.get(KERNELS)
+    return asked == NUMBA or (not asked and n_bytes >= LIMITS.worth_compiling)
+
+
 def loops(n_values: int = 0) -> Any:
     """The module `g3reduce.kernels.compiled`, or None where numpy is to be used.
 
@@ -62,8 +68,7 @@ def loops(n_values: int = 0) -> Any:
     """
     global _added
     _added += n_values * 8
-    asked = os.environ.get(KERNELS)
-    if asked == NUMPY or (not asked and max(_expected, _added) < LIMITS.worth_compiling):
+    if not would_load(max(_expected, _added)):
         return None
     return _load()[0]
 

@@ -43,6 +43,24 @@ def mpirun_environment() -> dict[str, str]:
     return environment
 
 
+def library_of_mpi4py() -> str | None:
+    """The name and version of the MPI library that mpi4py finds; None if there is none.
+
+    MPI is not started: on the login nodes of some sites it cannot be.
+    """
+    code = (
+        "import mpi4py; mpi4py.rc.initialize = False; from mpi4py import MPI; "
+        "print(MPI.Get_library_version())"
+    )
+    try:
+        told = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return told.stdout.strip() or None if told.returncode == 0 else None
+
+
 def is_open_mpi(mpirun: str) -> bool:
     """Whether this is the mpirun of Open MPI."""
     version = subprocess.run(

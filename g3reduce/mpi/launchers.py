@@ -173,7 +173,7 @@ def _remedy(library: str, environment: Mapping[str, str]) -> str:
         )
     # Slurm's own default sets no variable.
     given = environment.get("SLURM_MPI_TYPE", "none")
-    spoken = next((each for name, each in _SRUN_SPEAKS if name in library), None)
+    spoken = srun_speaks(library)
     if spoken is None or spoken == given:
         advice = "srun --mpi=TYPE with a TYPE that this library was built for"
     else:
@@ -183,6 +183,11 @@ def _remedy(library: str, environment: Mapping[str, str]) -> str:
         "this Slurm has), or with the mpirun of that library, or point mpi4py at the library of "
         "the site (MPI4PY_LIBMPI)."
     )
+
+
+def srun_speaks(library: str) -> str | None:
+    """The ``--mpi`` of ``srun`` that a library understands, by its name; None if it is unknown."""
+    return next((each for name, each in _SRUN_SPEAKS if name in library), None)
 
 
 def size_of_running_mpi() -> int:

@@ -163,7 +163,7 @@ def test_check_takes_the_flags_of_coadd_about_what_is_added():
         (["--foo", "coadd"], "there is no option --foo before the name of a command"),
         (["coadd", "--resum", "--colate"], "there is no option --colate; did you mean --collate?"),
         (["coadd", "--deep"], "there is no option --deep; g3reduce check has it"),
-        (["plot", "a.g3", "--strategy=x"], "there is no option --strategy; g3reduce coadd has it"),
+        (["plot", "a.g3", "--retries=1"], "there is no option --retries; g3reduce coadd has it"),
         (["coadd", "a.g3", "-output-file", "b"], "no option -output-file; did you mean --output"),
         (["stitch", "--outptu-file", "b.g3"], "no option --outptu-file; did you mean --output-fil"),
         (["coadd", "a.g3", "--strategy", "Tree"], "or owner; did you mean tree?"),

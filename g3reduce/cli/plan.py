@@ -1,0 +1,212 @@
+"""``g3reduce plan``: what a coadd will take on several nodes, and the script of its job."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import sys
+from typing import Any
+
+from ..choices import ReadyStrategy, choices_of
+from ..mpi.agreement import world_rank
+from . import adding
+from .lists import files_of
+from .options import add_files, add_verbose, count
+from .streams import result, say
+
+DESCRIPTION = """\
+Say how many ranks a coadd should run on, and what it will take: time, memory,
+checkpoints. The sizes of all files are looked up, and some files are added by
+this process, to see how fast that is and how the sums grow. With --write, write
+a job for Slurm that goes on by itself when its time is up.
+"""
+
+EXAMPLE = """\
+examples:
+  g3reduce plan 'obs/*.g3' --nodes 4 --collate
+  g3reduce plan 'obs/*.g3' --nodes 4 --cores-per-node 128 --memory-per-node 480G
+  g3reduce plan 'obs/*.g3' --nodes 4 -o season.g3 --collate --write job.sh
+  g3reduce plan first/*.g3 --files-total 20000 --nodes 16 --json
+"""
+
+
+def add_parser(subparsers: Any) -> None:
+    """Add this command to the command line."""
+    parser = subparsers.add_parser(
+        "plan",
+        help="ranks, memory, time and a job for a coadd",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+    )
+    parser.set_defaults(run=run, command="plan")
+    group = add_files(parser)
+    group.add_argument(
+        "--files-total",
+        type=count,
+        metavar="N",
+        help="how many files the coadd will be of, if not all are there yet",
+    )
+    group.add_argument(
+        "--sample",
+        type=count,
+        default=6,
+        metavar="N",
+        help="how many files are added here, at most (default: %(default)s)",
+    )
+    _add_nodes(parser.add_argument_group("nodes, and their file system"))
+    _add_job(parser.add_argument_group("the report, and the job"))
+    added = parser.add_argument_group(
+        "what is added, and how", "Say here what you will say to g3reduce coadd."
+    )
+    adding.add_flags(added)
+    added.add_argument(
+        "--strategy",
+        choices=choices_of(ReadyStrategy),
+        default="auto",
+        help="how ranks join their sums (default: %(default)s)",
+    )
+    add_verbose(parser)
+
+
+def _add_nodes(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--nodes", type=count, default=1, metavar="N", help="how many (default: %(default)s)"
+    )
+    group.add_argument(
+        "--cores-per-node",
+        type=count,
+        default=64,
+        metavar="N",
+        help="the most ranks on each (default: %(default)s)",
+    )
+    sizes = {
+        "--memory-per-node": ("256G", "bytes of memory of each, for all ranks on it"),
+        "--read-rate": ("100G", "bytes that the file system gives to all nodes in a second"),
+        "--read-rate-node": ("10G", "bytes that it gives to one node in a second"),
+        "--write-rate": ("1G", "bytes that one rank writes in a second"),
+    }
+    for flag, (default, text) in sizes.items():
+        group.add_argument(
+            flag, type=size, default=size(default), metavar="SIZE", help=f"{text} ({default})"
+        )
+
+
+def _add_job(group: argparse._ActionsContainer) -> None:
+    group.add_argument("--json", action="store_true", help="print the plan as JSON")
+    group.add_argument("--write", metavar="JOB", help="write a job for sbatch (- prints it)")
+    group.add_argument(
+        "-o",
+        "--output-file",
+        default="map_coadd.g3",
+        metavar="OUT",
+        help="the output of the coadd (default: %(default)s)",
+    )
+    group.add_argument(
+        "--checkpoint",
+        metavar="DIR",
+        help="folder for its checkpoints (default: the output's name and .checkpoints)",
+    )
+    group.add_argument(
+        "--mpi",
+        metavar="TYPE",
+        help="what srun has to speak, its --mpi (default: by the MPI library that mpi4py finds "
+        "here; none: as the site has chosen)",
+    )
+    group.add_argument(
+        "--sbatch",
+        action="append",
+        default=[],
+        metavar="OPTION",
+        help="another option of sbatch, as --sbatch=--partition=long; may be repeated",
+    )
+
+
+def size(word: str) -> float:
+    """A number of bytes, such as ``256G``."""
+    found = re.fullmatch(r"([0-9.]+(?:e[0-9]+)?)\s*([kMGT]?)B?", word)
+    try:
+        number = float(found[1]) if found else math.nan
+    except ValueError:
+        number = math.nan
+    if found is None or not 0 < number < math.inf:
+        raise argparse.ArgumentTypeError(
+            f"{word!r} is not valid; expected a size above 0, as 256G or 1.5T"
+        )
+    return number * 1000.0 ** "_kMGT".index(found[2] or "_")
+
+
+def run(options: argparse.Namespace) -> int | None:
+    """Plan, on one rank."""
+    if world_rank() != 0:
+        return None
+    from ..errors import UsageError
+    from ..jobs.planning import plan_coadd
+    from ..mpi import communicators
+
+    if options.write is not None and not options.output_file.endswith(".g3"):
+        raise UsageError(
+            f"--output-file is {options.output_file!r}: with checkpoints, as the job has them, "
+            "the output must be a .g3 file. `g3reduce convert` makes another one of it afterwards."
+        )
+    comm = communicators.OneProcess()
+    plan = plan_coadd(
+        files_of(options, comm, needed=options.atomic is None),
+        nodes=options.nodes,
+        cores_per_node=options.cores_per_node,
+        memory_per_node=options.memory_per_node,
+        files_total=options.files_total,
+        sample=options.sample,
+        read_rate=options.read_rate,
+        read_rate_node=options.read_rate_node,
+        write_rate=options.write_rate,
+        strategy=options.strategy,
+        map_ids=options.map_ids,
+        collate=options.collate,
+        weighted=options.weighted,
+        ignore_missing_weights=options.ignore_missing_weights,
+        pol_conv=options.pol_conv,
+        **adding.about_input(options),
+        nonfinite=options.nonfinite,
+        reproducible=options.reproducible,
+    )
+    lines = [json.dumps(plan.as_data(), indent=1)] if options.json else plan.lines()
+    for line in lines:
+        result(line)
+    if options.write is not None:
+        _write(options, plan)
+    return None
+
+
+def _write(options: argparse.Namespace, plan: Any) -> None:
+    from ..jobs.jobscript import slurm_script
+    from ..pipeline.output import write_output
+
+    words = [*(f"@{name}" for name in options.from_file or ()), *options.files]
+    command = [sys.executable, "-m", "g3reduce", "coadd", *words, "-o", options.output_file]
+    command += adding.words_of(options)
+    if options.strategy != "auto":
+        command.append(f"--strategy={options.strategy}")
+    folder = options.checkpoint or f"{options.output_file}.checkpoints"
+    command += ["--checkpoint", folder, "--resume"]
+    script = slurm_script(
+        plan, command, folder=os.getcwd(), mpi=_spoken(options.mpi), sbatch=options.sbatch
+    )
+    if options.write == "-":
+        result(script.rstrip())
+        return
+    write_output(options.write, lambda output: output.write(script.encode()))
+    if not options.json:
+        say(f"Wrote {options.write}, for sbatch.")
+
+
+def _spoken(wished: str | None) -> str | None:
+    """The ``--mpi`` of ``srun``, or None for that of the site."""
+    if wished is not None:
+        return None if wished == "none" else wished
+    from ..mpi.launch import library_of_mpi4py
+    from ..mpi.launchers import srun_speaks
+
+    return srun_speaks(library_of_mpi4py() or "")

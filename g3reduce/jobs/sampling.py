@@ -1,0 +1,172 @@
+"""A few of many files, added on this process alone: what a coadd of all of them will take."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from spt3g import core
+
+from ..coadd.coadder import MPIMapCoadder
+from ..errors import InputError, UsageError, about_file
+from ..g3files.names import is_stream
+from ..g3files.pieces import Piece
+from ..mpi.memory import available
+from ..pipeline.reader import numbered_frames
+from ..pipeline.units import Unit, fingerprint_of, set_unit
+from .estimating import in_words
+from .mapopener import MapOpener
+
+# Sums and what is read may take this part of the memory that is there.
+_PART_OF_MEMORY = 0.5
+
+
+@dataclass
+class Sample:
+    """What was seen while some files were added, one after another.
+
+    Attributes
+    ----------
+    names : list of str
+    n_bytes : list of int
+        Their sizes.
+    seconds : list of float
+        How long each took.
+    sums : list of int
+        Bytes of the sums of all coadds after each.
+    whole : int
+        Bytes that these would have if all pixels were hit.
+    frame : int
+        Bytes of the largest frame in its file; 0 if no file tells.
+    """
+
+    names: list[str] = field(default_factory=list)
+    n_bytes: list[int] = field(default_factory=list)
+    seconds: list[float] = field(default_factory=list)
+    sums: list[int] = field(default_factory=list)
+    whole: int = 0
+    frame: int = 0
+
+    @property
+    def held(self) -> int:
+        """Bytes of the sums of one file."""
+        return self.sums[0]
+
+    @property
+    def rate(self) -> float:
+        """Bytes that were read and added in a second; without the first file, if there are more."""
+        first = 1 if len(self.names) > 1 else 0  # its sums are new memory
+        return sum(self.n_bytes[first:]) / max(sum(self.seconds[first:]), 1e-6)
+
+    def union(self, n_files: int) -> float:
+        """Bytes of the sums of so many files, of which these are some.
+
+        The sums grow by a power of the number of files, as they did in the second half of the
+        sample: not at all where footprints are the same, in proportion where none overlap. They
+        never have more than all pixels. Footprints that fill a patch little by little end below
+        this.
+        """
+        n_seen = len(self.sums)
+        if n_files <= n_seen or n_seen == 1:
+            return float(self.sums[-1])
+        half = n_seen // 2
+        grown = max(1.0, self.sums[-1] / max(1, self.sums[half - 1]))
+        power = math.log(grown) / math.log(n_seen / half)
+        most = max(self.whole, self.sums[-1])
+        return float(min(most, self.sums[-1] * (n_files / n_seen) ** power))
+
+
+def spread(names: Sequence[str], number: int) -> list[str]:
+    """So many of the names at most, evenly spread, the first one among them."""
+    number = min(number, len(names))
+    return [names[at * len(names) // number] for at in range(number)]
+
+
+def sizes_of(names: Sequence[str]) -> list[int]:
+    """The sizes of files, which are looked up and not opened.
+
+    Raises
+    ------
+    InputError
+        If one is not there, or is a stream.
+    """
+    sizes = []
+    for name in names:
+        if is_stream(name):
+            raise InputError(f"{name}: a stream has no size, so that nothing can be planned.")
+        try:
+            sizes.append(os.stat(name).st_size)
+        except OSError as error:
+            raise InputError(f"{name}: cannot be read ({error.strerror}).") from error
+    return sizes
+
+
+def add_some(
+    names: Sequence[str], coadder: MPIMapCoadder, sizes: Mapping[str, int], *, limbs: int
+) -> Sample:
+    """Add files on this process, and note after each what that took.
+
+    Not more are added than fit well into the memory that is there.
+
+    Parameters
+    ----------
+    names : list of str
+    coadder : MPIMapCoadder
+        Of one process, without anything in it.
+    sizes : dict of str to int
+        Bytes of each file.
+    limbs : int
+        How many numbers a sum has for each pixel.
+
+    Raises
+    ------
+    InputError
+        If a file cannot be added, or none has a map that is asked for.
+    UsageError
+        If there is not the memory for a single one.
+    """
+    sample = Sample()
+    opener = MapOpener(coadder.terms.assumed)
+    for name in names:
+        if not _fits(sample, sizes[name]):
+            break
+        begin = time.perf_counter()
+        with about_file(name):
+            _add(name, len(sample.names), opener, coadder, sample)
+        states = coadder.states()
+        if not states:
+            raise InputError(f"{name}: there is no map in it that would be added.")
+        sample.names.append(name)
+        sample.n_bytes.append(sizes[name])
+        sample.seconds.append(time.perf_counter() - begin)
+        sample.sums.append(sum(coadd.total.blocks.nbytes for coadd in states.values()))
+        stubs = [stub for coadd in states.values() for stub in coadd.total.summary.stubs.values()]
+        sample.whole = 8 * limbs * sum(stub.size for stub in stubs)
+    if not sample.names:
+        raise UsageError(
+            f"{names[0]}: {in_words(available() or 0)} of memory are not enough to add this file "
+            f"of {in_words(sizes[names[0]])} here. Plan on a node with more."
+        )
+    coadder.discard()
+    return sample
+
+
+def _fits(sample: Sample, n_bytes: int) -> bool:
+    """Whether there is memory for another file: its sums, if they are all new, and its bytes."""
+    there = available()
+    return there is None or max([n_bytes, *sample.sums[:1]]) <= _PART_OF_MEMORY * there
+
+
+def _add(
+    name: str, position: int, opener: MapOpener, coadder: MPIMapCoadder, sample: Sample
+) -> None:
+    for index, frame in numbered_frames(opener, name, Piece(0)):
+        fingerprint = fingerprint_of(frame)
+        set_unit(frame, Unit(name, index, position, fingerprint=fingerprint))
+        coadder.observe(frame)
+        if frame.type == core.G3FrameType.Map:
+            coadder.add(frame)
+            sample.frame = max(sample.frame, fingerprint.length if fingerprint else 0)

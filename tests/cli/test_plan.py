@@ -1,0 +1,137 @@
+"""``g3reduce plan`` as a user starts it, and the job that it writes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import skies
+
+from g3reduce import cli
+from g3reduce.cli.plan import size
+from g3reduce.mpi.launchers import srun_speaks
+
+pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts processes")
+
+# In place of Slurm's: what it is given is noted, and what follows its own options is run once.
+SRUN = """#!/bin/sh
+echo "srun $*" >> calls
+while [ "${1#--}" != "$1" ]; do shift; done
+[ -n "$FAKE_CODE" ] && exit $FAKE_CODE
+exec "$@"
+"""
+SCONTROL = """#!/bin/sh
+echo "scontrol $*" >> calls
+"""
+
+
+@pytest.fixture
+def planned(tmp_path, survey, monkeypatch, capsys):
+    """Plan for some files, in their folder; returns the code and what was printed."""
+    survey(3, "flat", "polarized")
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
+
+    def run(*words):
+        code = cli.main(["plan", *words])
+        return code, capsys.readouterr().out
+
+    return run
+
+
+def run_job(tmp_path, code=""):
+    """Run job.sh by a shell, where srun and scontrol are the ones above."""
+    folder = tmp_path / "bin"
+    folder.mkdir(exist_ok=True)
+    for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
+        (folder / name).write_text(text)
+        (folder / name).chmod(0o755)
+    environment = dict(os.environ, FAKE_CODE=code, SLURM_JOB_ID="77")
+    environment["PATH"] = f"{folder}:{environment['PATH']}"
+    return subprocess.run(
+        ["bash", str(tmp_path / "job.sh")], env=environment, capture_output=True, text=True, cwd="/"
+    )
+
+
+def test_the_job_that_is_written_runs_as_it_stands(planned, tmp_path):
+    options = ("-m", "90GHz", "150GHz", "--collate", "--nodes=2", "--cores-per-node=3")
+    options += ("--mpi=none",)
+    code, text = planned("*.g3", "-o", "sum of all.g3", "--write", "job.sh", *options)
+    assert code == 0
+    assert text.splitlines()[-1] == "Wrote job.sh, for sbatch."
+    script = (tmp_path / "job.sh").read_text()
+    for line in ("--nodes=2", "--signal=USR1@120", "--requeue", "--time=00:10:00"):
+        assert f"#SBATCH {line}\n" in script
+    done = run_job(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "sum of all.g3.checkpoints" / "complete.json").exists()
+    calls = (tmp_path / "calls").read_text()
+    n_ranks = int(calls.split("--ntasks=")[1].split()[0])
+    assert f"#SBATCH --ntasks-per-node={n_ranks // 2}\n" in script
+    assert "scontrol" not in calls
+    cli.main(["coadd", "*.g3", "-o", "direct.g3", "-q", *options[:4]])
+    digests = [tmp_path / "direct.g3", tmp_path / "sum of all.g3"]
+    ours, theirs = (list(map(skies.planes, maps_in(file))) for file in digests)
+    assert len(ours) == len(theirs) > 0
+    for mine, other in zip(ours, theirs, strict=True):
+        assert mine.keys() == other.keys()
+        assert all((mine[name] == other[name]).all() for name in mine)
+
+
+def maps_in(file):
+    from spt3g import core
+
+    return [frame for frame in core.G3File(str(file)) if frame.type == core.G3FrameType.Map]
+
+
+@pytest.mark.parametrize("code", [75, 1])
+def test_a_job_that_was_stopped_goes_into_the_queue_again_and_a_failed_one_does_not(
+    planned, tmp_path, code
+):
+    planned("*.g3", "--write", "job.sh", "-q")
+    done = run_job(tmp_path, code=str(code))
+    assert done.returncode == code
+    assert ("scontrol requeue 77" in (tmp_path / "calls").read_text()) == (code == 75)
+
+
+def test_options_go_to_the_job(planned, tmp_path):
+    flags = ["--pol-conv=IAU", "--reproducible", "--nonfinite=skip", "--strategy=tree"]
+    planned("*.g3", "--write", "job.sh", *flags, "--sbatch=--partition=long", "--mpi=pmix")
+    script = (tmp_path / "job.sh").read_text()
+    assert all(flag in script for flag in flags)
+    assert "#SBATCH --partition=long\n" in script
+    assert "srun --mpi=pmix " in script
+    planned("*.g3", "--write", "job.sh", "--mpi=none")
+    assert "--mpi" not in (tmp_path / "job.sh").read_text()
+
+
+def test_srun_speaks_what_the_library_understands(planned, tmp_path):
+    code = "from mpi4py import MPI; print(MPI.Get_library_version())"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    spoken = srun_speaks(told.stdout)
+    assert spoken in ("pmi2", "pmix")
+    planned("*.g3", "--write", "job.sh")
+    assert f"srun --mpi={spoken} " in (tmp_path / "job.sh").read_text()
+
+
+def test_json_has_the_same(planned):
+    code, text = planned("*.g3", "--json", "--nodes=3", "--files-total=400")
+    told = json.loads(text)
+    assert code == 0
+    assert told["files"] == 400
+    assert told["plan"]["nodes"] == 3
+    assert [one["nodes"] for one in told["fewer_nodes"]] == [1, 2]
+
+
+def test_sizes_are_numbers_with_units(capsys):
+    assert [size(word) for word in ("256G", "1.5TB", "5e9", "20 kB")] == [256e9, 1.5e12, 5e9, 2e4]
+    with pytest.raises(SystemExit):
+        cli.main(["plan", "x.g3", "--memory-per-node", "lots"])
+    assert "'lots' is not valid; expected a size above 0, as 256G" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_have_checkpoints_is_refused(planned, tmp_path, capsys):
+    assert cli.main(["plan", "*.g3", "-o", "sum.fits", "--write", "job.sh"]) == 2
+    assert "the output must be a .g3 file" in capsys.readouterr().err
+    assert not (tmp_path / "job.sh").exists()
