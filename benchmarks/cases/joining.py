@@ -111,3 +111,15 @@ class Joining:
     def _comm_of(self, way: str) -> Any:
 
         return self._direct if way == "auto" else self._messages
+
+    def machine_of(self, way: str) -> Any:
+        """The figures of the machine that a way goes by."""
+        return self._machine[way == "auto"]
+
+    def nodes_of(self, way: str) -> list[int]:
+        """The number of its node, for each rank. Collective."""
+        from g3reduce.mpi import communicators
+        from g3reduce.strategies import nodes
+
+        ours: Any = communicators.private(self._comm_of(way))
+        return list(nodes.nodes_of(ours).numbers)

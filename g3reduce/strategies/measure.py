@@ -24,6 +24,7 @@ _SHORT, _MIDDLE, _LONG = 8, 2**20, 8 * 2**20
 # As much as messages bring at a time, and more than an allocator keeps for the next one.
 _PIECE, _ANEW = 16 * 2**20, 48 * 2**20
 _REPEAT = 5
+_IN_A_ROW = 10  # short messages, whose time would else be that of waking up
 _TAKES_LONG = 0.02
 
 
@@ -99,16 +100,17 @@ def _pairs(comm: MPI.Intracomm, part: MPI.Intracomm | None) -> _Pairs:
     other = at if part is not None and at < size else MPI.PROC_NULL
     nobody = other == MPI.PROC_NULL
 
-    def swapped(nbytes: int) -> float:
+    def swapped(nbytes: int, times: int = 1) -> float:
         out, into = _filled(nbytes), _filled(nbytes)
 
         def swap() -> None:
-            if part is not None:
-                part.Sendrecv(out, other, recvbuf=into, source=other)
+            for _ in range(times):
+                if part is not None:
+                    part.Sendrecv(out, other, recvbuf=into, source=other)
 
-        return _seconds(comm, swap, counts=not nobody)
+        return _seconds(comm, swap, counts=not nobody) / times
 
-    short, middle = swapped(_SHORT), swapped(_MIDDLE)
+    short, middle = swapped(_SHORT, _IN_A_ROW), swapped(_MIDDLE)
     nbytes = _MIDDLE if middle > _TAKES_LONG else _LONG
     long = middle if nbytes == _MIDDLE else swapped(nbytes)
     array = _filled(nbytes)
@@ -131,11 +133,11 @@ def _meeting(comm: MPI.Intracomm, part: MPI.Intracomm | None) -> float:
     mine, sum_of_all = np.ones(1), np.ones(1)
 
     def meet() -> None:
-        for _ in range(_REPEAT if part is not None else 0):
+        for _ in range(_IN_A_ROW if part is not None else 0):
             part.Allreduce(mine, sum_of_all)  # type: ignore[union-attr]
 
     several = comm.allreduce(0 if part is None else part.size, MPI.MAX) > 1
-    return _seconds(comm, meet, typical=True) / _REPEAT if several else 0.0
+    return _seconds(comm, meet) / _IN_A_ROW if several else 0.0
 
 
 def _library(
@@ -197,8 +199,7 @@ def _seconds(
     """Seconds that work takes while all ranks do it, on the slowest of those where it counts.
 
     The least, without the first, slow time: what else the machine does only adds to it. Typical is
-    the median, for what depends on the state of the machine. What takes long is timed once more
-    only.
+    the median, for what depends on the state of the machine. What takes long is timed less often.
     """
     from mpi4py import MPI
 
@@ -209,5 +210,6 @@ def _seconds(
         took = time.perf_counter() - start
         return float(comm.allreduce(took if counts else 0.0, MPI.MAX))
 
-    repeat = _REPEAT if once() < _TAKES_LONG else 1
+    first = once()
+    repeat = _REPEAT if first < _TAKES_LONG else 3 if first < 10 * _TAKES_LONG else 1
     return (median if typical else min)([once() for _ in range(repeat)])
