@@ -115,7 +115,7 @@ def join(comm: Any, coadds: dict[str, Any]) -> None:
         root=0,
         rules=Rules(True, "warn", True, str, lambda note, any_added: None),
         keep_exact=False,
-        note=Note(set(), {}, Counter(), set()),
+        note=Note(set(), {}, Counter(), set(), {}),
     )
 
 

@@ -330,7 +330,6 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
         self._end(self._intake.require_all_added, failure)
         when_met()
         settings = self._settings
-        self._intake.complete_provenance(self._comm)
         for coadd in self._intake.coadds.values():
             coadd.total.settle()
         rules = Rules(
@@ -348,7 +347,13 @@ class MPIMapCoadder(Driven, LikeCoaddMaps, EndModule):
             root=settings.root,
             rules=rules,
             keep_exact=settings.keep_exact,
-            note=Note(self._members.mixed, self._members.records, n_seen or Counter(), with_maps),
+            note=Note(
+                self._members.mixed,
+                self._members.records,
+                n_seen or Counter(),
+                with_maps,
+                self._intake.provenance.ends(),
+            ),
         )
         self._intake.coadds.clear()
         self._members.records.update(note.records)

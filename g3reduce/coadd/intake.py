@@ -88,10 +88,6 @@ class Intake:
         """What is known of where frames come from."""
         return self._provenance
 
-    def complete_provenance(self, comm: communicators.Comm) -> None:
-        """Learn from other ranks what files that these have read say of its own. Collective."""
-        self._provenance.complete(comm, (coadd.ledger for coadd in self.coadds.values()))
-
     def take(
         self, frame: Frame, get_map_id: Callable[[Frame], Any]
     ) -> Pending | Literal[False] | None:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from spt3g import core
 
 from ..errors import InputError
-from ..mpi import communicators
 from ..pipeline.ledger import Entry, Ledger, Unit, unit_of, where_of
 from ..pipeline.ledgerframe import TEXTS, ledger_in
 from ..pipeline.originals import KnownFiles
@@ -59,8 +58,7 @@ class Provenance:
 
         That is the position of the file, the number of the frame that names it, and its name.
         """
-        at_end = self._observation.at_end if self._lasts else {}
-        return [(position, *end) for position, end in at_end.items()]
+        return [(position, *end) for position, end in self.ends().items()]
 
     def take_up(self, notes: Iterable[Sequence[Any]]) -> None:
         """Go on from what `notes` has told of files that are not read again."""
@@ -98,28 +96,9 @@ class Provenance:
         )
         return Ledger([entry])
 
-    def complete(self, comm: communicators.Comm, ledgers: Iterable[Ledger]) -> None:
-        """Learn from all ranks which observation lasts over each file, once all were read.
-
-        Collective over `comm` if metadata last.
-        """
-        if not self._lasts:
-            return
-        # If a file is read in pieces, each rank knows the observation at the end of its last one.
-        at_end: dict[int, tuple[int, str]] = {}
-        for ends in comm.allgather(self._observation.at_end):
-            for position, end in ends.items():
-                at_end[position] = max(end, at_end.get(position, end))
-        positions = sorted(at_end)
-        for ledger in ledgers:
-            for number, entry in enumerate(ledger.entries):
-                if entry.observation or entry.inside or entry.is_coadd or entry.unit is None:
-                    continue
-                earlier = bisect_left(positions, entry.unit.position) - 1
-                if earlier >= 0:
-                    observation = at_end[positions[earlier]][1]
-                    names = tuple(f"{observation}/{name}" for name in entry.map_ids)
-                    ledger.entries[number] = entry._replace(map_ids=names, observation=observation)
+    def ends(self) -> dict[int, tuple[int, str]]:
+        """What `completed` is to know of the files that were read here, if metadata last."""
+        return self._observation.at_end if self._lasts else {}
 
     def _unit_of(self, frame: Frame) -> Unit | None:
         """The unit of a frame, also of one that comes from spt3g's own reader."""
@@ -131,6 +110,41 @@ class Provenance:
         arrived = self._arrived.get(file, 0)
         self._arrived[file] = arrived + 1
         return Unit(file, -1 - arrived)
+
+
+def completed(
+    ledgers: Sequence[Ledger], everywhere: Iterable[Mapping[int, tuple[int, str]]]
+) -> None:
+    """Note in ledgers which observation lasts over each file, once all were read.
+
+    Parameters
+    ----------
+    ledgers : list of Ledger
+        Of any ranks.
+    everywhere : iterable of dict
+        The `Provenance.ends` of all ranks.
+    """
+    # If a file is read in pieces, each rank knows the observation at the end of its last one.
+    at_end: dict[int, tuple[int, str]] = {}
+    for ends in everywhere:
+        for position, end in ends.items():
+            at_end[position] = max(end, at_end.get(position, end))
+    positions = sorted(at_end)
+    found: dict[int, tuple[Entry, Entry]] = {}  # ledgers go on sharing their entries
+    for ledger in ledgers if positions else ():
+        for number, entry in enumerate(ledger.entries):
+            if entry.observation or entry.inside or entry.is_coadd or entry.unit is None:
+                continue
+            if id(entry) not in found:
+                earlier = bisect_left(positions, entry.unit.position) - 1
+                last = at_end[positions[earlier]][1] if earlier >= 0 else ""
+                found[id(entry)] = entry, _observed(entry, last) if last else entry
+            ledger.entries[number] = found[id(entry)][1]
+
+
+def _observed(entry: Entry, observation: str) -> Entry:
+    names = tuple(f"{observation}/{name}" for name in entry.map_ids)
+    return entry._replace(map_ids=names, observation=observation)
 
 
 def _strings(frame: Frame, key: str) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ from ..pipeline.packedledgers import pack as pack_ledgers
 from ..pipeline.packedledgers import unpack as unpack_ledgers
 from ..pipeline.repeated import refuse_repeated_observations, repeated_in
 from .growing import removed_from
+from .provenance import completed
 from .removing import ledger_without
 
 
@@ -37,12 +38,15 @@ class Note(NamedTuple):
         How many Map frames of each Id were read.
     with_maps : set of int
         The positions of files in which there are Map frames.
+    ends : dict of int to (int, str)
+        Which observation lasts over the ends of files: see `provenance`.
     """
 
     mixed: Set[tuple[str, str]]
     records: Mapping[str, Mapping[str, str]]
     n_seen: Counter[str]
     with_maps: Set[int]
+    ends: Mapping[int, tuple[int, str]]
 
     @classmethod
     def of_all(cls, notes: Iterable[Note]) -> Note:
@@ -55,7 +59,7 @@ class Note(NamedTuple):
             records.update(note.records)
             n_seen += note.n_seen
             with_maps |= note.with_maps
-        return cls(mixed, records, n_seen, with_maps)
+        return cls(mixed, records, n_seen, with_maps, {})
 
 
 class Report(NamedTuple):
@@ -161,6 +165,8 @@ class Rules(NamedTuple):
         note = Note.of_all(report.note for report in reports)
         self.check(note, bool(names))
         whole = Decision(note=note)
+        counted = [ledger for report in reports for ledger in report.ledgers.values()]
+        completed(counted, (report.note.ends for report in reports))
         for name in names:
             having = [report for report in reports if name in report.summaries]
             ledgers = [

@@ -46,7 +46,7 @@ def coadds_of(rank, n_units, n_coadds=1):
 def joined(comm, mine, result="root", root=0):
     """The coadds of all ranks."""
     rules = Rules(True, "warn", True, str, lambda note, any_added: None)
-    note = Note(set(), {}, Counter({"90GHz": 1}), {comm.rank})
+    note = Note(set(), {}, Counter({"90GHz": 1}), {comm.rank}, {})
     return join_coadds(
         *(comm, mine, "tree" if result == "root" else "auto"),
         result=result,
