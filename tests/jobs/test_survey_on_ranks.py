@@ -11,8 +11,9 @@ from faults import rewrite
 from spt3g import core, maps
 
 import g3reduce
+from g3reduce.jobs.choosing import Choice, look_at
 from g3reduce.jobs.manifest import Expected, lines_of_manifest, read_manifest
-from g3reduce.mpi import OneProcess
+from g3reduce.mpi import OneProcess, communicators
 
 # With 42 there are faults of every kind.
 N_FILES = 42 if ALL_TESTS else 22
@@ -39,6 +40,28 @@ def test_the_report_is_the_same_and_true(comm, shared_folder, on_first):
         assert without_estimates(alone) == without_estimates(checked)
     good = [file for file in season.good if file not in season.without_maps]
     assert g3reduce.check_files(good, mpicomm=comm, **options).is_fine
+
+
+@pytest.mark.ranks(3)
+def test_what_is_in_files_is_on_the_root_alone(comm, shared_folder, on_first):
+    """The others are told what it concludes, and of errors of that."""
+    files = on_first(lambda: skies.write_files(shared_folder, 4, "flat sparse", "polarized"))
+    comm = communicators.private(comm)
+    terms, called = g3reduce.MPIMapCoadder(comm, collate=True).terms, []
+
+    def conclude(seen):
+        called.append(comm.rank)
+        return [file.n_maps for file in seen.files]
+
+    assert look_at(comm, files, terms, Choice(check=True), conclude, root=1) == [2, 2, 2, 2]
+    assert called == [1] * (comm.rank == 1)
+
+    def refuse(seen):
+        raise g3reduce.InputError("no", fault="none of them")
+
+    with pytest.raises(g3reduce.InputError) as caught:
+        look_at(comm, files, terms, Choice(check=True), refuse)
+    assert caught.value.fault == "none of them"
 
 
 def odd(change):
