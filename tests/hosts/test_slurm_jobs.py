@@ -57,12 +57,14 @@ class Site:
         self.program("python", sys.executable)
         for name, text in SCRIPTS.items():
             (folder / f"{name}.sh").write_text(text)
-        # Open MPI: by this network only; and ranks that wait leave the cores to those that work.
+        # By this network only; and ranks of Open MPI that wait leave the cores to those that work.
         self.environment = mpirun_environment() | {
             "SCRATCH": str(folder),
             "SLURM_MPI_TYPE": mpi_of_srun(),
             "PYTHONPATH": str(ROOT),
             "TMPDIR": slurm.rig.private,
+            "UCX_NET_DEVICES": "eth0",
+            "UCX_TLS": "tcp,self,sm",
             "OMPI_MCA_pml": "ob1",
             "OMPI_MCA_btl": "tcp,self,sm",
             "OMPI_MCA_btl_tcp_if_include": "eth0",
@@ -154,7 +156,7 @@ def test_mpirun_in_place_of_srun(site):
 
 
 def test_processes_that_are_each_alone_are_refused_with_the_remedy(site):
-    command = ["-n3", "env/bin/g3reduce", "coadd", "obs/*.g3", "-o", "coadd.g3", "--collate"]
+    command = ["-n3", "-K0", "env/bin/g3reduce", "coadd", "obs/*.g3", "-o", "coadd.g3", "--collate"]
     done = site.srun(*command, SLURM_MPI_TYPE="none")
     assert done.returncode == 2
     assert done.stderr.count(f"Start them by srun --mpi={mpi_of_srun()}, which this library") == 3
@@ -216,3 +218,27 @@ def test_a_node_that_dies(site, which):
     assert "going on from set" in said
     assert " on 4 ranks." in said
     assert_right(site.folder / "coadd.g3", inputs(site), collate=True, output_map_id="Coadd")
+
+
+@among_all
+def test_a_job_of_which_a_rank_is_killed_goes_back_into_the_queue(site):
+    site.held.touch()
+    job = site.submit("season", "--ntasks=2")
+    site.wait_for_checkpoint(job)
+    (host,) = site.slurm.nodes_of(job)
+    ranks = site.slurm.rig.run(["pgrep", "-f", HELD.name], host=host).stdout.split()
+    site.slurm.rig.run(["kill", "-9", ranks[-1]], host=host)
+    site.slurm.wait_until(
+        job, lambda told: told["Restarts"] == "1" or site.has_ended(job), seconds=120
+    )
+    site.held.unlink()
+    site.has_ended_well(job)
+    assert "going on from set" in site.output(job)
+    assert_right(site.folder / "coadd.g3", inputs(site), collate=True, output_map_id="Coadd")
+
+
+@among_all
+def test_a_job_that_dies_without_a_checkpoint_does_not_begin_again(site):
+    site.program("g3reduce", "/bin/sh", "-c", "kill -9 $$")
+    (told,) = site.slurm.wait(site.submit("season", "--ntasks=2"))
+    assert (told["JobState"], told["Restarts"]) == ("FAILED", "0")

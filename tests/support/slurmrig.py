@@ -21,7 +21,8 @@ PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "sque
 PMIX = Path("/usr/lib/x86_64-linux-gnu/pmix2/lib")
 
 # Requeued jobs may start when the credentials of their last start have expired: by default after
-# two minutes. A node that does not answer is down after SlurmdTimeout.
+# two minutes. A node that does not answer is down after SlurmdTimeout. Some sites kill a step as
+# soon as one rank ends with a code other than 0, which scripts have to undo.
 _CONF = """
 ClusterName=rig
 SlurmctldHost=login({login})
@@ -50,6 +51,7 @@ SlurmdParameters=config_overrides
 ReturnToService=2
 SlurmdTimeout=12
 KillWait=2
+KillOnBadExit=1
 JobRequeue=1
 SchedulerParameters=bf_interval=1,sched_interval=1,sched_min_interval=0,batch_sched_delay=0
 PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
