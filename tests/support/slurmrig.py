@@ -163,7 +163,9 @@ class Slurm:
 
     def jobs(self, job: str) -> list[dict[str, str]]:
         """What Slurm says of a job, or of each of an array, as ``scontrol show job``."""
-        lines = self._checked(["scontrol", "--oneliner", "show", "job", job]).splitlines()
+        lines = self._checked(
+            ["scontrol", "--oneliner", "show", "job", *([job] if job else [])]
+        ).splitlines()
         return [dict(w.split("=", 1) for w in line.split() if "=" in w) for line in lines if line]
 
     def nodes_of(self, job: str) -> list[str]:
@@ -201,6 +203,12 @@ class Slurm:
         self._wait_for(seen, seconds, f"job {job}")
         return told
 
+    @staticmethod
+    def _output(told: dict[str, str]) -> str:
+        path = Path(told["StdOut"])
+        said = path.read_text()[-2000:] if path.exists() else "nothing"
+        return f"Job {told['JobId']} ({told['JobState']}) said:\n{said}"
+
     def _all_idle(self) -> bool:
         states = self._checked(["sinfo", "-hN", "-o", "%T"]).split()
         return states == ["idle"] * len(self.rig.names)
@@ -209,8 +217,9 @@ class Slurm:
         started = time.monotonic()
         while not holds():
             if time.monotonic() - started > seconds:
-                jobs = self._checked(["scontrol", "--oneliner", "show", "job"])
-                raise AssertionError(f"Waited {seconds} s for {what}.\n{jobs}\n{self.log()}")
+                outputs = [self._output(told) for told in self.jobs("") if "StdOut" in told]
+                said = "\n".join([*outputs, self.log()])
+                raise AssertionError(f"Waited {seconds} s for {what}.\n{said}")
             time.sleep(0.2)
 
     def _checked(self, command: Sequence[str], host: str = "login", **more: object) -> str:
