@@ -192,7 +192,12 @@ def _write(options: argparse.Namespace, plan: Any) -> None:
     folder = options.checkpoint or f"{options.output_file}.checkpoints"
     command += ["--checkpoint", folder, "--resume"]
     script = slurm_script(
-        plan, command, folder=os.getcwd(), mpi=_spoken(options.mpi), sbatch=options.sbatch
+        plan,
+        command,
+        folder=os.getcwd(),
+        checkpoints=folder,
+        mpi=_spoken(options.mpi),
+        sbatch=options.sbatch,
     )
     if options.write == "-":
         result(script.rstrip())

@@ -26,11 +26,18 @@ _SCRIPT = """\
 {lines}
 cd {folder} || exit 1
 export OMP_NUM_THREADS=1
+checkpoints={checkpoints}
+before=$(ls "$checkpoints"/set-*.json 2>/dev/null)
+# MPICH needs a step of another number for each start: what a killed one has left in memory is
+# named after it.
+for ((i = 0; i < ${{SLURM_RESTART_COUNT:-0}}; i++)); do srun --nodes=1 --ntasks=1 true; done
 # Each rank is to end by itself: what one of them reports must not kill the others.
 srun {srun} --kill-on-bad-exit=0 --wait=60 \\
   {command}
 code=$?
-if [ $code -eq 75 ]; then  # stopped with a checkpoint: it goes on from there
+after=$(ls "$checkpoints"/set-*.json 2>/dev/null)
+# 75: stopped with a checkpoint. Above 3: killed, or a node was lost; with new checkpoints, go on.
+if [ $code -eq 75 ] || {{ [ $code -gt 3 ] && [ "$after" != "$before" ]; }}; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
 exit $code
@@ -42,6 +49,7 @@ def slurm_script(
     command: Sequence[str],
     *,
     folder: str,
+    checkpoints: str,
     name: str = "coadd",
     mpi: str | None = None,
     sbatch: Sequence[str] = (),
@@ -56,6 +64,8 @@ def slurm_script(
         the code 75 if it was.
     folder : str
         Where it runs.
+    checkpoints : str
+        The folder of its checkpoints, as seen from there.
     name : str
         Of the job.
     mpi : str, optional
@@ -79,6 +89,7 @@ def slurm_script(
         warning=_WARNING_S,
         lines="".join(f"#SBATCH {option}\n" for option in sbatch),
         folder=shlex.quote(folder),
+        checkpoints=shlex.quote(checkpoints),
         srun=" ".join([*([f"--mpi={mpi}"] if mpi else []), f"--ntasks={one.ranks}"]),
         command=_wrapped(command),
     )

@@ -18,6 +18,7 @@ pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="sta
 SRUN = """#!/bin/sh
 echo "srun $*" >> calls
 while [ "${1#--}" != "$1" ]; do shift; done
+[ -n "$FAKE_SET" ] && mkdir -p map_coadd.g3.checkpoints && touch map_coadd.g3.checkpoints/set-1.json
 [ -n "$FAKE_CODE" ] && exit $FAKE_CODE
 exec "$@"
 """
@@ -40,14 +41,14 @@ def planned(tmp_path, survey, monkeypatch, capsys):
     return run
 
 
-def run_job(tmp_path, code=""):
+def run_job(tmp_path, code="", new_set=""):
     """Run job.sh by a shell, where srun and scontrol are the ones above."""
     folder = tmp_path / "bin"
     folder.mkdir(exist_ok=True)
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    environment = dict(os.environ, FAKE_CODE=code, SLURM_JOB_ID="77")
+    environment = dict(os.environ, FAKE_CODE=code, FAKE_SET=new_set, SLURM_JOB_ID="77")
     environment["PATH"] = f"{folder}:{environment['PATH']}"
     return subprocess.run(
         ["bash", str(tmp_path / "job.sh")], env=environment, capture_output=True, text=True, cwd="/"
@@ -85,14 +86,15 @@ def maps_in(file):
     return [frame for frame in core.G3File(str(file)) if frame.type == core.G3FrameType.Map]
 
 
-@pytest.mark.parametrize("code", [75, 1])
-def test_a_job_that_was_stopped_goes_into_the_queue_again_and_a_failed_one_does_not(
-    planned, tmp_path, code
-):
+@pytest.mark.parametrize(
+    ("code", "new_set", "goes_on"),
+    [(75, "", True), (1, "1", False), (14, "1", True), (137, "", False)],
+)
+def test_a_job_that_can_go_on_goes_into_the_queue_again(planned, tmp_path, code, new_set, goes_on):
     planned("*.g3", "--write", "job.sh", "-q")
-    done = run_job(tmp_path, code=str(code))
+    done = run_job(tmp_path, code=str(code), new_set=new_set)
     assert done.returncode == code
-    assert ("scontrol requeue 77" in (tmp_path / "calls").read_text()) == (code == 75)
+    assert ("scontrol requeue 77" in (tmp_path / "calls").read_text()) == goes_on
 
 
 def test_options_go_to_the_job(planned, tmp_path):

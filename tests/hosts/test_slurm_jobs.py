@@ -242,3 +242,26 @@ def test_a_job_that_dies_without_a_checkpoint_does_not_begin_again(site):
     site.program("g3reduce", "/bin/sh", "-c", "kill -9 $$")
     (told,) = site.slurm.wait(site.submit("season", "--ntasks=2"))
     assert (told["JobState"], told["Restarts"]) == ("FAILED", "0")
+
+
+def test_the_job_that_a_plan_has_written(site):
+    site.program("g3reduce", sys.executable, "-m", "g3reduce")  # not one that can be held
+    words = [
+        f"{site.folder}/obs/*.g3",
+        "--collate",
+        "-o",
+        "coadd.g3",
+        "--nodes=3",
+        "--cores-per-node=2",
+    ]
+    words += ["--memory-per-node=1.9G", "--write", "job.sh"]
+    done = site.slurm.run(
+        ["env/bin/g3reduce", "plan", *words], cwd=str(site.folder), env=site.environment
+    )
+    assert done.returncode == 0, done.stderr
+    environment = site.environment | {"SLURM_MPI_TYPE": "none"}  # the script says which
+    job = site.slurm.sbatch(site.folder / "job.sh", cwd=str(site.folder), env=environment)
+    site.has_ended_well(job)
+    ranks = re.search(r"srun --mpi=\w+ --ntasks=(\d+)", (site.folder / "job.sh").read_text())[1]
+    assert f" on {ranks} ranks." in site.output(job)
+    assert_right(site.folder / "coadd.g3", inputs(site), collate=True, output_map_id="Coadd")
