@@ -281,8 +281,11 @@ def test_there_are_commands_and_examples_to_look_at():
     assert {"python", "pycon", "console"} <= set(languages)
 
 
+HELPFUL = ("cli.md", "cli_coadds.md", "plan.md")
+
+
 def test_the_help_of_every_command_is_shown():
-    text = "".join((DOCS / name).read_text() for name in ("cli.md", "cli_coadds.md"))
+    text = "".join((DOCS / name).read_text() for name in HELPFUL)
     shown = re.findall(r"^```\{command-help\} ?(\w*)\n```$", text, re.M)
     assert sorted(shown) == sorted(["", *cli.COMMANDS])
 
