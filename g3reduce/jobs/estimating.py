@@ -9,9 +9,10 @@ from ..kernels import choice as kernels
 if TYPE_CHECKING:  # else it is loaded where files are looked at before
     from .survey import Survey
 
-# What Python, numpy, spt3g and MPI take on each rank. Measured on ranks that coadd tiny maps, with
-# both MPIs: 68 to 75 MiB, and 169 to 176 MiB where numba is loaded. Buffers are some MiB more.
-_BASE, _BASE_WITH_LOOPS = 90 * 2**20, 190 * 2**20
+# What Python, numpy, spt3g and MPI take on each rank, and what is at work while it reads, joins and
+# writes. Measured with both MPIs: 68 to 75 MiB before there are maps, 169 to 176 MiB where numba is
+# loaded; and up to 35 MiB beside the sums.
+_BASE, _BASE_WITH_LOOPS = 110 * 2**20, 210 * 2**20
 
 
 class Estimate(NamedTuple):
