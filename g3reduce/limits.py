@@ -57,6 +57,9 @@ class Limits:
     worth_compiling : int
         With so many bytes to add, compiled loops save the time that numba takes to load. Small
         coadds end sooner without it, and many ranks need not look for its files at once.
+    claim_wait_s : float
+        So long, in all, a process waits for others that compile the same loops. To compile all of
+        them takes some ten seconds.
     pieces_per_rank : int
         With so many files for each rank, these are enough to keep all ranks busy to the end; and
         into so many pieces for each rank a file is cut.
@@ -93,6 +96,7 @@ class Limits:
     smallest_alone: int = 2**20
     exact_floats: int = 2**15
     worth_compiling: int = 400_000_000
+    claim_wait_s: float = 30.0
     pieces_per_rank: int = 8
     first_meeting_message_s: float = 30.0
     meeting_end_s: float = 5.0

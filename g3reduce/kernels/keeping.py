@@ -29,6 +29,7 @@ from numba.core.runtime import rtsys
 from numba.core.serialize import dumps
 
 from ..spt3glog import unit_logger
+from .claiming import found_or_claimed, release
 
 logger = unit_logger(__name__)
 
@@ -52,8 +53,11 @@ def loop(signature: Any) -> Callable[[Callable[..., Any]], Any]:
 
     def compiled(function: Callable[..., Any]) -> Any:
         dispatcher = numba.njit(function)
-        dispatcher._cache = Kept(function)
-        dispatcher.compile(signature)
+        dispatcher._cache = kept = Kept(function)
+        try:
+            dispatcher.compile(signature)
+        finally:
+            kept.release()
         dispatcher.disable_compile()
         return dispatcher
 
@@ -72,11 +76,33 @@ class Kept(NullCache):  # type: ignore[misc]  # numba has no types
     def __init__(self, function: Callable[..., Any]):
         self._name = function.__qualname__
         self._source = Path(function.__code__.co_filename).read_bytes()
+        self._claim: Path | None = None
 
     def load_overload(self, signature: Any, context: Any) -> Any:
-        """What is kept, or None: then numba loads all that it needs to compile, and does."""
+        """What is kept, or None: then numba loads all that it needs to compile, and does.
+
+        Where another process compiles it, this one waits for the file.
+        """
         rtsys.initialize(context)
         name = self._file_name(signature, context.codegen())
+        found = self._look(name, context)
+        folder = None if found is not None else next(_folders(make=True), None)
+        if folder is not None:
+            self._claim = folder / f"{name}.claim"
+            found = found_or_claimed(self._claim, lambda: self._look(name, context))
+            if found is not None:
+                self._claim = None
+        if found is None:
+            logger.debug("%s is being compiled.", name)
+        return found
+
+    def release(self) -> None:
+        """Let others no longer wait for this process."""
+        if self._claim is not None:
+            release(self._claim)
+
+    def _look(self, name: str, context: Any) -> Any:
+        """What is in a file of this name, or None."""
         for folder in _folders():
             try:
                 content = _read(folder, name)

@@ -29,6 +29,7 @@ import numpy
 from g3reduce.arrays import exact
 from g3reduce.limits import LIMITS
 LIMITS.worth_compiling = 0
+LIMITS.claim_wait_s = 1000.0
 values = numpy.linspace(-1, 1, 999) / 3
 for n_limbs in (2, 3):
     limbs = [numpy.zeros(999, numpy.int64) for _ in range(n_limbs)]
@@ -97,8 +98,11 @@ def test_processors_of_two_kinds_share_a_folder(tmp_path, by_numpy):
 
 @among_all
 def test_many_processes_find_no_files_at_once(tmp_path, by_numpy):
-    assert_compiled(by_numpy, *map(outcome, [started(tmp_path) for _ in range(8)]))
+    outcomes = list(map(outcome, [started(tmp_path) for _ in range(8)]))
+    assert_compiled(by_numpy, *outcomes)
     files = kept(tmp_path)
+    # One process compiles a loop, and the others wait for it.
+    assert sum(log.count("is being compiled") for _, log in outcomes) == len(files)
     assert len(files) == len({name.split("-")[0] for name in files}), "something is left over"
     assert_compiled(by_numpy, run(tmp_path))
     assert kept(tmp_path) == files
