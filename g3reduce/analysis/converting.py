@@ -104,7 +104,7 @@ def convert_noting(
                 any_met, n_frames = True, n_frames + 1
                 note(frame)
                 yield unweight(frame)[0] if divides else frame
-                if name.endswith(".g3"):  # and not compressed
+                if reading.watched and name.endswith(".g3"):  # and not compressed
                     reading.passed(Piece(number), length_in_file(frame), n_frames)
             reading.done(Piece(number), name, n_frames)
         if not any_met:

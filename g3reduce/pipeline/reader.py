@@ -283,11 +283,12 @@ class MPIFileReader:
         self.reading.began(piece)
         n_frames = 0
         # In a compressed file, lengths of frames do not say how far one is.
-        plain = block.files[piece.file].endswith(".g3")
+        counts = self.reading.watched and block.files[piece.file].endswith(".g3")
         for frame in self._frames_in(block, piece):
             n_frames += frame.type is not None  # those before a piece are of another piece
             yield frame
-            self.reading.passed(piece, length_in_file(frame) if plain else 0, n_frames)
+            if counts:
+                self.reading.passed(piece, length_in_file(frame), n_frames)
         self.reading.done(piece, block.files[piece.file], n_frames)
 
     def _frames_in(self, block: ParallelBlock, piece: Piece) -> Iterator[Frame]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from typing import ClassVar
 
 from ..g3files.pieces import Piece
 from . import board as boards
@@ -14,7 +15,15 @@ _BETWEEN = 100_000
 
 
 class NoReading:
-    """The interface of `Reading`, for work that nobody watches."""
+    """The interface of `Reading`, for work that nobody watches.
+
+    Attributes
+    ----------
+    watched : bool
+        Whether somebody does.
+    """
+
+    watched: ClassVar[bool] = False
 
     def began(self, piece: Piece) -> None:
         """Note that this rank begins to read a piece."""
@@ -39,6 +48,8 @@ class Reading(NoReading):
     ----------
     board : Board
     """
+
+    watched = True
 
     def __init__(self, board: Board):
         self._board = board
