@@ -69,6 +69,14 @@ def on_ranks(
     return rig.run(line, env=ranks_environment(rig) | dict(env or {}), seconds=seconds)
 
 
+def start_ranks(
+    rig: Rig, command: Sequence[str], *, slots: Mapping[str, int] | None = None, **how: object
+) -> subprocess.Popen:
+    """Start a command on ranks and go on: see `Rig.popen`."""
+    line = ranks_command(rig, command, slots or rig.slots)
+    return rig.popen(line, env=ranks_environment(rig), **how)
+
+
 def told_by_ranks(rig: Rig, command: Sequence[str], **how):
     """What a Python program tells, as the last line of its output, in JSON.
 
