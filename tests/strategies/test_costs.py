@@ -131,7 +131,7 @@ def test_nothing_is_held_anywhere():
         assert all(cost >= 0 for cost in predict(Profile(5, 2, 0, 0, 0, result)).values())
 
 
-@pytest.mark.ranks(2, 3)
+@pytest.mark.ranks(2, 3, one_node=True)
 def test_the_machine_is_measured_and_the_same_on_all_ranks(comm):
     from g3reduce.mpi import communicators
     from g3reduce.strategies.nodes import nodes_of
@@ -181,7 +181,7 @@ def test_auto_measures_only_what_is_worth_it_and_says_why(comm, monkeypatch):
     mine.Free()
 
 
-@pytest.mark.ranks(2)
+@pytest.mark.ranks(2, one_node=True)
 def test_nothing_is_measured_where_nothing_is_to_be_chosen(comm, ways_of_memory):
     """The ranks of one node join their sums in their memory, whatever messages take."""
     import numpy as np

@@ -332,7 +332,7 @@ def refusal(monkeypatch, name):
 CALLS = ("process_vm_readv", "process_vm_writev")
 
 
-@pytest.mark.ranks(2, 3, 5)
+@pytest.mark.ranks(2, 3, 5, one_node=True)
 @pytest.mark.parametrize("call", CALLS)
 def test_ranks_that_may_not_look_at_each_other_exchange_messages(
     comm, ways_of_memory, monkeypatch, call
