@@ -2,7 +2,8 @@
 
 So no other rank's memory grows with the number of ranks. Reports go from each rank to that one, in
 the order of the ranks, one at a time; what it has decided comes back down a tree. All of it is
-messages between two ranks, in waits that a guard can end.
+messages between two ranks. Inside of a guard all ranks meet first, in a wait that can be ended;
+then none leaves before all is done: a message that it did not take would be taken for the next one.
 """
 
 from __future__ import annotations
@@ -25,9 +26,6 @@ _REPORT, _DECISION = 31, 32
 
 # The bytes of the length before a report; and what stands there if it could not be made.
 _HEAD, _FAILED = 8, -1
-
-# Messages that were left by an exception; MPI may still read from their buffers.
-_under_way: list[Any] = []
 
 
 def decide_at(
@@ -73,6 +71,7 @@ def decide_at(
     """
     if comm.size == 1:
         return decide([report])
+    waiting.meet(comm, "a comparison")
     decision, failure, message = None, None, b""
     if comm.rank == root:
         try:
@@ -166,12 +165,8 @@ def _send(comm: Any, content: bytes | None, dest: int, tag: int, what: str) -> N
     length = _FAILED if content is None else len(content)
     buffer = np.frombuffer(length.to_bytes(_HEAD, "little", signed=True) + (content or b""), "u1")
     requests = [comm.Isend(piece, dest, tag) for piece in transfer.pieces(buffer)]
-    try:
-        for request in requests:
-            waiting.wait(request.Test, what)
-    except BaseException:
-        _under_way.append((requests, buffer))
-        raise
+    for request in requests:
+        waiting.wait_out(request.Test, what)
 
 
 def _receive(comm: Any, source: int, tag: int, what: str) -> bytes | None:
@@ -182,7 +177,7 @@ def _receive(comm: Any, source: int, tag: int, what: str) -> bytes | None:
     received = bytearray()
     whole = _HEAD
     while len(received) < whole:
-        waiting.wait(lambda: comm.Iprobe(source, tag, status), what)
+        waiting.wait_out(lambda: comm.Iprobe(source, tag, status), what)
         piece = np.empty(status.Get_count(MPI.BYTE), np.uint8)
         comm.Recv(piece, source, tag)
         received += piece.data

@@ -113,6 +113,20 @@ def wait(ready: Callable[[], Any], what: str) -> None:
         pause()
 
 
+def wait_out(ready: Callable[[], Any], what: str) -> None:
+    """Wait until ``ready()`` is true, whatever happens: other ranks count on this one.
+
+    Parameters
+    ----------
+    ready, what
+        As in `wait`.
+    """
+    pause = pauses()
+    while not ready():
+        report_failures(what)
+        pause()
+
+
 def report_failures(waiting_for: str) -> None:
     """Let the guards report failures of this rank to others, in a wait that must not be left."""
     for guard in _here.guards:

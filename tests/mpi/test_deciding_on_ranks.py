@@ -1,12 +1,14 @@
 """One rank decides for all: reports, decisions and errors reach those that they are for."""
 
 import pickle
+import time
 
 import pytest
 
-from g3reduce import DuplicateError, RemoteError
-from g3reduce.mpi import communicators
+from g3reduce import DuplicateError, G3ReduceError, RemoteError, guard
+from g3reduce.mpi import communicators, waiting
 from g3reduce.mpi.deciding import decide_at
+from g3reduce.mpi.messages import Failure
 
 WHAT = "the decision of a test"
 
@@ -87,3 +89,19 @@ def test_a_report_that_cannot_be_sent_is_an_error_on_all_ranks(comm, fails):
     if comm.rank != where:
         assert "no memory for it" in str(caught.value) or comm.rank == 0
     assert decide_at(mine, 0, comm.rank, sum, what=WHAT) == 3
+
+
+@pytest.mark.ranks(2, 3)
+def test_a_failure_that_is_heard_of_before_the_decision_leaves_no_message_behind(comm):
+    """As over a network, where messages of a guard may overtake those of other communicators."""
+    mine = communicators.private(comm)
+
+    def refuse(reports):
+        mailbox = waiting.open_guards()[-1]._mailbox
+        mailbox.report_failure(Failure("There are two.", own=True))
+        time.sleep(0.2)  # the others have heard of it, and wait for the decision
+        raise DuplicateError("There are two.")
+
+    with pytest.raises(G3ReduceError, match="There are two"), guard(comm):
+        decide_at(mine, 0, None, refuse, what=WHAT)
+    assert decide_at(mine, 0, comm.rank, sum, what=WHAT) == sum(range(comm.size))
