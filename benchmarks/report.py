@@ -13,7 +13,7 @@ from .suite import BENCHMARKS, Measured, save
 
 # A page is short enough to read, so joining, which has many cases, has one of its own.
 _RANKS = ["memory", "ledgers", "scaling", "distributor"]
-_JOINING = ["reducing"]
+_JOINING = ["reducing", "hosts"]
 _OTHER = ["custom", "exactness", "flips", "stitching", "formats", "progress"]
 _APART = [*_RANKS, *_JOINING, *_OTHER]
 PAGES = {

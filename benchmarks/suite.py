@@ -19,6 +19,7 @@ from .cases import (
     exactness,
     flips,
     formats,
+    hosts,
     ledgers,
     memory,
     progress,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "stitching": stitching.BENCHMARK,
     "formats": formats.BENCHMARK,
     "progress": progress.BENCHMARK,
+    "hosts": hosts.BENCHMARK,
 }
 
 # The machine, and the rows of each benchmark.

@@ -82,17 +82,15 @@ class Joining:
 
     def join(self, way: str, blocks: Any, result: Any) -> Any:
         """Join them; what it returns is for `blocks_of` and `account_of`. Collective."""
+        strategy = "auto" if way == BY_MESSAGES else way
+        return self.join_so(strategy, way == "auto", blocks, result)
+
+    def join_so(self, strategy: str, direct: bool, blocks: Any, result: Any) -> Any:
+        """The same by a strategy, in the memory of nodes first or not. Collective."""
         from g3reduce import arrays, strategies
 
-        strategy = "auto" if way == BY_MESSAGES else way
-        return strategies.reduce(
-            self._comm_of(way),
-            blocks,
-            arrays.SUM,
-            strategy,
-            result=result,
-            machine=self._machine[way == "auto"],
-        )
+        comm, machine = self._direct if direct else self._messages, self._machine[direct]
+        return strategies.reduce(comm, blocks, arrays.SUM, strategy, result=result, machine=machine)
 
     def blocks_of(self, joined: Any) -> Any:
         """The blocks of the result; None on a rank without any."""
