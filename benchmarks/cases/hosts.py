@@ -16,7 +16,7 @@ from ..harness.settings import Benchmark, Settings
 from .joining import Joining, strategies_of
 
 BARE = "bare MPI"
-ON_NODES, MESSAGES = "in the memory of nodes first", "by messages only"
+ON_NODES, MESSAGES = "nodes first", "messages"
 PLANES = ("T",)
 LENGTH = 1024
 LINKS = {"200 Mbit/s": "200mbit", "not slowed down": None}
@@ -141,12 +141,11 @@ def sent_by_host() -> int:
 
 
 def _table(title: str, value: str, only: str | None = None) -> Table:
-    ways = {"strategy": "strategy"} | ({} if only else {"how": "ranks of a host"})
     return Table(
         title=title,
-        index={"mpi": "MPI", "order": "order of ranks", "result": "result on"} | ways,
+        index={"order": "order of ranks", "result": "result on", "strategy": "strategy"},
         values={value: ""},
-        across=("link",),
+        across=("mpi", "link") if only else ("mpi", "link", "how"),
         where=lambda row: only in (None, row["how"]),
     )
 
@@ -157,9 +156,10 @@ BENCHMARK = Benchmark(
     reading=(
         "Three hosts with two ranks each are made of this machine, with a network between them. "
         "All ranks hold the same pixels. By default the ranks of a host join what they have in its "
-        "memory, and one of them goes on by the strategy; with `G3REDUCE_DIRECT_MEMORY=0` all "
-        "exchange messages. Bare MPI is `MPI.Reduce` or `MPI.Allreduce` of as many bytes. What "
-        "crossed the network was counted by the interfaces of the hosts. Links of 200 Mbit/s are "
+        "memory, and one of them goes on by the strategy (nodes first); with "
+        "`G3REDUCE_DIRECT_MEMORY=0` all exchange messages. Bare MPI is `MPI.Reduce` or "
+        "`MPI.Allreduce` of as many bytes. What crossed the network was counted "
+        "by the interfaces of the hosts. Links of 200 Mbit/s are "
         "what takes the time there. The others are not slowed down, so that the cores of this "
         "machine, which all hosts share, are what takes the time."
     ),
