@@ -287,6 +287,16 @@ class Sink(Protocol):
         ...
 
 
+def head_of_frame(n_entries: int, kind: int) -> bytes:
+    """What a frame begins with; `kind` is the number that stands for its type."""
+    return _HEAD.pack(_LITTLE, _VERSION, n_entries, kind)
+
+
+def head_of_entry(length: int) -> bytes:
+    """What stands in front of a name, and of a content, of so many bytes."""
+    return _LENGTH.pack(length)
+
+
 def write_frame(file: Sink, kind: int, entries: Sequence[tuple[str, int, Iterable[Piece]]]) -> None:
     """Write a frame.
 
@@ -299,13 +309,13 @@ def write_frame(file: Sink, kind: int, entries: Sequence[tuple[str, int, Iterabl
         Of each entry its name, the size of its content in bytes, and the content in pieces, which
         may be large arrays, or buffers that are used again.
     """
-    file.write(_HEAD.pack(_LITTLE, _VERSION, len(entries), kind))
+    file.write(head_of_frame(len(entries), kind))
     state = CRC_START
     for key, size, pieces in entries:
         name = key.encode("utf-8", "surrogateescape")
-        file.write(_LENGTH.pack(len(name)))
+        file.write(head_of_entry(len(name)))
         file.write(name)
-        file.write(_LENGTH.pack(size))
+        file.write(head_of_entry(size))
         state = google_crc32c.extend(state, name)
         written = 0
         for piece in pieces:

@@ -149,14 +149,35 @@ class RunLayout:
 
     def _cut_before(self, borders: Sequence[int], most: int) -> list[RunGroup]:
         """Groups of at most so many bytes that do not pass these borders: the last is the end."""
-        ends, last, lasts = self._archive_ends, 0, []
+        return list(self._groups(0, self._lasts(0, borders, most)))
+
+    def _lasts(self, last: int, borders: Sequence[int], most: int) -> list[int]:
+        """Where groups of at most so many bytes end, from a run on."""
+        ends, lasts = self._archive_ends, []
         for border in borders:
             while last < border:
                 begin = int(ends[last - 1]) if last else 0
                 far = int(np.searchsorted(ends, begin + most, side="right"))
                 last = min(max(far, last + 1), border)
                 lasts.append(last)
-        return list(self._groups(0, lasts))
+        return lasts
+
+    def groups_over(self, begin: int, end: int) -> Iterator[RunGroup]:
+        """Groups of about `LIMITS.step` bytes that have these bytes of the archive in them."""
+        first, last = np.searchsorted(self._archive_ends, [begin, end - 1], side="right").tolist()
+        return self._groups(first, self._lasts(first, [last + 1], LIMITS.step))
+
+    def places(self, lines: Index, positions: Index) -> Index:
+        """Where pixels stand in the archive, in bytes; what is not in the runs, where it would."""
+        if not len(self):
+            return np.zeros(len(lines), np.int64)
+        run = np.clip(lines - self.offset, 0, len(self) - 1)
+        length, end = self.lengths[run], self._archive_ends[run]
+        ahead = np.clip(positions - self.starts[run], 0, length)
+        places: Index = end - 8 * (length - ahead)
+        places[lines < self.offset] = 0
+        places[lines >= self.offset + len(self)] = self.nbytes
+        return places
 
     def groups_like(self, others: Sequence[RunGroup]) -> list[RunGroup]:
         """Groups on the same lines as those of another layout, which has as many runs."""

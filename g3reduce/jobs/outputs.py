@@ -15,6 +15,12 @@ from ..mpi import communicators
 from ..pipeline.output import write_frames
 
 
+_NOT_COMPRESSED = (
+    "output_file is {!r}: ranks cannot write their shards into a compressed file. Name an output "
+    "that ends in {}."
+)
+
+
 def endings_of(output: str) -> Sequence[str]:
     """What the name of an output may end in, so that it is of the format that it seems to be."""
     try:
@@ -38,12 +44,14 @@ def check_output_argument(
                 f"output_file is {output!r}: a coadd in a .g3 file keeps its weights, so that it "
                 "can be added to others. `g3reduce unweight` divides the maps of one by them."
             )
-        if sharded:
+        if sharded and (exact or checkpointed):
+            what = "keep_exact" if exact else "checkpoint"
             raise UsageError(
-                f'output_file is {output!r}: with result="sharded" no rank holds a frame, of which '
-                ".g3 files are made. Name an output that ends in .fits or .h5, leave output_file "
-                'out, or choose another result ("root", "all").'
+                f'output_file is {output!r}, and result="sharded": with {what} one rank writes the '
+                'output. Leave out one of the two.'
             )
+        if sharded and not output.endswith(".g3"):
+            raise UsageError(_NOT_COMPRESSED.format(output, ".g3, .fits or .h5"))
         return
     what = "checkpoint" if checkpointed else "keep_exact"
     if checkpointed or exact:
@@ -52,10 +60,7 @@ def check_output_argument(
             "convert` makes another one of it afterwards."
         )
     if sharded and output.endswith(".gz"):
-        raise UsageError(
-            f"output_file is {output!r}: ranks cannot write their shards into a compressed file. "
-            "Name an output that ends in .fits or .h5."
-        )
+        raise UsageError(_NOT_COMPRESSED.format(output, ".g3, .fits or .h5"))
 
 
 def write_coadds(
@@ -80,7 +85,12 @@ def write_coadds(
     OutputError, UsageError
     """
     if output.endswith(SUFFIXES):
-        write_frames(output, coadds, comm, root)
+        if sharded:
+            from ..formats.shardedframes import write_sharded
+
+            write_sharded(output, ((one.outline, one.total) for one in coadds), comm, root)
+        else:
+            write_frames(output, coadds, comm, root)
         return [output]
     tables = _tables(coadds)
     return write_tables(output, tables, options, comm, root, sharded=sharded, inputs=inputs)

@@ -102,8 +102,13 @@ class ByRuns:
         return RunPositions.of(len(layout), layout.ends[held] - lengths, lengths, held, 1)
 
     def parts(self, blocks: Blocks, lines: Lines) -> LineParts:
-        """The runs themselves."""
-        return LineParts.of_layout(self.layout)
+        """The runs themselves, as far as they lie in rows that are held: these are neighbours."""
+        if blocks.complete:
+            return LineParts.of_layout(self.layout)
+        first, last = blocks.rows[[0, -1]].tolist()
+        return LineParts.of_values(
+            self.layout, first * self.row_length, (last + 1) * self.row_length
+        )
 
     def nonzero(self, blocks: Blocks, plane: Values) -> tuple[Index, Values]:
         """Numbers and values of the pixels of a plane that are not 0, in rising order."""

@@ -49,6 +49,35 @@ class LineParts(NamedTuple):
         )
 
     @classmethod
+    def of_values(cls, layout: RunLayout, begin: int, end: int) -> LineParts:
+        """Of planes that hold some of the values of these runs, ``begin <= number < end``."""
+        before = layout.ends - layout.lengths
+        starts, stops = np.maximum(before, begin), np.minimum(layout.ends, end)
+        held = np.flatnonzero(stops > starts)
+        return cls(
+            layout.offset,
+            np.searchsorted(held, np.arange(len(layout) + 1)),
+            (layout.starts + starts - before)[held],
+            (stops - starts)[held],
+            starts[held] - begin,
+        )
+
+    @property
+    def lines(self) -> Index:
+        """The line of each part."""
+        return np.repeat(self.offset + np.arange(len(self.of_line) - 1), np.diff(self.of_line))
+
+    def first(self) -> tuple[Index, Index]:
+        """Line and position of the first part."""
+        return self.lines[:1], self.positions[:1]
+
+    def spanning(self, layout: RunLayout) -> LineParts:
+        """The same on the lines of these runs, which may be others, too."""
+        lines = layout.offset + np.arange(len(layout) + 1)
+        of_line = self.of_line[np.clip(lines - self.offset, 0, len(self.of_line) - 1)]
+        return LineParts(layout.offset, of_line, *self[2:])
+
+    @classmethod
     def of_stretches(cls, lines: Lines, pixels: Index, lengths: Index, begins: Index) -> LineParts:
         """Of stretches of neighbouring pixels, each of which begins somewhere in a plane.
 
@@ -107,9 +136,43 @@ def packer(loops: Any, plane: Values, parts: LineParts, layout: RunLayout) -> Fi
     """A function that puts the archive of a group of runs of a plane into bytes."""
     headers = layout.headers.view(np.uint8).reshape(-1, HEADERS.itemsize)
     shift = layout.offset - parts.offset
+    if loops is None:
+        loops = _Loops
 
     def fill(group: RunGroup, raw: NDArray[np.uint8]) -> None:
         runs = headers, layout.starts, layout.lengths, group.first, group.last
         loops.pack_runs(raw, *runs, shift, plane, *parts[1:])
 
     return fill
+
+
+class _Loops:
+    """What the compiled loop does, where there is none."""
+
+    @staticmethod
+    def pack_runs(
+        raw: NDArray[np.uint8],
+        headers: NDArray[np.uint8],
+        starts: Index,
+        counts: Index,
+        first: int,
+        last: int,
+        shift: int,
+        plane: Values,
+        of_line: Index,
+        *parts: Index,
+    ) -> None:
+        at = 0
+        for run in range(first, last):
+            raw[at : at + headers.shape[1]] = headers[run]
+            at += headers.shape[1]
+            values = np.zeros(counts[run])
+            here = slice(of_line[run + shift], of_line[run + shift + 1])
+            of_run = [part[here].tolist() for part in parts]
+            for position, length, begin in zip(*of_run, strict=True):
+                ahead = position - int(starts[run])
+                low, high = max(ahead, 0), min(ahead + length, len(values))
+                if low < high:
+                    values[low:high] = plane[begin - ahead + low : begin - ahead + high]
+            raw[at : at + values.nbytes] = values.view(np.uint8)
+            at += values.nbytes

@@ -21,7 +21,7 @@ from ..spt3gtypes import SkyMap
 from .chunks import Chunk, DenseChunk, PointsChunk, RunsChunk
 from .flips import SignFlips, is_wide
 from .numbering import ByPixel, ByRuns, Key, Numbering, Whole
-from .packing import Fill, packer, trimmed
+from .packing import Fill, LineParts, packer, trimmed
 from .positions import PositionFinder
 
 AnyNumbering = TypeVar("AnyNumbering", bound=Numbering)
@@ -127,19 +127,26 @@ class PlaneSums:
 
         None where compiled loops are not used, or all pixels are held.
         """
-        loops, numbering = kernels.loops(), self._numbering
-        if loops is None or not isinstance(numbering, ByRuns | ByPixel):
+        loops, parts = kernels.loops(), self.parts(lines)
+        if loops is None or parts is None or not len(self.blocks.rows):
             return None
-        if isinstance(numbering, ByRuns) and numbering.layout.lines != lines:
-            return None  # counted from another meridian, because of maps without pixels
-        if not len(self.blocks.rows):
-            return None
-        plane, parts = self.flat(name), numbering.parts(self.blocks, lines)
-        if isinstance(numbering, ByRuns):
-            layout = numbering.layout
-        else:
+        plane, layout = self.flat(name), self.layout
+        if layout is None:
             layout = trimmed(loops, lines, plane, parts)
         return layout, packer(loops, plane, parts, layout)
+
+    def parts(self, lines: Lines) -> LineParts | None:
+        """The pixels that are held, as parts of lines.
+
+        None where all are held, or runs were counted from another meridian because of maps without
+        pixels.
+        """
+        numbering = self._numbering
+        if isinstance(numbering, ByRuns) and numbering.layout.lines != lines:
+            return None
+        if isinstance(numbering, ByRuns | ByPixel) and len(self.blocks.rows):
+            return numbering.parts(self.blocks, lines)
+        return None
 
     def digest(self) -> bytes:
         """A short name of the sums: equal for equal pixels, empty if all are 0."""
