@@ -14,7 +14,6 @@ from ..g3files.names import SUFFIXES
 from ..mpi import communicators
 from ..pipeline.output import write_frames
 
-
 _NOT_COMPRESSED = (
     "output_file is {!r}: ranks cannot write their shards into a compressed file. Name an output "
     "that ends in {}."
@@ -48,7 +47,7 @@ def check_output_argument(
             what = "keep_exact" if exact else "checkpoint"
             raise UsageError(
                 f'output_file is {output!r}, and result="sharded": with {what} one rank writes the '
-                'output. Leave out one of the two.'
+                "output. Leave out one of the two."
             )
         if sharded and not output.endswith(".g3"):
             raise UsageError(_NOT_COMPRESSED.format(output, ".g3, .fits or .h5"))
