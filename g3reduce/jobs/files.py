@@ -107,8 +107,9 @@ def coadd_files(
         patterns are expanded, on `root`.
     output_file : name or path, optional
         Where `root` writes the coadds: to a temporary file, which is renamed when it is complete.
-        The ending says the format: .g3, .fits (of several coadds, a file for each) or .h5; of the
-        latter two, ranks write shards themselves. Other ranks may give None.
+        The ending says the format: .g3, .fits (of several coadds, a file for each) or .h5. With
+        ``result="sharded"`` each rank writes its shards itself, at their places of the one file.
+        Other ranks may give None.
     mpicomm : mpi4py.MPI.Intracomm or None
         None: the world if a launcher started several processes, else this process alone.
     map_ids, output_map_id, collate, weighted, ignore_missing_weights, record_obs_id, assign, \

@@ -305,7 +305,10 @@ FAILURES = {
     "missing Id": (None, {"map_ids": ["95GHz"]}, InputError, "There is no map with the Id"),
     "strategy": (None, {"strategy": "best"}, UsageError, "strategy is 'best'; expected one of"),
     "schedule": (None, {"schedule": "any"}, UsageError, "schedule is 'any'; expected one of dyn"),
-    "sharded": (None, {"result": "sharded"}, UsageError, "no rank holds a frame, of which"),
+    "sharded": (
+        *(None, {"result": "sharded", "checkpoint": "points"}, UsageError),
+        "with checkpoint one rank writes the output",
+    ),
     "assign fails": (None, {"assign": lambda frame: 1 / 0}, ZeroDivisionError, "division by zero"),
     "assign is wrong": (None, {"assign": lambda frame: 7}, UsageError, "assign() returned 7"),
 }
