@@ -11,6 +11,7 @@ ReadyStrategy: TypeAlias = Literal["auto", "gather", "tree", "allreduce", "reduc
 """The library's own strategies. Users register others, so that arguments take any string."""
 
 Result: TypeAlias = Literal["root", "all", "sharded"]
+WrittenResult: TypeAlias = Literal["root", "sharded"]
 OnDuplicate: TypeAlias = Literal["error", "sum"]
 OnDuplicateFile: TypeAlias = Literal["error", "skip", "sum"]
 SameObservation: TypeAlias = Literal["error", "warn", "sum"]

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import ReadyStrategy, choices_of
+from ..choices import ReadyStrategy, WrittenResult, choices_of
 from ..spt3gtypes import Frame
 from . import (
     adding,
@@ -76,6 +76,13 @@ def add_parser(subparsers: Any) -> None:
         choices=choices_of(ReadyStrategy),
         default="auto",
         help="how ranks join their sums (default: %(default)s)",
+    )
+    ranks.add_argument(
+        "--result",
+        choices=choices_of(WrittenResult),
+        default="root",
+        help="who writes the output: the first rank, or sharded: all at once, each a part of it, "
+        "so that none needs memory for the whole (default: %(default)s)",
     )
     add_schedule(ranks)
     progress.add_flags(parser, quiet=True)
@@ -147,6 +154,7 @@ def run(options: argparse.Namespace) -> int | None:
         **adding.about_input(options),
         same_observation=options.same_observation,
         strategy=options.strategy,
+        result=options.result,
         schedule=options.schedule,
         reproducible=options.reproducible,
         absmax=options.absmax,

@@ -129,7 +129,7 @@ metadata_lasts, keep_exact
         As in `MPIFileReader`.
     keep_maps : bool
         Whether the maps are wanted in memory. If not, they are only written, and those in the
-        frames that are returned are empty.
+        frames that are returned are empty; ``result="sharded"`` gives `root` such frames, too.
     checkpoint : name or path, optional
         A folder, which all ranks see, for checkpoints: what was summed is written there from time
         to time, so that the work can go on after it was stopped or killed. SIGTERM, SIGINT and

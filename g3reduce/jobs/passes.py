@@ -222,13 +222,12 @@ class Passes:
             return collectively(
                 self._comm, lambda: complete.coadds(here=here, whole=whole, n_given=n_given)
             )
-        whole, sharded = self._plan.keep_maps, self._plan.result == "sharded"
+        plan = self._plan
+        whole, framed = plan.keep_maps, self._joined
+        if plan.result == "sharded" and (whole or self._comm.rank != plan.root):
+            framed = {}  # only root has the ledgers of the frames
         coadds = self._coadder.finish_with(
-            {
-                name: coadd.to_frame() if whole else coadd.outline()
-                for name, coadd in self._joined.items()
-                if not sharded
-            }
+            {name: coadd.to_frame() if whole else coadd.outline() for name, coadd in framed.items()}
         )
         if self._earlier:
             coadds.ledger = union(one.ledger for one in self._earlier)

@@ -15,6 +15,8 @@ from spt3g import core, maps
 from g3reduce import stitch_files
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
+SHARDED = ["--result", "sharded"]
+
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
 
@@ -39,14 +41,17 @@ def frames_of(path):
     return list(core.G3File(str(path)))
 
 
-@pytest.mark.parametrize("ranks", [None, 3])
-def test_the_flags_of_spt3g_coadd_maps_do_the_same(files, tmp_path, ranks):
+@pytest.mark.parametrize(
+    ("ranks", "own"),
+    some_of([(None, []), (None, SHARDED), (3, []), (3, SHARDED)], fewer=[(None, []), (3, SHARDED)]),
+)
+def test_the_flags_of_spt3g_coadd_maps_do_the_same(files, tmp_path, ranks, own):
     flags = ["--collate", "-i", "Sum", "--record-obs-id", "-m", "90GHz", "150GHz"]
     theirs = tmp_path / "theirs.g3"
     tool = shutil.which("spt3g-coadd-maps", path=os.path.dirname(sys.executable))
     subprocess.run([tool, *files, "-o", theirs, *flags], check=True, env=mpirun_environment())
     mine = tmp_path / "mine.g3"
-    done = g3reduce("coadd", *files, "-o", mine, *flags, ranks=ranks)
+    done = g3reduce("coadd", *files, "-o", mine, *flags, *own, ranks=ranks)
     assert done.returncode == 0, done.stderr
     assert "Sum90GHz: T, Q, U, Wpol from 4 files" in done.stdout
     assert (" on 3 ranks." in done.stdout) == (ranks == 3)
