@@ -1,19 +1,24 @@
 """Outputs of a coadd in other formats: by one rank, and by all that have shards."""
 
+import contextlib
 import os
+import subprocess
+import sys
 
 import healpy
 import numpy as np
 import pytest
 from astropy.io import fits
 from astropy.wcs import WCS
-from choices import some_of
+from choices import among_all, some_of
+from filesizes import no_file_longer_than
 from skies import planes, write_files
 from spt3g import core
 
 import g3reduce
 from g3reduce import splits
 from g3reduce.formats import WriteOptions, map_frames_in
+from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
 KINDS = some_of(
     [
@@ -117,6 +122,56 @@ def test_ranks_without_a_pixel_write_none(comm, shared_folder, kind, n_pixels):
         (found,) = map_frames_in(output)
         assert g3reduce.digest(found) == g3reduce.digest(whole)
         np.testing.assert_array_equal(planes(found)["T"], planes(whole)["T"])
+
+
+@pytest.mark.ranks(2)
+def test_where_one_rank_cannot_write_the_file_of_before_stays(comm, shared_folder):
+    files = files_of(comm, shared_folder, "healpix dense", "polarized")
+    output = shared_folder / "out.g3"
+    if comm.rank == 0:
+        output.write_bytes(b"something old")
+    comm.Barrier()
+    limit = no_file_longer_than(1000) if comm.rank == 1 else contextlib.nullcontext()
+    with limit, pytest.raises((g3reduce.OutputError, g3reduce.RemoteError), match="writing failed"):
+        g3reduce.coadd_files(files, output, mpicomm=comm, map_ids="90GHz", result="sharded")
+    assert output.read_bytes() == b"something old"
+    assert not [name for name in os.listdir(shared_folder) if "partial" in name]
+
+
+KILLED = """
+import os, signal, sys
+from mpi4py import MPI
+import g3reduce
+from g3reduce.formats import shardedframes
+
+real = shardedframes.write_at
+
+def write_at(fd, data, offset):
+    real(fd, data[: len(data) // 2], offset)
+    if MPI.COMM_WORLD.rank == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    real(fd, data, offset)
+
+shardedframes.write_at = write_at
+g3reduce.coadd_files(sys.argv[2:], "out.g3", map_ids="90GHz", result="sharded")
+"""
+
+
+@among_all
+@pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_rank_that_is_killed_while_it_writes_leaves_the_file_of_before(tmp_path, victim):
+    files = write_files(tmp_path, 2, "healpix dense", "polarized")
+    (tmp_path / "out.g3").write_bytes(b"something old")
+    command = [sys.executable, "-c", KILLED, str(victim), *map(str, files)]
+    done = subprocess.run(
+        mpirun_command(2, command), cwd=tmp_path, env=mpirun_environment(), timeout=100
+    )
+    assert done.returncode != 0
+    assert (tmp_path / "out.g3").read_bytes() == b"something old"
+    left = {*os.listdir(tmp_path)} - {"out.g3", *(os.path.basename(file) for file in files)}
+    assert len(left) <= 1
+    assert all(name.startswith(".g3reduce-") and name.endswith(".partial") for name in left)
 
 
 def _wcs():
