@@ -7,6 +7,8 @@ In reading order:
 * ``inputs/``: the files that they read.
 * ``harness/``: how rivals are timed in turn and on ranks, and how rows become tables and pictures.
   It knows no case.
+* ``model/``: strategies on simulated ranks, beside real ones, by a command of its own:
+  ``python -m benchmarks.model``.
 * ``suite.py``: the list of all cases, and what a run of them leaves. ``report.py``: the pages.
   ``__main__.py``: the command.
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from choices import among_all
 
+from benchmarks.model import __main__ as command_line
 from benchmarks.model.joining import footprints, simulate
 from benchmarks.model.ranks import Deadlock, Ranks
 from benchmarks.model.reading import read_all
@@ -88,6 +89,15 @@ def test_the_costs_are_about_those_of_the_simulation(held, union, result):
     assert found[chosen] <= 1.25 * min(found.values())
     for name, seconds in costs.items():
         assert 0.4 < found[name] / seconds < 2.5, name
+
+
+@among_all
+def test_the_page_about_scale_is_made(tmp_path, capsys):
+    command_line.main(["--quick", "--output", str(tmp_path)])
+    page = (tmp_path / "scale.md").read_text()
+    assert "**is a model**" in page
+    assert "| nside 8192, 4 % " in page
+    assert (tmp_path / "scale.png").stat().st_size > 10_000
 
 
 def test_ranks_that_wait_for_each_other_are_told():

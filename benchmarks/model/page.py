@@ -62,8 +62,10 @@ READING = """\
 * **One footprint for all**: the sums are reduced by the collectives of the MPI library
   (`allreduce`), whose time hardly grows with the nodes. **Footprints that differ**: `owner`,
   which sends only what ranks hold.
-* **A large output should stay in shards.** One rank that gets and writes 58 GB takes two thirds
-  of all the time that is not reading.
+* **A large output should stay in shards.** To bring all of the sky to one rank, which writes it,
+  takes many times as long as to leave each rank its part: see joining and writing below.
+* **All cores** read no faster, and need memory for the sums of each: ranks whose patches are the
+  whole map fit only on few cores of a node.
 """
 
 OVER_NODES = Table(
@@ -198,7 +200,14 @@ def _comparison(measured: Sequence[Row]) -> str:
             "right": "`auto` right",
         },
     )
-    return MEASURED + "\n" + table.markdown(lines) + "\n"
+    within = sum(line["within"] for line in lines)
+    over = [row["least over the best"] for row in measured if row["taken"]]
+    right = sum(one <= RIGHT for one in over)
+    told = (
+        f"In all, {within} of {len(measured)} times are within 30 %, and `auto` is right in "
+        f"{right} of {len(over)} cases."
+    )
+    return "\n".join([MEASURED, table.markdown(lines), "", told, ""])
 
 
 MEASURED = """\
@@ -211,9 +220,13 @@ are the least of a few rounds; `auto` is right where it takes the best strategy,
 1.25 of its time. Hosts are network namespaces of one machine with two cores; where a rate is
 named, a token bucket limits their links to it.
 
-**The machine was shared: some twelve processes waited for its two cores all the time.** Where
-ranks work from memory to memory, times are those of waiting for a core, which is not in the
-model: there it says too little. Over a slow link the wire is what takes time.
+**The machine was shared: 10 to 30 other processes wanted its two cores all the time.** What
+ranks then wait for a core is not in the model; where they work from memory to memory, it is much
+of the time. Over the slow link it is little beside the time on the wire.
+
+Memory, on 1, 2 and 4 ranks ([measured](benchmarks_ranks.md#memory-of-a-rank)): the forecast for
+dense maps of 54 and 66 MiB is that much above what a rank has anyhow; HEALPix ones took 58 to 73
+MiB, flat ones 66 to 75.
 """
 
 
@@ -233,7 +246,9 @@ def _draw(rows: Sequence[Row], strategies: Sequence[Row]) -> Figure:
     shown = [SURVEYS[0], SURVEYS[1], SURVEYS[2]]
     for axis, survey in zip(others, shown, strict=True):
         mine = [row for row in strategies if row["maps"] == survey.name]
-        for number, name in enumerate(dict.fromkeys(row["strategy"] for row in mine)):
+        for number, name in enumerate(dict.fromkeys(row["strategy"] for row in strategies)):
+            if not any(row["strategy"] == name for row in mine):
+                continue
             same = [row for row in mine if row["strategy"] == name]
             _line(axis, number, name, [(row["nodes"], row["simulated s"]) for row in same])
             points = [(row["nodes"], row["cost s"]) for row in same]

@@ -189,7 +189,9 @@ class Profile:
         others = self.ranks - 1
         step, bandwidth = self.latency, self.bandwidth
         if self.result == "all":  # each passes on what it got, so all wait for the slowest
-            step, bandwidth = max(step, self.machine.meeting or 0.0), self.bandwidth_of_all
+            step = max(step, self.machine.meeting or 0.0)
+            # Of the ranks of a node, one passes it on to the next node.
+            bandwidth = self.bandwidth if self.nodes > 1 else self.machine.bandwidth_within
         return (
             others * self.calls(self.union / self.ranks, LIMITS.message_piece) * step
             + others / self.ranks * self.union / bandwidth
