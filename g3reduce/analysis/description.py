@@ -147,7 +147,7 @@ class MapInfo:
         polarized = f", {self.pol_conv}" if "U" in self.planes else ""
         weighted = "weighted" if self.weighted else "not weighted"
         is_map = "T" in self.planes
-        area, part = short(self.sky_area_deg2, 4), f"{self.sky_fraction:.3%} of the sky"
+        area, part = short(self.sky_area_deg2, 4), f"{100 * self.sky_fraction:.3f} % of the sky"
         rows = {
             "geometry": _geometry(self.geometry) + f"; {self.coord}",
             "values": f"{self.units}, {weighted}{polarized}; stored {self.storage}",

@@ -190,8 +190,8 @@ def _halves(steps: Steps, folder: Path, files: tuple[str, ...]) -> list[Path]:
     if len(files) < 2:
         return []
     say(
-        "\nOdd and even observations, and half their difference: the sky cancels, but for what"
-        "\nthe filter of each observation has left of it:"
+        "\nOdd and even observations, and half their difference: the sky cancels, but for"
+        "\nwhat the filter of each observation has left of it:"
     )
     splits, null = folder / "splits.g3", folder / "difference.g3"
     rules = [word for half in ("odd", "even") for word in ("--split", f"{half}=parity={half}")]
@@ -233,8 +233,8 @@ def _time(options: argparse.Namespace, steps: Steps, folder: Path, files: tuple[
         faster = f" ({theirs / ours:.1f} times as fast)" if theirs > ours else ""
         say(
             f"\nTo read and add {megabytes:.0f} MB spt3g took {theirs:.1f} s, and g3reduce "
-            f"{ours:.1f} s{faster}, in which\nit also wrote the coadd; {seconds:.1f} s with the "
-            "start of Python and MPI on all ranks."
+            f"{ours:.1f} s{faster},\nin which it also wrote the coadd; {seconds:.1f} s with the "
+            "start of Python and MPI on all\nranks."
         )
     finally:
         shutil.rmtree(place, ignore_errors=True)

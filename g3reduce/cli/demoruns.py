@@ -71,7 +71,7 @@ class Steps:
 
         found = compare_with_spt3g(files, output)
         say(
-            f"The same as spt3g's serial coadd ({found.seconds:.2f} s in one process): "
+            f"The same as spt3g's serial coadd ({found.seconds:.2f} s in one process):\n"
             f"{found.n_maps} maps, hits equal, the rest to {found.worst:.0e} of the largest value."
         )
         return found.seconds

@@ -7,6 +7,7 @@ import os
 import stat
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 
 from ..errors import InputError, about_file
 
@@ -20,6 +21,7 @@ _HEADER = struct.Struct("<BI")
 _NEWEST_PLAUSIBLE_VERSION = 255
 
 # Of a folder where a file is expected: so many patterns are shown, and so many folders looked into.
+# A folder that is not there is looked for among as many others.
 _FOLDERS = 3
 _LOOKED_INTO = 1000
 
@@ -55,11 +57,38 @@ def expand(
         if not usable:
             named = f"{len(matches)} files, none of them named *{', *'.join(endings)}"
             found = named if matches else "nothing"
-            raise InputError(f"The pattern {name!r} matches {found}, seen from {_here()}.")
+            meant = "" if matches else _nearly(name)
+            ending = f"; did you mean {meant!r}?" if meant else "."
+            raise InputError(f"The pattern {name!r} matches {found}, seen from {_here()}{ending}")
         files.extend(usable)
     if not files:
         raise InputError("No input files were given.")
     return files
+
+
+def _nearly(pattern: str) -> str:
+    """A pattern that matches something, in a folder of nearly this name; else nothing."""
+    import difflib  # of use after a mistake only
+
+    *folders, name = pattern.split(os.sep)
+    there = os.sep if pattern.startswith(os.sep) else ""
+    for n, part in enumerate(folders):
+        if glob.has_magic(part):
+            return ""
+        if os.path.isdir(os.path.join(there, part)):
+            there = os.path.join(there, part)
+            continue
+        try:
+            with os.scandir(there or os.curdir) as entries:
+                found = sorted(one.name for one in islice(entries, _LOOKED_INTO) if one.is_dir())
+        except OSError:
+            return ""
+        for near in difflib.get_close_matches(part, found, 3, 0.6):
+            meant = os.path.join(there, near, *folders[n + 1 :], name)
+            if glob.glob(meant, recursive=True):
+                return meant
+        return ""
+    return ""
 
 
 def may_be_pattern(name: str | os.PathLike[str]) -> bool:

@@ -30,19 +30,20 @@ def chosen_maps(source: Source, band: str | None, headers: Headers) -> list[Give
     """
     kept: list[Given] = []
     others: list[str] = []
+    flips: list[str] = []
     for given in frames_of(source, headers):
         flip = Realisation.of(given) is not None
         if given.frame_id != band if flip else not of_band(given.frame_id, band):
-            others.append(given.frame_id)
+            (flips if flip else others).append(given.frame_id)
         else:
             kept.append(given)
     if not kept:
-        if not others:
+        if not others and not flips:
             raise InputError(f"There is no Map frame in {described(source)}.")
         what = f"of band {band!r} " if band else ""
         raise UsageError(
-            f"There is no map {what}in {described(source)} that is no sign flip; its Ids are "
-            f"{_listed(others)}. Name one with band=."
+            f"There is no map {what}in {described(source)} that is no sign flip; "
+            f"{_there(others, flips)}. Name one with band=."
         )
     if len(kept) > MOST_ROWS:
         raise UsageError(
@@ -133,6 +134,14 @@ def _plain_difference(a: Given, b: Given, frame_id: str) -> Frame:
             f"{a.where} and {b.where} are equal in each pixel, so there is nothing to draw."
         )
     return frame
+
+
+def _there(others: list[str], flips: list[str]) -> str:
+    """The Ids that may be named; sign flips, of which there may be hundreds, only if all are."""
+    if not others:
+        return f"its Ids are {_listed(flips)}"
+    counted = f", and {len(flips)} of sign flips" if flips else ""
+    return f"its Ids are {_listed(others)}{counted}"
 
 
 def _listed(ids: list[str]) -> str:

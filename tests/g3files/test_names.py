@@ -80,6 +80,19 @@ def test_a_pattern_that_matches_nothing_is_an_error_that_says_where_it_looked(fo
     assert text == f"The pattern 'none*.g3' matches nothing, seen from {os.getcwd()}."
 
 
+def test_a_pattern_in_a_folder_of_nearly_this_name_is_suggested(folder):
+    os.makedirs("season/flat")
+    os.makedirs("seasn_of_nothing")
+    touch(folder, "season/flat/a.g3")
+    for pattern in ("seasn/flat/*.g3", "season/falt/*.g3", f"{folder}/Season/flat/*.g3"):
+        text = message(expand, [pattern])
+        assert text.startswith(f"The pattern {pattern!r} matches nothing, seen from ")
+        meant = f"{folder}/season/flat/*.g3" if os.path.isabs(pattern) else "season/flat/*.g3"
+        assert text.endswith(f"; did you mean {meant!r}?")
+    for pattern in ("seasn/flat/*.fits", "other/flat/*.g3", "*/falt/*.g3", "season/flat/x*.g3"):
+        assert message(expand, [pattern]).endswith(f", seen from {os.getcwd()}.")
+
+
 def test_a_pattern_that_matches_other_files_only_says_so(folder):
     touch(folder, "a.fits", "b.fits")
     text = message(expand, ["*.fits"])

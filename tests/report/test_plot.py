@@ -183,8 +183,12 @@ def test_several_maps_are_rows_of_which_band_takes_some(tmp_path):
     assert titles == [f"{plane}   {one}" for one in ids[:2] for plane in "TQ"]
     assert "150GHz_early" in plot_maps(frames, band="150").get_suptitle()
     assert "signflip000" in plot_maps(frames, band=ids[2]).get_suptitle()
-    with pytest.raises(UsageError, match=r"no map of band '220GHz'.*'Coadd90GHz'"):
+    with pytest.raises(
+        UsageError, match=r"'220GHz'.*Coadd90GHz', '150GHz_early', and 1 of sign flips\. Name"
+    ):
         plot_maps(frames, band="220GHz")
+    with pytest.raises(UsageError, match=r"no map .* is no sign flip; its Ids are '150GHz_signfl"):
+        plot_maps(frames[2])
     with pytest.raises(UsageError, match=r"9 maps.*room for 8.*band"):
         plot_maps([frames[0]] * 9)
 
