@@ -351,6 +351,7 @@ def test_pages_are_short_enough_to_read(page):
     lines = [line for line in page.read_text().splitlines() if not line.startswith("|")]
     assert len(lines) <= 200 or page.name == "changelog.md"  # which grows by its nature
     assert all(len(line) <= 120 for line in lines)
+    assert not any(line.startswith(("<<<<<<< ", ">>>>>>> ")) for line in lines)
 
 
 MODULES = sorted(

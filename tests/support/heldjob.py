@@ -31,7 +31,7 @@ def main():
         folder = Path(sys.argv[sys.argv.index("--checkpoint") + 1])
         sys.argv += ["--checkpoint-every", "1e-9"]
         checkpoints._COST = checkpointcommit._LOOK_S = 0
-        LIMITS.smallest_piece = 2**12  # more pieces than ranks
+        LIMITS.smallest_piece = 2**15  # one for each frame, so that each rank soon has some
         original = mapopener.MapOpener.frames
 
         def frames(self, name, piece):
