@@ -23,7 +23,7 @@ from .inputs import Atomic, as_names, names_of
 from .sampling import Sample, add_some, sizes_of, spread
 
 # Until all ranks are ready, where the environment comes from a local disk: see docs/cluster.md.
-_START_S = 1.0
+_START_S = 0.5
 
 _LEAST_LIMIT_S, _LIMIT_STEP_S = 600, 300
 

@@ -14,11 +14,16 @@ from ..coadd.coadder import MPIMapCoadder
 from ..errors import InputError, UsageError, about_file
 from ..g3files.names import is_stream
 from ..g3files.pieces import Piece
+from ..mpi import communicators
+from ..mpi.counter import SharedCounter
 from ..mpi.memory import available
 from ..pipeline.reader import numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
 from .estimating import in_words
+from .feeding import Reader, feed
 from .mapopener import MapOpener
+from .tally import Tally
+from .work import Earlier, NoCheckpoints, Work
 
 # Sums and what is read may take this part of the memory that is there.
 _PART_OF_MEMORY = 0.5
@@ -33,8 +38,8 @@ class Sample:
     names : list of str
     n_bytes : list of int
         Their sizes.
-    seconds : list of float
-        How long each took.
+    seconds : float
+        How long all of them took together, once the memory of their sums was there.
     sums : list of int
         Bytes of the sums of all coadds after each.
     whole : int
@@ -45,8 +50,8 @@ class Sample:
 
     names: list[str] = field(default_factory=list)
     n_bytes: list[int] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
     sums: list[int] = field(default_factory=list)
+    seconds: float = 0.0
     whole: int = 0
     frame: int = 0
 
@@ -57,9 +62,8 @@ class Sample:
 
     @property
     def rate(self) -> float:
-        """Bytes that were read and added in a second; without the first file, if there are more."""
-        first = 1 if len(self.names) > 1 else 0  # its sums are new memory
-        return sum(self.n_bytes[first:]) / max(sum(self.seconds[first:]), 1e-6)
+        """Bytes that were read and added in a second."""
+        return sum(self.n_bytes) / max(self.seconds, 1e-6)
 
     def union(self, n_files: int) -> float:
         """Bytes of the sums of so many files, of which these are some.
@@ -107,9 +111,10 @@ def sizes_of(names: Sequence[str]) -> list[int]:
 def add_some(
     names: Sequence[str], coadder: MPIMapCoadder, sizes: Mapping[str, int], *, limbs: int
 ) -> Sample:
-    """Add files on this process, and note after each what that took.
+    """Add files on this process, and note how large their sums are after each.
 
-    Not more are added than fit well into the memory that is there.
+    Then they are added once more, as a coadd does it, and that is timed. Not more are added than
+    fit well into the memory that is there.
 
     Parameters
     ----------
@@ -133,7 +138,6 @@ def add_some(
     for name in names:
         if not _fits(sample, sizes[name]):
             break
-        begin = time.perf_counter()
         with about_file(name):
             _add(name, len(sample.names), opener, coadder, sample)
         states = coadder.states()
@@ -141,7 +145,6 @@ def add_some(
             raise InputError(f"{name}: there is no map in it that would be added.")
         sample.names.append(name)
         sample.n_bytes.append(sizes[name])
-        sample.seconds.append(time.perf_counter() - begin)
         sample.sums.append(sum(coadd.total.blocks.nbytes for coadd in states.values()))
         stubs = [stub for coadd in states.values() for stub in coadd.total.summary.stubs.values()]
         sample.whole = 8 * limbs * sum(stub.size for stub in stubs)
@@ -150,8 +153,23 @@ def add_some(
             f"{names[0]}: {in_words(available() or 0)} of memory are not enough to add this file "
             f"of {in_words(sizes[names[0]])} here. Plan on a node with more."
         )
+    sample.seconds = _seconds(sample.names, coadder)
     coadder.discard()
     return sample
+
+
+def _seconds(names: list[str], coadder: MPIMapCoadder) -> float:
+    """How long it takes to add files as `coadd_files` does."""
+    comm = communicators.OneProcess()
+    pieces = list(map(Piece, range(len(names))))
+    reader = Reader(
+        *(comm, names, pieces, SharedCounter(comm), "static"), assumed=coadder.terms.assumed
+    )
+    begin = time.perf_counter()
+    fed = feed(coadder, reader, len(names), 1, Tally(pieces), Work(Earlier(), NoCheckpoints()))
+    if fed.failure is not None:
+        raise fed.failure
+    return time.perf_counter() - begin
 
 
 def _fits(sample: Sample, n_bytes: int) -> bool:

@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import time
 
 import numpy as np
 import pytest
@@ -86,12 +87,12 @@ def test_each_id_has_its_sums_if_collated_and_exact_ones_are_three_times_as_larg
 )
 def test_the_law_by_which_sums_grow_is_found_again(growth, n_files):
     sums = [int(1e6 * number**growth) for number in range(1, 7)]
-    sample = Sample(["x"] * 6, [1] * 6, [1.0] * 6, sums, whole=10**9)
+    sample = Sample(["x"] * 6, [1] * 6, sums, whole=10**9)
     assert sample.union(n_files) == pytest.approx(1e6 * n_files**growth, rel=0.01)
 
 
 def test_a_footprint_that_is_full_grows_no_more():
-    sample = Sample(["x"] * 6, [1] * 6, [1.0] * 6, [3, 9, 10, 10, 10, 10], whole=10**9)
+    sample = Sample(["x"] * 6, [1] * 6, [3, 9, 10, 10, 10, 10], whole=10**9)
     assert sample.union(10**5) == 10
 
 
@@ -101,9 +102,11 @@ def test_files_are_taken_from_the_whole_list():
     assert spread(names[:3], 6) == names[:3]
 
 
-def test_the_rate_is_that_of_the_files_after_the_first():
-    assert Sample(["a", "b", "c"], [10, 20, 40], [9.0, 1.0, 2.0], [1, 1, 1]).rate == 20
-    assert Sample(["a"], [10], [5.0], [1]).rate == 2
+def test_the_rate_is_that_of_all_files_together(tmp_path):
+    assert Sample(["a", "b", "c"], [10, 20, 40], [1, 1, 1], seconds=7.0).rate == 10
+    began = time.perf_counter()
+    seen = plan_coadd(write(tmp_path, [(0, 64), (0, 128)]), **SMALL).sample
+    assert 0 < seen.seconds < time.perf_counter() - began
 
 
 def test_what_is_chosen_is_what_the_model_says_of_the_figures_that_were_measured(tmp_path):
