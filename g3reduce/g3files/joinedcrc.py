@@ -7,6 +7,8 @@ bit by bit, of those of its parts, each multiplied by a power of x for the bytes
 
 from __future__ import annotations
 
+import functools
+
 import google_crc32c
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +18,7 @@ from .frames import CRC_START
 
 # Bit 31 stands for the power 0 of x, bit 0 for the power 31: so the polynomial of Castagnoli.
 _POLYNOMIAL = 0x82F63B78
-_ONE, _TO_THE_8 = 1 << 31, 1 << 23
+_TO_THE_8 = 1 << 23
 
 
 class PartsChecksum:
@@ -51,13 +53,16 @@ class PartsChecksum:
 
 def _with_zeros(checksum: int, n_bytes: int) -> int:
     """The checksum of the same bytes with so many zeros behind them."""
-    power, factor = _TO_THE_8, _ONE
-    while n_bytes and checksum:
-        if n_bytes & 1:
-            factor = _times(factor, power)
-        power = _times(power, power)
-        n_bytes >>= 1
-    return _times(checksum, factor)
+    for bit in range(n_bytes.bit_length() if checksum else 0):
+        if n_bytes >> bit & 1:
+            checksum = _times(checksum, _behind(bit))
+    return checksum
+
+
+@functools.cache
+def _behind(bit: int) -> int:
+    """What ``2 ** bit`` zeros behind bytes multiply their checksum by."""
+    return _times(_behind(bit - 1), _behind(bit - 1)) if bit else _TO_THE_8
 
 
 def _times(a: int, b: int) -> int:

@@ -162,17 +162,19 @@ class _Loops:
         of_line: Index,
         *parts: Index,
     ) -> None:
-        at = 0
-        for run in range(first, last):
-            raw[at : at + headers.shape[1]] = headers[run]
+        at, places = 0, of_line[first + shift : last + shift + 1].tolist()
+        each = list(zip(*(part[places[0] : places[-1]].tolist() for part in parts), strict=True))
+        runs = zip(starts[first:last].tolist(), counts[first:last].tolist(), strict=True)
+        for number, (start, count) in enumerate(runs):
+            raw[at : at + headers.shape[1]] = headers[first + number]
             at += headers.shape[1]
-            values = np.zeros(counts[run])
-            here = slice(of_line[run + shift], of_line[run + shift + 1])
-            of_run = [part[here].tolist() for part in parts]
-            for position, length, begin in zip(*of_run, strict=True):
-                ahead = position - int(starts[run])
-                low, high = max(ahead, 0), min(ahead + length, len(values))
+            values = raw[at : at + 8 * count].view(plane.dtype)
+            here = each[places[number] - places[0] : places[number + 1] - places[0]]
+            if len(here) != 1 or here[0][1] < count:
+                values[:] = 0
+            for position, length, begin in here:
+                ahead = position - start
+                low, high = max(ahead, 0), min(ahead + length, count)
                 if low < high:
                     values[low:high] = plane[begin - ahead + low : begin - ahead + high]
-            raw[at : at + values.nbytes] = values.view(np.uint8)
-            at += values.nbytes
+            at += 8 * count

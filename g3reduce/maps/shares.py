@@ -236,9 +236,11 @@ def _stretches_of(
     sums: PlaneSums, name: str, stub: SkyMap, lines: Lines
 ) -> tuple[_Stretches, _Held]:
     loops, plane, parts = kernels.loops(), sums.flat(name), sums.parts(lines)
+    if sums.layout is not None and parts is not None:  # all ranks know the runs already
+        return _Stretches(0, *_NOTHING[1:3], *parts.first()), _Held(plane, parts)
     if loops is not None and parts is not None:
         layout = trimmed(loops, lines, plane, parts)
-        begins = parts.first() if sums.layout or not lines.shifted else _all_begins(sums, lines)
+        begins = _all_begins(sums, lines) if lines.shifted else parts.first()
     else:
         pixels = sums.pixels.reshape(-1)
         held = np.flatnonzero((plane != 0) & (pixels >= 0))
