@@ -14,7 +14,7 @@ from .suite import BENCHMARKS, Measured, save
 # A page is short enough to read, so joining, which has many cases, has one of its own.
 _RANKS = ["memory", "ledgers", "scaling", "distributor"]
 _JOINING = ["reducing", "hosts"]
-_OTHER = ["custom", "exactness", "flips", "stitching", "formats", "progress"]
+_OTHER = ["custom", "exactness", "flips", "stitching", "formats", "sharded", "progress"]
 _APART = [*_RANKS, *_JOINING, *_OTHER]
 PAGES = {
     "benchmarks": ("Benchmarks", [name for name in BENCHMARKS if name not in _APART]),

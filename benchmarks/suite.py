@@ -25,6 +25,7 @@ from .cases import (
     progress,
     reducing,
     scaling,
+    sharded,
     small,
     stitching,
     tiny,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Benchmark] = {
     "flips": flips.BENCHMARK,
     "stitching": stitching.BENCHMARK,
     "formats": formats.BENCHMARK,
+    "sharded": sharded.BENCHMARK,
     "progress": progress.BENCHMARK,
     "hosts": hosts.BENCHMARK,
 }

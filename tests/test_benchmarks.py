@@ -27,6 +27,7 @@ from benchmarks.cases import (
     progress,
     reducing,
     scaling,
+    sharded,
     small,
     tiny,
 )
@@ -497,3 +498,13 @@ def test_a_machine_is_described_without_names():
     told = " ".join(facts.values())
     assert socket.gethostname() not in told
     assert getpass.getuser() not in told
+
+
+@among_all
+def test_sharded(settings):
+    found = sharded.measure(settings)
+    assert_sane(found, settings.folder)
+    assert_shown(sharded, found)
+    assert [(row["kind"], row["ranks"]) for row in found] == [
+        (kind, ranks) for kind in mapfiles.SPARSE for ranks in (1, 2)
+    ]
