@@ -69,6 +69,7 @@ class Steps:
         """Compare a coadd with spt3g's, and say so; return how many seconds that one took."""
         from ..report.comparison import compare_with_spt3g
 
+        say(f"\nspt3g coadds the same {len(files)} files in one process, to compare ...")
         found = compare_with_spt3g(files, output)
         say(
             f"The same as spt3g's serial coadd ({found.seconds:.2f} s in one process):\n"

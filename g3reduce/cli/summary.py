@@ -55,7 +55,7 @@ def _coverage(coverage: Mapping[str, Coverage]) -> list[str]:
     fraction = _range([100 * one.sky_fraction for one in each], short)
     text = f"{_range([one.area_deg2 for one in each], short)} deg2 ({fraction} %)"
     if hits := [one.hits for one in each if one.hits is not None]:
-        text += f", {_range(hits, short)} hits a pixel"
+        text += f", {_range(hits, short)} hits a pixel (median)"
     lines = [label("Sky", text)]
     depth_t = [one.depth_t for one in each if one.depth_t is not None]
     depth_p = [one.depth_p for one in each if one.depth_p is not None]
@@ -97,10 +97,9 @@ def _joined(statistics: Statistics, timing: Timing) -> str:
     elif statistics.why == NAMED:
         how = f"by {statistics.strategy}, as was wished"
     else:
-        how = f"by {statistics.strategy}, by prediction the fastest way"
-    took = f"{_seconds(statistics.seconds)} s (predicted: {_seconds(statistics.predicted)} s)"
+        how = f"by {statistics.strategy}, as this should be the fastest way here"
     moved = f", {size(timing.bytes_moved)} moved" if timing.bytes_moved else ""
-    return f"{how}: {took}{moved}"
+    return f"{how}: {_seconds(statistics.seconds)} s{moved}"
 
 
 def _range(values: Sequence[float], shown: Callable[[float], str]) -> str:

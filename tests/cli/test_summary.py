@@ -42,9 +42,10 @@ def test_lines_are_aligned_and_fit_in_a_terminal(n_coadds, strategy):
     said = " ".join("\n".join(lines).split("\n              "))
     assert "Balance:      reading 100 to 163 s on 64 ranks, mean 81 % of the longest" in said
     assert "Memory:       3.0 GB a rank at most, 192 GB in all" in said
-    assert "12 s (predicted: 11 s), 640 GB moved" in said
+    assert ": 12 s, 640 GB moved" in said
+    assert "predicted" not in said  # of use in a log only: a busy machine is far from it
     if n_coadds == 1:
-        assert "Sky:          1,500 deg2 (3.64 %), 12 hits a pixel" in said
+        assert "Sky:          1,500 deg2 (3.64 %), 12 hits a pixel (median)" in said
         assert "Depth:        T 5, Q and U 7.1 uK arcmin" in said
     assert ("Q and U 7.1 to 46.1 uK" in said) == (n_coadds == 40)
 
