@@ -332,16 +332,8 @@ class Passes:
         counter = SharedCounter(self._comm)
         self._stopwatch.end("looking")
         reading = self._watch.reading(self._names, left)
-        reader = Reader(
-            self._comm,
-            self._names,
-            left,
-            counter,
-            self._plan.schedule,
-            looking,
-            self._terms.assumed,
-            reading,
-        )
+        schedule, assumed = self._plan.schedule, self._terms.assumed
+        reader = Reader(self._comm, self._names, left, counter, schedule, looking, assumed, reading)
         with progress_in_interrupt(reader.progress):
             fed = feed(self._coadder, reader, len(self._names), self._comm.size, tally, work)
             self._stopwatch.end("reading")
@@ -364,9 +356,8 @@ class Passes:
         check = functools.partial(require_maps, n_new, self._plan.map_ids)
         try:
             with progress_in_interrupt(self._all_read("their sums were being joined")):
-                self._watch.stage("joining")
-                met = functools.partial(self._stopwatch.end, "waiting")
-                joined = self._coadder.join(failure, tally.n_read, tally.with_maps, check, met)
+                seen = tally.n_read, tally.with_maps
+                joined = self._coadder.join(failure, *seen, check, self._all_here)
                 if self._plan.result != "sharded":
                     cover = functools.partial(coverage_of, joined)
                     self._coverage |= collectively(self._comm, cover)
@@ -375,6 +366,11 @@ class Passes:
                 return joined
         finally:
             self._coadder.discard()
+
+    def _all_here(self) -> None:
+        """Note that all ranks have come, none with a failure: only now sums are joined."""
+        self._stopwatch.end("waiting")
+        self._watch.stage("joining")
 
     def _end_writing(self) -> None:
         """Note that the output is there: on the ranks that have written it."""

@@ -87,6 +87,21 @@ def test_one_line_is_drawn_and_nothing_of_it_stays(work, ranks, columns):
 
 
 @among_all
+@pytest.mark.parametrize("ranks", [None, 2])
+def test_before_an_error_the_line_is_taken_away(work, ranks):
+    cut = sorted(work.glob("*.g3"))[-4]
+    os.truncate(cut, cut.stat().st_size - 40)
+    words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3"]
+    code, said = at_a_terminal(work, mpirun_command(ranks, words) if ranks else words, 80)
+    assert code == 1, said
+    lines, drawn = shown(said, 80)
+    assert any("% |" in line for line in drawn)
+    assert not any("joining" in line for line in drawn)
+    assert cut.name in lines[0]  # nothing stands above the error
+    assert "% |" not in "".join(lines)
+
+
+@among_all
 @pytest.mark.parametrize("flag", ["--no-progress", "--quiet"])
 def test_nothing_is_drawn_if_nobody_wants_it(work, flag):
     words = [sys.executable, "script.py", "coadd", "*.g3", "-o", "out.g3", flag]

@@ -66,6 +66,19 @@ def test_each_file_is_done_once_by_the_rank_that_read_it(comm, files, shared_fol
 
 
 @pytest.mark.ranks(1, 3)
+def test_a_failure_is_not_told_as_joining(comm, files):
+    if comm.rank == 0:
+        os.truncate(files[3], os.path.getsize(files[3]) - 40)
+    comm.Barrier()
+    events = []
+    with pytest.raises(g3reduce.G3ReduceError):
+        coadd_files(files, mpicomm=comm, progress=events.append, collate=True)
+    if comm.rank == 0:
+        assert [event.stage for event in of_kind(events, "stage")] == ["looking", "reading"]
+        assert (events[-1].kind, events[-1].outcome) == ("ended", "failed")
+
+
+@pytest.mark.ranks(1, 3)
 def test_stages_of_all_ranks_are_told_and_add_up(comm, files, shared_folder):
     def slow(frame):
         time.sleep(0.01 * (comm.rank + 1))
