@@ -6,9 +6,12 @@ import argparse
 import contextlib
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .options import count
+
+if TYPE_CHECKING:
+    from ..mpi.communicators import Comm
 
 # The exit code of a job that was stopped with a checkpoint: EX_TEMPFAIL, try again later.
 STOPPED = 75
@@ -56,6 +59,13 @@ def add_rank_flags(group: argparse._ActionsContainer) -> None:
         help="with --ranks and --checkpoint: when the job dies, go on, up to so many times; with "
         "half of the ranks if it died without a new checkpoint",
     )
+    group.add_argument(
+        "--stall",
+        type=seconds,
+        metavar="S",
+        help="end the job when nothing has moved on any rank for so many seconds, as when a node "
+        "or its link is lost; longer than one file takes (default: wait)",
+    )
     # Whoever has started the ranks says here where they are to leave their exit code.
     group.add_argument("--outcome-file", help=argparse.SUPPRESS)
 
@@ -86,6 +96,15 @@ def arguments(options: argparse.Namespace) -> dict[str, Any]:
         "resume": options.resume,
         "stop_after": options.stop_after,
     }
+
+
+def watched(options: argparse.Namespace, comm: Comm) -> contextlib.AbstractContextManager[object]:
+    """What ends the job when nothing moves any more, if that is asked for. Collective."""
+    if options.stall is None:
+        return contextlib.nullcontext()
+    from ..mpi.guard import guard
+
+    return guard(comm, stall=options.stall)
 
 
 def seconds(word: str) -> float:

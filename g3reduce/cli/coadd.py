@@ -141,33 +141,34 @@ def run(options: argparse.Namespace) -> int | None:
         return looking.show_files(options, comm, names)
     private = communicators.private(comm)
     events = reporting.events_for(options, private)
-    coadds = coadd_files(
-        output_file=options.output_file,
-        mpicomm=comm,
-        map_ids=options.map_ids,
-        output_map_id=options.output_map_id,
-        weighted=options.weighted,
-        ignore_missing_weights=options.ignore_missing_weights,
-        record_obs_id=options.record_obs_id,
-        metadata_lasts=options.metadata_lasts,
-        pol_conv=options.pol_conv,
-        **adding.about_input(options),
-        same_observation=options.same_observation,
-        strategy=options.strategy,
-        result=options.result,
-        schedule=options.schedule,
-        reproducible=options.reproducible,
-        absmax=options.absmax,
-        nonfinite=options.nonfinite,
-        keep_maps=False,
-        output_options=collectively(private, lambda: fileformats.write_options(options)),
-        progress=progress.observer_of(options, private, events),
-        dry_run=options.dry_run,
-        **splitting.arguments(options, comm),
-        **growing.arguments(options),
-        **setaside.arguments(options),
-        **checkpointing.arguments(options),
-    )
+    with checkpointing.watched(options, comm):
+        coadds = coadd_files(
+            output_file=options.output_file,
+            mpicomm=comm,
+            map_ids=options.map_ids,
+            output_map_id=options.output_map_id,
+            weighted=options.weighted,
+            ignore_missing_weights=options.ignore_missing_weights,
+            record_obs_id=options.record_obs_id,
+            metadata_lasts=options.metadata_lasts,
+            pol_conv=options.pol_conv,
+            **adding.about_input(options),
+            same_observation=options.same_observation,
+            strategy=options.strategy,
+            result=options.result,
+            schedule=options.schedule,
+            reproducible=options.reproducible,
+            absmax=options.absmax,
+            nonfinite=options.nonfinite,
+            keep_maps=False,
+            output_options=collectively(private, lambda: fileformats.write_options(options)),
+            progress=progress.observer_of(options, private, events),
+            dry_run=options.dry_run,
+            **splitting.arguments(options, comm),
+            **growing.arguments(options),
+            **setaside.arguments(options),
+            **checkpointing.arguments(options),
+        )
     took = time.perf_counter() - start
     if options.dry_run:
         if comm.rank == 0 and not options.quiet:

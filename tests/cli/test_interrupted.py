@@ -1,5 +1,6 @@
 """Ctrl-C ends a command with one line that says how far the work was, on any number of ranks."""
 
+import contextlib
 import importlib.util
 import os
 import pty
@@ -283,3 +284,21 @@ def test_the_demo(tmp_path):
     assert process.returncode == 130, said
     assert re.search(r"^g3reduce demo: interrupted when \d of 8 observations were made;", said)
     assert "Traceback" not in said
+
+
+@among_all
+def test_a_rank_that_stands_still_ends_the_job_that_is_watched(work):
+    words = [*command("coadd", 2), "--stall", "2"]
+    with (work / "told").open("w") as told:
+        job = subprocess.Popen(words, cwd=work, env=mpirun_environment(), stdout=told, stderr=told)
+        wait_for_ranks(work, 2)
+        stopped = int((work / "begun-1").read_text().split()[0])
+        os.kill(stopped, signal.SIGSTOP)
+        try:
+            assert job.wait(60) != 0
+        finally:
+            job.kill()
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(stopped, signal.SIGKILL)
+    assert "rank 0 was waiting for" in (work / "told").read_text()
+    assert (work / "old.g3").read_text() == "an earlier result"
