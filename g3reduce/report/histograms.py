@@ -72,7 +72,7 @@ def plot_histograms(
     if not names:
         raise UsageError("There is no T, Q or U in these maps, of which histograms are drawn.")
     figure = figures.new_figure(
-        4.2 * len(names) + 0.6, 4.2 + (0.25 * len(found) if len(found) > 1 else 0)
+        4.2 * len(names) + 0.6, 4.45 + (0.25 * len(found) if len(found) > 1 else 0)
     )
     shown = figures.plain(found[0][0]) if len(found) == 1 else source_in_words(source)
     figure.suptitle(title or shown, fontsize=14)
@@ -99,9 +99,14 @@ def plot_histograms(
         ax.set_title(name, loc="left", fontsize=12, fontweight="bold")
         ax.tick_params(labelsize=NUMBERS_PT)
         ax.legend(fontsize=NUMBERS_PT, loc="lower center")
+    lines, labels = [], []
     if len(found) > 1:
-        lines = [Line2D([], [], color=COLOURS[number]) for number in range(len(found))]
-        labels = [figures.plain(label) for label, _, _ in found]
+        lines += [Line2D([], [], color=COLOURS[number]) for number in range(len(found))]
+        labels += [figures.plain(label) for label, _, _ in found]
+    if any(ax.lines for ax in figure.axes):  # else all values of each map are the same
+        lines.append(Line2D([], [], color="k", lw=1, ls="--"))
+        labels.append("Gaussian of the same median and spread σ")
+    if lines:
         figure.legend(lines, labels, loc="outside lower center", fontsize=NAMES_PT)
     figure.axes[0].set_ylabel("pixels", fontsize=NAMES_PT)
     if path is not None:

@@ -290,7 +290,9 @@ def test_ids_are_no_mathematics_and_histograms_need_values(tmp_path, recwarn):
     plot_maps(frames, tmp_path / "two.png", dpi=40)
     plot_maps(frames[0], tmp_path / "one.png", dpi=40)
     figure = plot_histograms(frames, tmp_path / "histogram.png", dpi=40)
-    assert len(figure.legends[0].texts) == 2
+    names = [text.get_text() for text in figure.legends[0].texts]
+    assert len(names) == 3
+    assert names[-1].startswith("Gaussian")  # the dashed lines
     empty = healpix_frame_without_values()
     with pytest.raises(UsageError, match="no T, Q or U with values"):
         plot_histograms(empty)
