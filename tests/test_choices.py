@@ -82,8 +82,8 @@ def test_the_command_line_offers_the_same(command):
     kinds |= {"input_pol_conv": choices.PolConv, "input_coord": choices.InputCoord}
     kinds |= {"bundle_by": choices.BundleBy}
     kinds |= {"fits_units": choices.FitsUnits, "fits_style": choices.FitsStyle}
-    if command is coadd:  # it sees all files before any is added
-        kinds["on_duplicate"] = choices.OnDuplicateFile
+    if command is coadd:  # it sees all files before any is added, and its result is a file
+        kinds |= {"on_duplicate": choices.OnDuplicateFile, "result": choices.WrittenResult}
     found = {action.dest: action.choices for action in subparser._actions if action.choices}
     assert found
     for name, offered in found.items():

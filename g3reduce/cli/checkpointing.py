@@ -64,7 +64,7 @@ def add_rank_flags(group: argparse._ActionsContainer) -> None:
         type=seconds,
         metavar="S",
         help="end the job when nothing has moved on any rank for so many seconds, as when a node "
-        "or its link is lost; longer than one file takes (default: wait)",
+        "or its link is lost; longer than one frame takes, and the output (default: wait)",
     )
     # Whoever has started the ranks says here where they are to leave their exit code.
     group.add_argument("--outcome-file", help=argparse.SUPPRESS)

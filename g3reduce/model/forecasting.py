@@ -92,7 +92,7 @@ def forecast(work: Work, cluster: Cluster, ranks_per_node: int, strategy: str = 
     >>> work = Work(files=1000, file_bytes=300e6, held=240e6, union=240e6)
     >>> told = forecast(work, Cluster(nodes=4), 16)
     >>> told.ranks, told.fits, told.limit
-    (64, True, 'reading and adding on the ranks')
+    (64, True, "reading through the nodes' links")
     """
     if not 1 <= ranks_per_node <= cluster.cores:
         raise UsageError(

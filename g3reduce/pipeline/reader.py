@@ -64,6 +64,7 @@ def numbered_frames(opener: Opener, file: str, piece: Piece) -> Iterator[tuple[i
     with about_file(file):
         try:
             for index, frame in opener.frames(file, piece):
+                waiting.moved()
                 if frame is not None:
                     yield index, frame
             if index < 0 and piece.is_whole:  # what spt3g makes of a compressed file that is broken

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..mpi import transfer
+from ..mpi import transfer, waiting
 from ..progress.htmltables import table_of
 
 if TYPE_CHECKING:
@@ -130,6 +130,7 @@ class Traffic:
         self._count(outgoing, incoming)
 
     def _count(self, out: Array | None, into: Array | None) -> None:
+        waiting.moved()
         self.messages += out is not None and out.size > 0
         self.bytes_sent += 0 if out is None else out.nbytes
         self.bytes_received += 0 if into is None else into.nbytes

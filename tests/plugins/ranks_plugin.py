@@ -137,6 +137,7 @@ class Job:
         self.place = place
         self.n_ranks = n_ranks
         self.folder = Path(tempfile.mkdtemp(prefix="g3reduce-ranks-"))
+        self.folder.chmod(0o711)  # tests that become another user have their folders in it
         pytest_command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--maxfail=1000"]
         self.output = open(self.folder / "output", "w")  # noqa: SIM115
         self.process = place.start(
