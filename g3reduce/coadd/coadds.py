@@ -16,7 +16,7 @@ from ..progress.timing import Timing
 from ..spt3gmarks import useful
 from ..spt3gtypes import Frame
 from ..strategies.traffic import Statistics
-from .notebook import HEADS, rows_of
+from .notebook import table_of_coadds
 from .preview import Preview
 
 T = TypeVar("T")
@@ -191,4 +191,4 @@ class Coadds(Mapping[str, Frame]):
             return escape(repr(self))
         number = len(self.ledger.entries)
         caption = f"{number} frame{'s' if number != 1 else ''}; depths in uK arcmin"
-        return table_of(HEADS, rows_of(self, self.coverage), caption)
+        return table_of(*table_of_coadds(self, self.coverage), caption)

@@ -65,6 +65,9 @@ class Ledger:
         """The frames that were counted, in order."""
         return iter(self.entries)
 
+    def __repr__(self) -> str:
+        return f"<Ledger: {len(self.entries)} counted, {len(self.left_out)} left out>"
+
     def _repr_html_(self) -> str:
         """The first frames as a small table, for notebooks."""
         rows = [

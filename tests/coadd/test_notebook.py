@@ -84,6 +84,14 @@ def test_coadds_are_a_table_whose_text_is_escaped(tmp_path):
     assert cells[0].startswith("4 frames")
 
 
+def test_coadds_of_a_pipeline_have_no_columns_of_what_is_not_known(tmp_path):
+    coadder = g3reduce.MPIMapCoadder(None)
+    coadder(skies.map_frame("healpix ring", "hits", 1))
+    coadder.finish()
+    shown = coadder.result._repr_html_()
+    assert Cells(shown).found[1:] == ["Id", "maps", "Coadd", "T, Wunpol, H"]
+
+
 def test_a_ledger_has_a_length_and_its_entries(tmp_path):
     files = skies.write_files(tmp_path, 2, "healpix ring", "hits")
     ledger = coadd_files(files).ledger
@@ -105,6 +113,7 @@ def test_a_ledger_is_a_table_of_its_first_frames(tmp_path):
     assert first[1:3] == [str(ledger.entries[0]), "<b>90</b>"]
     assert f"{ledger.entries[0].pixels:,}" in first[3:6]
     assert Cells(Ledger()._repr_html_()).found[0] == "0 frames counted"
+    assert repr(Ledger()) == "<Ledger: 0 counted, 0 left out>"
 
 
 def test_statistics_are_a_table_of_facts():
