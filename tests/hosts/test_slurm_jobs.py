@@ -139,6 +139,7 @@ def test_ranks_started_by_srun_are_of_one_world(site):
     assert [line.startswith(f"{rank} 2 {library}") for rank, line in enumerate(lines)] == [True] * 2
 
 
+@among_all
 def test_a_job(site):
     job = site.submit("coadd", "--ntasks=6")
     site.has_ended_well(job)
@@ -146,6 +147,7 @@ def test_a_job(site):
     assert_right(site.folder / "coadd.g3", inputs(site), collate=True, output_map_id="Coadd")
 
 
+@among_all
 def test_mpirun_in_place_of_srun(site):
     script = site.folder / "coadd.sh"
     text = re.sub(r"^srun .*? env/", f"{find_mpirun()} env/", SCRIPTS["coadd"], flags=re.MULTILINE)
@@ -184,6 +186,7 @@ def sbatch_folder():
     return f"{Path(found.stdout.strip()).parent}:/usr/bin:/bin"
 
 
+@among_all
 def test_warned_before_the_end_of_its_time_a_job_goes_back_into_the_queue(site):
     site.held.touch()
     job = site.submit("season", "--ntasks=2", "--time=30")
