@@ -53,6 +53,8 @@ TAKE_LONG = (
     "pictures.md",
     "guard.md",
     "recipes.md",
+    "report.md",
+    "config.md",
     "cli_coadds.md",
     "nulls.md",
     "formats_flat.md",

@@ -92,7 +92,7 @@ import tinyfiles
 tinyfiles.limit_memory()
 with tempfile.TemporaryDirectory() as folder:
     for seed, kind in enumerate(tinyfiles.KINDS):
-        tinyfiles.fuzz(kind, {350 if ALL else 20}, seed, folder)
+        tinyfiles.fuzz(kind, {350 if ALL else 6}, seed, folder)
     tinyfiles.fuzz_headers(folder)
 """
     done = subprocess.run(

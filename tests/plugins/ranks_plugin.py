@@ -30,6 +30,9 @@ from rankplaces import on_several_hosts, place_of_ranks
 NOTES = "G3REDUCE_TEST_NOTES"  # set on the ranks: the folder of their notes
 # Ranks share cores, and the first test imports everything.
 SECONDS_PER_TEST = int(os.environ.get("G3REDUCE_TEST_SECONDS", 90))
+# More of them share two cores badly, and find little that fewer do not.
+MOST_RANKS = 5 if "G3REDUCE_TEST_ALL" in os.environ else 3
+MOST_RANKS = int(os.environ.get("G3REDUCE_TEST_RANKS", MOST_RANKS))
 SECONDS_BEHIND = 20  # how long after one rank is done with a test the others may be
 
 
@@ -92,10 +95,14 @@ def seconds_of(item):
     return item.get_closest_marker("ranks").kwargs.get("seconds", SECONDS_PER_TEST)
 
 
-def is_left_out(item):
-    """Whether this holds for the ranks of one node only, and the ranks are on several hosts."""
+def why_left_out(item):
+    """The reason why a test does not run on ranks here; none if it does."""
     marker = item.get_closest_marker("ranks")
-    return bool(marker and marker.kwargs.get("one_node")) and on_several_hosts()
+    if marker and marker.kwargs.get("one_node") and on_several_hosts():
+        return "holds for the ranks of one node"
+    if ranks_of(item) > MOST_RANKS:
+        return f"runs with G3REDUCE_TEST_RANKS={ranks_of(item)}"
+    return ""
 
 
 class Rank:
@@ -234,7 +241,7 @@ class Launcher:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item):
         self.start_next_job(item.session)
-        if not item.get_closest_marker("ranks") or is_left_out(item):
+        if not item.get_closest_marker("ranks") or why_left_out(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
         start = time.time()
@@ -261,7 +268,7 @@ class Launcher:
         if any(job.process.poll() is None for job in self.jobs.values()):
             return
         for item in session.items:
-            if ranks_of(item) and ranks_of(item) not in self.jobs and not is_left_out(item):
+            if ranks_of(item) and ranks_of(item) not in self.jobs and not why_left_out(item):
                 self.start_job(item)
                 return
 
@@ -280,7 +287,7 @@ class Launcher:
         same = [
             other.nodeid
             for other in item.session.items
-            if ranks_of(other) == n_ranks and not is_left_out(other)
+            if ranks_of(other) == n_ranks and not why_left_out(other)
         ]
         todo = same[same.index(item.nodeid) :]
         self.place = self.place or place_of_ranks()
@@ -288,8 +295,8 @@ class Launcher:
         return job
 
     def pytest_collection_modifyitems(self, items):
-        for item in filter(is_left_out, items):
-            item.add_marker(pytest.mark.skip(reason="holds for the ranks of one node"))
+        for item in filter(why_left_out, items):
+            item.add_marker(pytest.mark.skip(reason=why_left_out(item)))
         # Those of one number of ranks together, so that their job need not wait for others.
         items.sort(key=ranks_of)
 
