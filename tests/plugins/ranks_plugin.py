@@ -232,6 +232,7 @@ class Launcher:
 
     def __init__(self):
         self.jobs = {}
+        self.first = {}  # by number of ranks, the first test; looked up once, there are thousands
         self.place = None  # until a test needs ranks
         if threading.current_thread() is threading.main_thread():
             # A test run that is terminated must not leave its ranks behind.
@@ -240,7 +241,7 @@ class Launcher:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_protocol(self, item):
-        self.start_next_job(item.session)
+        self.start_next_job()
         if not item.get_closest_marker("ranks") or why_left_out(item):
             return None
         item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
@@ -263,14 +264,11 @@ class Launcher:
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
         return True
 
-    def start_next_job(self, session):
+    def start_next_job(self):
         """Start the ranks of the next tests, unless others are at work: the cores are few."""
-        if any(job.process.poll() is None for job in self.jobs.values()):
-            return
-        for item in session.items:
-            if ranks_of(item) and ranks_of(item) not in self.jobs and not why_left_out(item):
-                self.start_job(item)
-                return
+        waiting = [n_ranks for n_ranks in self.first if n_ranks not in self.jobs]
+        if waiting and all(job.process.poll() is not None for job in self.jobs.values()):
+            self.start_job(self.first[waiting[0]])
 
     def job_for(self, item):
         job = self.jobs.get(ranks_of(item))
@@ -299,6 +297,11 @@ class Launcher:
             item.add_marker(pytest.mark.skip(reason=why_left_out(item)))
         # Those of one number of ranks together, so that their job need not wait for others.
         items.sort(key=ranks_of)
+
+    def pytest_collection_finish(self, session):
+        for item in session.items:
+            if ranks_of(item) and not why_left_out(item):
+                self.first.setdefault(ranks_of(item), item)
 
     def pytest_sessionfinish(self):
         for job in self.jobs.values():
