@@ -54,6 +54,7 @@ TAKE_LONG = (
     "guard.md",
     "recipes.md",
     "report.md",
+    "coadding.md",
     "config.md",
     "cli_coadds.md",
     "nulls.md",
