@@ -162,6 +162,7 @@ class _Loops:
         of_line: Index,
         *parts: Index,
     ) -> None:
+        """Put runs into bytes, each behind its header; what the plane does not hold is 0."""
         at, places = 0, of_line[first + shift : last + shift + 1].tolist()
         each = list(zip(*(part[places[0] : places[-1]].tolist() for part in parts), strict=True))
         runs = zip(starts[first:last].tolist(), counts[first:last].tolist(), strict=True)

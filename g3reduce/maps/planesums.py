@@ -106,6 +106,14 @@ class PlaneSums:
             return np.empty((0, 1), np.int64)
         return self._numbering.pixels(self.blocks.rows)
 
+    @property
+    def bounds(self) -> tuple[int, int]:
+        """The first and the last of these pixels, where rows that are held are in rising order."""
+        if self._numbering is None or not len(self.blocks.rows):
+            raise ValueError("no pixels are held")
+        pixels = self._numbering.pixels(self.blocks.rows[[0, -1]])
+        return int(pixels[0, 0]), int(pixels[-1].max())
+
     def begin(self, name: str) -> None:
         """Make an empty plane."""
         self._arithmetic.begin(self.blocks, name)

@@ -262,8 +262,7 @@ def _stretches_of(
 
 def _all_begins(sums: PlaneSums, lines: Lines) -> tuple[Index, Index]:
     """Where, on the lines, the stretches begin of all pixels from the first to the last one."""
-    pixels = sums.pixels
-    first, last = int(pixels[0, 0]), int(pixels[-1].max())
+    first, last = sums.bounds  # of all pixels there would be an array as large as a plane
     parts = LineParts.of_stretches(lines, *np.array([[first], [last - first + 1], [0]]))
     return parts.lines, parts.positions
 
