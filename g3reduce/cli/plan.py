@@ -190,13 +190,15 @@ def _write(options: argparse.Namespace, plan: Any) -> None:
     if options.strategy != "auto":
         command.append(f"--strategy={options.strategy}")
     folder = options.checkpoint or f"{options.output_file}.checkpoints"
+    mpi, environment = _srun(options.mpi)
     command += ["--checkpoint", folder, "--resume"]
     script = slurm_script(
         plan,
         command,
         folder=os.getcwd(),
         checkpoints=folder,
-        mpi=_spoken(options.mpi),
+        mpi=mpi,
+        environment=environment,
         sbatch=options.sbatch,
     )
     if options.write == "-":
@@ -207,11 +209,15 @@ def _write(options: argparse.Namespace, plan: Any) -> None:
         say(f"Wrote {options.write}, for sbatch.")
 
 
-def _spoken(wished: str | None) -> str | None:
-    """The ``--mpi`` of ``srun``, or None for that of the site."""
-    if wished is not None:
-        return None if wished == "none" else wished
-    from ..mpi.launch import library_of_mpi4py
-    from ..mpi.launchers import srun_speaks
+def _srun(wished: str | None) -> tuple[str | None, dict[str, str]]:
+    """The ``--mpi`` of ``srun``, or None for that of the site; and what it needs to be started so.
 
-    return srun_speaks(library_of_mpi4py() or "")
+    Who says how ranks are to be started says it all.
+    """
+    if wished is not None:
+        return None if wished == "none" else wished, {}
+    from ..mpi.launch import library_of_mpi4py
+    from ..mpi.launchers import needs_under_srun, srun_speaks
+
+    library = library_of_mpi4py() or ""
+    return srun_speaks(library), needs_under_srun(library)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from .planning import CoaddPlan
 
@@ -26,7 +26,7 @@ _SCRIPT = """\
 {lines}
 cd {folder} || exit 1
 export OMP_NUM_THREADS=1
-checkpoints={checkpoints}
+{exports}checkpoints={checkpoints}
 before=$(ls "$checkpoints"/set-*.json 2>/dev/null)
 # MPICH needs a step of another number for each start: what a killed one has left in memory is
 # named after it.
@@ -52,6 +52,7 @@ def slurm_script(
     checkpoints: str,
     name: str = "coadd",
     mpi: str | None = None,
+    environment: Mapping[str, str] | None = None,
     sbatch: Sequence[str] = (),
 ) -> str:
     """The script, as ``sbatch`` takes it.
@@ -70,6 +71,8 @@ def slurm_script(
         Of the job.
     mpi : str, optional
         What ``srun`` has to speak to the MPI library. Default: what the site has chosen.
+    environment : dict of str to str, optional
+        What the library needs in the environment to be started so.
     sbatch : list of str
         Further options of ``sbatch``, such as ``"--partition=long"``.
 
@@ -90,6 +93,9 @@ def slurm_script(
         lines="".join(f"#SBATCH {option}\n" for option in sbatch),
         folder=shlex.quote(folder),
         checkpoints=shlex.quote(checkpoints),
+        exports="".join(
+            f"export {name}={shlex.quote(value)}\n" for name, value in (environment or {}).items()
+        ),
         srun=" ".join([*([f"--mpi={mpi}"] if mpi else []), f"--ntasks={one.ranks}"]),
         command=_wrapped(command),
     )

@@ -190,6 +190,17 @@ def srun_speaks(library: str) -> str | None:
     return next((each for name, each in _SRUN_SPEAKS if name in library), None)
 
 
+def needs_under_srun(library: str) -> dict[str, str]:
+    """What a library needs in the environment of ``srun``, by what it tells of its version.
+
+    Ranks of MPICH tell each other addresses of UCX in messages of any length up to some more than
+    1 KiB, the longer the fuller their memory is; ``srun --mpi=pmi2`` cuts them at 1 KiB, and
+    ``MPI_Init`` ends or hangs (MPICH 5.0, Slurm 22.05 to 26.05). Addresses of OFI are short.
+    """
+    device = next((line for line in library.splitlines() if "ch4:ucx" in line), "")
+    return {"MPIR_CVAR_CH4_NETMOD": "ofi"} if "ofi" in device.split() else {}
+
+
 def size_of_running_mpi() -> int:
     """The number of ranks in MPI's world, if this process has started MPI; else 0."""
     module: Any = sys.modules.get("mpi4py.MPI")

@@ -10,7 +10,7 @@ import skies
 
 from g3reduce import cli
 from g3reduce.cli.plan import size
-from g3reduce.mpi.launchers import srun_speaks
+from g3reduce.mpi.launchers import needs_under_srun, srun_speaks
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts processes")
 
@@ -114,7 +114,10 @@ def test_srun_speaks_what_the_library_understands(planned, tmp_path):
     spoken = srun_speaks(told.stdout)
     assert spoken in ("pmi2", "pmix")
     planned("*.g3", "--write", "job.sh")
-    assert f"srun --mpi={spoken} " in (tmp_path / "job.sh").read_text()
+    script = (tmp_path / "job.sh").read_text()
+    assert f"srun --mpi={spoken} " in script
+    for name, value in needs_under_srun(told.stdout).items():
+        assert f"\nexport {name}={value}\n" in script
 
 
 def test_json_has_the_same(planned):

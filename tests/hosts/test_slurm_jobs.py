@@ -63,8 +63,7 @@ class Site:
             "SLURM_MPI_TYPE": mpi_of_srun(),
             "PYTHONPATH": str(ROOT),
             "TMPDIR": slurm.rig.private,
-            "UCX_NET_DEVICES": "eth0",
-            "UCX_TLS": "tcp,self,sm",
+            "MPIR_CVAR_CH4_NETMOD": "ofi",  # see "Which MPI srun speaks to" in Jobs of Slurm
             "OMPI_MCA_pml": "ob1",
             "OMPI_MCA_btl": "tcp,self,sm",
             "OMPI_MCA_btl_tcp_if_include": "eth0",
@@ -137,6 +136,15 @@ def test_ranks_started_by_srun_are_of_one_world(site):
     lines = sorted(done.stdout.splitlines())
     library = "Open MPI" if mpi_of_srun() == "pmix" else "MPICH"
     assert [line.startswith(f"{rank} 2 {library}") for rank, line in enumerate(lines)] == [True] * 2
+
+
+def test_ranks_start_whatever_is_in_their_memory(site):
+    code = (
+        "import os; kept = [os.urandom(n) for n in range(600, 1400) for _ in range(40)];"
+        "del kept[::2]; from mpi4py import MPI; print(MPI.COMM_WORLD.allreduce(1))"
+    )
+    done = site.srun("-n4", "-N2", "-t1", "timeout", "20", "env/bin/python", "-c", code)
+    assert done.stdout.split() == ["4"] * 4, done.stderr
 
 
 @among_all

@@ -9,7 +9,7 @@ import pytest
 from g3reduce import UsageError
 from g3reduce.mpi.communicators import OneProcess, resolve
 from g3reduce.mpi.launch import is_open_mpi, mpirun_command, mpirun_environment
-from g3reduce.mpi.launchers import check_world, launched, several
+from g3reduce.mpi.launchers import check_world, launched, needs_under_srun, several
 
 SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4"}
 
@@ -154,6 +154,15 @@ def test_under_srun_an_error_says_what_srun_has_to_speak(library, given, remedy)
         check_world(1, library, environment)
     assert library in str(told.value)
     assert "srun --mpi=list" in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("device", "needs"),
+    [("ch4:ucx ofi", {"MPIR_CVAR_CH4_NETMOD": "ofi"}), ("ch4:ucx", {}), ("ch4:ofi", {})],
+)
+def test_what_a_library_needs_to_be_started_by_srun(device, needs):
+    told = f"MPICH Version:      5.0.2\nMPICH Device:       {device}\nMPICH CC:  cc\n"
+    assert needs_under_srun(told) == needs
 
 
 @pytest.mark.parametrize("case", [name for name in TABLE if name.startswith(("none", "one"))])
