@@ -44,7 +44,7 @@ def check_output_argument(
                 "can be added to others. `g3reduce unweight` divides the maps of one by them."
             )
         if sharded and (exact or checkpointed):
-            what = "keep_exact" if exact else "checkpoint"
+            what = "keep_exact" if exact else "checkpoint="
             raise UsageError(
                 f'output_file is {output!r}, and result="sharded": with {what} one rank writes the '
                 "output. Leave out one of the two."
@@ -52,7 +52,7 @@ def check_output_argument(
         if sharded and not output.endswith(".g3"):
             raise UsageError(_NOT_COMPRESSED.format(output, ".g3, .fits or .h5"))
         return
-    what = "checkpoint" if checkpointed else "keep_exact"
+    what = "checkpoint=" if checkpointed else "keep_exact"
     if checkpointed or exact:
         raise UsageError(
             f"output_file is {output!r}: with {what} the output must be a .g3 file. `g3reduce "

@@ -103,7 +103,7 @@ def one_pass_for(
     if result == "sharded":
         return 'cannot be used with result="sharded"'
     if checkpoint is not None:
-        return "cannot be used with checkpoint"
+        return "cannot be used with checkpoint="
     return "cannot be used with add_to" if add_to is not None else ""
 
 

@@ -95,7 +95,7 @@ class CoaddPlan:
             f"Sums:        {in_words(self.work.held)} of one file, "
             f"{in_words(self.work.union)} of all, at most",
             f"Ranks:       {one.ranks}, {per_node} (of {_counted(cluster.cores, 'core')})",
-            f"Memory:      {in_words(one.memory_rank)} on each rank, "
+            f"Memory:      up to {in_words(one.memory_rank)} on a rank, "
             f"{in_words(one.memory_root)} on the first, {in_words(one.memory_node)} on its node "
             f"(of {in_words(cluster.memory)})",
             f"Joined:      {_JOINED.get(one.strategy, f'by {one.strategy}')}",

@@ -151,10 +151,12 @@ def best(work: Work, cluster: Cluster, strategy: str = AUTO) -> Forecast:
     fitting = [one for one in found if one.fits]
     if not fitting:
         least = min(found, key=lambda one: one.memory_node)
+        shards = ", or leave the sum in shards (result='sharded', g3reduce coadd --result sharded)"
+        shards = "" if work.result == "sharded" else shards
         raise UsageError(
             f"The sums need {least.memory_node / 1e9:.3g} GB of a node with {least.ranks_per_node} "
             f"rank on it, but a node has {cluster.memory / 1e9:.3g} GB. Take nodes with more "
-            "memory, fewer coadds at once, or result='sharded', if each rank can hold its sums."
+            f"memory, make fewer coadds at once{shards}."
         )
     # Of those that are as good as the fastest, the one with the fewest ranks.
     limit = 1.02 * min(one.seconds for one in fitting)

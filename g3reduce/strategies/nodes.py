@@ -145,8 +145,9 @@ def _find(comm: MPI.Intracomm, limit: int) -> Nodes:
     why = _why_not(comm, most, why)
     nodes = Nodes(comm, node, numbers, peers, why)
     if comm.rank == 0:
-        how = f"messages only ({why})" if why else "ranks of a node use each other's memory"
-        logger.info("%d ranks on %d nodes: %s", comm.size, nodes.count, how)
+        how = f"messages only ({why})" if why else "large sums are joined in the memory of a node"
+        there = f"{nodes.count} node{'s' if nodes.count > 1 else ''}"
+        logger.info("%d ranks on %s: %s", comm.size, there, how)
     return nodes
 
 

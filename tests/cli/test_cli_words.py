@@ -221,6 +221,11 @@ def test_messages_name_flags(text, expected):
         (["--absmax", "Z=5", "--reproducible"], "--absmax has a bound for 'Z'; expected a plane"),
         (["-m", "220GHz"], "no map with the Id '220GHz' in the input file; these Ids are there"),
         (["obs_000.g3"], "Name each file once, or pass --on-duplicate skip"),
+        (["--checkpoint", "c", "--result", "sharded"], "with --checkpoint one rank writes"),
+        (
+            ["--split", "a=all", "--passes", "2", "--checkpoint", "c"],
+            "--passes 2 cannot be used with --checkpoint.",
+        ),
     ],
 )
 def test_errors_of_the_library_name_flags(words, text, tmp_path, survey, monkeypatch, capsys):

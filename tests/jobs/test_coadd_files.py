@@ -307,7 +307,7 @@ FAILURES = {
     "schedule": (None, {"schedule": "any"}, UsageError, "schedule is 'any'; expected one of dyn"),
     "sharded": (
         *(None, {"result": "sharded", "checkpoint": "points"}, UsageError),
-        "with checkpoint one rank writes the output",
+        "with checkpoint= one rank writes the output",
     ),
     "assign fails": (None, {"assign": lambda frame: 1 / 0}, ZeroDivisionError, "division by zero"),
     "assign is wrong": (None, {"assign": lambda frame: 7}, UsageError, "assign() returned 7"),

@@ -224,7 +224,7 @@ def test_what_a_format_cannot_hold_is_refused(comm, shared_folder):
     for output, options, message in (
         ("out.g3.gz", {"result": "sharded"}, "compressed"),
         ("out.fits.gz", {"result": "sharded"}, "compressed"),
-        ("out.fits", {"checkpoint": shared_folder / "points"}, "checkpoint the output must be"),
+        ("out.fits", {"checkpoint": shared_folder / "points"}, "checkpoint= the output must be"),
         ("out.h5", {"reproducible": True, "keep_exact": True}, "keep_exact the output must be"),
     ):
         with pytest.raises(g3reduce.UsageError, match=message):
