@@ -11,7 +11,7 @@ from ..coadd.settings import Terms
 from ..errors import InputError, UsageError, require_choice
 from ..formats.firstlook import check_file
 from ..g3files.pieces import Piece
-from ..mpi import communicators
+from ..mpi import communicators, meetings
 from ..mpi.agreement import collectively, from_rank
 from ..mpi.deciding import decide_at
 from ..pipeline.arguments import check_flags
@@ -329,13 +329,19 @@ def after_feeding(
     """
     if not choice.skips:
         return chosen, False
+    told = meetings.come_together(
+        comm,
+        "the end of adding",
+        failed=fed.failure is not None,
+        number=bool(fed.bad or fed.again),
+    )
+    if any(told.failed) or not any(told.numbers):
+        return chosen, False  # where any has failed, all ranks raise when they join
     bad: dict[int, str] = {}
-    told = comm.allgather((fed.failure is None, fed.bad, fed.again is not None))
-    for works, theirs, _ in told:
-        if not works:
-            return chosen, False  # all ranks raise when they join
+    again = False
+    for theirs, begins_again in comm.allgather((fed.bad, fed.again is not None)):
         bad = theirs | bad
-    again = any(again for *_, again in told)
+        again |= begins_again
     if bad:
         # Which rank came to which fault first, and how, is chance; that of the whole file is not.
         names = chosen.names

@@ -10,8 +10,8 @@ from spt3g import core
 
 from ..choices import Schedule
 from ..g3files.pieces import Piece
-from ..mpi import communicators, waiting
-from ..mpi.agreement import agree, collectively
+from ..mpi import communicators, meetings
+from ..mpi.agreement import collectively, raise_together
 from ..mpi.interrupts import progress_in_interrupt
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import Unit, set_unit, unit_of, where_of
@@ -60,10 +60,9 @@ def read_files(
     except Exception as error:  # of any kind: the other ranks must fail, too
         failure = error
         reader.stop()
-    waiting.meet(comm, "the end of the files")
-    failed = comm.allgather(failure is not None)
-    first = failed.index(True) if True in failed else None
-    agree(comm, failure if first == comm.rank else None)
+    answers = meetings.come_together(comm, "the end of the files", failed=failure is not None)
+    if any(answers.failed):
+        raise_together(comm, failure if answers.failed.index(True) == comm.rank else None)
 
 
 class _ScanRead(NamedTuple):
