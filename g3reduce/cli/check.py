@@ -10,6 +10,7 @@ from ..choices import OnDuplicate, choices_of
 from . import adding, progress, setaside
 from .lists import files_of
 from .options import add_files, add_verbose
+from .otherfiles import refuse_other_file
 from .streams import result
 
 DESCRIPTION = """\
@@ -64,8 +65,14 @@ def run(options: argparse.Namespace) -> int:
     """Look, and print the report."""
     from ..jobs.checking import check_files
     from ..mpi import communicators
+    from ..mpi.agreement import collectively
 
     comm = communicators.resolve(None)
+    if options.write_manifest is not None:
+        collectively(
+            communicators.private(comm),
+            lambda: _check_manifest(options) if comm.rank == 0 else None,
+        )
     checked = check_files(
         files_of(options, comm, needed=options.atomic is None),
         mpicomm=comm,
@@ -93,6 +100,14 @@ def run(options: argparse.Namespace) -> int:
         if options.write_manifest is not None:
             _write_manifest(options.write_manifest, checked, with_sha256=options.deep)
     return 0 if checked.is_fine else 1
+
+
+def _check_manifest(options: argparse.Namespace) -> None:
+    """See that the manifest can be written, before the work begins."""
+    from ..pipeline.output import check_output
+
+    refuse_other_file(options, "write_manifest", "MANIFEST")
+    check_output(options.write_manifest, endings=("",))
 
 
 def _write_manifest(file: str, checked: Any, *, with_sha256: bool) -> None:

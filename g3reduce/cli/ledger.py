@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, UsageError
 from ..mpi.agreement import world_rank
 from . import headers
+from .otherfiles import refuse_other_file
 from .streams import result
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ def run(options: argparse.Namespace) -> int | None:
 
     if options.format == "sqlite" and not options.output_file:
         raise UsageError("format=sqlite is written to a file: say output_file=FILE, too.")
+    if options.output_file:
+        refuse_other_file(options, "output_file", "season.csv")
     said = headers.of(options)
     found = [one for file in options.files for one in ledgers_of(stored_frames_in(file, **said))]
     if not found:

@@ -15,6 +15,7 @@ from ..mpi.agreement import world_rank
 from . import adding
 from .lists import files_of
 from .options import add_files, add_verbose, count
+from .otherfiles import refuse_other_file
 from .streams import result, say
 
 DESCRIPTION = """\
@@ -145,6 +146,7 @@ def run(options: argparse.Namespace) -> int | None:
     from ..errors import UsageError
     from ..jobs.planning import plan_coadd
     from ..mpi import communicators
+    from ..pipeline.output import check_output
 
     if options.write is not None and not options.output_file.endswith(".g3"):
         raise UsageError(
@@ -152,6 +154,9 @@ def run(options: argparse.Namespace) -> int | None:
             "the output must be a .g3 file. `g3reduce convert` makes another one of it afterwards."
         )
     comm = communicators.OneProcess()
+    if options.write not in (None, "-"):
+        refuse_other_file(options, "write", "job.sh")
+        check_output(options.write, endings=("",))
     plan = plan_coadd(
         files_of(options, comm, needed=options.atomic is None),
         nodes=options.nodes,

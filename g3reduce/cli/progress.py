@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import argparse
-import os
 from typing import TYPE_CHECKING
 
 from ..errors import UsageError
-from ..formats.kinds import ALL_ENDINGS
 from ..mpi.agreement import collectively
 from ..mpi.communicators import Comm
+from .otherfiles import refuse_other_file
 
 if TYPE_CHECKING:
     from ..progress.events import Event, Observer
 
 SHOWN = "what is shown"
-
-# What names other files of a command, which a log must not replace.
-_FILES = (
-    *("files", "from_file", "output_file", "add_to", "subtract", "like", "repeat", "config"),
-    *("manifest", "write_manifest", "table", "atomic", "report"),
-)
 
 
 def add_flags(parser: argparse.ArgumentParser, *, quiet: bool = False) -> None:
@@ -72,34 +65,10 @@ def _observer(options: argparse.Namespace, kept: list[Event] | None) -> Observer
     if options.log_json is not None:
         from ..progress.logfile import JSONLog
 
-        _refuse_other_file(options)
+        if options.log_json == "-":
+            raise UsageError("log_json is '-'; expected the name of a file, such as run.jsonl.")
+        refuse_other_file(options, "log_json", "run.jsonl")
         observers.append(JSONLog(options.log_json))
     if kept is not None:
         observers.append(kept.append)
     return Several(observers) if observers else None
-
-
-def _refuse_other_file(options: argparse.Namespace) -> None:
-    """Refuse a log that would be written over what the command reads, or is to write."""
-    log = options.log_json
-    if log == "-":
-        raise UsageError("log_json is '-'; expected the name of a file, such as run.jsonl.")
-    if log.endswith(ALL_ENDINGS):
-        raise UsageError(f"log_json is {log!r}, a name of maps; expected one such as run.jsonl.")
-    named = [word for word in options.words if word.startswith("@")]
-    for name in _FILES:
-        value = getattr(options, name, None)
-        named += value if isinstance(value, list) else [value]
-    for file in named:
-        if isinstance(file, str) and _is_same(file.removeprefix("@"), log):
-            raise UsageError(
-                f"log_json is {log!r}, which this command reads or writes as {file}; "
-                "expected another name, such as run.jsonl."
-            )
-
-
-def _is_same(a: str, b: str) -> bool:
-    try:
-        return os.path.samefile(a, b)
-    except (OSError, ValueError):  # one of them is not there
-        return os.path.abspath(a) == os.path.abspath(b)
