@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ..errors import G3ReduceError
-from . import transfer, waiting
+from . import meetings, transfer, waiting
 from .agreement import raise_together, world_rank
 from .communicators import Comm
 
@@ -73,20 +73,22 @@ def decide_at(
         return decide([report])
     waiting.meet(comm, "a comparison")
     decision, failure, message = None, None, b""
-    if comm.rank == root:
-        try:
-            reports = list(_reports(comm, report, unpack, what))
+    with meetings.counted_on(comm, "a comparison"):
+        if comm.rank == root:
             try:
-                decision = decide(reports)
-            except Exception as error:  # of any kind: all ranks raise together
-                failure, message = error, _bad_news(error)
-            else:
-                message = pickle.dumps((True, told(decision)), protocol=5)
-        except Exception as error:
-            failure, message = error, pickle.dumps((False, None))
-    else:
-        failure = _send_report(comm, root, report, pack, what)
-    message = _down_the_tree(comm, root, message, what)
+                reports = list(_reports(comm, report, unpack, what))
+                try:
+                    decision = decide(reports)
+                except Exception as error:  # of any kind: all ranks raise together
+                    failure, message = error, _bad_news(error)
+                else:
+                    message = pickle.dumps((True, told(decision)), protocol=5)
+            except Exception as error:
+                failure = None if isinstance(error, _NotMade) else error
+                message = pickle.dumps((False, None))
+        else:
+            failure = _send_report(comm, root, report, pack, what)
+        message = _down_the_tree(comm, root, message, what)
     good, heard = pickle.loads(message)
     if good:
         return heard if comm.rank != root else decision  # type: ignore[return-value]
@@ -118,7 +120,7 @@ def _reports(comm: Comm, mine: R, unpack: Callable[[bytes], R], what: str) -> It
             continue
         packed = _receive(comm, rank, _REPORT, what)
         if packed is None:
-            failed = failed or _NotMade(f"rank {rank} could not make its report")
+            failed = failed or _NotMade()
         elif failed is None:
             try:
                 yield unpack(packed)
@@ -129,7 +131,7 @@ def _reports(comm: Comm, mine: R, unpack: Callable[[bytes], R], what: str) -> It
 
 
 class _NotMade(Exception):
-    """A rank has no report, and says itself why."""
+    """Some rank has no report, and says itself why."""
 
 
 def _send_report(

@@ -104,18 +104,39 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
         raise ApartError(_over[comm.handle])
     waiting.meet(comm, what)
     exchange = _say(comm, _number_of(what), failed, number)
-    try:
-        _wait(exchange)
-    except BaseException:  # a signal, for example; what was said cannot be taken back
-        _under_way.append(exchange)
-        _left[comm.handle] = comm
-        _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
-        raise
+    with counted_on(comm, what):
+        try:
+            _wait(exchange)
+        except BaseException:  # what was said cannot be taken back
+            _under_way.append(exchange)
+            raise
     places = exchange.everywhere[:, 0].tolist()
     if places.count(places[0]) < len(places):
         _refuse(comm, what, places)
     failures, numbers = exchange.everywhere[:, 1:].T.tolist()
     return Answers([bool(each) for each in failures], numbers)
+
+
+@contextlib.contextmanager
+def counted_on(comm: Any, what: str) -> Iterator[None]:
+    """Let this rank not meet others any more if it leaves work in which these count on it.
+
+    A signal may bring it out of there, for example. Then it ends the job at its own end, if the
+    others are still there.
+
+    Parameters
+    ----------
+    comm : communicator
+        One that `private` gave.
+    what : str
+        As of `come_together`.
+    """
+    try:
+        yield
+    except BaseException:
+        _left[comm.handle] = comm
+        _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
+        raise
 
 
 @contextlib.contextmanager

@@ -20,13 +20,14 @@ ALL = "G3REDUCE_TEST_ALL" in os.environ
 starts_ranks = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts ranks itself")
 
 SCRIPT = """
-import os, signal, sys, time
+import contextlib, os, signal, sys, time
 from mpi4py import MPI
 from spt3g import core
 import g3reduce
 from g3reduce.limits import LIMITS
 from g3reduce.mpi.agreement import agree
 from g3reduce.mpi.communicators import private
+from g3reduce.mpi.deciding import decide_at
 
 comm = MPI.COMM_WORLD
 case, files = sys.argv[1], sys.argv[2:]
@@ -59,6 +60,15 @@ if case.startswith("interrupted"):
     agree(ours)
     if "in a transfer" in case:
         ours.bcast(0, root=comm.size - 1)
+if case == "a decision, interrupted":
+    LIMITS.meeting_end_s = 0.5
+
+    def decide(reports):
+        raise KeyboardInterrupt
+
+    with contextlib.suppress(KeyboardInterrupt):
+        decide_at(private(comm), comm.size - 1, 0, decide, what="the decision")
+    sys.exit(0)
 pipe = core.G3Pipeline()
 pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule="static")
 if chosen and case == "sys.exit after the reader":
@@ -98,6 +108,7 @@ TOLD = {
     "no coadder": ["Rank 1 has come to its end, while rank 0 waits for it at "],
     "interrupted": ["Rank 1 has come to its end, while rank 0 waits for it at "],
     "interrupted, in a transfer": ["Rank 1 did not wait for the others at an agreement. It has"],
+    "a decision, interrupted": ["Rank 1 did not wait for the others at a comparison. It has"],
     "mute": ["rank 1 of 2 failed and ends the job", "Mute: <exception str() failed>"],
     "mute in a guard": ["rank 1 of 2 failed and ends the job", "Mute: <exception str() failed>"],
 }
