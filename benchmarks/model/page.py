@@ -46,24 +46,28 @@ The figures of the cluster are round ones, not those of a certain machine. Put i
   it 58 GB; the flat one has 15 GB. One in {FEW:.0f} files takes {SLOWER:.0f} times as long as
   the others.
 * `100 %` is a sky of which each observation covers 4 %: ranks that have read few of them hold
-  little. With `sharded` each rank keeps, and writes, a part of the sum.
+  little. The sums of a rank grow as a power of the number of its files, up to the whole. With
+  `sharded` each rank keeps, and writes, [a part of the sum](ranks.md#a-coadd-that-no-rank-holds).
+* Strategies are those of [Reductions](reductions.md#strategies); `on-node` is the sum
+  [on one node](reductions.md#on-a-node).
 * Starting Python on all ranks is not in it: see [Clusters](cluster.md).
 """
 
 READING = """\
 ## What it says
 
-* **The file system sets the pace.** From the number of nodes on at which their links are wider
-  than the file system, more ranks do not make a coadd faster. Here these are ten nodes. What is
+* **The file system sets the pace.** Once the nodes' links together carry more than the file
+  system gives, more ranks do not make a coadd faster. Here ten nodes are enough for that. What is
   left is joining and writing, a few seconds for a patch and a minute for all of the sky.
-* **A few ranks on each node do**, as many as fill its link. Each holds sums of its own, so more
-  of them cost memory, and make the sum on the node longer. `best` takes the fewest of those
-  that are as fast as any.
+* **A few ranks on each node are enough**, as many as fill its link. Each holds sums of its own,
+  so more of them cost memory, and make the sum on the node longer. The best number, in the tables
+  below and in [`g3reduce plan`](plan.md), is the smallest of those that are as fast as any.
 * **One footprint for all**: the sums are reduced by the collectives of the MPI library
   (`allreduce`), whose time hardly grows with the nodes. **Footprints that differ**: `owner`,
   which sends only what ranks hold.
 * **A large output should stay in shards.** To bring all of the sky to one rank, which writes it,
-  takes many times as long as to leave each rank its part: see joining and writing below.
+  takes many times as long as to leave each rank its part: see joining and writing below. It
+  does not go with checkpoints.
 * **All cores** read no faster, and need memory for the sums of each: ranks whose patches are the
   whole map fit only on few cores of a node.
 """
@@ -90,7 +94,7 @@ OVER_OBSERVATIONS = Table(
     across=("of observations",),
 )
 FULL = Table(
-    title="All cores of all nodes",
+    title=f"All {CORES} cores of each of {NODES[-1]} nodes",
     index={"maps": "maps", "ranks": "ranks"},
     values=OVER_NODES.values,
 )
@@ -130,6 +134,7 @@ def write(folder: Path, measured: Sequence[Row], nodes: Sequence[int] = NODES) -
         INTRODUCTION,
         READING,
         "![Seconds by the number of nodes, and of each strategy](scale.png)\n",
+        "Dotted: the [costs](reductions.md#auto) by which `auto` chooses.\n",
         *(_section(*pair) for pair in ((OVER_NODES, rows), (OVER_OBSERVATIONS, by_number))),
         _section(FULL, full),
         _section(STRATEGIES, strategies),
