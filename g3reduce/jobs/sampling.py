@@ -5,14 +5,18 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from spt3g import core
 
 from ..coadd.coadder import MPIMapCoadder
 from ..errors import InputError, UsageError, about_file
-from ..g3files.names import is_stream
+from ..formats.firstlook import check_file
+from ..formats.kinds import ALL_ENDINGS
+from ..g3files.names import is_stream, refuse_folder
 from ..g3files.pieces import Piece
 from ..mpi import communicators
 from ..mpi.counter import SharedCounter
@@ -22,6 +26,7 @@ from ..pipeline.units import Unit, fingerprint_of, set_unit
 from .estimating import in_words
 from .feeding import Reader, feed
 from .mapopener import MapOpener
+from .presence import require_maps
 from .tally import Tally
 from .work import Earlier, NoCheckpoints, Work
 
@@ -41,7 +46,7 @@ class Sample:
     seconds : float
         How long all of them took together, once the memory of their sums was there.
     sums : list of int
-        Bytes of the sums of all coadds after each.
+        Bytes of the sums of all coadds after each of those with maps that are added.
     whole : int
         Bytes that these would have if all pixels were hit.
     frame : int
@@ -57,28 +62,30 @@ class Sample:
 
     @property
     def held(self) -> int:
-        """Bytes of the sums of one file."""
-        return self.sums[0]
+        """Bytes of the sums of one file: of that which brought the most that is new."""
+        return max(after - before for before, after in pairwise([0, *self.sums]))
 
     @property
     def rate(self) -> float:
         """Bytes that were read and added in a second."""
         return sum(self.n_bytes) / max(self.seconds, 1e-6)
 
-    def union(self, n_files: int) -> float:
+    def union(self, n_files: float) -> float:
         """Bytes of the sums of so many files, of which these are some.
 
         The sums grow by a power of the number of files, as they did in the second half of the
         sample: not at all where footprints are the same, in proportion where none overlap. They
         never have more than all pixels. Footprints that fill a patch little by little end below
-        this.
+        this. Of one file it is not known how they grow: then none overlap.
         """
         n_seen = len(self.sums)
-        if n_files <= n_seen or n_seen == 1:
+        n_files = n_files * n_seen / len(self.names)  # as many of them are without maps as here
+        if n_files <= n_seen:
             return float(self.sums[-1])
-        half = n_seen // 2
-        grown = max(1.0, self.sums[-1] / max(1, self.sums[half - 1]))
-        power = math.log(grown) / math.log(n_seen / half)
+        half, power = n_seen // 2, 1.0
+        if half:
+            grown = max(1.0, self.sums[-1] / max(1, self.sums[half - 1]))
+            power = math.log(grown) / math.log(n_seen / half)
         most = max(self.whole, self.sums[-1])
         return float(min(most, self.sums[-1] * (n_files / n_seen) ** power))
 
@@ -95,12 +102,13 @@ def sizes_of(names: Sequence[str]) -> list[int]:
     Raises
     ------
     InputError
-        If one is not there, or is a stream.
+        If one is not there, or is a folder or a stream.
     """
     sizes = []
     for name in names:
         if is_stream(name):
             raise InputError(f"{name}: a stream has no size, so that nothing can be planned.")
+        refuse_folder(name, ALL_ENDINGS)
         try:
             sizes.append(os.stat(name).st_size)
         except OSError as error:
@@ -129,22 +137,24 @@ def add_some(
     Raises
     ------
     InputError
-        If a file cannot be added, or none has a map that is asked for.
+        If a file cannot be added, or none has a map, or none of an Id that is asked for.
     UsageError
         If there is not the memory for a single one.
     """
     sample = Sample()
     opener = MapOpener(coadder.terms.assumed)
+    read = Counter[str]()
     for name in names:
         if not _fits(sample, sizes[name]):
             break
+        check_file(name)
         with about_file(name):
-            _add(name, len(sample.names), opener, coadder, sample)
+            added = _add(name, len(sample.names), opener, coadder, sample, read)
         states = coadder.states()
-        if not states:
-            raise InputError(f"{name}: there is no map in it that would be added.")
         sample.names.append(name)
         sample.n_bytes.append(sizes[name])
+        if not added:  # such as calibration, or maps of other Ids
+            continue
         sample.sums.append(sum(coadd.total.blocks.nbytes for coadd in states.values()))
         stubs = [stub for coadd in states.values() for stub in coadd.total.summary.stubs.values()]
         sample.whole = 8 * limbs * sum(stub.size for stub in stubs)
@@ -153,6 +163,8 @@ def add_some(
             f"{names[0]}: {in_words(available() or 0)} of memory are not enough to add this file "
             f"of {in_words(sizes[names[0]])} here. Plan on a node with more."
         )
+    maps_wanted, sampled = coadder.terms.members.map_ids, len(sample.names) < len(sizes)
+    require_maps(len(sample.names), maps_wanted, read, bool(sample.sums), sampled=sampled)
     sample.seconds = _seconds(sample.names, coadder)
     coadder.discard()
     return sample
@@ -179,12 +191,21 @@ def _fits(sample: Sample, n_bytes: int) -> bool:
 
 
 def _add(
-    name: str, position: int, opener: MapOpener, coadder: MPIMapCoadder, sample: Sample
-) -> None:
+    name: str,
+    position: int,
+    opener: MapOpener,
+    coadder: MPIMapCoadder,
+    sample: Sample,
+    read: Counter[str],
+) -> bool:
+    """Add a file; return whether there was a map in it that is asked for."""
+    added = False
     for index, frame in numbered_frames(opener, name, Piece(0)):
         fingerprint = fingerprint_of(frame)
         set_unit(frame, Unit(name, index, position, fingerprint=fingerprint))
         coadder.observe(frame)
         if frame.type == core.G3FrameType.Map:
-            coadder.add(frame)
+            read[str(frame.get("Id", None))] += 1
+            added |= coadder.add(frame)
             sample.frame = max(sample.frame, fingerprint.length if fingerprint else 0)
+    return added

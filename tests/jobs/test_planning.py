@@ -96,6 +96,36 @@ def test_a_footprint_that_is_full_grows_no_more():
     assert sample.union(10**5) == 10
 
 
+def test_files_without_maps_that_are_asked_for_are_part_of_the_coadd_anywhere(tmp_path):
+    frames = [[core.G3Frame(core.G3FrameType.Calibration)], [patch(0, 64, "b")], [patch(0, 64)]]
+    *others, wanted = (
+        skies.write_file(tmp_path / f"{number}.g3", each) for number, each in enumerate(frames)
+    )
+    alone = plan_coadd(wanted, map_ids=["a"], **SMALL)
+    for files in ([*others, wanted], [wanted, *others]):
+        plan = plan_coadd(files, map_ids=["a"], files_total=30, **SMALL)
+        assert plan.sample.names == files
+        assert len(plan.sample.sums) == 1
+        assert plan.work.held == alone.work.held
+    with pytest.raises(InputError, match=r"no map with the Id 'a' in the 2 input files; these"):
+        plan_coadd(others, map_ids=["a"], **SMALL)
+    with pytest.raises(InputError, match="There is no Map frame in the input file of the sample"):
+        plan_coadd(others, sample=1, **SMALL)
+
+
+def test_sums_of_one_file_are_not_those_of_an_empty_one(tmp_path):
+    plan = plan_coadd(write(tmp_path, [(0, 0), (0, 64), (0, 64)]), files_total=90, **SMALL)
+    assert plan.work.held == plan.sample.sums[-1] > 0
+
+
+def test_of_one_file_it_is_not_known_how_sums_grow_so_that_they_are_taken_to_be_apart(tmp_path):
+    file = write(tmp_path, [(0, 64)])
+    one = plan_coadd(file, **SMALL).work
+    assert one.union == one.held
+    assert plan_coadd(file, files_total=3, **SMALL).work.union == 3 * one.held
+    assert plan_coadd(file, files_total=90, **SMALL).work.union == 2 * 8 * math.prod(SHAPE)
+
+
 def test_files_are_taken_from_the_whole_list():
     names = list(map(str, range(100)))
     assert spread(names, 4) == ["0", "25", "50", "75"]
@@ -151,8 +181,13 @@ def test_what_cannot_be_planned_is_refused(tmp_path, monkeypatch):
         plan_coadd([*files, str(tmp_path / "no.g3")])
     with pytest.raises(InputError, match="stream"):
         plan_coadd("tcp://host:1234")
-    with pytest.raises(InputError, match=r"00\.g3: there is no map in it that would be added"):
+    with pytest.raises(InputError, match=r"no map with the Id 'c' in the input file; these"):
         plan_coadd(files, map_ids=["c"])
+    with pytest.raises(InputError, match=r"this is a folder; did you mean .*\*\.g3"):
+        plan_coadd(str(tmp_path))
+    (tmp_path / "maps.txt").write_text("no maps")
+    with pytest.raises(InputError, match="the name does not say what format this is"):
+        plan_coadd(str(tmp_path / "maps.txt"))
     (tmp_path / "broken.g3").write_bytes(b"x" * 100)
     with pytest.raises(InputError, match="broken"):
         plan_coadd(str(tmp_path / "broken.g3"))
