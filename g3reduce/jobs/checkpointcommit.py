@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from ..mpi.agreement import describe_error
 from ..mpi.communicators import Comm, OneProcess
 from ..spt3glog import unit_logger
 from .checkpointfolder import CheckpointFolder
@@ -131,10 +132,10 @@ class Coordinator:
             return 0.0
         try:
             self.commit()
-        except OSError as error:
+        except Exception as error:  # of any kind: others may be waiting, and the sums are whole
             logger.warning(
                 "%s: a set of checkpoints could not be committed (%s); the work goes on.",
-                *(self._folder.given, error.strerror),
+                *(self._folder.given, reason_of(error)),
             )
         return time.monotonic() - now
 
@@ -173,3 +174,12 @@ class Coordinator:
         self._unnamed -= manifest.names
         for name in oldest - newest - manifest.names:
             self._folder.remove(name)
+
+
+def reason_of(error: Exception) -> str:
+    """Why a checkpoint could not be written."""
+    if isinstance(error, MemoryError):  # exact sums are packed before they are written
+        return "not enough memory"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return describe_error(error).rstrip(": ")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..coadd.coadder import MPIMapCoadder
 from ..errors import Stopped, UsageError
 from ..mpi import communicators
-from ..mpi.agreement import collectively
+from ..mpi.agreement import agree, collectively, from_rank
 from ..mpi.communicators import Comm
 from ..mpi.stopping import StopRequest
 from ..pipeline.ledger import LeftOut
@@ -46,12 +46,15 @@ class CheckpointedWork(Work):
 
     def start_over(self) -> None:
         """Remove the sets. Collective."""
-        self._comm.allgather(None)  # no rank writes any more
+        agree(self._comm)  # no rank writes any more
         collectively(self._comm, lambda: self._folder.clear() if self._job else None)
 
     def finish(self, left_out: Sequence[LeftOut]) -> None:
         """Remove the sets, and leave a marker in their place. Collective."""
-        self._comm.allgather(None)  # no rank writes any more
+        agree(self._comm)  # no rank writes any more
+        collectively(self._comm, lambda: self._mark_complete(left_out))
+
+    def _mark_complete(self, left_out: Sequence[LeftOut]) -> None:
         if self._job is None:
             return
         try:
@@ -85,20 +88,15 @@ def claimed(
         own = stack.enter_context(_own_communicator(comm))
         stack.callback(folder.release)
         job: Job | None = None
-        complete: Complete | None = None
 
-        def claim() -> str:
-            nonlocal job, complete
-            if comm.rank != 0:
-                return ""
+        def claim() -> tuple[str, Complete | None]:
+            nonlocal job
             run = folder.claim()
             job = Job(coadder.options(), tuple(map(Input.of, names)))
             _refuse_streams(names)
-            complete = _look_around(folder, wishes, job, output)
-            return run
+            return run, _look_around(folder, wishes, job, output)
 
-        run = collectively(comm, claim)
-        run, complete = comm.bcast((run, complete), 0)
+        run, complete = from_rank(comm, 0, claim)
         collectively(comm, lambda: folder.see(run))
         if complete:
             yield CheckpointedWork(
@@ -109,10 +107,9 @@ def claimed(
             )
             return
         earlier = take_up(comm, folder, job, coadder) if wishes.resume else Earlier()
-        checkpoints = Checkpoints(
-            *(own, folder, job, len(names), coadder, request, wishes.every),
-            on_commit=functools.partial(_tell_committed, watch),
-        )
+        on_commit = functools.partial(_tell_committed, watch)
+        what = own, folder, job, len(names), coadder, request, wishes.every, on_commit
+        checkpoints = collectively(comm, functools.partial(Checkpoints, *what))
         yield CheckpointedWork(
             *(comm, folder, job, output), earlier=earlier, checkpoints=checkpoints
         )

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from ..coadd.coadder import MPIMapCoadder
 from ..errors import OutputError, Stopped
 from ..mpi import waiting
-from ..mpi.agreement import agree, collectively, describe_error
+from ..mpi.agreement import agree, collectively
 from ..mpi.communicators import Comm, OneProcess
 from ..mpi.stopping import StopRequest
 from ..spt3glog import unit_logger
-from .checkpointcommit import Coordinator, Report, Reporter
+from .checkpointcommit import Coordinator, Report, Reporter, reason_of
 from .checkpointfile import write_member
 from .checkpointfolder import CheckpointFolder
 from .checkpointset import Job, Manifest, Member, grouped
@@ -165,7 +165,7 @@ class Checkpoints(NoCheckpoints):
         except Exception as error:  # of any kind: others may be waiting, and the sums are whole
             logger.warning(
                 "%s: a checkpoint could not be written (%s); the work goes on.",
-                *(self._folder.given, _reason(error)),
+                *(self._folder.given, reason_of(error)),
             )
             return error
         finally:
@@ -200,18 +200,10 @@ class Checkpoints(NoCheckpoints):
         except Exception as error:
             raise OutputError(
                 f"{self._folder.given}: the work was stopped, but the last checkpoint could not be "
-                f"written ({_reason(error)}). What was committed before is still there."
+                f"written ({reason_of(error)}). What was committed before is still there."
             ) from error
 
     def _raise_stopped(self) -> None:
         done = sum(self._comm.allgather(len(self._tally.done)))
         text = f"stopped at {done} of {self._n_files} files; go on with resume=True."
         agree(self._comm, Stopped(text))
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, MemoryError):  # exact sums are packed before they are written
-        return "not enough memory"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    return describe_error(error).rstrip(": ")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias, cast
 
 from ..coadd.coadder import MPIMapCoadder
+from ..coadd.joining import Coadd
 from ..errors import InputError
-from ..mpi.agreement import collectively
+from ..mpi.agreement import collectively, from_rank, raise_together
 from ..mpi.communicators import Comm
 from ..spt3glog import unit_logger
 from .checkpointfile import read_member
@@ -16,6 +18,8 @@ from .checkpointset import Job, Manifest, Member, Unusable
 from .work import Earlier
 
 logger = unit_logger(__name__, "coadd_files")
+
+_Found: TypeAlias = "tuple[Manifest, list[tuple[Member, dict[str, Coadd]]]]"
 
 
 def take_up(
@@ -37,22 +41,18 @@ def take_up(
     InputError
         On all ranks, if there are sets but none is good. It says why, for each.
     """
-    numbers = comm.bcast(folder.sets() if comm.rank == 0 else [], 0)
+    numbers = from_rank(comm, 0, folder.sets)
     reasons: list[str] = []
     for number in numbers:
         found = _read(comm, folder, number, job)
         if isinstance(found, str):
             reasons.append(f"set {number} cannot be used: {found}")
             continue
-        manifest, members = found
-        earlier = collectively(comm, functools.partial(_absorb, coadder, members))
-        _share(comm, manifest, earlier, coadder)
-        if comm.rank == 0:
-            for bad, reason in zip(numbers, reasons, strict=False):
-                logger.warning("%s: %s.", folder.given, reason)
-                folder.drop(bad)
-            folder.tidy()
-            logger.warning("%s: going on from %s.", folder.given, manifest)
+        earlier = collectively(comm, functools.partial(_absorb, coadder, *found))
+        earlier.units = set().union(*comm.allgather(earlier.units))
+        told = f"going on from {found[0]}"
+        bad = dict(zip(numbers, reasons, strict=False))
+        collectively(comm, functools.partial(_tidy, folder, job, told, bad))
         return earlier
     if reasons:
         listed = "; ".join(reasons)
@@ -60,59 +60,64 @@ def take_up(
             f"{folder.given}: there is no checkpoint from which to go on: {listed}. To begin from "
             "nothing, remove this folder or name another one."
         )
-        collectively(comm, functools.partial(_fail, error))
-    if comm.rank == 0:
-        folder.tidy()
-        logger.warning(
-            "%s: there is no checkpoint yet, so the work begins from nothing.", folder.given
-        )
+        raise_together(comm, error)
+    told = "there is no checkpoint yet, so the work begins from nothing"
+    collectively(comm, functools.partial(_tidy, folder, job, told, {}))
     return Earlier()
 
 
-def _read(
-    comm: Comm, folder: CheckpointFolder, number: int, job: Job | None
-) -> tuple[Manifest, list[tuple[Member, dict[str, Any]]]] | str:
+def _read(comm: Comm, folder: CheckpointFolder, number: int, job: Job | None) -> _Found | str:
     """A set, and what this rank takes up of it; or the reason why it is of no use. Collective."""
-    manifest, reason = None, ""
-    if job is not None:
+
+    def read_manifest() -> Manifest | str:
         try:
             manifest = folder.manifest(number)
-            job.require_same(manifest.job)
+            cast(Job, job).require_same(manifest.job)
+            return manifest
         except Unusable as unusable:
-            reason = str(unusable)
-    manifest, reason = comm.bcast((manifest, reason), 0)
-    if reason or manifest is None:
-        return reason
-    mine = manifest.members[comm.rank :: comm.size]
-    read = []
-    try:
-        read = [(member, read_member(folder, member)) for member in mine]
-    except Unusable as unusable:
-        reason = str(unusable)
-    reason = next(filter(None, comm.allgather(reason)), "")
-    return reason or (manifest, read)
+            return str(unusable)
+
+    manifest = from_rank(comm, 0, read_manifest)
+    if isinstance(manifest, str):
+        return manifest
+
+    def read_members() -> list[tuple[Member, dict[str, Coadd]]] | str:
+        try:
+            mine = manifest.members[comm.rank :: comm.size]
+            return [(member, read_member(folder, member)) for member in mine]
+        except Unusable as unusable:
+            return str(unusable)
+
+    read = collectively(comm, read_members)
+    reasons = comm.allgather(read if isinstance(read, str) else "")
+    return next(filter(None, reasons), "") or (manifest, read)  # type: ignore[return-value]
 
 
-def _absorb(coadder: MPIMapCoadder, members: list[tuple[Member, dict[str, Any]]]) -> Earlier:
+def _absorb(
+    coadder: MPIMapCoadder, manifest: Manifest, members: list[tuple[Member, dict[str, Coadd]]]
+) -> Earlier:
+    """Take up sums; of files that were not read to their ends, the frames that are in these."""
     earlier = Earlier()
+    for member in manifest.members:
+        earlier.done |= member.done_files.keys()
     for member, coadds in members:
         earlier.mine |= member.done_files
         coadder.take_up(coadds, member.notes)
-    return earlier
-
-
-def _share(comm: Comm, manifest: Manifest, earlier: Earlier, coadder: MPIMapCoadder) -> None:
-    """Let all ranks know which frames any of them has taken up. Collective."""
-    for member in manifest.members:
-        earlier.done |= member.done_files.keys()
-    mine = {
+    earlier.units = {
         (unit.position, unit.index)
         for coadd in coadder.states().values()
         for unit in coadd.ledger.units()
         if unit.position not in earlier.done
     }
-    earlier.units = set().union(*comm.allgather(mine))
+    return earlier
 
 
-def _fail(error: Exception) -> None:
-    raise error
+def _tidy(folder: CheckpointFolder, job: Job | None, told: str, bad: Mapping[int, str]) -> None:
+    """Say from where the work goes on; remove sets that are bad, and what no set names."""
+    if job is None:
+        return
+    for number, reason in bad.items():
+        logger.warning("%s: %s.", folder.given, reason)
+        folder.drop(number)
+    folder.tidy()
+    logger.warning("%s: %s.", folder.given, told)

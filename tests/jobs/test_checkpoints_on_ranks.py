@@ -8,7 +8,7 @@ import skies
 from spt3g import core, maps
 
 from g3reduce import InputError, RemoteError, Stopped, UsageError, coadd_files, unit_of
-from g3reduce.jobs import checkpointcommit, checkpoints
+from g3reduce.jobs import checkpointcommit, checkpoints, resuming
 from g3reduce.jobs.checkpointfolder import CheckpointFolder
 
 
@@ -81,3 +81,45 @@ def test_what_was_done_but_cannot_be_read_is_told_on_all_ranks(comm, place):
     with pytest.raises(Exception, match=r"coadd\.g3") as raised:
         coadd_files(files, output, mpicomm=comm, collate=True, checkpoint=kept, resume=True)
     assert isinstance(raised.value, InputError if comm.rank == 0 else RemoteError)
+
+
+@pytest.mark.ranks(2)
+@pytest.mark.parametrize(
+    ("where", "what"),
+    [(CheckpointFolder, "tidy"), (CheckpointFolder, "clear"), (resuming, "read_member")],
+)
+def test_one_rank_that_cannot_go_on_from_a_checkpoint_ends_all(
+    comm, place, monkeypatch, where, what
+):
+    """Fewer ranks than there were may not have the memory for all sums, for example."""
+    folder, files = place
+    options = {"mpicomm": comm, "collate": True, "checkpoint": folder / "kept"}
+    with pytest.raises(Stopped):
+        coadd_files(files, folder / "coadd.g3", **options, stop_after=1e-6)
+
+    def fail(*args):
+        raise MemoryError("no memory for it")
+
+    failing = 1 if where is resuming else 0
+    if comm.rank == failing:
+        monkeypatch.setattr(where, what, fail)
+    with pytest.raises(MemoryError if comm.rank == failing else RemoteError, match="no memory"):
+        coadd_files(files, folder / "coadd.g3", **options, resume=True)
+
+
+@pytest.mark.ranks(2)
+def test_work_goes_on_without_a_set_that_cannot_be_committed(comm, place, monkeypatch):
+    folder, files = place
+    tried = []
+
+    def fail(self, manifest):
+        tried.append(manifest)
+        raise MemoryError
+
+    monkeypatch.setattr(CheckpointFolder, "commit", fail)
+    output, kept = folder / "coadd.g3", folder / "kept"
+    options = {"checkpoint": kept, "checkpoint_every": 1e-9, "schedule": "static"}
+    coadd_files(files, output, mpicomm=comm, collate=True, output_map_id="", **options)
+    if comm.rank == 0:
+        assert tried
+        assert_right(output, files)
