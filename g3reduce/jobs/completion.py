@@ -59,10 +59,13 @@ class Complete(NamedTuple):
         try:
             _without(output, job).require_same(job_in(body))
             then, now = body["output"], _seen(output)
+            name = then["name"]
             left_out = [LeftOut(str(f), int(at), str(why)) for f, at, why in body["left_out"]]
         except (KeyError, TypeError, ValueError) as error:
             raise Unusable(f"its marker lacks something ({error!r})") from error
         if then != now:
+            if name != now["name"]:
+                raise Unusable(f"its output was {name}, and is to be {output} now")
             gone = now["size"] < 0
             raise Unusable(
                 f"{output} is {'gone' if gone else 'not the file that was written then'}"

@@ -121,7 +121,7 @@ def resolve(mpicomm: Comm | None) -> Comm:
     if mpicomm is None:
         mpicomm = MPI.COMM_WORLD
     if mpicomm == MPI.COMM_WORLD:
-        launchers.check_world(mpicomm.size, MPI.Get_library_version().splitlines()[0])
+        launchers.check_world(mpicomm.size, launchers.named(MPI.Get_library_version()))
     if not isinstance(mpicomm, MPI.Intracomm) or mpicomm == MPI.COMM_NULL:
         raise UsageError(
             f"mpicomm is {mpicomm!r} ({type(mpicomm).__name__}); expected an intracommunicator of "

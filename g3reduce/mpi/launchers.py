@@ -185,6 +185,12 @@ def _remedy(library: str, environment: Mapping[str, str]) -> str:
     )
 
 
+def named(version: str) -> str:
+    """Name and version of a library, from what it tells of itself: ``"Open MPI v5.0.11"``."""
+    # Open MPI goes on with how it was built, and ends with a NUL; MPICH aligns its lines by spaces.
+    return " ".join(version.splitlines()[0].split(",")[0].strip(" \0").split())
+
+
 def srun_speaks(library: str) -> str | None:
     """The ``--mpi`` of ``srun`` that a library understands, by its name; None if it is unknown."""
     return next((each for name, each in _SRUN_SPEAKS if name in library), None)

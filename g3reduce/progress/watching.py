@@ -20,6 +20,7 @@ from ..g3files.names import about_bytes
 from ..g3files.pieces import Piece
 from ..mpi.communicators import Comm
 from ..mpi.interrupts import obey
+from ..mpi.launchers import named
 from .board import Board
 from .choosing import chosen
 from .counting import Counting, Pass
@@ -253,7 +254,7 @@ def _about(task: str, n_ranks: int) -> Callable[[float], Event]:
     if (spt3g := sys.modules.get("spt3g")) is not None:
         versions["spt3g"] = str(getattr(spt3g, "__version__", ""))
     if (mpi := sys.modules.get("mpi4py.MPI")) is not None and n_ranks > 1:
-        versions["mpi"] = mpi.Get_library_version().splitlines()[0].strip(" \0")
+        versions["mpi"] = named(mpi.Get_library_version())
     started = datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="milliseconds")
     return lambda now: Begun(
         time=now,

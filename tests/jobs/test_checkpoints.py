@@ -42,9 +42,9 @@ def files_of(place):
     return sorted(str(path.relative_to(place)) for path in place.glob("obs_*.g3"))
 
 
-def coadd(place, *, files=None, **options):
+def coadd(place, *, files=None, output="out.g3", **options):
     options = {**OPTIONS, "checkpoint": "ck", **options}
-    return coadd_files(files or files_of(place), "out.g3", **options)
+    return coadd_files(files or files_of(place), output, **options)
 
 
 @contextlib.contextmanager
@@ -161,7 +161,10 @@ def test_what_is_done_is_not_done_again(place):
 
 @pytest.mark.parametrize(
     "change",
-    some_of(["gone", "replaced", "an input", "options", "corrupted"], fewer=["gone", "replaced"]),
+    some_of(
+        ["gone", "renamed", "replaced", "an input", "options", "corrupted"],
+        fewer=["gone", "renamed", "replaced"],
+    ),
 )
 def test_what_was_done_is_done_anew_if_anything_is_not_as_it_was(place, caplog, change):
     coadd(place)
@@ -169,6 +172,9 @@ def test_what_was_done_is_done_anew_if_anything_is_not_as_it_was(place, caplog, 
     if change == "gone":
         (place / "out.g3").unlink()
         reason = "out.g3 is gone"
+    elif change == "renamed":
+        options = {"output": "other.g3"}
+        reason = r"its output was /.*/out\.g3, and is to be other\.g3 now"
     elif change == "replaced":
         shutil.copy("obs_000.g3", "out.g3")
         reason = "out.g3 is not the file that was written then"

@@ -9,7 +9,7 @@ import pytest
 from g3reduce import UsageError
 from g3reduce.mpi.communicators import OneProcess, resolve
 from g3reduce.mpi.launch import is_open_mpi, mpirun_command, mpirun_environment
-from g3reduce.mpi.launchers import check_world, launched, needs_under_srun, several
+from g3reduce.mpi.launchers import check_world, launched, named, needs_under_srun, several
 
 SLURM_JOB = {"SLURM_JOB_ID": "7", "SLURM_NTASKS": "4", "SLURM_NPROCS": "4"}
 
@@ -154,6 +154,16 @@ def test_under_srun_an_error_says_what_srun_has_to_speak(library, given, remedy)
         check_world(1, library, environment)
     assert library in str(told.value)
     assert "srun --mpi=list" in str(told.value)
+
+
+def test_a_library_has_a_name_that_fits_into_a_sentence():
+    assert (
+        named("MPICH Version:      5.0.2\nMPICH Device:       ch4:ucx ofi\n")
+        == "MPICH Version: 5.0.2"
+    )
+    told = "Open MPI v5.0.11, package: Open MPI a@b Distribution, repo rev: v5.0.11rc1, 2026\x00"
+    assert named(told) == "Open MPI v5.0.11"
+    assert named("Some MPI\x00") == "Some MPI"
 
 
 @pytest.mark.parametrize(
