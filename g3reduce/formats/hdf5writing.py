@@ -16,7 +16,7 @@ from ..maps.mapunits import MAP, WEIGHTED_MAP, WEIGHTS, name_of, unit_for
 from ..maps.pixels import is_flat
 from ..maps.wcs import has_name, wcs_cards
 from ..mpi import communicators
-from ..mpi.agreement import collectively
+from ..mpi.agreement import collectively, from_rank
 from ..pipeline.output import publish
 from .entries import as_array, tables_of
 from .fitsbytes import creator
@@ -69,8 +69,6 @@ def write_groups(
     outputs: list[OutputPath] = []
 
     def begin() -> str:
-        if comm.rank != root:
-            return ""
         outputs.append(OutputPath(file))
         with opened_hdf5(h5py, outputs[0].path, "w", track_order=True) as opened:
             opened.attrs["FORMAT"], opened.attrs["VERSION"] = FORMAT, VERSION
@@ -88,16 +86,18 @@ def write_groups(
 
             collectively(comm, lambda mine=mine: _told(file, mine))  # type: ignore[misc]
 
+    def following() -> PixelTable | None:
+        table = next(coming, None)
+        return table if table is None or not options.unweight else table.unweighted()
+
     met: set[str] = set()
     coming = iter(tables)
     try:
-        path = comm.bcast(collectively(comm, lambda: _told(file, begin)), root)
+        path = from_rank(comm, root, lambda: _told(file, begin))
         while True:
-            table = collectively(comm, lambda: next(coming, None))
+            table = collectively(comm, following)
             if not comm.bcast(table is not None, root):
                 break
-            if options.unweight and table is not None:
-                table = table.unweighted()
             group = "" if table is None else distinct_name(str(table.outline["Id"]), met)
             in_turn(partial(_make, h5py, options), root)
             in_turn(partial(_fill, shared=sharded), *(range(comm.size) if sharded else (root,)))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from ..errors import OutputError, UsageError
 from ..g3files.outputfile import begin_sync, write_at
 from ..mpi import communicators
+from ..mpi.agreement import collectively
 from .entries import tables_of
 from .fitsbytes import (
     Column,
@@ -66,12 +67,16 @@ class HealpixFits:
     ):
         self._comm = comm
         self._nested = table.stub.nested if options.nested is None else options.nested
-        self._table = table if self._nested == table.stub.nested else _reordered(table)
-        self._map = MapColumns(table, options, planes, where)
         self._where = where
         self._n_pixels = int(table.stub.size)
-        mine = self._table.n_hit, self._table.first, self._table.last
-        parts = comm.allgather(mine)
+
+        def look() -> tuple[PixelTable, MapColumns, tuple[int, int | None, int | None]]:
+            mine = table if self._nested == table.stub.nested else _reordered(table)
+            columns = MapColumns(table, options, planes, where)
+            return mine, columns, (mine.n_hit, mine.first, mine.last)
+
+        self._table, self._map, part = collectively(comm, look)
+        parts = comm.allgather(part)
         self._n_hit = sum(number for number, _, _ in parts)
         self._begin = sum(number for number, _, _ in parts[: comm.rank])
         ends = [end for _, *both in parts for end in both if end is not None]

@@ -12,7 +12,7 @@ from ..g3files.outputfile import Outputs, begin_sync, write_at
 from ..maps.mapsum import MapSum
 from ..maps.shares import Share, shares_of
 from ..mpi import communicators
-from ..mpi.agreement import collectively
+from ..mpi.agreement import from_rank
 from ..pipeline.output import publish
 from ..spt3gtypes import Frame
 from .writing import write_placed
@@ -94,10 +94,10 @@ class ShardedFrames:
 
             def plan(
                 outline: Callable[[], Frame] = outline, shares: dict[str, Share] = shares
-            ) -> _Plan | None:
-                return self._plan(outline(), shares) if comm.rank == root else None
+            ) -> _Plan:
+                return self._plan(outline(), shares)
 
-            planned: _Plan = comm.bcast(collectively(comm, plan), root)  # type: ignore[assignment]
+            planned = from_rank(comm, root, plan)
             self.size = planned.end + CRC.size
             self._frames.append((planned, shares))
 

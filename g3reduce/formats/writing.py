@@ -10,7 +10,7 @@ from ..errors import UsageError
 from ..g3files.outputfile import Outputs, PlacedOutput, as_output_error
 from ..maps.pixels import is_flat
 from ..mpi import communicators
-from ..mpi.agreement import collectively
+from ..mpi.agreement import collectively, from_all, from_rank
 from ..pipeline.output import begin_output, check_output, publish, write_frames
 from ..spt3gtypes import Frame
 from .kinds import ENDINGS, distinct_name, format_of, split_name
@@ -256,8 +256,6 @@ def write_placed(
 
     def begin() -> str:
         nonlocal content
-        if comm.rank != root:
-            return ""
         if content is None and prepare is not None:
             content = prepare()
         output = PlacedOutput(file, content.size if content is not None else 0)
@@ -284,6 +282,6 @@ def write_placed(
             finally:
                 os.close(fd)
 
-    path = comm.bcast(collectively(comm, begin), root)
-    sums = comm.allgather(collectively(comm, as_output_error(file)(put)))
+    path = from_rank(comm, root, begin)
+    sums = from_all(comm, as_output_error(file)(put))
     collectively(comm, as_output_error(file)(finish))

@@ -91,6 +91,11 @@ def collectively(
     return result  # type: ignore[return-value]
 
 
+def from_all(comm: Comm, work: Callable[[], T]) -> list[T]:
+    """Do work on each rank and bring all results to all, or a failure. Collective over `comm`."""
+    return comm.allgather(collectively(comm, work))
+
+
 def gather_packed(comm: Comm, mine: T, pack: Callable[[T], bytes]) -> list[T]:
     """The objects of all ranks, by rank. Collective over `comm`.
 
@@ -104,7 +109,7 @@ def gather_packed(comm: Comm, mine: T, pack: Callable[[T], bytes]) -> list[T]:
     """
     if comm.size == 1:
         return [mine]
-    everywhere = comm.allgather(collectively(comm, lambda: pack(mine)))
+    everywhere = from_all(comm, lambda: pack(mine))
     return collectively(comm, lambda: [pickle.loads(theirs) for theirs in everywhere])
 
 

@@ -7,6 +7,7 @@ import socket
 from collections import Counter
 from pathlib import Path
 
+from .agreement import from_all
 from .communicators import Comm
 
 _ROOT = Path("/")
@@ -22,7 +23,7 @@ def available_for_each(comm: Comm) -> int | None:
     int or None
         None if no rank can know it.
     """
-    everywhere = comm.allgather((socket.gethostname(), available()))
+    everywhere = from_all(comm, lambda: (socket.gethostname(), available()))
     on_host = Counter(host for host, _ in everywhere)
     found = [size // on_host[host] for host, size in everywhere if size is not None]
     return min(found, default=None)

@@ -12,7 +12,7 @@ from ..choices import Gaps, Missing, Overlap, Schedule
 from ..errors import InputError, MismatchError, UsageError
 from ..g3files.outputfile import OutputFile
 from ..mpi import communicators
-from ..mpi.agreement import agreed_arguments, collectively
+from ..mpi.agreement import agreed_arguments, collectively, from_all
 from ..mpi.interrupts import Progress, progress_in_interrupt
 from ..pipeline.filenames import PathLike, name_of_output, names_of_files, refuse_repeated
 from ..pipeline.observations import keys_of_observations
@@ -254,7 +254,7 @@ def _write(
 def _summary_of(comm: communicators.Comm, observation: StitchedScan) -> StitchedSummary:
     """What is said of an observation. Collective."""
     parts = observation.parts.values()
-    n_flagged = sum(comm.allgather(sum(map(_count_flagged, parts))))
+    n_flagged = sum(from_all(comm, lambda: sum(map(_count_flagged, parts))))
     return StitchedSummary.of(observation.group, [part.timeline for part in parts], n_flagged)
 
 

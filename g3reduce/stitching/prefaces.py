@@ -11,6 +11,7 @@ from spt3g import core
 
 from ..g3files.frames import digests_of
 from ..mpi import communicators, transfer
+from ..mpi.agreement import collectively
 from ..pipeline.leaders import add_keys
 from ..pipeline.ledger import Unit, unit_of
 from ..pipeline.observations import name_of_observation
@@ -157,17 +158,19 @@ class Prefaces:
 
     def pipeline_info(self) -> bytes | None:
         """All PipelineInfo frames joined, as bytes on rank 0, if there is any. Collective."""
-        joined = None
-        for frame in self._infos:
-            content = self.content(frame)
-            if content is None:
-                continue
-            if joined is None:
-                joined = core.G3Frame()
-                joined._cereal_loads(content)
-            else:
-                add_keys(joined, content)
-        return None if joined is None else bytes(joined.__getstate__()[1])
+        found = [self.content(frame) for frame in self._infos]
+        contents = [content for content in found if content is not None]
+
+        def joined() -> bytes | None:
+            if not contents:
+                return None
+            frame = core.G3Frame()
+            frame._cereal_loads(contents[0])
+            for content in contents[1:]:
+                add_keys(frame, content)
+            return bytes(frame.__getstate__()[1])
+
+        return collectively(self._comm, joined)
 
     def content(self, frame: MetadataFrame) -> bytes | None:
         """The bytes of a frame, on rank 0. Collective."""

@@ -19,7 +19,7 @@ from ..g3files.frames import Piece, Sink, write_frame
 from ..g3files.timestreams import TimestreamMapBytes, blob_of
 from ..limits import LIMITS
 from ..mpi import transfer
-from ..mpi.agreement import collectively
+from ..mpi.agreement import collectively, from_all
 from .headers import Gap
 from .prefaces import Origin
 from .stitch import StitchedObservation
@@ -186,8 +186,12 @@ def _extents(timeline: Timeline) -> tuple[list[tuple[int, int, int, int]], tuple
 
 def _flagged(part: StitchedObservation) -> NDArray[np.bool_]:
     """Which detectors have a flag anywhere. Collective."""
-    mine = part.detector_flags.any(axis=1) if part.detector_flags.size else np.zeros(0, bool)
-    return np.concatenate([np.asarray(some, bool) for some in part.comm.allgather(mine.tolist())])
+
+    def look() -> Any:
+        flags = part.detector_flags
+        return flags.any(axis=1).tolist() if flags.size else []
+
+    return np.concatenate([np.asarray(some, bool) for some in from_all(part.comm, look)])
 
 
 def _batches(

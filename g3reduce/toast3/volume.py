@@ -15,7 +15,7 @@ from ..choices import Schedule
 from ..errors import OutputError
 from ..g3files.outputfile import OutputFolder
 from ..mpi import communicators, foreign
-from ..mpi.agreement import collectively, from_rank
+from ..mpi.agreement import collectively, from_all, from_rank
 from ..pipeline.filenames import PathLike, names_of_files, refuse_repeated
 from ..pipeline.output import publish, warn_of_others
 from ..progress.events import Observer
@@ -209,7 +209,7 @@ def _summaries(
 ) -> list[StitchedSummary]:
     """The summaries of all observations. Collective."""
     n_flagged: Counter[str] = Counter()
-    for counts in comm.allgather(collectively(comm, lambda: _count_flagged(data))):
+    for counts in from_all(comm, lambda: _count_flagged(data)):
         n_flagged.update(counts)
     return collectively(
         comm,

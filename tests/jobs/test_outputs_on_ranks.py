@@ -12,12 +12,12 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from choices import among_all, some_of
 from filesizes import no_file_longer_than
-from skies import planes, write_files
+from skies import map_frame, planes, write_files, write_frames
 from spt3g import core
 
 import g3reduce
-from g3reduce import splits
-from g3reduce.formats import WriteOptions, map_frames_in
+from g3reduce import OutputError, RemoteError, splits
+from g3reduce.formats import WriteOptions, healpixfits, map_frames_in
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
 KINDS = some_of(
@@ -233,3 +233,33 @@ def test_what_a_format_cannot_hold_is_refused(comm, shared_folder):
         g3reduce.coadd_files(files, mpicomm=comm, output_options=3)
     with pytest.raises((g3reduce.OutputError, g3reduce.RemoteError), match="must end in"):
         g3reduce.coadd_files(files, str(shared_folder / "out.txt"), mpicomm=comm)
+
+
+@pytest.mark.ranks(2)
+def test_what_fails_on_one_rank_before_it_writes_is_told_on_all(comm, shared_folder, monkeypatch):
+    files = files_of(comm, shared_folder, "healpix ring", "polarized")
+
+    def fail(*args):
+        raise MemoryError("no memory for it")
+
+    if comm.rank == 1:
+        monkeypatch.setattr(healpixfits, "MapColumns", fail)
+    options = {"mpicomm": comm, "result": "sharded", "map_ids": "90GHz"}
+    with pytest.raises(MemoryError if comm.rank == 1 else RemoteError, match="no memory for it"):
+        g3reduce.coadd_files(files, shared_folder / "out.fits", **options)
+
+
+@pytest.mark.ranks(2)
+def test_maps_that_cannot_be_divided_by_weights_are_an_error_on_all_ranks(comm, shared_folder):
+    if comm.rank == 0:
+        frames = [map_frame("flat sparse", "polarized", seed) for seed in range(2)]
+        for frame in frames:
+            for key in ("Wpol", "Wunpol"):
+                frame.pop(key, None)
+        write_frames(shared_folder, frames)
+    comm.Barrier()
+    files = sorted(map(str, shared_folder.glob("*.g3")))
+    options = {"ignore_missing_weights": True, "output_options": WriteOptions(unweight=True)}
+    with pytest.raises(Exception, match="there are no weights") as raised:
+        g3reduce.coadd_files(files, shared_folder / "out.h5", mpicomm=comm, **options)
+    assert isinstance(raised.value, OutputError if comm.rank == 0 else RemoteError)

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 import scans
 from filesizes import no_file_longer_than
+from spt3g import core
 
 from g3reduce import OutputError, RemoteError, stitch_files
 from g3reduce.mpi.communicators import OneProcess
+from g3reduce.stitching import prefaces
 
 
 def rng(seed=1):
@@ -57,3 +59,29 @@ def test_output_that_finds_no_room_is_told_on_all_ranks(comm, shared_folder, nam
     comm.Barrier()
     assert [each for each in os.listdir(shared_folder) if "out" in each] == [name]
     assert (shared_folder / name).read_bytes() == b"something old"
+
+
+@pytest.mark.ranks(2)
+def test_pipeline_infos_that_cannot_be_joined_are_told_on_all_ranks(
+    comm, shared_folder, monkeypatch
+):
+    """They may hold an object of a class that is not known here. Rank 0 alone joins them."""
+    if comm.rank == 0:
+        scans.write_files(shared_folder, scans.an_observation(rng()), 2)
+        for number, file in enumerate(sorted(shared_folder.glob("obs_*.g3"))):
+            info = core.G3Frame(core.G3FrameType.PipelineInfo)
+            info["number"] = number
+            frames = list(core.G3File(str(file)))
+            with core.G3Writer(str(file)) as writer:
+                for frame in [info, *frames]:
+                    writer(frame)
+    comm.Barrier()
+
+    def fail(frame, content):
+        raise RuntimeError("a class that nobody knows")
+
+    if comm.rank == 0:
+        monkeypatch.setattr(prefaces, "add_keys", fail)
+    error = RuntimeError if comm.rank == 0 else RemoteError
+    with pytest.raises(error, match="a class that nobody knows"):
+        stitch_files(str(shared_folder / "obs_*.g3"), shared_folder / "out.g3", mpicomm=comm)
