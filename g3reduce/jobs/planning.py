@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import numbers
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from ..maps.assumed import Assumed
 from ..model import Cluster, Forecast, Work, best, forecasts
 from ..mpi import communicators
 from ..spt3gmarks import useful
+from ..strategies.registry import check_strategy
 from .checkpointing import EVERY_S
 from .estimating import base_of, duration, in_words
 from .inputs import Atomic, as_names, names_of
@@ -24,6 +26,9 @@ from .sampling import Sample, add_some, sizes_of, spread
 
 # Until all ranks are ready, where the environment comes from a local disk: see docs/cluster.md.
 _START_S = 0.5
+
+# More than clusters have: forecasts of so many ranks take long by themselves.
+_MOST = {"nodes": 20_000, "cores_per_node": 10_000}
 
 _LEAST_LIMIT_S, _LIMIT_STEP_S = 600, 300
 
@@ -80,7 +85,7 @@ class CoaddPlan:
     def lines(self) -> list[str]:
         """The plan in words."""
         sample, one, cluster = self.sample, self.chosen, self.cluster
-        per_node = f"{one.ranks_per_node} on each of {_counted(one.nodes, 'node')}"
+        nodes = f"each of {one.nodes} nodes" if one.nodes > 1 else "one node"
         parts = {
             "start": one.starting,
             "reading and adding": one.reading,
@@ -90,11 +95,12 @@ class CoaddPlan:
         }
         spent = ", ".join(f"{what} {duration(s)}" for what, s in parts.items() if s >= 0.05)
         lines = [
-            f"Files:       {self.n_files}, {in_words(self.n_bytes)}; {len(sample.names)} of them "
-            f"were added here, at {in_words(sample.rate)}/s",
+            f"Files:       {self.n_files}, {in_words(self.n_bytes)}; {_were(len(sample.names))} "
+            f"added here, at {in_words(sample.rate)}/s",
             f"Sums:        {in_words(self.work.held)} of one file, "
             f"{in_words(self.work.union)} of all, at most",
-            f"Ranks:       {one.ranks}, {per_node} (of {_counted(cluster.cores, 'core')})",
+            f"Ranks:       {one.ranks}, {one.ranks_per_node} on {nodes} "
+            f"(of {_counted(cluster.cores, 'core')})",
             f"Memory:      up to {in_words(one.memory_rank)} on a rank, "
             f"{in_words(one.memory_root)} on the first, {in_words(one.memory_node)} on its node "
             f"(of {in_words(cluster.memory)})",
@@ -185,7 +191,7 @@ def plan_coadd(
     memory_per_node : float
         Bytes that the ranks of a node may take.
     files_total : int, optional
-        How many files the coadd will be of. Default: those that are given.
+        How many files the coadd will be of, if not all are given. Default: those that are.
     sample : int
         How many of them are added here, at most.
     read_rate, read_rate_node : float
@@ -217,9 +223,21 @@ input_units, nonfinite, reproducible, atomic, where
     >>> plan.chosen.ranks_per_node, plan.chosen.seconds  # doctest: +SKIP
     (32, 41.7)
     """
-    for name, number in (("files_total", files_total), ("sample", sample)):
-        if number is not None and (not isinstance(number, int) or number < 1):
-            raise UsageError(f"{name} is {number!r}; expected a number of files, 1 or more.")
+    _require_numbers(
+        *(numbers.Integral, "a whole number"),
+        nodes=nodes,
+        cores_per_node=cores_per_node,
+        sample=sample,
+        files_total=1 if files_total is None else files_total,
+    )
+    _require_numbers(
+        *(numbers.Real, "a number of bytes, such as 256e9,"),
+        memory_per_node=memory_per_node,
+        read_rate=read_rate,
+        read_rate_node=read_rate_node,
+        write_rate=write_rate,
+    )
+    check_strategy(strategy, "root")
     coadder = MPIMapCoadder(
         communicators.OneProcess(),
         map_ids=map_ids,
@@ -241,6 +259,11 @@ input_units, nonfinite, reproducible, atomic, where
     sizes = dict(zip(names, sizes_of(names), strict=True))
     mean = sum(sizes.values()) / len(sizes)
     n_files = files_total or len(names)
+    if n_files < len(names):
+        raise UsageError(
+            f"files_total is {n_files}, but {len(names)} files were named. Name only those that "
+            "are to be added, or leave it out."
+        )
     on_each = n_files * mean / (nodes * cores_per_node)
     kernels.expect(on_each)
     seen = add_some(spread(names, sample), coadder, sizes, limbs=3 if reproducible else 1)
@@ -277,6 +300,14 @@ input_units, nonfinite, reproducible, atomic, where
     )
 
 
+def _require_numbers(kind: Any, expected: str, **given: Any) -> None:
+    for name, number in given.items():
+        most = _MOST.get(name, math.inf)
+        if isinstance(number, bool) or not isinstance(number, kind) or not 1 <= number <= most:
+            to = f"to {most}" if most < math.inf else "on"
+            raise UsageError(f"{name} is {number!r}; expected {expected} from 1 {to}.")
+
+
 def _on_fewer_nodes(work: Work, cluster: Cluster, strategy: str) -> list[Forecast]:
     """The best on 1, 2, 4 and so on nodes, where the memory is enough for it."""
     found = []
@@ -294,3 +325,7 @@ def _as_data(one: Forecast) -> dict[str, Any]:
 
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _were(number: int) -> str:
+    return f"{number} of them {'was' if number == 1 else 'were'}"

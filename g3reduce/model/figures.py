@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
+from numbers import Real
+from typing import Any
 
 from ..choices import Result
 from ..errors import UsageError, require_choice
@@ -137,14 +139,18 @@ class Cluster:
         _check(self, "Cluster", at_least={"nodes": 1, "cores": 1, **positive})
 
 
+# Of fields that are numbers.
+_NUMBERS = ("int", "float", "float | None")
+
+
 def _check(figures: Work | Cluster, what: str, at_least: dict[str, float]) -> None:
     """Refuse numbers that are too small, or none."""
     for one in fields(figures):
-        value = getattr(figures, one.name)
-        if not isinstance(value, int | float) or isinstance(value, bool):
+        value: Any = getattr(figures, one.name)
+        if one.type not in _NUMBERS or (value is None and one.default is None):
             continue
         least = at_least.get(one.name, 0)
-        if not (math.isfinite(value) and value >= least):
+        if not isinstance(value, Real) or not least <= float(value) < math.inf:
             raise UsageError(
                 f"{what}: {one.name} is {value!r}; expected a number from {least:g} on."
             )

@@ -175,8 +175,8 @@ def test_what_cannot_be_planned_is_refused(tmp_path, monkeypatch):
     files = write(tmp_path, [(0, 64)])
     with pytest.raises(UsageError, match="memory"):
         plan_coadd(files, memory_per_node=1e6)
-    with pytest.raises(UsageError, match="files_total is 0; expected a number of files"):
-        plan_coadd(files, files_total=0)
+    with pytest.raises(UsageError, match="files_total is 1, but 2 files were named"):
+        plan_coadd(files * 2, files_total=1)
     with pytest.raises(InputError, match=r"no\.g3: cannot be read"):
         plan_coadd([*files, str(tmp_path / "no.g3")])
     with pytest.raises(InputError, match="stream"):
@@ -195,6 +195,29 @@ def test_what_cannot_be_planned_is_refused(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="Plan on a node with more"):
         plan_coadd(files)
     assert available() > 1000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("files_total", 0, "a whole number from 1 on"),
+        ("sample", 2.5, "a whole number from 1 on"),
+        ("nodes", 0, "a whole number from 1 to 20000"),
+        ("nodes", 10**11, "a whole number from 1 to 20000"),  # would take hours, or all memory
+        ("nodes", True, "a whole number"),
+        ("cores_per_node", "64", "a whole number from 1 to 10000"),
+        ("memory_per_node", "256G", "a number of bytes, such as 256e9"),
+        ("read_rate", 0, "a number of bytes"),
+        ("write_rate", None, "a number of bytes"),
+        ("strategy", "best", "one of auto, gather"),
+    ],
+)
+def test_figures_are_refused_by_their_names_before_any_file_is_read(
+    name, value, expected, tmp_path
+):
+    (tmp_path / "broken.g3").write_bytes(b"x" * 100)
+    with pytest.raises(UsageError, match=f"^{name} is {value!r}; expected {expected}"):
+        plan_coadd(str(tmp_path / "broken.g3"), **{name: value})
 
 
 def test_fewer_files_are_added_where_memory_is_short(tmp_path, monkeypatch):

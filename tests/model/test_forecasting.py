@@ -116,6 +116,8 @@ def test_shards_are_written_by_all_nodes():
         (lambda: replace(WORK, slowest=0.5), r"slowest is 0.5"),
         (lambda: replace(WORK, union=float("nan")), r"union is nan"),
         (lambda: replace(WORK, result="here"), r"result"),
+        (lambda: replace(CLUSTER, memory="256G"), r"Cluster: memory is '256G'; expected a number"),
+        (lambda: replace(WORK, held=None), r"Work: held is None; expected a number"),
         (lambda: replace(CLUSTER, files_rank=0), r"Cluster: files_rank is 0"),
         (lambda: forecast(WORK, CLUSTER, 17), r"17 ranks on each node; expected from 1 to 16"),
         (lambda: forecast(WORK, CLUSTER, 1, "allgather"), r"expected one of"),
