@@ -100,12 +100,14 @@ def words_of(options: argparse.Namespace) -> list[str]:
     return words
 
 
-def about_input(options: argparse.Namespace) -> dict[str, Any]:
-    """What the flags say of input and of what it does not say, as arguments of `coadd_files`."""
-    return {
-        "input_pol_conv": options.input_pol_conv,
-        "input_coord": options.input_coord,
-        "input_units": options.input_units,
-        "atomic": options.atomic,
-        "where": options.where,
-    }
+def arguments(options: argparse.Namespace) -> dict[str, Any]:
+    """What the flags say, as arguments of `coadd_files`, `check_files` and `plan_coadd`.
+
+    But for ``--collate``: with splits, `coadd_files` takes something else for it.
+    """
+    names = (
+        *("map_ids", "weighted", "ignore_missing_weights", "pol_conv"),
+        *("input_pol_conv", "input_coord", "input_units", "atomic", "where"),
+        *("nonfinite", "reproducible"),
+    )
+    return {name: getattr(options, name) for name in names}

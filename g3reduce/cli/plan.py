@@ -8,6 +8,7 @@ import math
 import os
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from ..choices import ReadyStrategy, choices_of
@@ -23,6 +24,9 @@ Say how many ranks a coadd should run on, and what it will take: time, memory,
 checkpoints. The sizes of all files are looked up, and some files are added by
 this process, to see how fast that is and how the sums grow. With --write, write
 a job for Slurm that goes on by itself when its time is up.
+
+Splits, bundles, sign flips and --result sharded are not reckoned with: what
+these take, g3reduce coadd --dry-run estimates.
 """
 
 EXAMPLE = """\
@@ -143,22 +147,15 @@ def run(options: argparse.Namespace) -> int | None:
     """Plan, on one rank."""
     if world_rank() != 0:
         return None
-    from ..errors import UsageError
     from ..jobs.planning import plan_coadd
     from ..mpi import communicators
-    from ..pipeline.output import check_output
 
-    if options.write is not None and not options.output_file.endswith(".g3"):
-        raise UsageError(
-            f"--output-file is {options.output_file!r}: with checkpoints, as the job has them, "
-            "the output must be a .g3 file. `g3reduce convert` makes another one of it afterwards."
-        )
     comm = communicators.OneProcess()
-    if options.write not in (None, "-"):
-        refuse_other_file(options, "write", "job.sh")
-        check_output(options.write, endings=("",))
+    files = files_of(options, comm, needed=options.atomic is None)
+    if options.write is not None:
+        _check_job(options, files)
     plan = plan_coadd(
-        files_of(options, comm, needed=options.atomic is None),
+        files,
         nodes=options.nodes,
         cores_per_node=options.cores_per_node,
         memory_per_node=options.memory_per_node,
@@ -168,14 +165,8 @@ def run(options: argparse.Namespace) -> int | None:
         read_rate_node=options.read_rate_node,
         write_rate=options.write_rate,
         strategy=options.strategy,
-        map_ids=options.map_ids,
         collate=options.collate,
-        weighted=options.weighted,
-        ignore_missing_weights=options.ignore_missing_weights,
-        pol_conv=options.pol_conv,
-        **adding.about_input(options),
-        nonfinite=options.nonfinite,
-        reproducible=options.reproducible,
+        **adding.arguments(options),
     )
     lines = [json.dumps(plan.as_data(), indent=1)] if options.json else plan.lines()
     for line in lines:
@@ -183,6 +174,29 @@ def run(options: argparse.Namespace) -> int | None:
     if options.write is not None:
         _write(options, plan)
     return None
+
+
+def _check_job(options: argparse.Namespace, files: Sequence[str]) -> None:
+    """See that the job can be written, and that it would not end at once, before the work begins.
+
+    Raises
+    ------
+    InputError, OutputError, UsageError
+    """
+    from ..errors import UsageError
+    from ..jobs.inputs import Atomic, names_of
+    from ..jobs.outputs import check_output_argument
+    from ..pipeline.output import check_output
+
+    if options.write != "-":
+        refuse_other_file(options, "write", "job.sh")
+        check_output(options.write, endings=("",))
+    elif options.json:
+        raise UsageError("write is '-', and json: both are printed. Write the job to a file.")
+    output = options.output_file
+    check_output_argument(output, sharded=False, checkpointed=True, exact=False, unweight=False)
+    names, _ = names_of(files, Atomic(options.atomic, options.where))
+    check_output(output, names)
 
 
 def _write(options: argparse.Namespace, plan: Any) -> None:
@@ -209,7 +223,7 @@ def _write(options: argparse.Namespace, plan: Any) -> None:
     if options.write == "-":
         result(script.rstrip())
         return
-    write_output(options.write, lambda output: output.write(script.encode()))
+    write_output(options.write, lambda output: output.write(os.fsencode(script)))
     if not options.json:
         say(f"Wrote {options.write}, for sbatch.")
 

@@ -140,3 +140,26 @@ def test_an_output_that_cannot_have_checkpoints_is_refused(planned, tmp_path, ca
     assert cli.main(["plan", "*.g3", "-o", "sum.fits", "--write", "job.sh"]) == 2
     assert "the output must be a .g3 file" in capsys.readouterr().err
     assert not (tmp_path / "job.sh").exists()
+
+
+def test_a_job_that_would_end_at_once_is_refused(planned, capsys):
+    assert cli.main(["plan", "*.g3", "-o", "obs_001.g3", "--write", "job.sh"]) == 1
+    assert "obs_001.g3: the output is also an input" in capsys.readouterr().err
+    assert cli.main(["plan", "*.g3", "-o", "no/sum.g3", "--write", "job.sh"]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+
+
+def test_json_and_a_job_are_not_printed_together(planned, capsys):
+    assert cli.main(["plan", "*.g3", "--json", "--write", "-"]) == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_job_for_odd_names_in_a_folder_with_any_bytes_runs(planned, tmp_path, monkeypatch):
+    folder = tmp_path / os.fsdecode(b"it's\xff here")
+    folder.mkdir()
+    os.rename("obs_000.g3", folder / 'it\'s $HOME "é".g3')
+    monkeypatch.chdir(folder)
+    assert planned("*.g3", "--write", "../job.sh", "--mpi=none")[0] == 0
+    done = run_job(tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (folder / "map_coadd.g3").exists()
