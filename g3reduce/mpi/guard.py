@@ -26,7 +26,7 @@ from . import communicators, jobend, ownership, waiting
 from .agreement import describe_error, describe_rank
 from .interrupts import Interrupts, forget_halt
 from .messages import Failure, Mailbox
-from .stall import StallWatch, print_stack
+from .stall import StallWatch
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -199,7 +199,7 @@ class Guard:
         if self._mailbox and self._mailbox.reported:
             texts = {rank: failure.text for rank, failure in self._mailbox.reported.items()}
             if self._watch and any(_STALLED in text for text in texts.values()):
-                print_stack(f"rank {self._rank} was {doing}:")
+                self._watch.print_where(f"rank {self._rank} was {doing}")
             self._failure = RemoteError(texts)
         elif self._interrupts.number is not None:
             self._failure = InterruptedByUser(
@@ -207,7 +207,7 @@ class Guard:
                 "the work is not complete."
             )
         elif self._watch and waiting_for and self._watch.stalled():
-            print_stack(f"rank {self._rank} was {doing}:")
+            self._watch.print_where(f"rank {self._rank} was {doing}")
             self._failure = StallError(
                 f"{_STALLED} for {self._limit:g} s; rank {self._rank} was {doing}."
             )

@@ -62,14 +62,17 @@ class StallWatch:
                 self._alone + self.limit / 10, exit=True, file=sys.__stderr__ or sys.stderr
             )
 
+    def print_where(self, text: str) -> None:
+        """Print why the work ends, and where this rank is.
+
+        The error that follows is not told where another rank cannot be reached: ranks are ended
+        while they wait for it.
+        """
+        stream = sys.__stderr__ or sys.stderr
+        stream.write(f"g3reduce: {text} when nothing had moved on any rank for {self.limit:g} s:\n")
+        stream.flush()
+        faulthandler.dump_traceback(file=stream, all_threads=False)
+
     def close(self) -> None:
         """End the watch."""
         faulthandler.cancel_dump_traceback_later()
-
-
-def print_stack(text: str) -> None:
-    """Print a line, and where this process is."""
-    stream = sys.__stderr__ or sys.stderr
-    stream.write(f"g3reduce: {text}\n")
-    stream.flush()
-    faulthandler.dump_traceback(file=stream, all_threads=False)
