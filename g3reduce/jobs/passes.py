@@ -214,14 +214,15 @@ class Passes:
 
     def coadds(self) -> Coadds:
         """What was made, after `run`. Collective."""
+        # Others must not leave while one cannot make its frames, or read what there is.
+        return collectively(self._comm, self._made)
+
+    def _made(self) -> Coadds:
         n_given = len(self._names) - bool(self._plan.growth)
         if (complete := self._complete) is not None:
             whole, result = self._plan.keep_maps, self._plan.result
             here = result == "all" or self._comm.rank == self._plan.root
-            # Others must not leave while one cannot read what there is.
-            return collectively(
-                self._comm, lambda: complete.coadds(here=here, whole=whole, n_given=n_given)
-            )
+            return complete.coadds(here=here, whole=whole, n_given=n_given)
         plan = self._plan
         whole, framed = plan.keep_maps, self._joined
         if plan.result == "sharded" and (whole or self._comm.rank != plan.root):

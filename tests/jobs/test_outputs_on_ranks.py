@@ -17,6 +17,7 @@ from spt3g import core
 
 import g3reduce
 from g3reduce import OutputError, RemoteError, splits
+from g3reduce.coadd.joining import Coadd
 from g3reduce.formats import WriteOptions, healpixfits, map_frames_in
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
@@ -263,3 +264,17 @@ def test_maps_that_cannot_be_divided_by_weights_are_an_error_on_all_ranks(comm, 
     with pytest.raises(Exception, match="there are no weights") as raised:
         g3reduce.coadd_files(files, shared_folder / "out.h5", mpicomm=comm, **options)
     assert isinstance(raised.value, OutputError if comm.rank == 0 else RemoteError)
+
+
+@pytest.mark.ranks(2)
+def test_frames_that_cannot_be_made_are_an_error_on_all_ranks(comm, shared_folder, monkeypatch):
+    files = files_of(comm, shared_folder, "flat sparse")
+
+    def fail(coadd):
+        raise MemoryError("no memory for it")
+
+    if comm.rank == 0:
+        monkeypatch.setattr(Coadd, "to_frame", fail)
+    with pytest.raises(MemoryError if comm.rank == 0 else RemoteError, match="no memory for it"):
+        g3reduce.coadd_files(files, mpicomm=comm, collate=True)
+    comm.Barrier()
