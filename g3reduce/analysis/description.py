@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple
 
+from ..progress.wording import in_words
 from .tables import short, wrapped
 
 _INDENT = 14  # where the words of a line begin
@@ -194,7 +195,7 @@ class FileInfo:
     def lines(self) -> list[str]:
         """The report."""
         kinds = ", ".join(f"{number} {kind}" for kind, number in self.frames.items())
-        lines = [f"{self.file}: {self.format}, {_size(self.n_bytes)}; frames: {kinds or 'none'}"]
+        lines = [f"{self.file}: {self.format}, {in_words(self.n_bytes)}; frames: {kinds or 'none'}"]
         if self.observations:
             named = self.observations
             shown = f"{named[0]} to {named[-1]}" if len(named) > 1 else named[0]
@@ -235,15 +236,6 @@ def _geometry(geometry: dict[str, Any]) -> str:
         f"flat sky, {n_x} x {n_y} pixels of {resolution}, {geometry['projection']} at "
         f"{alpha:.6g}, {delta:.6g} deg"
     )
-
-
-def _size(n_bytes: int) -> str:
-    size, unit = float(n_bytes), "bytes"
-    for larger in ("kB", "MB", "GB", "TB"):
-        if size < 1000:
-            break
-        size, unit = size / 1000, larger
-    return f"{size:.3g} {unit}"
 
 
 def _counted(number: int, what: str) -> str:

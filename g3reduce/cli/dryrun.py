@@ -28,7 +28,8 @@ def add_flag(group: argparse._ActionsContainer) -> None:
 
 def lines_about(coadds: Coadds, options: argparse.Namespace, n_ranks: int) -> list[str]:
     """What a coadd would be."""
-    from ..jobs.estimating import duration, in_words
+    from ..jobs.estimating import duration
+    from ..progress.wording import in_words
 
     seen = coadds.preview
     if seen is None:

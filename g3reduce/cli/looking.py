@@ -23,12 +23,12 @@ def add_list(group: argparse._ActionsContainer) -> None:
 def show_files(options: argparse.Namespace, comm: Any, names: Sequence[str]) -> int:
     """Print what is in files; return 1 if one cannot be read. Collective over `comm`."""
     from ..errors import UsageError
-    from ..jobs.estimating import in_words
     from ..jobs.inputs import Atomic, names_of
     from ..jobs.listing import list_files
     from ..maps.assumed import Assumed
     from ..mpi import communicators
     from ..mpi.agreement import from_rank
+    from ..progress.wording import in_words
 
     private = communicators.private(comm)
     said = {

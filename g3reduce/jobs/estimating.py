@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from ..kernels import choice as kernels
+from ..progress.wording import in_words
 
 if TYPE_CHECKING:  # else it is loaded where files are looked at before
     from .survey import Survey
@@ -104,17 +105,8 @@ def base_of(n_bytes: float) -> int:
     return _BASE_WITH_LOOPS if kernels.would_load(n_bytes) else _BASE
 
 
-def in_words(n_bytes: float) -> str:
-    """A size, in the unit that suits it."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-        n_bytes /= 1000
-    return f"{n_bytes:.3g} TB"
-
-
 def duration(seconds: float) -> str:
     """A time, in the unit that suits it."""
-    if seconds < 120:
-        return f"{max(seconds, 0.1):.2g} s"
+    if seconds < 119.5:
+        return f"{max(seconds, 0.1):.2g} s" if seconds < 99.5 else f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

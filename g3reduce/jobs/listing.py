@@ -28,7 +28,7 @@ from ..mpi import communicators
 from ..mpi.agreement import collectively, gather_packed
 from ..mpi.counter import SharedCounter
 from ..mpi.interrupts import Progress, progress_in_interrupt
-from .estimating import in_words
+from ..progress.wording import in_words
 from .examining import fault_of
 
 _TYPES = {number: str(kind.name) for number, kind in core.G3FrameType.values.items()}

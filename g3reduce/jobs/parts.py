@@ -10,9 +10,9 @@ from ..g3files.frames import Fingerprint
 from ..g3files.names import SUFFIXES
 from ..maps.flips import Signs, n_staged
 from ..pipeline.units import Unit
+from ..progress.wording import in_words
 from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
-from .estimating import in_words
 
 if TYPE_CHECKING:  # else it is loaded where there is a splitting only: each file costs at start-up
     from ..splits import Plan

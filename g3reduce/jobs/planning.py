@@ -17,10 +17,11 @@ from ..kernels import choice as kernels
 from ..maps.assumed import Assumed
 from ..model import Cluster, Forecast, Work, best, forecasts
 from ..mpi import communicators
+from ..progress.wording import in_words
 from ..spt3gmarks import useful
 from ..strategies.registry import check_strategy
 from .checkpointing import EVERY_S
-from .estimating import base_of, duration, in_words
+from .estimating import base_of, duration
 from .inputs import Atomic, as_names, names_of
 from .sampling import Sample, add_some, sizes_of, spread
 

@@ -23,7 +23,7 @@ from ..mpi.counter import SharedCounter
 from ..mpi.memory import available
 from ..pipeline.reader import numbered_frames
 from ..pipeline.units import Unit, fingerprint_of, set_unit
-from .estimating import in_words
+from ..progress.wording import in_words
 from .feeding import Reader, feed
 from .mapopener import MapOpener
 from .presence import require_maps

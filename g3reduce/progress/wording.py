@@ -71,6 +71,15 @@ def size(n_bytes: float) -> str:
     return f"{n_bytes:.{digits}f} {_UNITS[unit]}"
 
 
+def in_words(n_bytes: float) -> str:
+    """A number of bytes with three digits, for reports: ``"3.43 GB"``."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if n_bytes < 999.5:
+            return f"{n_bytes:.3g} {unit}"
+        n_bytes /= 1000
+    return f"{n_bytes:.3g} TB" if n_bytes < 999.5 else f"{n_bytes:,.0f} TB"
+
+
 def duration(seconds: float) -> str:
     """A time: ``"0:12"``, ``"1:02:03"``."""
     whole = round(seconds)

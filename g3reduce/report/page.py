@@ -18,10 +18,11 @@ from ..pipeline.output import check_ending, check_output, write_output
 from ..progress.events import Event
 from ..progress.logfile import read_log
 from ..progress.timing import STAGES
+from ..progress.wording import in_words
 from . import contributions, timeline
 from .pagedata import MapPage, PageData, gather
 from .planevalues import deflated
-from .runlog import Run, run_of, size
+from .runlog import Run, run_of
 
 ENDINGS = (".html", ".htm")
 
@@ -120,7 +121,7 @@ def render(data: PageData, run: Run | None = None, words: Sequence[str] = ()) ->
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters |= {"figure": _figure, "size": size}
+    environment.filters |= {"figure": _figure, "size": in_words}
     text: str = environment.get_template("report.html").render(
         data=data,
         run=run,

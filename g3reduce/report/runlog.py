@@ -19,6 +19,7 @@ from ..progress.events import (
     Written,
 )
 from ..progress.timing import Timing
+from ..progress.wording import in_words
 from .timeline import TimeLine, time_line_of
 
 _Some = TypeVar("_Some", bound=Event)
@@ -75,14 +76,13 @@ def _facts(events: Sequence[Event], begun: Begun, line: TimeLine) -> list[tuple[
         "Ranks": f"{line.n_ranks:,}",
         "Host of rank 0": begun.host,
         "Stages": ", ".join(f"{one.name} {_seconds(one.end - one.begin)}" for one in line.stages),
-        "Read": f"{size(n_bytes)}, {size(n_bytes / line.reading)}/s" if n_bytes else "",
+        "Read": f"{in_words(n_bytes)}, {in_words(n_bytes / line.reading)}/s" if n_bytes else "",
     }
     summary = _first(events, Summarised)
     if summary is not None:
         facts |= _about_joining(summary)
-    facts["Written"] = ", ".join(
-        f"{event.file} ({size(event.n_bytes)})" for event in events if isinstance(event, Written)
-    )
+    written = [event for event in events if isinstance(event, Written)]
+    facts["Written"] = ", ".join(f"{one.file} ({in_words(one.n_bytes)})" for one in written)
     return [(label, value) for label, value in facts.items() if value]
 
 
@@ -98,13 +98,13 @@ def _about_joining(summary: Summarised) -> dict[str, str]:
         predicted = f"; predicted {_seconds(summary.predicted)}" if summary.predicted else ""
         facts["Joined"] = f"{summary.strategy}: {summary.why}"
         facts["Joining took"] = f"{_seconds(summary.seconds)}{predicted}"
-        facts["Moved to join"] = f"{size(summary.bytes_moved)}"
+        facts["Moved to join"] = f"{in_words(summary.bytes_moved)}"
         if summary.nodes > 1:
             facts["Nodes"] = f"{summary.nodes:,}"
     if timing.peak_memory:
         most = max(summary.ranks, key=lambda one: one.peak_memory)
         whose = f", rank {most.rank}, at most" if len(summary.ranks) > 1 else ""
-        facts["Memory"] = f"{size(most.peak_memory)}{whose}"
+        facts["Memory"] = f"{in_words(most.peak_memory)}{whose}"
     return facts
 
 
@@ -133,12 +133,3 @@ def _date(text: str) -> str:
         return f"{datetime.fromisoformat(text):%Y-%m-%d %H:%M:%S %Z}"
     except ValueError:
         return text
-
-
-def size(n_bytes: float) -> str:
-    """Bytes, as people write them."""
-    for unit in ("kB", "MB", "GB"):
-        n_bytes /= 1000
-        if n_bytes < 1000:
-            return f"{n_bytes:.3g} {unit}"
-    return f"{n_bytes / 1000:,.3g} TB"

@@ -14,7 +14,7 @@ from spt3g import core, maps
 
 import g3reduce
 from g3reduce import InputError, UsageError
-from g3reduce.jobs.estimating import base_of
+from g3reduce.jobs.estimating import base_of, duration
 from g3reduce.jobs.planning import plan_coadd
 from g3reduce.jobs.sampling import Sample, spread
 from g3reduce.limits import LIMITS
@@ -232,3 +232,9 @@ def test_lines_say_what_there_is(tmp_path):
     text = "\n".join(plan.lines())
     for words in ("Ranks:", "on each of 2 nodes (of 8 cores)", "(of 4 GB)", "Fewer nodes: 1: "):
         assert words in text
+
+
+def test_times_are_no_powers_of_ten():
+    assert [duration(s) for s in (0.01, 1.23, 99.6, 110, 119.7, 7000, 9000)] == [
+        *("0.1 s", "1.2 s", "100 s", "110 s", "2 min", "117 min", "2.5 h")
+    ]

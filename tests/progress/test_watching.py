@@ -23,7 +23,7 @@ from g3reduce.progress.choosing import Several
 from g3reduce.progress.counting import Pass
 from g3reduce.progress.terminal import Terminal
 from g3reduce.progress.watching import Watch
-from g3reduce.progress.wording import duration, parts_of, size
+from g3reduce.progress.wording import duration, in_words, parts_of, size
 
 NAMES = [f"{number}.g3" for number in range(8)]
 S = 1_000_000  # microseconds
@@ -120,6 +120,9 @@ def test_letters_in_a_notebook_are_taken_away(monkeypatch, capsys):
 def test_words():
     assert [size(n) for n in (0, 999, 1000, 99_949, 999_600, 3.21e12)] == [
         *("0 B", "999 B", "1.0 kB", "99.9 kB", "1.0 MB", "3.2 TB")
+    ]
+    assert [in_words(n) for n in (999, 999.7, 999.9e6, 2.56e11, 4.03e18)] == [
+        *("999 bytes", "1 kB", "1 GB", "256 GB", "4,030,000 TB")
     ]
     assert [duration(s) for s in (0.2, 59.6, 3723)] == ["0:00", "1:00", "1:02:03"]
     totals = Totals(3, 10, 3_000_000, 10_000_000.0, 3, 1, (4, 5))
