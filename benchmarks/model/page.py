@@ -113,7 +113,7 @@ def write(folder: Path, measured: Sequence[Row], nodes: Sequence[int] = NODES) -
     ----------
     folder : Path
     measured : list of dict
-        Rows of `benchmarks.model.validation`.
+        Rows of `benchmarks.model.validation.measure`.
     nodes : list of int
     """
     rows = [told(survey, MANY, count)[0] for survey in SURVEYS for count in nodes]
@@ -218,12 +218,12 @@ def _comparison(measured: Sequence[Row]) -> str:
 MEASURED = """\
 ## Beside real ranks
 
-`benchmarks.model.validation` measures the machine as `auto` does, joins sums by each strategy,
-with each result and three kinds of footprints, and simulates the same. Ranks exchange messages
-only. The simulation sends the bytes and messages that real ranks send, to the last one. Times
-are the least of a few rounds; `auto` is right where it takes the best strategy, or one within
-1.25 of its time. Hosts are network namespaces of one machine with two cores; where a rate is
-named, a token bucket limits their links to it.
+`python -m benchmarks.model --measure FILE` measures the machine as `auto` does, joins sums by
+each strategy, with each result and three kinds of footprints, and simulates the same. Ranks
+exchange messages only. The simulation sends the bytes and messages that real ranks send, to the
+last one. Times are the least of a few rounds; `auto` is right where it takes the best strategy,
+or one within 1.25 of its time. Hosts are network namespaces of one machine with two cores; where
+a rate is named, a token bucket limits their links to it.
 
 **The machine was shared: 10 to 30 other processes wanted its two cores all the time.** What
 ranks then wait for a core is not in the model; where they work from memory to memory, it is much

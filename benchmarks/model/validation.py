@@ -1,35 +1,35 @@
-"""Strategies on real ranks beside the simulation of them.
-
-Run it on ranks: ``mpirun -n 4 python -m mpi4py -m benchmarks.model.validation MEGABYTES ROUNDS
-FILE NAME``. Rank 0 writes rows to the file; the name says where it was measured.
-"""
+"""Strategies on real ranks beside the simulation of them."""
 
 from __future__ import annotations
 
-import json
-import os
-import sys
-from pathlib import Path
+from collections.abc import Mapping
 from statistics import median
 from typing import Any
-
-import numpy as np
 
 from g3reduce.choices import Result, choices_of
 
 from ..cases import joining as interface
 from ..harness.inturn import in_turn, spread
-from ..harness.onranks import timed_on_all
+from ..harness.onhosts import rows_from_hosts, why_no_hosts
+from ..harness.onranks import rows_from_ranks, timed_on_all
 from ..harness.rows import Row
 from .joining import Rows, footprints, simulate
 
 ROW_BYTES = 8192  # of a row in each plane
 PLANES = ("T", "Q", "U")
 OVERLAPS = {"identical": 1.0, "half overlapping": 0.5, "disjoint": 0.0}
+RANKS = (2, 3, 4, 5)
+HOSTS: Mapping[str, tuple[dict[str, int], str | None]] = {
+    "3 hosts of 1 rank, 200 Mbit/s": ({"h1": 1, "h2": 1, "h3": 1}, "200mbit"),
+    "3 hosts of 2 ranks, 200 Mbit/s": ({"h1": 2, "h2": 2, "h3": 2}, "200mbit"),
+    "3 hosts of 1 rank": ({"h1": 1, "h2": 1, "h3": 1}, None),
+}
 
 
-def on_ranks(comm: Any, megabytes: float, rounds: int, where: str = "") -> list[Row]:
+def on_ranks(comm: Any, megabytes: float, rounds: int, where: str) -> list[Row]:
     """Measure and simulate all strategies, footprints and results on these ranks."""
+    from mpi4py import MPI
+
     joining = interface.Joining(comm)
     machine = joining.machine_of(interface.BY_MESSAGES)
     nodes = joining.nodes_of(interface.BY_MESSAGES)
@@ -60,7 +60,7 @@ def on_ranks(comm: Any, megabytes: float, rounds: int, where: str = "") -> list[
                 measured = spread([1e3 * s for s in seconds[way]])
                 rows.append(
                     {
-                        "where": where,
+                        "where": f"{where}, {MPI.get_vendor()[0]}",
                         "ranks": comm.size,
                         "hosts": len(set(nodes)),
                         "footprints": overlap,
@@ -106,17 +106,26 @@ def _run(
     return timed_on_all(comm, joining.join, prepare, check)
 
 
-def main(arguments: list[str]) -> None:
-    """Run by each rank."""
-    from mpi4py import MPI
+def measure(megabytes: float, rounds: int) -> list[Row]:
+    """Rows of this machine, and of hosts where there can be any.
 
-    megabytes, rounds, file, where = arguments
-    np.seterr(all="ignore")
-    rows = on_ranks(MPI.COMM_WORLD, float(megabytes), int(rounds), where)
-    if MPI.COMM_WORLD.rank == 0:
-        Path(file).write_text(json.dumps(rows, indent=1) + "\n")
-        print(os.path.getsize(file), "bytes written")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    Parameters
+    ----------
+    megabytes : float
+        That each rank holds.
+    rounds : int
+        How often each strategy joins.
+    """
+    sizes: dict[str, Any] = {"megabytes": megabytes, "rounds": rounds}
+    rows = [
+        row
+        for ranks in RANKS
+        for row in rows_from_ranks(ranks, on_ranks, where="one machine", **sizes)
+    ]
+    if why_no_hosts():
+        return rows
+    return rows + [
+        row
+        for name, (slots, rate) in HOSTS.items()
+        for row in rows_from_hosts(slots, rate, on_ranks, where=name, **sizes)
+    ]
