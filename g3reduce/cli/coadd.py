@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import ReadyStrategy, WrittenResult, choices_of
+from ..choices import WrittenResult, choices_of
 from ..spt3gtypes import Frame
 from . import (
     adding,
@@ -23,7 +23,7 @@ from . import (
 )
 from .lists import files_of, with_lists
 from .messages import wrote
-from .options import Bounds, add_files, add_schedule, add_verbose
+from .options import Bounds, add_files, add_schedule, add_strategy, add_verbose
 from .streams import say
 from .summary import lines_about
 
@@ -71,12 +71,7 @@ def add_parser(subparsers: Any) -> None:
     checkpointing.add_flags(parser)
     ranks = parser.add_argument_group("ranks")
     checkpointing.add_rank_flags(ranks)
-    ranks.add_argument(
-        "--strategy",
-        choices=choices_of(ReadyStrategy),
-        default="auto",
-        help="how ranks join their sums (default: %(default)s)",
-    )
+    add_strategy(ranks)
     ranks.add_argument(
         "--result",
         choices=choices_of(WrittenResult),

@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import Schedule, choices_of
+from ..choices import ReadyStrategy, Schedule, choices_of
 from .progress import SHOWN
 
 
@@ -37,6 +37,16 @@ def add_schedule(group: argparse._ActionsContainer) -> None:
         choices=choices_of(Schedule),
         default="dynamic",
         help="share out files on demand, or deal them out in order (default: %(default)s)",
+    )
+
+
+def add_strategy(group: argparse._ActionsContainer) -> None:
+    """Add ``--strategy``."""
+    group.add_argument(
+        "--strategy",
+        choices=choices_of(ReadyStrategy),
+        default="auto",
+        help="how ranks join their sums (default: %(default)s)",
     )
 
 

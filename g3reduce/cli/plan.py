@@ -11,11 +11,10 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import ReadyStrategy, choices_of
 from ..mpi.agreement import world_rank
 from . import adding
 from .lists import files_of
-from .options import add_files, add_verbose, count
+from .options import add_files, add_strategy, add_verbose, count
 from .otherfiles import refuse_other_file
 from .streams import result, say
 
@@ -67,12 +66,7 @@ def add_parser(subparsers: Any) -> None:
         "what is added, and how", "Say here what you will say to g3reduce coadd."
     )
     adding.add_flags(added)
-    added.add_argument(
-        "--strategy",
-        choices=choices_of(ReadyStrategy),
-        default="auto",
-        help="how ranks join their sums (default: %(default)s)",
-    )
+    add_strategy(added)
     add_verbose(parser)
 
 
