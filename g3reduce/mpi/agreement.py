@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import sys
@@ -69,8 +70,8 @@ def raise_together(comm: Comm, error: BaseException | None) -> NoReturn:
         remote = RemoteError(failures)
         remote.reporter = next(iter(reporters.values()))
         raise remote
-    if isinstance(error, G3ReduceError):
-        error.reporter = reporters[describe_error(error)]
+    with contextlib.suppress(Exception):  # there are exceptions with slots, and worse
+        error.reporter = reporters[mine[1]]  # type: ignore[attr-defined, index]
     raise error
 
 

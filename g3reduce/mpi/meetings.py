@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..errors import UsageError
+from ..errors import G3ReduceError, UsageError
 from ..limits import LIMITS
 from . import jobend, ownership, waiting
 
@@ -121,8 +121,8 @@ def come_together(comm: Any, what: str, *, failed: bool = False, number: int = 0
 def counted_on(comm: Any, what: str) -> Iterator[None]:
     """Let this rank not meet others any more if it leaves work in which these count on it.
 
-    A signal may bring it out of there, for example. Then it ends the job at its own end, if the
-    others are still there.
+    A signal may bring it out of there, or a lack of memory. Then it ends the job at its own end, if
+    the others are still there. What all ranks raise together is no such error.
 
     Parameters
     ----------
@@ -133,9 +133,10 @@ def counted_on(comm: Any, what: str) -> Iterator[None]:
     """
     try:
         yield
-    except BaseException:
-        _left[comm.handle] = comm
-        _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
+    except BaseException as error:
+        if not isinstance(error, G3ReduceError) and getattr(error, "reporter", None) is None:
+            _left[comm.handle] = comm
+            _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
         raise
 
 

@@ -15,7 +15,7 @@ from ..arrays.reduction import Reduction
 from ..choices import ReadyStrategy, Result
 from ..errors import UsageError
 from ..limits import LIMITS
-from ..mpi import communicators, waiting
+from ..mpi import communicators, meetings, waiting
 from ..mpi.communicators import Comm, OneProcess
 from ..spt3glog import unit_logger
 from .costs import WORTH_MEASURING, Machine, Profile
@@ -88,7 +88,8 @@ def reduce(
         return Reduced(blocks, Statistics())
     nodes = nodes_of(comm)
     waiting.meet(comm, "the reduction")
-    with np.errstate(invalid="ignore", over="ignore"):  # inf - inf is NaN, as it should be
+    # inf - inf is NaN, as it should be.
+    with meetings.counted_on(comm, "the reduction"), np.errstate(invalid="ignore", over="ignore"):
         return _reduce(nodes, blocks, reduction, strategy, result, root, machine)
 
 

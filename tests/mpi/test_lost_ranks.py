@@ -28,6 +28,7 @@ from g3reduce.limits import LIMITS
 from g3reduce.mpi.agreement import agree
 from g3reduce.mpi.communicators import private
 from g3reduce.mpi.deciding import decide_at
+from g3reduce.strategies.traffic import Traffic
 
 comm = MPI.COMM_WORLD
 case, files = sys.argv[1], sys.argv[2:]
@@ -69,6 +70,14 @@ if case == "a decision, interrupted":
     with contextlib.suppress(KeyboardInterrupt):
         decide_at(private(comm), comm.size - 1, 0, decide, what="the decision")
     sys.exit(0)
+if case == "a reduction, without memory":
+    def fail(*args):
+        raise MemoryError("no memory for it")
+
+    if comm.rank == 0:
+        Traffic.receive = fail
+    os.environ["G3REDUCE_DIRECT_MEMORY"] = "0"
+    g3reduce.coadd_files(files, mpicomm=comm, collate=True, strategy="tree")
 pipe = core.G3Pipeline()
 pipe.Add(g3reduce.MPIFileReader, mpicomm=comm, files=[files], schedule="static")
 if chosen and case == "sys.exit after the reader":
@@ -109,6 +118,10 @@ TOLD = {
     "interrupted": ["Rank 1 has come to its end, while rank 0 waits for it at "],
     "interrupted, in a transfer": ["Rank 1 did not wait for the others at an agreement. It has"],
     "a decision, interrupted": ["Rank 1 did not wait for the others at a comparison. It has"],
+    "a reduction, without memory": [
+        "rank 0 of 2 failed and ends the job",
+        "MemoryError: no memory for it",
+    ],
     "mute": ["rank 1 of 2 failed and ends the job", "Mute: <exception str() failed>"],
     "mute in a guard": ["rank 1 of 2 failed and ends the job", "Mute: <exception str() failed>"],
 }
