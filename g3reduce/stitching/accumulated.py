@@ -9,7 +9,7 @@ from typing import Any
 from spt3g import core
 
 from ..errors import InputError
-from ..mpi.agreement import agree, collectively
+from ..mpi.agreement import collectively, gather_packed
 from ..pipeline.accumulator import MPIAccumulator
 from ..pipeline.ledger import where_of
 from .headers import PlacedScan, ScanHeader
@@ -55,11 +55,7 @@ def read_accumulated(
         numbers[group]: {index: scan.header for index, scan in some.items()}
         for group, some in scans.items()
     }
-    everywhere = [headers]
-    if comm.size > 1:
-        agree(comm)
-        pickles = comm.allgather(pickle.dumps(_sharing_names(headers)))
-        everywhere = [pickle.loads(theirs) for theirs in pickles]
+    everywhere = gather_packed(comm, headers, lambda mine: pickle.dumps(_sharing_names(mine)))
 
     def make_all() -> dict[Hashable, Timeline]:
         found = {}
