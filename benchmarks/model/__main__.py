@@ -28,7 +28,7 @@ def main(arguments: list[str] | None = None) -> int:
         help="rows of --measure to compare with (several times if need be)",
     )
     add("--measure", type=Path, metavar="JSON", help="join sums on ranks, and write rows there")
-    add("--megabytes", type=float, default=8, help="that each rank joins (default: %(default)s)")
+    add("--megabytes", type=float, default=4, help="that each rank joins (default: %(default)s)")
     add("--rounds", type=int, default=8, help="of each strategy (default: %(default)s)")
     add("--quick", action="store_true", help="few nodes: does it work?")
     asked = parser.parse_args(arguments)
