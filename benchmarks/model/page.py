@@ -225,9 +225,10 @@ last one. Times are the least of a few rounds; `auto` is right where it takes th
 or one within 1.25 of its time. Hosts are network namespaces of one machine with two cores; where
 a rate is named, a token bucket limits their links to it.
 
-**The machine was shared: 10 to 30 other processes wanted its two cores all the time.** What
-ranks then wait for a core is not in the model; where they work from memory to memory, it is much
-of the time. Over the slow link it is little beside the time on the wire.
+The machine had two cores and nothing else to do, on 27 November 2026; each rank held 4 MB. Where
+there are more ranks than cores, what a rank waits for a core is not in the model, and MPI
+libraries differ in how long they keep one while they wait. Over the slow link that is little
+beside the time on the wire.
 
 Memory, on 1, 2 and 4 ranks ([measured](benchmarks_ranks.md#memory-of-a-rank)): the forecast for
 dense maps of 54 and 66 MiB is that much above what a rank has anyhow; HEALPix ones took 58 to 73
