@@ -19,10 +19,10 @@ GIB = 2**30
 
 
 class ManyPixelsBefore(OneProcess):
-    """The second of two ranks; the first has so many pixels."""
+    """The second of two ranks, which has nobody to agree with; the first has so many pixels."""
 
     def __init__(self, n_pixels):
-        self.rank, self.size, self.n_pixels = 1, 2, n_pixels
+        self.rank, self.n_pixels = 1, n_pixels
 
     def allgather(self, mine):
         return [(self.n_pixels, 0, self.n_pixels - 1), mine]
