@@ -56,6 +56,9 @@ def module(frame):
         open(os.path.join(folder, f"ready{comm.rank}"), "w")
         time.sleep(0.2)
 
+# How long imports take, and how far ranks are apart at the start, is no stall.
+g3reduce.MPIMapCoadder, g3reduce.MPIFileReader
+comm.Barrier()
 with g3reduce.guard(comm, **options):
     coadder = g3reduce.MPIMapCoadder(comm)
     pipe = core.G3Pipeline()
