@@ -6,6 +6,11 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Cores are shared, and a first call imports or compiles: how long an example takes says nothing.
+settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("untimed")
 
 # spt3g's apply_weights, which is the oracle of some tests, is right on one thread only.
 os.environ["OMP_NUM_THREADS"] = "1"

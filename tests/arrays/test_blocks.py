@@ -6,7 +6,7 @@ import tracemalloc
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from g3reduce.arrays.blocks import Blocks
@@ -14,11 +14,9 @@ from g3reduce.arrays.blocks import Blocks
 N_ROWS = 12
 LENGTH = 3
 
-relaxed = settings(deadline=None)  # cores are shared, and a first call imports
 some_rows = st.lists(st.integers(0, N_ROWS - 1), max_size=6).map(lambda x: np.array(x, np.int64))
 
 
-@relaxed
 @given(st.lists(some_rows, max_size=8), st.sampled_from([0, -7]))
 def test_rows_keep_their_elements_whatever_is_inserted_after_them(insertions, fill):
     """Against a plain dictionary from row to elements."""
@@ -37,7 +35,6 @@ def test_rows_keep_their_elements_whatever_is_inserted_after_them(insertions, fi
         assert blocks.planes["T"][place].tolist() == model[row].tolist()
 
 
-@relaxed
 @given(some_rows, some_rows)
 def test_rows_rise_and_each_is_held_once(first, second):
     blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"})
@@ -47,7 +44,6 @@ def test_rows_rise_and_each_is_held_once(first, second):
     assert blocks.planes["T"].shape == (len(blocks.rows), LENGTH)
 
 
-@relaxed
 @given(some_rows, some_rows)
 def test_locate_tells_places_of_rows_that_are_held_and_minus_one_of_others(held, asked):
     blocks = Blocks(N_ROWS, LENGTH, {"T": "f8"})
@@ -118,7 +114,6 @@ def test_rows_that_cannot_be_are_refused(row):
     assert len(blocks.rows) == 0
 
 
-@relaxed
 @given(
     st.lists(st.tuples(st.sampled_from(["append", "insert", "sort"]), some_rows), max_size=8),
     st.sampled_from([N_ROWS, 2**40]),

@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 from floats import HUGE, TINY, finite, nearest_float, special
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 from skies import bits
 
@@ -123,13 +123,11 @@ def check_rounding(limbs, top):
     assert bits(exact._nearest_of_any(exact._carried(limbs), top)[0]) == bits(expected)
 
 
-@settings(deadline=None)
 @given(st.lists(finite | special, min_size=1, max_size=20), n_limbs, lattice, st.randoms())
 def test_the_order_the_partition_and_the_tree_do_not_matter(values, n_limbs, like, rng):
     check_order_does_not_matter(values, n_limbs, like, rng)
 
 
-@settings(deadline=None)
 @given(numbers, n_limbs, lattice)
 @example([1e300, 1.0, -1e300], 3, 0)
 @example([HUGE, HUGE, -HUGE], 3, 0)
@@ -140,7 +138,6 @@ def test_the_value_is_the_true_sum_to_half_a_quantum_for_each_addend(values, n_l
     check_large_values_that_cancel()
 
 
-@settings(deadline=None)
 @given(numbers, n_limbs, lattice, st.integers(0, 4))
 def test_raising_the_grid_commutes_with_adding(values, n_limbs, like, steps):
     total = serial(values, n_limbs, like)
@@ -190,7 +187,6 @@ def test_arrays_longer_than_a_block_are_summed_as_their_elements():
     np.testing.assert_array_equal(exact.to_floats(limbs, top), values)
 
 
-@settings(deadline=None)
 @given(limb, st.lists(limb, min_size=1, max_size=2))
 @example(2**55 + 1, [2**41])
 @example(1, [-1, 0])

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from g3reduce.arrays.arithmetic import Plain
@@ -19,7 +19,6 @@ from g3reduce.arrays.scattered import Places, Scattered
 from g3reduce.kernels import choice as kernels
 
 pytestmark = pytest.mark.usefixtures("each_kernels")
-relaxed = settings(deadline=None)  # cores are shared, and a first call compiles
 
 LENGTH = 40  # numbers of a plane
 any_float = st.floats(width=64) | st.sampled_from([-0.0, math.nan, math.inf, -math.inf, 5e-324])
@@ -70,7 +69,6 @@ def planes(arithmetic):
     return blocks
 
 
-@relaxed
 @given(scattered(any_float), st.lists(any_float, min_size=LENGTH, max_size=LENGTH), st.booleans())
 def test_each_value_is_added_where_it_belongs(case, before, subtract):
     runs, stretches = case
@@ -90,7 +88,6 @@ def test_each_value_is_added_where_it_belongs(case, before, subtract):
     assert (np.signbit(blocks.planes["T"][0]) == np.signbit(expected))[zero].all()
 
 
-@relaxed
 @given(
     st.lists(st.tuples(scattered(st.floats(-1e9, 1e9)), st.booleans()), min_size=1, max_size=4),
     st.sampled_from([{}, {"T": 1e9}]),
@@ -113,7 +110,6 @@ def test_exact_sums_are_those_of_rational_numbers(cases, bounds):
     )
 
 
-@relaxed
 @given(scattered(any_float), st.booleans())
 def test_exact_sums_of_values_that_are_not_finite_are_those_of_floats(case, subtract):
     runs, stretches = case

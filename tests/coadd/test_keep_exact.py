@@ -42,7 +42,7 @@ def assert_same_maps(mine, theirs):
         skies.assert_same_map(skymap, expected[name], name)
 
 
-@settings(deadline=None, max_examples=100 if ALL else 12)
+@settings(max_examples=100 if ALL else 12)
 @given(st.sampled_from(FAMILIES), st.data())
 def test_coadds_of_coadds_of_coadds_are_the_direct_one(family, data):
     """In memory; with any grouping, and with signs."""

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 import pytest
 from families import frame_of, write
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from skies import planes, write_files
 from spt3g import core, maps
@@ -218,7 +218,6 @@ def entries(draw):
     )
 
 
-@settings(deadline=None)
 @given(st.lists(entries(), max_size=4), st.booleans())
 def test_it_is_read_as_it_was_written(written, stored):
     frame = core.G3Frame(core.G3FrameType.Map)

@@ -226,7 +226,7 @@ def contradictions(frames):
     return may, stokes[0] != stokes[1] or any(c >= {"IAU", "COSMO"} for c in (*conventions, of_u))
 
 
-@settings(max_examples=400 if ALL else 25, deadline=None)
+@settings(max_examples=400 if ALL else 25)
 @given(
     kind=st.sampled_from(KINDS),
     weighting=st.sampled_from(WEIGHTINGS),

@@ -25,7 +25,7 @@ from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.sumstate import values_of
 from g3reduce.pipeline.ledger import Ledger
 
-relaxed = settings(deadline=None, max_examples=100 if ALL else 20)
+fewer = settings(max_examples=100 if ALL else 20)
 FAMILIES = sorted(anynumbers.FAMILIES)
 
 
@@ -41,7 +41,7 @@ def any_frames(data, family, numbers=anynumbers.of_any_size, most=5):
     return frames
 
 
-@relaxed
+@fewer
 @given(st.sampled_from(FAMILIES), st.sampled_from([None, Exactness()]), st.data())
 def test_a_sum_comes_back_as_it_was_and_goes_on(tmp_path_factory, family, exactness, data):
     folder = tmp_path_factory.mktemp("state")
@@ -61,7 +61,7 @@ def test_a_sum_comes_back_as_it_was_and_goes_on(tmp_path_factory, family, exactn
         skies.assert_same_coadd(sumstates.finished(one), expected)
 
 
-@relaxed
+@fewer
 @given(st.sampled_from(FAMILIES), st.booleans(), st.data())
 def test_exact_sums_of_any_parts_are_the_direct_one(family, bounded, data):
     """Whatever the numberings and grids, and in whatever order; parts are removed again."""
@@ -85,7 +85,7 @@ def test_exact_sums_of_any_parts_are_the_direct_one(family, bounded, data):
     skies.assert_same_coadd(sumstates.finished(total), expected)
 
 
-@relaxed
+@fewer
 @given(st.sampled_from(FAMILIES), st.data())
 def test_plain_sums_are_added_as_maps_are(family, data):
     frames = any_frames(data, family, anynumbers.of_moderate_size)

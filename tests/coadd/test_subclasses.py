@@ -60,7 +60,7 @@ def stateful(base, seed):
     return Stateful
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     st.lists(st.sampled_from([*IDS, None]), min_size=1, max_size=8),
     st.integers(0, 2**32),

@@ -149,7 +149,7 @@ def test_reserved_flags_of_gzip_are_refused_in_any_stream(content, tmp_path):
     sizes=st.tuples(st.integers(1, 90), st.integers(1, 700)),
     again=st.booleans(),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_steps_in_which_a_file_is_read_and_content_is_made_do_not_matter(
     ending, content, repeats, sizes, again
 ):

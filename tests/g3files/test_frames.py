@@ -20,7 +20,7 @@ from g3reduce.g3files.checksum import Checksum
 from g3reduce.g3files.frames import Blob, Unrecognised, walk, write_frame
 from g3reduce.g3files.source import FileBytes, MemoryBytes
 
-relaxed = settings(deadline=None, max_examples=40)
+fewer = settings(max_examples=40)
 
 TYPES = [kind for kind in core.G3FrameType.names.values() if kind != core.G3FrameType.EndProcessing]
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -84,7 +84,7 @@ def is_one_of_17_zeros(frame):
     return int(frame.type) == 0 and not len(frame.keys())
 
 
-@relaxed
+@fewer
 @given(st.lists(frames(), max_size=5))
 def test_frames_are_walked_as_spt3g_wrote_them(written):
     contents = [serialized(frame) for frame in written if not is_one_of_17_zeros(frame)]
@@ -102,7 +102,7 @@ def test_frames_are_walked_as_spt3g_wrote_them(written):
         Checksum(raw).finish()
 
 
-@relaxed
+@fewer
 @given(frames())
 def test_the_content_of_an_entry_is_what_spt3g_makes_the_object_of(frame):
     assume(not is_one_of_17_zeros(frame))
@@ -121,7 +121,7 @@ def test_the_content_of_an_entry_is_what_spt3g_makes_the_object_of(frame):
     assert position + 4 == raw.end
 
 
-@relaxed
+@fewer
 @given(frames())
 def test_a_frame_that_is_written_again_is_the_same(frame):
     assume(not is_one_of_17_zeros(frame))
@@ -144,7 +144,7 @@ def in_pieces(content):
     ]
 
 
-@relaxed
+@fewer
 @given(
     st.dictionaries(texts.filter(lambda text: "\0" not in text), st.binary(max_size=30), max_size=5)
 )
@@ -165,7 +165,7 @@ def test_spt3g_reads_what_was_written(contents):
                 Checksum(raw).finish()
 
 
-@relaxed
+@fewer
 @given(st.integers(0, 3).map(lambda seed: map_frame("flat sparse", "polarized", seed)), st.data())
 def test_parts_may_be_shown_to_the_checksum_in_any_way(frame, data):
     """Some twice, some late, some not at all, some over the border of an entry."""
@@ -180,7 +180,7 @@ def test_parts_may_be_shown_to_the_checksum_in_any_way(frame, data):
     checksum.finish()
 
 
-@relaxed
+@fewer
 @given(st.data())
 def test_a_wrong_byte_is_noticed_also_by_parts_that_are_shown(data):
     """The part that is shown counts, not what the file has there at another time."""
@@ -323,7 +323,7 @@ def test_a_count_that_a_file_of_zeros_goes_along_with_is_bounded_by_the_file():
         walked(data)
 
 
-@relaxed
+@fewer
 @given(st.binary(max_size=200), st.booleans())
 def test_any_bytes_are_walked_or_refused(data, begun):
     if begun:

@@ -7,7 +7,7 @@ import pytest
 from anymaps import STEPS, geometries, in_steps_of, skymaps, weights, with_runs
 from hypothesis import assume, given
 from hypothesis import strategies as st
-from mapblobs import blob_of, found_in, object_of, relaxed
+from mapblobs import blob_of, fewer, found_in, object_of
 from skies import (
     KINDS,
     WEIGHTINGS,
@@ -88,13 +88,13 @@ def assert_found(value, step):
             assert bytes(at_once) == blob
 
 
-@relaxed
+@fewer
 @given(skymaps(), st.sampled_from(STEPS))
 def test_a_map_is_taken_apart_and_put_together_to_the_same_bytes(skymap, step):
     assert_found(skymap, step)
 
 
-@relaxed
+@fewer
 @given(weights(), st.sampled_from(STEPS))
 def test_weights_are_taken_apart_and_put_together_to_the_same_bytes(value, step):
     assert_found(value, step)
@@ -109,7 +109,7 @@ def test_all_objects_of_usual_frames_are_taken_apart(kind, weighting):
             assert_found(frame[key], 2**19)
 
 
-@relaxed
+@fewer
 @given(st.one_of(skymaps(), weights()), st.sampled_from(STEPS))
 def test_pixels_that_are_read_from_the_bytes_are_those_of_the_map(value, step):
     key = "T" if isinstance(value, maps.G3SkyMap) else "Wpol"
@@ -200,7 +200,7 @@ def copy_of(skymap):
     return copy
 
 
-@relaxed
+@fewer
 @given(geometries(), st.data())
 def test_any_runs_are_read_also_after_any_others(blank, data):
     """Runs as no map has them that spt3g made itself: empty ones, zeros at the ends."""

@@ -9,7 +9,7 @@ import pytest
 from anymaps import skymaps, weights
 from hypothesis import given
 from hypothesis import strategies as st
-from mapblobs import MAP, blob_of, found_in, object_of, relaxed
+from mapblobs import MAP, blob_of, fewer, found_in, object_of
 from skies import (
     KINDS,
     assert_same_coadd,
@@ -27,7 +27,7 @@ from g3reduce.g3files.source import MemoryBytes
 # What is not known here
 
 
-@relaxed
+@fewer
 @given(
     st.one_of(
         st.text(max_size=5),
@@ -41,7 +41,7 @@ def test_other_classes_are_not_recognised(value):
         found_in(blob_of(value))
 
 
-@relaxed
+@fewer
 @given(st.one_of(skymaps(), weights()), st.data())
 def test_broken_bytes_of_a_map_are_not_recognised_or_name_extents_within(value, data):
     blob = bytearray(blob_of(value))

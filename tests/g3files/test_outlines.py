@@ -6,7 +6,7 @@ import pytest
 from anymaps import contents, geometries, skymaps, stored, weights
 from hypothesis import given
 from hypothesis import strategies as st
-from mapblobs import blob_of, found_in, relaxed
+from mapblobs import blob_of, fewer, found_in
 from skies import KINDS, map_frame
 
 from g3reduce.g3files.frames import Unrecognised
@@ -47,7 +47,7 @@ def alike(draw):
     return both
 
 
-@relaxed
+@fewer
 @given(alike())
 def test_maps_that_differ_in_pixels_and_overflow_are_alike(both):
     first, second = both
@@ -64,7 +64,7 @@ def test_maps_that_differ_in_pixels_and_overflow_are_alike(both):
         assert_same(found, expected)
 
 
-@relaxed
+@fewer
 @given(st.one_of(skymaps(), weights()), st.one_of(skymaps(), weights()))
 def test_what_is_found_in_any_blob_is_there(first, second):
     try:

@@ -18,7 +18,7 @@ from g3reduce.g3files.lines import Columns, Rings
 from g3reduce.g3files.runs import Layouts, RunLayout, layout_of, learn
 from g3reduce.g3files.source import MemoryBytes
 
-relaxed = settings(deadline=None, max_examples=60)
+fewer = settings(max_examples=60)
 HEADERS = np.dtype([("start", "<i4"), ("length", "<u8")])
 
 
@@ -74,7 +74,7 @@ def learnt(lines, data):
 ANY_STEPS = (9, 17, 64, *STEPS)
 
 
-@relaxed
+@fewer
 @given(layouts(), st.sampled_from(ANY_STEPS))
 def test_what_is_learnt_is_what_is_written(case, step):
     lines, offset, found = case
@@ -109,7 +109,7 @@ def test_what_is_learnt_is_what_is_written(case, step):
         assert b"".join(bytes(piece) for piece in layout.packed(np.arange(n) * 1.0)) == data[32:]
 
 
-@relaxed
+@fewer
 @given(layouts(), st.sampled_from(ANY_STEPS), st.data())
 def test_parts_are_on_the_lines_of_those_of_another_layout(case, step, data):
     """From whatever part on the runs turn out to be others than expected."""
@@ -129,7 +129,7 @@ def test_parts_are_on_the_lines_of_those_of_another_layout(case, step, data):
             assert part.nbytes == 12 * (part.last - part.first) + 8 * (part.stop - part.start)
 
 
-@relaxed
+@fewer
 @given(layouts(), st.data())
 def test_other_runs_than_these_are_noticed(case, data):
     lines, offset, found = case
@@ -145,7 +145,7 @@ def test_other_runs_than_these_are_noticed(case, data):
     assert not layout.copier(part).has_these_runs()
 
 
-@relaxed
+@fewer
 @given(layouts())
 def test_a_layout_is_the_same_one_when_it_is_met_again_and_on_other_ranks(case):
     lines, offset, found = case
@@ -165,7 +165,7 @@ def test_a_layout_is_the_same_one_when_it_is_met_again_and_on_other_ranks(case):
             assert third.digest != first.digest
 
 
-@relaxed
+@fewer
 @given(all_lines(), st.data())
 def test_the_layout_of_pixels_spans_them_on_each_line(lines, data):
     size = int(lines.lengths(0, 2**40).sum())

@@ -72,7 +72,7 @@ def test_files_are_added_and_subtracted(survey, season, kind, how):
     assert all(("SumState" in frame) == bool(how) for frame in frames_in(season).values())
 
 
-@settings(deadline=None, max_examples=50 if ALL else 3)
+@settings(max_examples=50 if ALL else 3)
 @given(data=st.data())
 def test_a_season_of_any_steps_is_that_of_the_files_that_are_left(tmp_path_factory, data):
     """Of any numbers, with the bits of the direct coadd."""

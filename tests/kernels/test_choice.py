@@ -10,7 +10,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import skies
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import g3reduce
@@ -75,7 +75,6 @@ def deposited(by, limbs, values, top, subtract):
 
 
 @needs_numba
-@settings(deadline=None)
 @given(additions(), st.booleans(), st.integers(-(2**62), 2**62))
 def test_both_kernels_add_what_rational_numbers_do(addition, subtract, before):
     top, n_limbs, values = addition
@@ -88,7 +87,6 @@ def test_both_kernels_add_what_rational_numbers_do(addition, subtract, before):
 
 
 @needs_numba
-@settings(deadline=None)
 @given(st.lists(any_float, max_size=40))
 def test_both_kernels_find_the_largest_value(values):
     found = []

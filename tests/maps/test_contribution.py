@@ -19,7 +19,6 @@ KINDS = ("flat sparse", "flat dense", "healpix ring", "healpix ring shifted", "h
 floats = st.floats(allow_nan=False, allow_infinity=False, max_value=1e300, min_value=-1e300)
 
 
-@settings(deadline=None)
 @given(st.lists(floats, max_size=40), st.randoms())
 def test_single_pixels_have_a_sum_that_does_not_depend_on_their_order(values, order):
     exact = math.fsum(values)
@@ -69,7 +68,7 @@ def test_it_is_the_same_whatever_adds_it(tmp_path, monkeypatch, kind, exact, ker
         assert [(entry.pixels, entry.weight) for entry in found] == expected, (step, small_frame)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(st.lists(st.integers(0, 700), min_size=1, max_size=9), st.integers(0, 2**32))
 def test_loops_sum_runs_as_numpy_does(lengths, seed):
     compiled = pytest.importorskip("g3reduce.kernels.compiled")

@@ -53,7 +53,7 @@ def frame_of(skymap, number):
 
 @pytest.mark.parametrize("reproducible", [False, True])
 @pytest.mark.parametrize("make", [flat, rings])
-@settings(deadline=None, max_examples=6)
+@settings(max_examples=6)
 @given(order=orders)
 @example(order=[(one, 1) for one in (0, 1, 0, 3, 0, 1)])
 def test_footprints_may_come_again_after_others(tmp_path_factory, make, reproducible, order):

@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from mapsums import STORAGES, added, assert_same_pixels, by_spt3g, emptied, summed, with_overflow
 from skies import (
@@ -24,8 +24,6 @@ from g3reduce import MismatchError
 from g3reduce.maps import mapframe
 from g3reduce.maps.mapsum import MapSum
 from g3reduce.maps.summary import join
-
-relaxed = settings(deadline=None)
 
 
 def joined(groups, **options):
@@ -48,7 +46,6 @@ def joined(groups, **options):
     return mapframe.to_frame("sum", root.to_maps())
 
 
-@relaxed
 @given(st.sampled_from(sorted(STORAGES)), st.data())
 def test_sums_of_ranks_join_to_the_serial_sum(geometry, data):
     """Whatever the storages, also on ranks without any frame or with empty maps only.

@@ -18,7 +18,7 @@ from g3reduce.maps.chunks import PointsChunk
 from g3reduce.maps.pixels import is_flat, lines_of, storage_of, to_map
 from g3reduce.maps.planesums import PlaneSums
 
-relaxed = settings(max_examples=100 if ALL else 40, deadline=None)
+fewer = settings(max_examples=100 if ALL else 40)
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,7 @@ def sums(draw):
     return lines, stub, total, expected
 
 
-@relaxed
+@fewer
 @given(sums())
 def test_runs_reach_from_the_first_pixel_that_is_not_0_to_the_last_on_each_line(case):
     lines, _, total, expected = case
@@ -85,7 +85,7 @@ def test_runs_reach_from_the_first_pixel_that_is_not_0_to_the_last_on_each_line(
     np.testing.assert_array_equal(Content("sparse", np.empty(0), *found).values_of_runs(), values)
 
 
-@relaxed
+@fewer
 @given(sums())
 def test_spt3g_reads_them_as_the_map(case):
     lines, stub, total, expected = case

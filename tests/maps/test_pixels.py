@@ -34,9 +34,7 @@ from g3reduce.maps.pixels import (
 NAMES = {"dense": "dense", "sparse": "sparse", "ring": "ring-sparse", "indexed": "indexed-sparse"}
 NAMES["empty"] = "empty"
 
-relaxed = settings(
-    max_examples=100 if ALL else 30, deadline=None
-)  # cores are shared, and a first call imports
+fewer = settings(max_examples=100 if ALL else 30)
 
 
 @given(st.lists(st.sets(st.integers(0, 30)), min_size=1, max_size=4))
@@ -80,13 +78,13 @@ def by_rows(skymap, numbers):
     return numbers % n_y * n_x + numbers // n_y
 
 
-@relaxed
+@fewer
 @given(skymaps())
 def test_the_storage_is_named_as_spt3g_stores_it(skymap):
     assert storage_of(skymap) == NAMES[storage(skymap)]
 
 
-@relaxed
+@fewer
 @given(skymaps())
 def test_decoded_pixels_are_those_of_the_map(skymap):
     numbers, values = listed(skymap)
@@ -96,7 +94,7 @@ def test_decoded_pixels_are_those_of_the_map(skymap):
     np.testing.assert_array_equal(without_sign_of_zero(whole), without_sign_of_zero(oracle(skymap)))
 
 
-@relaxed
+@fewer
 @given(skymaps())
 def test_decoding_changes_nothing_and_makes_nothing_dense(skymap):
     before = storage(skymap), skymap.npix_allocated, skymap._cereal_dumps()
@@ -104,7 +102,7 @@ def test_decoding_changes_nothing_and_makes_nothing_dense(skymap):
     assert (storage(skymap), skymap.npix_allocated, skymap._cereal_dumps()) == before
 
 
-@relaxed
+@fewer
 @given(skymaps())
 def test_each_storage_is_decoded_as_it_lies(skymap):
     how = storage(skymap)
@@ -124,7 +122,7 @@ def test_dense_pixels_are_a_view_of_the_map():
     assert np.shares_memory(chunk.values, np.asarray(skymap))
 
 
-@relaxed
+@fewer
 @given(skymaps(), st.booleans())
 def test_points_are_the_pixels_one_by_one_in_rising_order(skymap, overwritten):
     """Also where a chunk is overwritten by the next."""
@@ -158,7 +156,7 @@ def scribbling(chunks):
         chunk.values[:] = 1e9
 
 
-@relaxed
+@fewer
 @given(skymaps(), st.integers(1, 50))
 def test_a_map_is_put_together_from_its_chunks(skymap, step):
     values = oracle(skymap)
@@ -169,7 +167,7 @@ def test_a_map_is_put_together_from_its_chunks(skymap, step):
     assert bits(together).tolist() == bits(values).tolist()
 
 
-@relaxed
+@fewer
 @given(skymaps())
 def test_encoding_what_was_decoded_gives_the_same_map_in_the_same_storage(skymap):
     how = storage_of(skymap)
@@ -188,7 +186,7 @@ def test_encoding_what_was_decoded_gives_the_same_map_in_the_same_storage(skymap
     assert same.all()
 
 
-@relaxed
+@fewer
 @given(st.data(), geometries())
 def test_encoded_pixels_are_what_spt3g_makes_of_the_same_assignments(data, blank):
     how = data.draw(st.sampled_from(["sparse"] if is_flat(blank) else ["ring", "indexed"]))

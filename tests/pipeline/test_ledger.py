@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from spt3g import core
 
 from g3reduce import DuplicateError
 from g3reduce.coadd.provenance import ObservationId
 from g3reduce.pipeline.ledger import Entry, Ledger, Unit, merge, set_unit, unit_of
-
-relaxed = settings(deadline=None)
 
 
 def entry(file="a.g3", index=0, position=0, map_ids=(), files=None):
@@ -34,7 +32,6 @@ def shared_out(draw):
     return entries, owners, draw(st.randoms(use_true_random=False))
 
 
-@relaxed
 @given(shared_out())
 def test_the_merged_ledger_is_the_serial_one_whoever_counted_what_and_when(case):
     entries, owners, order = case
@@ -129,7 +126,6 @@ def test_ids_and_files_are_listed_once_in_order():
     assert ledger.files() == ["b.g3", "old1.g3"]
 
 
-@relaxed
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 5)), min_size=1), st.randoms())
 def test_the_input_order_is_the_lowest_of_all(places, order):
     ledger = Ledger([entry(f"f{file}.g3", index, file) for file, index in places])

@@ -42,13 +42,13 @@ ROUNDED = {
 
 
 @pytest.mark.parametrize("name", EXACT)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees(NUMBERS))
 def test_any_partition_gives_the_serial_answer(name, tree):
     same(merged(EXACT[name], *tree), serial(EXACT[name], tree[0]))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(found=frames(VALUES))
 def test_simple_ones_are_what_numpy_has(found):
     x = whole(found)
@@ -109,7 +109,7 @@ def root(value):
 
 
 @pytest.mark.parametrize(("name", "ddof"), [("mean_and_variance", 0), ("maps", 1), ("pooled", 1)])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees())
 def test_means_and_variances_are_the_true_ones_to_rounding(name, ddof, tree):
     x = whole(tree[0])
@@ -135,7 +135,7 @@ def test_means_and_variances_are_the_true_ones_to_rounding(name, ddof, tree):
         np.testing.assert_array_equal(merged(ROUNDED["mean"], *tree), result.mean)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees())
 def test_covariances_are_the_true_ones_to_rounding(tree):
     x, y = whole(tree[0], "x"), whole(tree[0], "y")
@@ -154,7 +154,7 @@ def test_covariances_are_the_true_ones_to_rounding(tree):
 
 
 @pytest.mark.parametrize("name", ["chi_square", "model"])
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(tree=trees())
 def test_chi_squares_are_the_true_ones_to_rounding(name, tree):
     x, weights = whole(tree[0], "x"), whole(tree[0], "y")

@@ -85,7 +85,7 @@ def states(draw, values=finite | special):
     ]
 
 
-@settings(max_examples=100 if ALL else 40, deadline=None)
+@settings(max_examples=100 if ALL else 40)
 @given(states(), st.integers(1, 5), st.sampled_from([None, 1.0, 1e300]), st.randoms())
 def test_the_order_and_the_partition_and_the_tree_do_not_matter(states, ranks, absmax, rng):
     one, grids = joined(exactly(absmax), states, 1, rng)
@@ -96,7 +96,7 @@ def test_the_order_and_the_partition_and_the_tree_do_not_matter(states, ranks, a
     assert {grid.limbs for grid in grids.values()} == {3 if absmax is None else 2}
 
 
-@settings(max_examples=100 if ALL else 40, deadline=None)
+@settings(max_examples=100 if ALL else 40)
 @given(states(finite), st.integers(1, 5), st.sampled_from([None, 1e3, HUGE]), st.randoms())
 def test_the_value_is_the_true_sum_to_half_a_quantum_for_each_addend(states, ranks, absmax, rng):
     found, grids = joined(exactly(absmax), states, ranks, rng)
@@ -135,7 +135,7 @@ def nearest(true, dtype):
     return min(three, key=lambda x: (abs(Fraction(float(x)) - true), even(x))) + np.float32(0)
 
 
-@settings(max_examples=100 if ALL else 40, deadline=None)
+@settings(max_examples=100 if ALL else 40)
 @given(st.lists(singles, min_size=1, max_size=8), st.randoms())
 @example([1.0, 2.0**-24, 2.0**-60], None)  # the nearest float64 is between two of float32
 @example([1.0, 2.0**-24, -(2.0**-60)], None)

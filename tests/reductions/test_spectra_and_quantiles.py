@@ -65,7 +65,7 @@ def test_a_sine_has_its_power_at_its_frequency():
     assert result.psd["det0"].sum() * result.frequencies[1] == pytest.approx(2)  # the variance
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(
     lengths=st.lists(st.integers(8, 20), min_size=1, max_size=5),
     order=st.lists(st.floats(0, 0.99), min_size=5, max_size=5),
@@ -94,7 +94,7 @@ def test_spectra_with_other_frequencies_are_refused():
 
 
 @with_sketches
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(found=frames(VALUES), order=st.lists(st.floats(0, 0.99), min_size=12, max_size=12))
 def test_quantiles_of_few_values_are_exact(found, order):
     x = whole(found)

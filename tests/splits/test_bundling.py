@@ -33,7 +33,7 @@ def members(splitting, inputs):
 WEIGHTS = st.lists(st.floats(0, 1e6), min_size=5, max_size=40)
 
 
-@settings(max_examples=200 if ALL else 15, deadline=None)
+@settings(max_examples=200 if ALL else 15)
 @given(WEIGHTS, st.integers(1, 5), st.integers())
 def test_bundles_of_equal_weight_differ_by_at_most_one_observation(weights, n_bundles, seed):
     inputs = [facts(number, weight=weight) for number, weight in enumerate(weights)]
@@ -46,7 +46,7 @@ def test_bundles_of_equal_weight_differ_by_at_most_one_observation(weights, n_bu
     assert max(sums.values()) - min(sums.values()) <= max(weights) * (1 + 1e-9)
 
 
-@settings(max_examples=200 if ALL else 15, deadline=None)
+@settings(max_examples=200 if ALL else 15)
 @given(st.integers(5, 40), st.integers(1, 5), st.integers())
 def test_bundles_of_equal_number_differ_by_at_most_one(n, n_bundles, seed):
     inputs = [facts(number) for number in range(n)]

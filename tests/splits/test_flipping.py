@@ -24,7 +24,7 @@ def named(n):
     return [f"map {number}" for number in range(n)]
 
 
-@settings(max_examples=200 if ALL else 15, deadline=None)
+@settings(max_examples=200 if ALL else 15)
 @given(WEIGHTS, st.integers(-3, 1000))
 def test_what_is_flipped_is_one_half_to_within_half_a_map(weights, seed):
     signs = signs_of(named(len(weights)), weights, 9, seed=seed, group="x")

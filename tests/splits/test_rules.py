@@ -46,13 +46,13 @@ RULES = st.recursive(
 )
 
 
-@settings(max_examples=200 if ALL else 15, deadline=None)
+@settings(max_examples=200 if ALL else 15)
 @given(RULES)
 def test_the_text_of_a_rule_is_read_as_the_same_rule(rule):
     assert parse_rule(str(rule)) == rule
 
 
-@settings(max_examples=200 if ALL else 15, deadline=None)
+@settings(max_examples=200 if ALL else 15)
 @given(INSTANTS)
 def test_the_text_of_an_instant_is_read_as_the_same_instant(instant):
     assert instant_of(date_of(instant)) == pytest.approx(instant, abs=1e-6)

@@ -16,7 +16,7 @@ from g3reduce import stitch, stitch_files, unstitch
 from g3reduce.mpi.communicators import OneProcess
 
 COMM = OneProcess()
-relaxed = settings(deadline=None, max_examples=300 if ALL else 20)
+fewer = settings(max_examples=300 if ALL else 20)
 
 
 @st.composite
@@ -55,7 +55,7 @@ def by_name(observation):
     }
 
 
-@relaxed
+@fewer
 @given(observations_in_parts(), st.randoms(), st.sampled_from(["keep", "fill"]), st.booleans())
 def test_detectors_in_frames_of_their_own_are_those_of_one_frame(made, random, gaps, extracted):
     frames, apart = made

@@ -16,7 +16,7 @@ from g3reduce import InputError, reductions, stitch, stitch_files, unstitch
 from g3reduce.mpi.communicators import OneProcess
 
 COMM = OneProcess()
-relaxed = settings(deadline=None, max_examples=300 if ALL else 20)
+fewer = settings(max_examples=300 if ALL else 20)
 
 
 @st.composite
@@ -36,7 +36,7 @@ def flags_of(observation):
     return (observation.flags | observation.detector_flags) != 0
 
 
-@relaxed
+@fewer
 @given(gappy_scans(), st.booleans(), st.sampled_from(["detector", "time"]))
 def test_exactly_the_samples_that_were_dropped_are_flagged(made, extracted, distribution):
     frames, signal, dropped = made
@@ -53,7 +53,7 @@ def test_exactly_the_samples_that_were_dropped_are_flagged(made, extracted, dist
     np.testing.assert_array_equal(found.signal[~dropped], signal[~dropped])
 
 
-@relaxed
+@fewer
 @given(gappy_scans())
 def test_scans_get_their_dropped_samples_back_as_spt3g_says_them(made):
     frames, _, _ = made
@@ -71,7 +71,7 @@ def test_scans_get_their_dropped_samples_back_as_spt3g_says_them(made):
             np.testing.assert_array_equal(np.isnan(np.asarray(timestreams)), [mask] * len(names))
 
 
-@settings(deadline=None, max_examples=100 if ALL else 8)
+@settings(max_examples=100 if ALL else 8)
 @given(gappy_scans())
 def test_files_say_which_samples_were_dropped(tmp_path_factory, made):
     frames, signal, dropped = made

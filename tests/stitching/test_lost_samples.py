@@ -18,7 +18,7 @@ from g3reduce import stitch, stitch_files, unstitch
 from g3reduce.mpi.communicators import OneProcess
 
 COMM = OneProcess()
-relaxed = settings(deadline=None, max_examples=300 if ALL else 20)
+fewer = settings(max_examples=300 if ALL else 20)
 STEP = 1 / scans.RATE
 
 
@@ -115,7 +115,7 @@ def most_are_regular(kept, lengths):
     return all(np.median(np.diff(np.flatnonzero(kept[a:b]))) == 1 for a, b in pairwise(borders))
 
 
-@relaxed
+@fewer
 @given(lossy_observations(), st.sampled_from(["times", "valid"]), st.randoms())
 def test_lost_samples_leave_gaps_that_are_kept_out_or_filled_and_flagged(made, how, random):
     full, lossy, kept, jitter = made

@@ -18,7 +18,6 @@ def through_files(folder, frames, **options):
     return found
 
 
-@settings(deadline=None)
 @given(st.integers(2, 300), st.integers(0, 2**60), st.integers(-(2**40), 2**50))
 def test_times_of_samples_are_those_of_spt3g(n_samples, start, span):
     timestream = core.G3Timestream(np.zeros(n_samples))
@@ -27,7 +26,6 @@ def test_times_of_samples_are_those_of_spt3g(n_samples, start, span):
     np.testing.assert_array_equal(scans.times_of(start, start + span, n_samples), expected)
 
 
-@settings(deadline=None)
 @given(scans.observations(gaps=scans.NO_GAPS, missing=False), st.randoms())
 def test_scans_without_gaps_are_joined_as_spt3g_joins_them(frames, random):
     mine = scans.concatenated(random.sample(frames, len(frames)))
@@ -41,7 +39,7 @@ def test_scans_without_gaps_are_joined_as_spt3g_joins_them(frames, random):
     np.testing.assert_allclose(elapsed, mine.grid, rtol=0, atol=1e-3)
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(scans.observations())
 def test_files_bring_back_the_same_scans(tmp_path_factory, frames):
     back = through_files(tmp_path_factory.mktemp("scans"), frames)

@@ -14,7 +14,7 @@ import g3reduce
 from g3reduce.pipeline.ledger import Unit, set_unit
 from g3reduce.stitching.scans import ScanExtractor, ScanKeys
 
-relaxed = settings(deadline=None, max_examples=40)
+fewer = settings(max_examples=40)
 DETECTORS = ("b", "a", "c")
 KEYS = {
     "boresight": scans.BORESIGHT,
@@ -67,7 +67,7 @@ def assert_read(scan, frame):
         same_bits(np.array(header.ends), expected.boresight[[0, -1]])
 
 
-@relaxed
+@fewer
 @given(scans.observations(max_scans=1))
 def test_all_that_a_scan_has_is_read_to_the_bit(frames):
     (frame,) = frames

@@ -14,7 +14,7 @@ import g3reduce
 from g3reduce import ScanExtractor, stitch, unstitch
 from g3reduce.mpi.communicators import OneProcess
 
-relaxed = settings(deadline=None, max_examples=40)
+fewer = settings(max_examples=40)
 LENGTHS = st.integers(0, 12)
 COMM = OneProcess()
 
@@ -33,7 +33,7 @@ def stitched(frames, *, extracted=False, **options):
     return found
 
 
-@relaxed
+@fewer
 @given(
     some_scans,
     st.randoms(),
@@ -49,7 +49,7 @@ def test_an_observation_is_whole_whatever_its_scans_are_like(
     assert_share(stitched(shuffled, **options), whole(frames, gaps), gaps)
 
 
-@relaxed
+@fewer
 @given(some_scans, st.randoms(), st.sampled_from(["keep", "fill"]))
 def test_the_way_back_gives_each_scan_its_samples_to_the_bit(frames, random, gaps):
     frames = random.sample(frames, len(frames))

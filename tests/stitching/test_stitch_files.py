@@ -73,7 +73,7 @@ def assert_whole(frame, frames, *, fill=False):
         assert frame["SampleRate"] == pytest.approx(scans.RATE, rel=1e-2)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(scans.observations())
 def test_what_comes_out_is_what_went_in(tmp_path_factory, frames):
     folder = tmp_path_factory.mktemp("scans")

@@ -13,7 +13,7 @@ from g3reduce.stitching.headers import PlacedScan, ScanHeader
 from g3reduce.stitching.rules import StitchRules
 from g3reduce.stitching.scans import ScanKeys
 
-relaxed = settings(deadline=None, max_examples=40)
+fewer = settings(max_examples=40)
 LENGTHS = st.integers(1, 12)
 
 
@@ -51,7 +51,7 @@ def several(**options):
     )
 
 
-@relaxed
+@fewer
 @given(several(), st.randoms())
 def test_scans_in_any_order_become_the_serial_concatenation(frames, random):
     placed = headers_of(frames)
@@ -72,7 +72,7 @@ def test_scans_in_any_order_become_the_serial_concatenation(frames, random):
     assert timeline.sample_rate == pytest.approx(scans.RATE, rel=1e-3)
 
 
-@relaxed
+@fewer
 @given(several(), st.data())
 def test_times_of_a_part_are_that_part_of_all_times(frames, data):
     timeline = make_timeline(
@@ -85,7 +85,7 @@ def test_times_of_a_part_are_that_part_of_all_times(frames, data):
     assert (np.diff(times) > 0).all()
 
 
-@relaxed
+@fewer
 @given(several(), st.randoms())
 def test_gaps_are_told_and_filled_where_samples_are_missing(frames, random):
     placed = headers_of(frames)

@@ -11,7 +11,7 @@ from g3reduce.g3files.frames import walk, write_frame
 from g3reduce.g3files.maps import find_maps
 from g3reduce.g3files.source import MemoryBytes
 
-relaxed = settings(deadline=None, max_examples=60)
+fewer = settings(max_examples=60)
 MAP = int(core.G3FrameType.Map)
 
 

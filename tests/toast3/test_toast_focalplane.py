@@ -57,7 +57,7 @@ def vectors(alpha, delta):
     return np.stack([cosine * np.cos(alpha), cosine * np.sin(alpha), np.sin(delta)], axis=-1)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.tuples(UNIT, UNIT, UNIT, UNIT).filter(lambda q: np.dot(q, q) > 0.01), min_size=1),
     *(UNIT, UNIT, UNIT),
