@@ -35,6 +35,7 @@ import season
 import skies
 import toastscans
 from choices import ALL, among_all
+from patience import HANGS_S
 from spt3g import core, maps
 
 import g3reduce
@@ -157,7 +158,7 @@ def test_a_notebook_runs(notebook, tmp_path, monkeypatch):
     shown = [output for cell in read.cells for output in cell.get("outputs", [])]
     assert any("image/png" in output.get("data", {}) for output in shown)  # readers see it
     where = {"metadata": {"path": str(tmp_path)}}
-    nbclient.NotebookClient(read, timeout=120, resources=where).execute()
+    nbclient.NotebookClient(read, timeout=HANGS_S, resources=where).execute()
 
 
 def run_python(code, where, line, page, namespace, folder):
@@ -184,7 +185,7 @@ def run_test_on_ranks(code, where, folder):
     path = os.pathsep.join([*paths, *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = os.environ | {"PYTHONPATH": path}
     done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, timeout=60, env=environment
+        command, cwd=folder, capture_output=True, text=True, timeout=HANGS_S, env=environment
     )
     assert done.returncode == 0, f"{where}:\n{done.stdout}{done.stderr}"
 
@@ -222,7 +223,12 @@ def data_of_the_demo():
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     command = [sys.executable, "-m", "g3reduce", *DATA.split()[1:]]
     return folder / "season", subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60
+        command,
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=HANGS_S,
     )
 
 
@@ -251,7 +257,7 @@ def run(command):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         env=mpirun_environment() | dict(word.split("=", 1) for word in assignments),
     )
 
@@ -377,7 +383,7 @@ def test_the_examples_in_docstrings_work(tmp_path, monkeypatch):
 @among_all
 def test_the_pictures_of_the_page_of_pictures_can_be_drawn(tmp_path):
     script = [sys.executable, str(DOCS / "pictures.py"), str(tmp_path)]
-    subprocess.run(script, check=True, timeout=120)
+    subprocess.run(script, check=True, timeout=HANGS_S)
     drawn = {path.name for path in tmp_path.glob("*.png")}
     assert drawn == {path.name for path in DOCS.glob("pictures_*.png")}
 
@@ -390,7 +396,7 @@ def test_the_pictures_of_the_page_of_pictures_can_be_drawn(tmp_path):
 def test_the_picture_of_the_page_about_reports_can_be_drawn(tmp_path):
     pytest.importorskip("selenium", reason="selenium drives the browser")
     script = [sys.executable, str(DOCS / "report.py"), str(tmp_path)]
-    subprocess.run(script, check=True, timeout=120)
+    subprocess.run(script, check=True, timeout=HANGS_S)
     assert [path.name for path in tmp_path.glob("*.png")] == ["report_page.png"]
 
 
@@ -398,7 +404,7 @@ def test_the_picture_of_the_page_about_reports_can_be_drawn(tmp_path):
 def test_the_pictures_of_the_recipes_can_be_drawn(tmp_path):
     pytest.importorskip("toast")
     script = [sys.executable, str(DOCS / "recipes.py"), str(tmp_path)]
-    subprocess.run(script, check=True, timeout=120)
+    subprocess.run(script, check=True, timeout=HANGS_S)
     drawn = {path.name for path in tmp_path.glob("*.png")}
     assert drawn == {path.name for path in DOCS.glob("recipes_*.png")}
 

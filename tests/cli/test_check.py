@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import skies
 from faults import rewrite
+from patience import HANGS_S
 from spt3g import core, maps
 
 from g3reduce import cli
@@ -35,7 +36,7 @@ def g3reduce(obs, monkeypatch, capsys):
             mpirun_command(ranks, command),
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=HANGS_S,
             env=mpirun_environment(),
         )
 

@@ -10,6 +10,7 @@ import pytest
 import scans
 import skies
 from choices import some_of
+from patience import HANGS_S
 from spt3g import core, maps
 
 from g3reduce import stitch_files
@@ -26,7 +27,7 @@ def g3reduce(*arguments, ranks=None, folder=None, **environment):
         mpirun_command(ranks, command) if ranks else command,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
         cwd=folder,
         env=mpirun_environment() | environment,
     )
@@ -219,7 +220,9 @@ def test_one_process_needs_no_mpi_and_imports_only_what_it_uses(
         "print(sorted(set(sys.modules) & {'mpi4py', 'mpi4py.MPI', 'healpy', 'astropy', "
         "'matplotlib', 'scipy', 'toast', 'h5py'}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=HANGS_S
+    )
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1] == "[]"
 
@@ -232,6 +235,6 @@ def test_one_process_under_mpirun_needs_no_mpi_either(files, tmp_path):
     )
     command = mpirun_command(1, [sys.executable, "-c", code])
     done = subprocess.run(
-        command, capture_output=True, text=True, timeout=60, env=mpirun_environment()
+        command, capture_output=True, text=True, timeout=HANGS_S, env=mpirun_environment()
     )
     assert done.returncode == 0, done.stderr

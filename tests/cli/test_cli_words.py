@@ -8,6 +8,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import HANGS_S
 from spt3g import core
 
 from g3reduce import cli
@@ -310,7 +311,9 @@ def test_a_digest_that_cannot_be_printed_is_an_error(survey):
     (file,) = survey(1, "flat sparse", "hits")
     with open("/dev/full", "w") as full:
         words = [sys.executable, "-m", "g3reduce", "digest", file]
-        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            words, stdout=full, stderr=subprocess.PIPE, text=True, timeout=HANGS_S
+        )
     assert done.returncode == 1
     assert done.stderr.count("standard output cannot be written (No space left on device)") == 1
     assert "Traceback" not in done.stderr

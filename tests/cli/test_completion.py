@@ -5,6 +5,7 @@ import shutil
 import subprocess
 
 import pytest
+from patience import HANGS_S
 
 from g3reduce import cli
 from g3reduce.choices import ReadyStrategy, choices_of
@@ -57,7 +58,11 @@ def test_bash_completes(scripts, tmp_path):
         script += 'printf "%s\\t" "${COMPREPLY[@]}"; echo\n'
     script += "complete -p g3reduce\n"
     done = subprocess.run(
-        ["bash", "--norc", "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=60
+        ["bash", "--norc", "-c", script],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=HANGS_S,
     )
     assert not done.stderr
     *answers, how = done.stdout.splitlines()
@@ -77,7 +82,7 @@ def test_other_shells_understand_their_scripts(shell, scripts, tmp_path):
     else:
         script = f"source {scripts[shell]}; complete | head -1"
     done = subprocess.run(
-        [shell, "-f", "-c", script], capture_output=True, text=True, timeout=60, cwd=tmp_path
+        [shell, "-f", "-c", script], capture_output=True, text=True, timeout=HANGS_S, cwd=tmp_path
     )
     assert done.returncode == 0
     assert not done.stderr

@@ -9,6 +9,7 @@ import sysconfig
 import numpy as np
 import pytest
 from choices import among_all
+from patience import HANGS_S
 from spt3g import core, maps
 
 from g3reduce.mpi.launch import mpirun_environment
@@ -21,7 +22,7 @@ def demo(folder, *arguments):
         [sys.executable, "-m", "g3reduce", "demo", "-d", str(folder), *arguments],
         capture_output=True,
         text=True,
-        timeout=240,
+        timeout=HANGS_S,
         env=mpirun_environment(),
     )
 

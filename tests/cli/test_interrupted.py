@@ -15,6 +15,7 @@ import pytest
 import scans
 import skies
 from choices import among_all, some_of
+from patience import HANGS_S
 from terminals import outcome
 
 from g3reduce.mpi.launch import find_mpirun, is_open_mpi, mpirun_command, mpirun_environment
@@ -73,7 +74,7 @@ def command(name, ranks):
 
 def wait_for_ranks(folder, ranks):
     """Until each has opened its second file."""
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANGS_S
     for rank in range(ranks or 1):
         path = folder / f"begun-{rank}"
         while not path.exists() or len(path.read_text().splitlines()) < 2:
@@ -99,7 +100,7 @@ def test_one_process(work, name):
     process = start(work, command(name, None))
     wait_for_ranks(work, None)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 130
     check(work, name, said)
 
@@ -126,7 +127,7 @@ def test_ranks_at_a_terminal(work, name):
         os.execvpe(words[0], words, mpirun_environment())
     wait_for_ranks(work, 3)
     os.write(terminal, b"\x03")
-    code, said = outcome(pid, terminal, seconds=30)
+    code, said = outcome(pid, terminal)
     assert code == (1 if is_open_mpi(find_mpirun()) else 130)
     check(work, name, said)
 
@@ -137,7 +138,7 @@ def test_a_launcher_without_a_terminal(work):
     process = start(work, command("coadd", 3))
     wait_for_ranks(work, 3)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == (1 if is_open_mpi(find_mpirun()) else 130)
     check(work, "coadd", said)
 
@@ -148,7 +149,7 @@ def test_one_of_several_ranks(work, rank):
     process = start(work, command("coadd", 2))
     wait_for_ranks(work, 2)
     os.kill(int((work / f"begun-{rank}").read_text().splitlines()[0]), signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 130, said
     assert f"were begun on rank {rank}; nothing was written." in said
     check(work, "coadd", said.replace(f" on rank {rank}", ""))
@@ -203,7 +204,7 @@ def test_one_of_several_ranks_of_a_splitting(work, monkeypatch, step, rank):
     wait_for_ranks(work, 3)
     before = sorted(os.listdir(work))
     os.kill(int((work / f"begun-{rank}").read_text().splitlines()[0]), signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 130, said
     lines = [line for line in said.splitlines() if "interrupted" in line]
     assert len(lines) == 1, said
@@ -236,7 +237,7 @@ sys.exit(cli.main())
 def test_while_toast_is_imported(work):
     """It installs handlers that end the process with 0."""
     process = start(work, [sys.executable, "-c", IMPORTING, "stitch", "scans_*.g3", "-o", "out/"])
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 130, said
     assert said == "g3reduce stitch: interrupted; nothing was written.\n"
     assert not (work / "out").exists()
@@ -266,7 +267,7 @@ for milliseconds in range(1, 7):
 
 def test_a_simulation_loses_no_frame():
     done = subprocess.run(
-        [sys.executable, "-c", SIMULATING], capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", SIMULATING], capture_output=True, text=True, timeout=HANGS_S
     )
     lines = done.stdout.splitlines()
     assert [line.split()[-1] for line in lines] == 6 * ["interrupted"], done.stdout + done.stderr
@@ -276,11 +277,11 @@ def test_a_simulation_loses_no_frame():
 @among_all
 def test_the_demo(tmp_path):
     process = start(tmp_path, [sys.executable, "-m", "g3reduce", "demo", "-d", "out"])
-    end = time.monotonic() + 60
+    end = time.monotonic() + HANGS_S
     while not list(tmp_path.glob("out/*/obs_0002.g3")) and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=30)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 130, said
     assert re.search(r"^g3reduce demo: interrupted when \d of 8 observations were made;", said)
     assert "Traceback" not in said

@@ -53,7 +53,7 @@ def at_a_terminal(folder, words, columns, **more):
         os.chdir(folder)
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         os.execvpe(words[0], words, {**mpirun_environment(), "TERM": "xterm", **more})
-    return outcome(pid, terminal, seconds=60)
+    return outcome(pid, terminal)
 
 
 def shown(said, columns):

@@ -9,6 +9,7 @@ import time
 import pytest
 import skies
 from choices import among_all
+from patience import HANGS_S
 from spt3g import core
 
 from g3reduce.mpi.launch import mpirun_environment
@@ -79,7 +80,7 @@ def start(place, *words, deaths=0, slow=0.03):
 
 def run(place, *words, **how):
     process = start(place, *words, **how)
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=HANGS_S)
     return process.returncode, out, said
 
 
@@ -133,11 +134,11 @@ def test_ranks_alone(place):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGUSR1])
 def test_signals_are_passed_on(place, number):
     process = start(place, "--ranks", "2", "--retries", "1", *CHECKPOINTS, slow=0.3)
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANGS_S
     while len(list(place.glob("begun-*"))) < 2 and time.monotonic() < end:
         time.sleep(0.02)
     process.send_signal(number)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=HANGS_S)[1]
     assert process.returncode == 75, said
     assert f" of {N_FILES} files; go on with --resume." in said
     code, _, said = run(place, "--ranks", "3", "--retries", "1", *CHECKPOINTS)

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 import skies
 from choices import among_all
+from patience import HANGS_S
 
 import g3reduce
 from g3reduce import InputError, UsageError, coadd_files
@@ -145,7 +146,7 @@ def outputs_of(code, folder):
     skies.write_files(folder, 2, "healpix ring", "hits")
     book = nbformat.v4.new_notebook()
     book.cells = [nbformat.v4.new_code_cell(cell) for cell in code.split("---")]
-    client = nbclient.NotebookClient(book, allow_errors=True, timeout=60)
+    client = nbclient.NotebookClient(book, allow_errors=True, timeout=HANGS_S)
     client.execute(cwd=str(folder))
     each = [[out for out in cell.outputs if out.output_type != "stream"] for cell in book.cells]
     return [outputs[-1] if outputs else None for outputs in each]

@@ -14,6 +14,7 @@ import pytest
 import tinyfiles
 from anymaps import with_runs
 from choices import ALL
+from patience import HANGS_S
 from spt3g import core, maps
 from tinyfiles import KINDS, fuzz, is_same, offsets, tiny_file, tiny_frame, tiny_map
 
@@ -99,7 +100,7 @@ with tempfile.TemporaryDirectory() as folder:
         [sys.executable, "-X", "faulthandler", "-c", work],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -260,7 +261,7 @@ def ends():
                 [sys.executable, "-c", work],
                 capture_output=True,
                 text=True,
-                timeout=60,
+                timeout=HANGS_S,
                 check=False,
             )
             for line in done.stdout.splitlines():

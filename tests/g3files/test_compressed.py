@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from patience import HANGS_S
 from skies import planes, write_files
 from spt3g import core, maps
 
@@ -278,7 +279,7 @@ def test_a_length_that_is_claimed_takes_no_memory(content, tmp_path):
         [sys.executable, "-c", CLAIMS, *files],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-2000:]

@@ -18,6 +18,7 @@ import sys
 
 import pytest
 from filesizes import no_file_longer_than
+from patience import HANGS_S
 from skies import map_frame
 from spt3g import core
 
@@ -234,7 +235,7 @@ def other_job(request, tmp_path):
 def test_signals_that_can_be_caught_leave_nothing(tmp_path, other_job, number):
     assert len(os.listdir(tmp_path)) == 1
     other_job.send_signal(number)
-    assert other_job.wait(timeout=20) == -number
+    assert other_job.wait(timeout=HANGS_S) == -number
     assert os.listdir(tmp_path) == []
 
 

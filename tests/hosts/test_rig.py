@@ -9,6 +9,7 @@ from pathlib import Path
 import hostrig
 from hostmpi import told_by_ranks
 from hostrig import Rig
+from patience import HANGS_S
 
 ALLREDUCE = str(Path(__file__).with_name("allreduce.py"))
 NBYTES = 8_000_000
@@ -41,11 +42,11 @@ print(socket.create_connection(("h2", 7777), timeout=2).recv(9).decode())
 """
 
 
-def wait_until(holds, seconds=10):
+def wait_until(holds):
     """Wait for something that has been caused and comes soon."""
     started = time.monotonic()
     while not holds():
-        assert time.monotonic() - started < seconds
+        assert time.monotonic() - started < HANGS_S
         time.sleep(0.02)
 
 
@@ -105,13 +106,10 @@ def test_a_cable_that_is_pulled_and_put_in_again(hosts):
 
 def test_a_slow_network_has_the_rate_that_was_set(hosts):
     # What a token bucket lets through at once is small against what it lets through later.
-    seconds = {}
     for rate in ("400mbit", "100mbit"):
         hosts.slow(rate)
         shaped = hosts.run(["tc", "qdisc", "show", "dev", "eth0"], host="h3").stdout
         assert f"rate {rate[:-4]}Mbit" in shaped
         told = told_by_ranks(hosts, [ALLREDUCE, str(NBYTES)], slots={"h1": 1, "h3": 1})
-        seconds[rate] = told[0][3]
         # In each direction the whole array has to pass, by whatever algorithm.
-        assert seconds[rate] > 0.9 * NBYTES * 8 / (float(rate[:-4]) * 1e6)
-    assert seconds["100mbit"] > 1.5 * seconds["400mbit"]
+        assert told[0][3] > 0.9 * NBYTES * 8 / (float(rate[:-4]) * 1e6)

@@ -239,9 +239,7 @@ def test_a_job_of_which_a_rank_is_killed_goes_back_into_the_queue(site):
     (host,) = site.slurm.nodes_of(job)
     ranks = site.slurm.rig.run(["pgrep", "-f", HELD.name], host=host).stdout.split()
     site.slurm.rig.run(["kill", "-9", ranks[-1]], host=host)
-    site.slurm.wait_until(
-        job, lambda told: told["Restarts"] == "1" or site.has_ended(job), seconds=120
-    )
+    site.slurm.wait_until(job, lambda told: told["Restarts"] == "1" or site.has_ended(job))
     site.held.unlink()
     site.has_ended_well(job)
     assert "going on from set" in site.output(job)

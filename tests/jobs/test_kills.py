@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from choices import ALL
+from patience import HANGS_S
 from spt3g import core, maps
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
@@ -74,8 +75,8 @@ class Job:
 
     def wait(self, ranks=()):
         """Wait until all of it has ended."""
-        self.said = self.process.communicate(timeout=60)[1]
-        end = time.monotonic() + 30
+        self.said = self.process.communicate(timeout=HANGS_S)[1]
+        end = time.monotonic() + HANGS_S
         while any(command_of(pid) for pid in ranks):
             assert time.monotonic() < end, "ranks outlive their launcher"
             time.sleep(0.01)

@@ -12,6 +12,7 @@ from astropy.io import fits
 from astropy.wcs import WCS
 from choices import among_all, some_of
 from filesizes import no_file_longer_than
+from patience import HANGS_S
 from skies import map_frame, planes, write_files, write_frames
 from spt3g import core
 
@@ -166,7 +167,7 @@ def test_a_rank_that_is_killed_while_it_writes_leaves_the_file_of_before(tmp_pat
     (tmp_path / "out.g3").write_bytes(b"something old")
     command = [sys.executable, "-c", KILLED, str(victim), *map(str, files)]
     done = subprocess.run(
-        mpirun_command(2, command), cwd=tmp_path, env=mpirun_environment(), timeout=100
+        mpirun_command(2, command), cwd=tmp_path, env=mpirun_environment(), timeout=HANGS_S
     )
     assert done.returncode != 0
     assert (tmp_path / "out.g3").read_bytes() == b"something old"

@@ -7,6 +7,7 @@ import sys
 import threading
 
 import pytest
+from patience import HANGS_S
 
 from g3reduce.kernels import claiming
 from g3reduce.kernels.claiming import found_or_claimed, release
@@ -35,7 +36,7 @@ def test_one_of_many_makes_it_and_all_others_find_it(tmp_path):
     for thread in threads:
         thread.start()
     for thread in threads:
-        thread.join(timeout=60)
+        thread.join(timeout=HANGS_S)
     assert len(made) == 1
     assert found.count(None) == 1
     assert found.count("all of it") == 7

@@ -13,6 +13,7 @@ import sys
 
 import pytest
 from choices import among_all
+from patience import HANGS_S
 
 from g3reduce.kernels import choice
 
@@ -56,7 +57,7 @@ def started(folder, **environment):
 
 def outcome(process):
     """The sums, and what was logged."""
-    sums, log = process.communicate(timeout=300)
+    sums, log = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, log
     return sums, log
 

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from choices import ALL
 from deepmaps import sky, values
+from patience import HANGS_S
 from spt3g import core
 
 from g3reduce import MPIMapCoadder
@@ -41,7 +42,7 @@ def test_few_pixels_on_a_deep_sky_take_little_memory(tmp_path, kind, nside, gib)
     """In so much memory, in GiB, as spt3g's own objects need for a few of such maps."""
     script = Path(__file__).parents[1] / "support" / "deepmaps.py"
     command = [sys.executable, str(script), str(tmp_path), str(nside), str(gib), kind]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S)
     assert done.returncode == 0, done.stderr
 
 

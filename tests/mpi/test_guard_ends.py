@@ -11,6 +11,7 @@ import time
 
 import pytest
 from choices import among_all, some_of
+from patience import HANGS_S
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
@@ -99,10 +100,10 @@ def job(tmp_path, survey):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def end_of(process, seconds=30):
+def end_of(process):
     """What the job has printed; it must end by itself, and not well."""
     try:
-        out, err = process.communicate(timeout=seconds)
+        out, err = process.communicate(timeout=HANGS_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
@@ -222,13 +223,13 @@ def test_a_stall_of_one_process(job):
 def test_slow_is_not_stalled(job):
     """Each frame takes a fifth of a second, all together more than the limit."""
     process = job("slow", [], stall=1.5)
-    out, err = process.communicate(timeout=40)
+    out, err = process.communicate(timeout=HANGS_S)
     assert process.returncode == 0, err
     assert out.count("went on with") == 3
 
 
 def wait_for(path):
-    end = time.monotonic() + 30
+    end = time.monotonic() + HANGS_S
     while not path.exists():
         assert time.monotonic() < end, f"there is no {path}"
         time.sleep(0.05)

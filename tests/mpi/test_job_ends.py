@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from choices import among_all, some_of
+from patience import HANGS_S
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
@@ -47,7 +48,7 @@ sys.stdout.write(f"rank {comm.rank} is done\\n")
 """
 
 
-def start(n_ranks, arguments, timeout=60, **environment):
+def start(n_ranks, arguments, timeout=HANGS_S, **environment):
     """Run a job, which must not hang."""
     return subprocess.run(
         mpirun_command(n_ranks, [sys.executable, *arguments]),
@@ -120,7 +121,7 @@ def test_processes_that_do_not_know_of_each_other_refuse_to_work(tmp_path, surve
         [sys.executable, "-m", "g3reduce", "coadd", *files, "-o", str(tmp_path / "out.g3")],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         env=lonely | {"PALS_RANKID": "0", "PALS_SIZE": "4"},
     )
     assert done.returncode == 2
@@ -158,7 +159,7 @@ def test_a_pipeline_that_was_halted_gives_no_partial_coadd(tmp_path, survey):
     script = tmp_path / "halted.py"
     script.write_text(HALTED)
     done = subprocess.run(
-        [sys.executable, str(script), *files], capture_output=True, text=True, timeout=60
+        [sys.executable, str(script), *files], capture_output=True, text=True, timeout=HANGS_S
     )
     assert done.returncode != 0
     assert "InputError: The pipeline was halted before all files were read" in done.stderr

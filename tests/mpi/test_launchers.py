@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import HANGS_S
 
 from g3reduce import UsageError
 from g3reduce.mpi.communicators import OneProcess, resolve
@@ -202,6 +203,8 @@ def test_mpirun_inside_of_a_launcher_of_one(tmp_path, survey):
         environment = mpirun_environment() | outer
         for name in ("PMI_FD", "PMIX_NAMESPACE"):  # these would be followed
             environment.pop(name, None)
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=environment)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=HANGS_S, env=environment
+        )
         assert done.returncode == 0, done.stderr
         assert done.stdout.count("Wrote ") == 1, done.stdout

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from patience import HANGS_S
 
 import g3reduce
 from g3reduce import UsageError
@@ -136,7 +137,7 @@ def start(tmp_path, survey, case):
         mpirun_command(2, [sys.executable, str(script), case, *files]),
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=HANGS_S,
         env=mpirun_environment(),
     )
 

@@ -6,6 +6,7 @@ import threading
 import time
 
 import pytest
+from patience import HANGS_S
 
 from g3reduce.mpi import OneProcess
 from g3reduce.progress import JSONLog, read_log
@@ -13,8 +14,6 @@ from g3reduce.progress.screen import SCREEN, aside
 from g3reduce.progress.watching import Watch
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="is about one process")
-
-LIMIT_S = 20.0
 
 
 def code_of_a_child(work):
@@ -27,7 +26,7 @@ def code_of_a_child(work):
             code = 0
         finally:
             os._exit(code)
-    end = time.monotonic() + LIMIT_S
+    end = time.monotonic() + HANGS_S
     while time.monotonic() < end:
         ended, status = os.waitpid(pid, os.WNOHANG)
         if ended:
@@ -45,7 +44,7 @@ def test_messages_of_a_child_wait_for_no_thread_of_its_parent():
     def draw():
         with SCREEN.lock:
             drawing.set()
-            done.wait(LIMIT_S)
+            done.wait(HANGS_S)
 
     def write():
         with aside():

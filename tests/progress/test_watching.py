@@ -9,6 +9,7 @@ import time
 
 import pytest
 import skies
+from patience import HANGS_S
 from spt3g import core
 
 from g3reduce import InputError, OutputError, ProgressModule, UsageError, coadd_files, convert
@@ -85,7 +86,7 @@ def test_what_is_done_of_a_file_counts_before_its_end(board, one, each_file):
 def test_how_far_it_is_inside_of_one_file_is_told(tmp_path, monkeypatch, work):
     convert(skies.write_files(tmp_path, 4, "flat sparse", "hits"), tmp_path / "one.g3")
     monkeypatch.setattr(reading, "_BETWEEN", 0)
-    told, end = [], time.monotonic() + 30
+    told, end = [], time.monotonic() + HANGS_S
     monkeypatch.setattr(JSONLog, "look", lambda self, now, totals: told.append(totals))
 
     def frames(original, *given, **named):

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from patience import HANGS_S
 from pipelines import run
 from reducing import numbers, reducer_of, result_of, scan
 from spt3g import core
@@ -201,7 +202,7 @@ def test_an_error_at_a_frame_outside_of_guards_ends_the_job():
         mpirun_command(2, [sys.executable, "-c", FAILING]),
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=HANGS_S,
         env=mpirun_environment(),
     )
     assert done.returncode != 0

@@ -9,6 +9,7 @@ import sys
 import faultyseason
 import pytest
 from choices import among_all
+from patience import HANGS_S
 
 from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 
@@ -22,7 +23,7 @@ def run(*words, ranks=0):
         env=mpirun_environment(),
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=HANGS_S,
     )
 
 

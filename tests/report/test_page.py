@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from choices import among_all
+from patience import HANGS_S
 from reports import HOSTILE, SHAPE, SOURCE, content_of, map_frame, skymap, values_of, write_maps
 from spt3g import core, maps
 
@@ -297,7 +298,9 @@ def test_report_of_a_run_on_three_ranks(tmp_path):
     program = (sys.executable, "-m", "g3reduce", "coadd", *names)
     page = tmp_path / "run.html"
     command = [*program, "-o", str(tmp_path / "sum.g3"), "-q", "--report", str(page)]
-    subprocess.run(mpirun_command(3, command), env=mpirun_environment(), check=True, timeout=120)
+    subprocess.run(
+        mpirun_command(3, command), env=mpirun_environment(), check=True, timeout=HANGS_S
+    )
     text = page.read_text()
     table = re.search(r"What each rank has done</summary>.*?</table>", text, re.S)[0]
     rows = re.findall(r'<tr><th scope="row">(\d)</th><td class="number">(\d+)</td>', table)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 
 from hostrig import LOGIN, NETWORK, Rig, why_not
+from patience import HANGS_S
 
 from g3reduce.mpi.launch import find_mpirun, is_open_mpi, mpirun_environment
 
@@ -59,7 +60,7 @@ def on_ranks(
     *,
     slots: Mapping[str, int] | None = None,
     env: Mapping[str, str] | None = None,
-    seconds: float = 60,
+    seconds: float = HANGS_S,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command on ranks of all hosts, with a time limit: see `Rig.run`.
 

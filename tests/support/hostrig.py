@@ -32,11 +32,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from patience import HANGS_S
+
 NETWORK = "10.77.0"
 LOGIN = f"{NETWORK}.254"
 TOOLS = ("ip", "tc", "nsenter", "unshare", "mount", "hostname", "bash")
 PREFIX = "g3reduce-hosts-"
-SECONDS_TO_START = 20
 # In a folder that hosts share Open MPI must not keep what belongs to one of them.
 _OF_ONE_HOST = "PRTE_MCA_prte_tmpdir_base"
 
@@ -187,7 +188,7 @@ class Rig:
             )
         started = time.monotonic()
         while not (self.folder / "ready").exists():
-            late = time.monotonic() - started > SECONDS_TO_START
+            late = time.monotonic() - started > HANGS_S
             if late or self._login.poll() is not None:
                 raise RuntimeError(f"The hosts did not start: {output.read_text()}")
             time.sleep(0.01)
@@ -228,7 +229,12 @@ class Rig:
         return subprocess.Popen(enter, env=environment, start_new_session=True, **more)
 
     def run(
-        self, command: Sequence[str], *, host: str = "login", seconds: float = 60, **more: object
+        self,
+        command: Sequence[str],
+        *,
+        host: str = "login",
+        seconds: float = HANGS_S,
+        **more: object,
     ) -> subprocess.CompletedProcess[str]:
         """Run a command on a host, with a time limit after which it and its ranks are killed.
 

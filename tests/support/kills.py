@@ -29,6 +29,7 @@ import faultyseason
 import numpy as np
 import skies
 from killedjob import STAGES
+from patience import HANGS_S
 from spt3g import core
 from spt3gcoadds import by_spt3g
 
@@ -170,8 +171,8 @@ class Trial:
         return process.returncode, said
 
     def end_ranks(self, notes):
-        """Wait for ranks that outlive their launcher; a minute later they have hung."""
-        end = time.monotonic() + 60
+        """Wait for ranks that outlive their launcher."""
+        end = time.monotonic() + HANGS_S
         for path in notes.glob("pid-*"):
             pid = int(path.name[4:])
             while is_there(pid):

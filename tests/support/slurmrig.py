@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hostrig import LOGIN, NETWORK, Rig
+from patience import HANGS_S
 
 PROGRAMS = ("slurmctld", "slurmd", "munged", "sbatch", "srun", "scontrol", "squeue")
 # Slurm looks for the library by a name that Debian has in the package of headers only.
@@ -100,7 +101,7 @@ class Slurm:
         self._bind_pmix("login")
         for name in self.rig.names:
             self.start_node(name)
-        self._wait_for(self._all_idle, 20, "nodes that are idle")
+        self._wait_for(self._all_idle, "nodes that are idle")
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -142,7 +143,7 @@ class Slurm:
             name, state = line.split()
             if state.startswith(("down", "unk")):
                 self.start_node(name)
-        self._wait_for(self._all_idle, 30, "nodes that are idle")
+        self._wait_for(self._all_idle, "nodes that are idle")
 
     def environment(self, more: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment of Slurm's commands."""
@@ -151,7 +152,7 @@ class Slurm:
         return mine | {"SLURM_CONF": str(self.folder / "slurm.conf")} | dict(more or {})
 
     def run(
-        self, command: Sequence[str], *, seconds: float = 60, **more: object
+        self, command: Sequence[str], *, seconds: float = HANGS_S, **more: object
     ) -> subprocess.CompletedProcess[str]:
         """Run a command of Slurm on ``login``: see `Rig.run`."""
         environment = self.environment(more.pop("env", None))
@@ -177,7 +178,7 @@ class Slurm:
         """Change a job: ``"TimeLimit=2"`` (minutes)."""
         self._checked(["scontrol", "update", f"JobId={job}", *changes])
 
-    def wait(self, *numbers: str, seconds: float = 60) -> list[dict[str, str]]:
+    def wait(self, *numbers: str) -> list[dict[str, str]]:
         """Wait for the end of jobs.
 
         Returns
@@ -187,12 +188,11 @@ class Slurm:
         """
         self._wait_for(
             lambda: all(each["JobState"] in _END for job in numbers for each in self.jobs(job)),
-            seconds,
             f"the end of {', '.join(numbers)}",
         )
         return [each for job in numbers for each in self.jobs(job)]
 
-    def wait_until(self, job: str, holds, seconds: float = 60) -> dict[str, str]:
+    def wait_until(self, job: str, holds) -> dict[str, str]:
         """Wait until something holds of what Slurm says of a job."""
         told: dict[str, str] = {}
 
@@ -200,7 +200,7 @@ class Slurm:
             told.update(self.jobs(job)[0])
             return holds(told)
 
-        self._wait_for(seen, seconds, f"job {job}")
+        self._wait_for(seen, f"job {job}")
         return told
 
     @staticmethod
@@ -213,13 +213,13 @@ class Slurm:
         states = self._checked(["sinfo", "-hN", "-o", "%T"]).split()
         return states == ["idle"] * len(self.rig.names)
 
-    def _wait_for(self, holds, seconds: float, what: str) -> None:
+    def _wait_for(self, holds, what: str) -> None:
         started = time.monotonic()
         while not holds():
-            if time.monotonic() - started > seconds:
+            if time.monotonic() - started > HANGS_S:
                 outputs = [self._output(told) for told in self.jobs("") if "StdOut" in told]
                 said = "\n".join([*outputs, self.log()])
-                raise AssertionError(f"Waited {seconds} s for {what}.\n{said}")
+                raise AssertionError(f"Waited {HANGS_S} s for {what}.\n{said}")
             time.sleep(0.2)
 
     def _checked(self, command: Sequence[str], host: str = "login", **more: object) -> str:

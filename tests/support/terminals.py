@@ -4,10 +4,12 @@ import os
 import select
 import time
 
+from patience import HANGS_S
 
-def outcome(pid, terminal, seconds):
+
+def outcome(pid, terminal):
     """The exit code of a process, and all that it and those it has started wrote to a terminal."""
-    said, end = b"", time.monotonic() + seconds
+    said, end = b"", time.monotonic() + HANGS_S
     while time.monotonic() < end:
         if select.select([terminal], [], [], 0.1)[0]:
             try:

@@ -12,6 +12,7 @@ import sys
 import time
 
 import pytest
+from patience import HANGS_S
 from spt3g import core
 from toastscans import observation, toast_or_skip
 
@@ -165,17 +166,17 @@ def job(tmp_path):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def end_of(process, seconds=40):
+def end_of(process):
     try:
-        return process.communicate(timeout=seconds)
+        return process.communicate(timeout=HANGS_S)
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         out, err = process.communicate()
         pytest.fail(f"the job hangs\n{out}\n{err[-5000:]}")
 
 
-def wait_for(path, seconds=40):
-    end = time.monotonic() + seconds
+def wait_for(path):
+    end = time.monotonic() + HANGS_S
     while not path.exists():
         assert time.monotonic() < end, f"there is no {path}"
         time.sleep(0.05)
@@ -197,7 +198,7 @@ def test_a_rank_that_fails_where_others_wait_ends_the_job(job, n_ranks, tmp_path
 def test_a_file_that_rank_0_cannot_write_leaves_nothing(job, tmp_path, n_ranks):
     toast_or_skip()
     process = job(n_ranks, FULL)
-    out, err = end_of(process, 120)
+    out, err = end_of(process)
     assert process.returncode != 0
     assert "went on" not in out
     assert f"g3reduce: rank 0 of {n_ranks} failed in TOAST's writing of files in " in err
@@ -211,11 +212,11 @@ def test_a_file_that_rank_0_cannot_write_leaves_nothing(job, tmp_path, n_ranks):
 def test_sigterm_while_toast_writes_leaves_nothing(job, tmp_path, n_ranks, whom):
     toast_or_skip()
     process = job(n_ranks, SLOW)
-    wait_for(tmp_path / "writing", 120)
+    wait_for(tmp_path / "writing")
     rank = {"the launcher": None, "a rank that waits": 1, "a rank that writes": 0}[whom]
     number = process.pid if rank is None else int((tmp_path / f"pid{rank}").read_text())
     os.kill(number, signal.SIGTERM)
-    end_of(process, 30)
+    end_of(process)
     assert process.returncode != 0
     assert not (tmp_path / "new").exists()
     if whom == "a rank that writes":
@@ -242,7 +243,7 @@ def test_sigterm_ends_a_rank_that_waits_in_others_work(job, tmp_path, n_ranks, g
         pids.append(int((tmp_path / f"pid{rank}").read_text()))
     time.sleep(0.5)
     os.kill(pids[0], signal.SIGTERM)
-    _, err = end_of(process, 20)
+    _, err = end_of(process)
     assert process.returncode != 0
     assert "rank 0 waits in TOAST or MPI and does not react to SIGTERM" in err
 
@@ -257,5 +258,5 @@ def test_sigterm_ends_a_rank_that_waits_in_others_work(job, tmp_path, n_ranks, g
 def test_a_process_that_hears_a_signal_is_left_alone(name, said):
     pytest.importorskip("pshmem")
     command = [sys.executable, "-c", HEARD, *name.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=HANGS_S)
     assert (done.returncode, done.stdout) == (0, said), done.stderr
