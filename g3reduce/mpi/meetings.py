@@ -127,14 +127,15 @@ def counted_on(comm: Any, what: str) -> Iterator[None]:
     Parameters
     ----------
     comm : communicator
-        One that `private` gave.
+        On another one than `private` gave there are no meetings, and this does nothing.
     what : str
         As of `come_together`.
     """
     try:
         yield
     except BaseException as error:
-        if not isinstance(error, G3ReduceError) and getattr(error, "reporter", None) is None:
+        common = isinstance(error, G3ReduceError) or getattr(error, "reporter", None) is not None
+        if not common and comm.handle in _met:
             _left[comm.handle] = comm
             _give_up(comm, f"Rank {comm.rank} did not wait for the others at {what}.")
         raise

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from ..arrays.reduction import Reduction
 from ..errors import UsageError
-from ..mpi import communicators, waiting
+from ..mpi import communicators, meetings, waiting
 from ..mpi.agreement import agree, collectively
 from ..strategies.nodes import nodes_of
 from ..strategies.registry import AUTO, check_names
@@ -96,14 +96,15 @@ def join_whole(
     nodes = nodes_of(comm).count
     chosen = WAYS[0] if strategy == AUTO else strategy
     waiting.meet(comm, "the reduction")
-    # All goes to rank 0, where the order of ranks begins.
     work = _Work(traffic, combine, mine)
-    work.to_rank_0(chosen, commutes)
-    if result == "root" and root != 0:
-        if comm.rank == 0:
-            work.send(root)
-        elif comm.rank == root:
-            work.state = work.receive(0)
+    with meetings.counted_on(comm, "the reduction"):
+        # All goes to rank 0, where the order of ranks begins.
+        work.to_rank_0(chosen, commutes)
+        if result == "root" and root != 0:
+            if comm.rank == 0:
+                work.send(root)
+            elif comm.rank == root:
+                work.state = work.receive(0)
     agree(comm, work.failure)
     if result == "all":
         work.state = _broadcast(comm, work)
@@ -227,8 +228,9 @@ def _bytes_of(array: Array) -> Bytes:
 def _broadcast(comm: MPI.Intracomm, work: _Work) -> Any:
     """Bring the state of rank 0 to all. Collective."""
     mine = collectively(comm, lambda: work.pack() if comm.rank == 0 else None)
-    shapes = comm.bcast(mine and mine.shapes)
-    packed = mine or _Packed.empty(shapes)
-    for buffer in packed.buffers:
-        work.traffic.broadcast(buffer)
+    with meetings.counted_on(comm, "the reduction"):
+        shapes = comm.bcast(mine and mine.shapes)
+        packed = mine or _Packed.empty(shapes)
+        for buffer in packed.buffers:
+            work.traffic.broadcast(buffer)
     return collectively(comm, lambda: work.state if comm.rank == 0 else packed.unpack())

@@ -22,13 +22,16 @@ starts_ranks = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="s
 
 SCRIPT = """
 import contextlib, os, signal, sys, time
+import numpy as np
 from mpi4py import MPI
 from spt3g import core
 import g3reduce
 from g3reduce.limits import LIMITS
+from g3reduce.mpi import transfer
 from g3reduce.mpi.agreement import agree
 from g3reduce.mpi.communicators import private
 from g3reduce.mpi.deciding import decide_at
+from g3reduce.reductions.wholes import join_whole
 from g3reduce.strategies.traffic import Traffic
 
 comm = MPI.COMM_WORLD
@@ -70,6 +73,29 @@ if case == "a decision, interrupted":
 
     with contextlib.suppress(KeyboardInterrupt):
         decide_at(private(comm), comm.size - 1, 0, decide, what="the decision")
+    sys.exit(0)
+if case == "a state, interrupted":
+    LIMITS.meeting_end_s = 0.5
+
+    class Unready:
+        def __reduce__(self):
+            raise KeyboardInterrupt
+
+    state, ours = Unready() if chosen else 0, private(comm)
+    with contextlib.suppress(KeyboardInterrupt):
+        join_whole(ours, state, max, "tree", commutes=True, result="root", root=0)
+    sys.exit(0)
+if case == "a transfer, interrupted":
+    LIMITS.meeting_end_s = 0.5
+    array, ours = np.zeros(3), private(comm)
+
+    def interrupted(array):
+        raise KeyboardInterrupt
+
+    if chosen:
+        transfer.pieces = interrupted
+    with contextlib.suppress(KeyboardInterrupt):
+        transfer.send(ours, array, 0) if chosen else transfer.receive(ours, array, comm.size - 1)
     sys.exit(0)
 if case == "a reduction, without memory":
     def fail(*args):
@@ -119,6 +145,8 @@ TOLD = {
     "interrupted": ["Rank 1 has come to its end, while rank 0 waits for it at "],
     "interrupted, in a transfer": ["Rank 1 did not wait for the others at an agreement. It has"],
     "a decision, interrupted": ["Rank 1 did not wait for the others at a comparison. It has"],
+    "a state, interrupted": ["Rank 1 did not wait for the others at the reduction. It has"],
+    "a transfer, interrupted": ["Rank 1 did not wait for the others at a transfer. It has"],
     "a reduction, without memory": [
         "rank 0 of 2 failed and ends the job",
         "MemoryError: no memory for it",
