@@ -96,7 +96,8 @@ def _action(word: str, options: Mapping[str, argparse.Action]) -> argparse.Actio
 
 def is_option(word: str) -> bool:
     """Whether a word stands where an option stands, and is no number."""
-    if not word.startswith("-") or word == "-" or " " in word:
+    # A value after = may have any sign.
+    if not word.startswith("-") or word == "-" or " " in word.partition("=")[0]:
         return False
     try:
         float(word)

@@ -69,6 +69,14 @@ def test_a_list_of_keys_does_not_swallow_files():
     assert (options.files, options.timestreams) == (["scans_*.g3"], ["Left", "Right"])
 
 
+def test_what_stands_after_an_option_and_its_sign_is_its_value():
+    words = ["--where=freq_channel = 'f090'", "--split=dry=pwv<1 & ~(pwv<0.5)", "--table=a b.csv"]
+    options = options_of("coadd", "a.g3", *words, "--bundles=2", "--output-file=-c d.g3")
+    assert (options.files, options.where) == (["a.g3"], "freq_channel = 'f090'")
+    assert options.split == [("dry", "pwv<1 & ~(pwv<0.5)")]
+    assert (options.table, options.output_file) == ("a b.csv", "-c d.g3")
+
+
 def test_lists_that_are_given_twice_are_one_list():
     options = options_of("coadd", "--absmax", "T=3", "--absmax", "Q=4", "a.g3")
     assert options.absmax == {"T": 3, "Q": 4}
