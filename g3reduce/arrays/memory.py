@@ -32,6 +32,11 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
     return _placed(np.empty, shape, dtype)
 
 
+def taken(nbytes: float) -> float:
+    """Bytes of memory that so many bytes of an array take, where there are huge pages."""
+    return nbytes if nbytes < _HUGE else -(-nbytes // _HUGE_PAGE) * _HUGE_PAGE
+
+
 def _placed(
     make: Callable[..., NDArray[Any]], shape: tuple[int, ...], dtype: DTypeLike
 ) -> NDArray[np.generic]:

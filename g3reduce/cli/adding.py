@@ -82,24 +82,6 @@ def add_flags(group: argparse._ActionsContainer) -> None:
     )
 
 
-def words_of(options: argparse.Namespace) -> list[str]:
-    """The words of the command line that say the same as these options, where they are set."""
-    parser = argparse.ArgumentParser(add_help=False)
-    add_flags(parser)
-    words: list[str] = []
-    for action in parser._actions:
-        value, flag = getattr(options, action.dest), action.option_strings[-1]
-        if value == action.default:
-            continue
-        if action.nargs == 0:
-            words.append(flag)
-        elif isinstance(value, list):
-            words += [f"{flag}={one}" for one in value]
-        else:
-            words.append(f"{flag}={value}")
-    return words
-
-
 def arguments(options: argparse.Namespace) -> dict[str, Any]:
     """What the flags say, as arguments of `coadd_files`, `check_files` and `plan_coadd`.
 

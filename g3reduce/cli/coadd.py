@@ -7,7 +7,6 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from ..choices import WrittenResult, choices_of
 from ..spt3gtypes import Frame
 from . import (
     adding,
@@ -23,7 +22,7 @@ from . import (
 )
 from .lists import files_of, with_lists
 from .messages import wrote
-from .options import Bounds, add_files, add_schedule, add_strategy, add_verbose
+from .options import Bounds, add_files, add_result, add_schedule, add_strategy, add_verbose
 from .streams import say
 from .summary import lines_about
 
@@ -72,13 +71,7 @@ def add_parser(subparsers: Any) -> None:
     ranks = parser.add_argument_group("ranks")
     checkpointing.add_rank_flags(ranks)
     add_strategy(ranks)
-    ranks.add_argument(
-        "--result",
-        choices=choices_of(WrittenResult),
-        default="root",
-        help="who writes the output: the first rank, or sharded: all at once, each a part of it, "
-        "so that none needs memory for the whole (default: %(default)s)",
-    )
+    add_result(ranks)
     add_schedule(ranks)
     progress.add_flags(parser, quiet=True)
     add_verbose(parser)

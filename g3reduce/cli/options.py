@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import argparse
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from ..choices import ReadyStrategy, Schedule, choices_of
+from ..choices import ReadyStrategy, Schedule, WrittenResult, choices_of
 from .progress import SHOWN
 
 
@@ -48,6 +48,41 @@ def add_strategy(group: argparse._ActionsContainer) -> None:
         default="auto",
         help="how ranks join their sums (default: %(default)s)",
     )
+
+
+def add_result(group: argparse._ActionsContainer) -> None:
+    """Add ``--result``."""
+    group.add_argument(
+        "--result",
+        choices=choices_of(WrittenResult),
+        default="root",
+        help="who writes the output: the first rank, or sharded: all at once, each a part of it, "
+        "so that none needs memory for the whole (default: %(default)s)",
+    )
+
+
+def words_of(
+    options: argparse.Namespace, *adding: Callable[[argparse.ArgumentParser], object]
+) -> list[str]:
+    """The words of the command line that say the same as these options, where they are set.
+
+    Of those that these functions add to a parser.
+    """
+    parser = argparse.ArgumentParser(add_help=False)
+    for add in adding:
+        add(parser)
+    words: list[str] = []
+    for action in parser._actions:
+        value, flag = getattr(options, action.dest), action.option_strings[-1]
+        if value == action.default:
+            continue
+        if action.nargs == 0:
+            words.append(flag)
+            continue
+        for one in value if isinstance(value, list) else [value]:
+            # A named rule was taken apart.
+            words.append(f"{flag}={'='.join(one) if isinstance(one, tuple) else one}")
+    return words
 
 
 def _group_of(parser: argparse.ArgumentParser) -> argparse._ActionsContainer:

@@ -12,9 +12,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..mpi.agreement import world_rank
-from . import adding
+from . import adding, splitting
 from .lists import files_of
-from .options import add_files, add_strategy, add_verbose, count
+from .options import add_files, add_result, add_strategy, add_verbose, count, words_of
 from .otherfiles import refuse_other_file
 from .streams import result, say
 
@@ -24,8 +24,9 @@ checkpoints. The sizes of all files are looked up, and some files are added by
 this process, to see how fast that is and how the sums grow. With --write, write
 a job for Slurm that goes on by itself when its time is up.
 
-Splits, bundles, sign flips and --result sharded are not reckoned with: what
-these take, g3reduce coadd --dry-run estimates.
+Say here what you will say to g3reduce coadd: splits, bundles, sign flips and
+--result sharded are reckoned with. Bundles and sign flips count by their
+numbers: each bundle is taken to get as many maps as any other.
 """
 
 EXAMPLE = """\
@@ -33,6 +34,7 @@ examples:
   g3reduce plan 'obs/*.g3' --nodes 4 --collate
   g3reduce plan 'obs/*.g3' --nodes 4 --cores-per-node 128 --memory-per-node 480G
   g3reduce plan 'obs/*.g3' --nodes 4 -o season.g3 --collate --write job.sh
+  g3reduce plan 'obs/*.g3' --signflips 100 --no-checkpoints --write job.sh
   g3reduce plan first/*.g3 --files-total 20000 --nodes 16 --json
 """
 
@@ -66,8 +68,14 @@ def add_parser(subparsers: Any) -> None:
         "what is added, and how", "Say here what you will say to g3reduce coadd."
     )
     adding.add_flags(added)
-    add_strategy(added)
+    _add_joining(added)
+    splitting.add_splits(parser)
     add_verbose(parser)
+
+
+def _add_joining(group: argparse._ActionsContainer) -> None:
+    add_strategy(group)
+    add_result(group)
 
 
 def _add_nodes(group: argparse._ActionsContainer) -> None:
@@ -103,10 +111,17 @@ def _add_job(group: argparse._ActionsContainer) -> None:
         metavar="OUT",
         help="the output of the coadd (default: %(default)s)",
     )
-    group.add_argument(
+    kept = group.add_mutually_exclusive_group()
+    kept.add_argument(
         "--checkpoint",
         metavar="DIR",
         help="folder for its checkpoints (default: the output's name and .checkpoints)",
+    )
+    kept.add_argument(
+        "--no-checkpoints",
+        dest="checkpoints",
+        action="store_false",
+        help="have none, as --result sharded has none: then sign flips take far less",
     )
     group.add_argument(
         "--mpi",
@@ -146,8 +161,9 @@ def run(options: argparse.Namespace) -> int | None:
 
     comm = communicators.OneProcess()
     files = files_of(options, comm, needed=options.atomic is None)
-    if options.write is not None:
+    if options.write is not None or options.checkpoint is not None:
         _check_job(options, files)
+    assigned = splitting.assigned(options, comm)
     plan = plan_coadd(
         files,
         nodes=options.nodes,
@@ -159,7 +175,9 @@ def run(options: argparse.Namespace) -> int | None:
         read_rate_node=options.read_rate_node,
         write_rate=options.write_rate,
         strategy=options.strategy,
-        collate=options.collate,
+        result=options.result,
+        checkpoints=options.checkpoints,
+        **assigned,
         **adding.arguments(options),
     )
     lines = [json.dumps(plan.as_data(), indent=1)] if options.json else plan.lines()
@@ -179,18 +197,32 @@ def _check_job(options: argparse.Namespace, files: Sequence[str]) -> None:
     """
     from ..errors import UsageError
     from ..jobs.inputs import Atomic, names_of
-    from ..jobs.outputs import check_output_argument
+    from ..jobs.outputs import check_output_argument, endings_of
     from ..pipeline.output import check_output
 
+    output = options.output_file
+    check_output_argument(
+        output,
+        sharded=options.result == "sharded",
+        checkpointed=_checkpointed(options),
+        exact=False,
+        unweight=False,
+    )
+    if options.write is None:
+        return
     if options.write != "-":
         refuse_other_file(options, "write", "job.sh")
         check_output(options.write, endings=("",))
     elif options.json:
         raise UsageError("write is '-', and json: both are printed. Write the job to a file.")
-    output = options.output_file
-    check_output_argument(output, sharded=False, checkpointed=True, exact=False, unweight=False)
     names, _ = names_of(files, Atomic(options.atomic, options.where))
-    check_output(output, names)
+    check_output(output, names, endings_of(output))
+
+
+def _checkpointed(options: argparse.Namespace) -> bool:
+    """Whether the job is to have checkpoints: if nothing is said, unless it has shards."""
+    usual: bool = options.checkpoints and options.result != "sharded"
+    return usual or options.checkpoint is not None
 
 
 def _write(options: argparse.Namespace, plan: Any) -> None:
@@ -199,12 +231,12 @@ def _write(options: argparse.Namespace, plan: Any) -> None:
 
     words = [*(f"@{name}" for name in options.from_file or ()), *options.files]
     command = [sys.executable, "-m", "g3reduce", "coadd", *words, "-o", options.output_file]
-    command += adding.words_of(options)
-    if options.strategy != "auto":
-        command.append(f"--strategy={options.strategy}")
-    folder = options.checkpoint or f"{options.output_file}.checkpoints"
+    command += words_of(options, adding.add_flags, splitting.add_splits, _add_joining)
+    folder = None
+    if _checkpointed(options):
+        folder = options.checkpoint or f"{options.output_file}.checkpoints"
+        command += ["--checkpoint", folder, "--resume"]
     mpi, environment = _srun(options.mpi)
-    command += ["--checkpoint", folder, "--resume"]
     script = slurm_script(
         plan,
         command,

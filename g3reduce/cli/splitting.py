@@ -23,6 +23,24 @@ _WITH = ("table", "table_key", "table_name", "time", "seed", "bundle_by", "passe
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
+    group = add_splits(parser)
+    group.add_argument(
+        "--passes",
+        type=_passes,
+        metavar="N|auto",
+        help="make the coadds in so many passes over the files, or in as many as memory needs "
+        "(default: one; what would not fit is refused)",
+    )
+    group.add_argument(
+        "--repeat",
+        metavar="COADDS",
+        help="make the coadds in this file again, of the maps and with the signs that are in their "
+        "ledgers; IN is needed only if files were moved",
+    )
+
+
+def add_splits(parser: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    """Add the flags that say which coadds there are; ``g3reduce plan`` has them, too."""
     group = parser.add_argument_group(
         "splits, bundles and sign flips",
         "All from one reading of the input. They combine: bundles of each split, sign\n"
@@ -79,19 +97,8 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--seed", type=seed, metavar="S", help="of sign flips and bundles (default: 0)"
     )
-    group.add_argument(
-        "--passes",
-        type=_passes,
-        metavar="N|auto",
-        help="make the coadds in so many passes over the files, or in as many as memory needs "
-        "(default: one; what would not fit is refused)",
-    )
-    group.add_argument(
-        "--repeat",
-        metavar="COADDS",
-        help="make the coadds in this file again, of the maps and with the signs that are in their "
-        "ledgers; IN is needed only if files were moved",
-    )
+    parser.set_defaults(refuse=parser.error)
+    return group
 
 
 def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
@@ -101,6 +108,16 @@ def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
     """
     if options.repeat is not None:
         return _again(options, comm)
+    found = assigned(options, comm)
+    if "assign" not in found:
+        return found
+    if options.output_map_id != "Coadd":
+        options.refuse("-i cannot be used with splits, bundles and sign flips, which have names")
+    return {**found, "passes": options.passes}
+
+
+def assigned(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
+    """What says to which coadds maps go, as an argument of `coadd_files` and `plan_coadd`."""
     if not _given(options, _FLAGS):
         if useless := _given(options, _WITH):
             options.refuse(f"{useless[0]} is of use with --split, bundles and sign flips only")
@@ -110,10 +127,8 @@ def arguments(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
             "-m cannot be used with splits, bundles and sign flips: name the Ids in a rule, as in "
             "--split high='id=150GHz | id=220GHz'"
         )
-    if options.output_map_id != "Coadd":
-        options.refuse("-i cannot be used with splits, bundles and sign flips, which have names")
     assign = collectively(communicators.private(comm), lambda: _splitting(options))
-    return {"assign": assign, "passes": options.passes}
+    return {"assign": assign}
 
 
 def _again(options: argparse.Namespace, comm: Any) -> dict[str, Any]:
@@ -141,7 +156,7 @@ def _given(options: argparse.Namespace, names: Sequence[str]) -> list[str]:
     return [
         f"--{name.replace('_', '-')}"
         for name in names
-        if getattr(options, name) is not None and getattr(options, name) is not False
+        if (value := getattr(options, name, None)) is not None and value is not False
     ]
 
 

@@ -17,6 +17,9 @@ In reading order:
   of a rank while it reads, `checkpointcommit` makes sets of what all ranks wrote, and `resuming`
   takes one up. `checkpointfolder`, `checkpointset` and `checkpointfile` are what is on the disk;
   `tally` counts what a rank has read, and `completion` marks what is done.
+- `planning` plans a coadd on several nodes: `sampling` adds some of its files, and `sampledsplits`
+  says what a splitting makes of all. `plannedwork` makes figures for a model of it, `coaddplan` is
+  what comes of these, and `jobscript` a job.
 
 Imports from `coadd` and from what is below it.
 """

@@ -1,3 +1,3 @@
 from .checking import Checked as Checked
-from .planning import CoaddPlan as CoaddPlan
+from .coaddplan import CoaddPlan as CoaddPlan
 from .previewing import Preview as Preview

@@ -6,7 +6,7 @@ import math
 import shlex
 from collections.abc import Mapping, Sequence
 
-from .planning import CoaddPlan
+from .coaddplan import CoaddPlan
 
 # So long before its time is up, a job is told to write a last checkpoint and to end.
 _WARNING_S = 120
@@ -20,14 +20,10 @@ _SCRIPT = """\
 #SBATCH --cpus-per-task=1
 #SBATCH --mem={memory}M
 #SBATCH --time={time}
-#SBATCH --signal=USR1@{warning}
-#SBATCH --requeue
-#SBATCH --open-mode=append
 {lines}
 cd {folder} || exit 1
 export OMP_NUM_THREADS=1
-{exports}checkpoints={checkpoints}
-before=$(ls "$checkpoints"/set-*.json 2>/dev/null)
+{exports}{before}\
 # MPICH needs a step of another number for each start: what a killed one has left in memory is
 # named after it.
 for ((i = 0; i < ${{SLURM_RESTART_COUNT:-0}}; i++)); do srun --nodes=1 --ntasks=1 true; done
@@ -35,13 +31,20 @@ for ((i = 0; i < ${{SLURM_RESTART_COUNT:-0}}; i++)); do srun --nodes=1 --ntasks=
 srun {srun} --kill-on-bad-exit=0 --wait=60 \\
   {command}
 code=$?
-after=$(ls "$checkpoints"/set-*.json 2>/dev/null)
+{after}exit $code
+"""
+
+_SETS = '$(ls "$checkpoints"/set-*.json 2>/dev/null)'
+
+_GOING_ON = f"""\
+after={_SETS}
 # 75: stopped with a checkpoint. Above 3: killed, or a node was lost; with new checkpoints, go on.
 if [ $code -eq 75 ] || {{ [ $code -gt 3 ] && [ "$after" != "$before" ]; }}; then
   scontrol requeue "$SLURM_JOB_ID"
 fi
-exit $code
 """
+
+_NOT_GOING_ON = "# This job has no checkpoints: if it ends early, all has to be added again.\n"
 
 
 def slurm_script(
@@ -49,7 +52,7 @@ def slurm_script(
     command: Sequence[str],
     *,
     folder: str,
-    checkpoints: str,
+    checkpoints: str | None,
     name: str = "coadd",
     mpi: str | None = None,
     environment: Mapping[str, str] | None = None,
@@ -61,12 +64,12 @@ def slurm_script(
     ----------
     plan : CoaddPlan
     command : list of str
-        What each rank runs, with its arguments. It must go on where it was stopped, and end with
-        the code 75 if it was.
+        What each rank runs, with its arguments. With checkpoints it must go on where it was
+        stopped, and end with the code 75 if it was.
     folder : str
         Where it runs.
-    checkpoints : str
-        The folder of its checkpoints, as seen from there.
+    checkpoints : str or None
+        The folder of its checkpoints, as seen from there; None if it has none.
     name : str
         Of the job.
     mpi : str, optional
@@ -82,6 +85,12 @@ def slurm_script(
     """
     one = plan.chosen
     summary = plan.summary()
+    options, before, after = [*sbatch], _NOT_GOING_ON, ""
+    if checkpoints is not None:
+        going_on = [f"--signal=USR1@{_WARNING_S}", "--requeue", "--open-mode=append"]
+        options = [*going_on, *sbatch]
+        before = f"checkpoints={shlex.quote(checkpoints)}\nbefore={_SETS}\n"
+        after = _GOING_ON
     return _SCRIPT.format(
         summary=summary,
         name=name,
@@ -89,10 +98,10 @@ def slurm_script(
         ranks_per_node=one.ranks_per_node,
         memory=math.ceil(plan.memory_limit / 2**20),
         time=_time(plan.time_limit),
-        warning=_WARNING_S,
-        lines="".join(f"#SBATCH {option}\n" for option in sbatch),
+        lines="".join(f"#SBATCH {option}\n" for option in options),
         folder=shlex.quote(folder),
-        checkpoints=shlex.quote(checkpoints),
+        before=before,
+        after=after,
         exports="".join(
             f"export {name}={shlex.quote(value)}\n" for name, value in (environment or {}).items()
         ),

@@ -7,148 +7,33 @@ import math
 import numbers
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from ..choices import InputCoord, Nonfinite, PolConv, ReadyStrategy
+from ..choices import InputCoord, Nonfinite, PolConv, ReadyStrategy, Result
 from ..coadd.coadder import MPIMapCoadder
+from ..coadd.membership import Assign
+from ..coadd.settings import Terms
 from ..errors import UsageError
 from ..kernels import choice as kernels
 from ..maps.assumed import Assumed
 from ..model import Cluster, Forecast, Work, best, forecasts
 from ..mpi import communicators
-from ..progress.wording import in_words
+from ..pipeline.arguments import check_flags
+from ..splits import Splitting
 from ..spt3gmarks import useful
-from ..strategies.registry import check_strategy
-from .checkpointing import EVERY_S
-from .estimating import base_of, duration
+from .coaddplan import CoaddPlan
+from .estimating import base_of
 from .inputs import Atomic, as_names, names_of
-from .sampling import Sample, add_some, sizes_of, spread
+from .plannedwork import Planned
+from .sampledsplits import SampledSplits
+from .sampling import add_some, sizes_of, spread, stretch, time_more_sums
+from .splitting import Planner, for_the_look
 
 # Until all ranks are ready, where the environment comes from a local disk: see docs/cluster.md.
 _START_S = 0.5
 
 # More than clusters have: forecasts of so many ranks take long by themselves.
 _MOST = {"nodes": 20_000, "cores_per_node": 10_000}
-
-_LEAST_LIMIT_S, _LIMIT_STEP_S = 600, 300
-
-
-@dataclass(frozen=True)
-class CoaddPlan:
-    """What is expected of a coadd of many files, and on what it should run.
-
-    Attributes
-    ----------
-    n_files : int
-    n_bytes : float
-        How many files the coadd is of, and their bytes.
-    sample : Sample
-        The files that were added here.
-    work : g3reduce.model.Work
-    cluster : g3reduce.model.Cluster
-        The figures that the forecasts are made of.
-    chosen : g3reduce.model.Forecast
-        With the number of ranks on each node that is done first.
-    others : list of Forecast
-        With 1, 2, 4 and so on ranks on each node.
-    fewer : list of Forecast
-        The best on 1, 2, 4 and so on nodes, below those that there are.
-    """
-
-    n_files: int
-    n_bytes: float
-    sample: Sample
-    work: Work
-    cluster: Cluster
-    chosen: Forecast
-    others: list[Forecast]
-    fewer: list[Forecast]
-
-    @property
-    def checkpoint_bytes(self) -> float:
-        """Bytes of a set of checkpoints, at most, of which two are kept."""
-        return self.chosen.ranks * min(
-            self.work.union, self.work.held_after(self.n_files / self.chosen.ranks)
-        )
-
-    @property
-    def memory_limit(self) -> float:
-        """Bytes of a node to ask for: a quarter more than is expected."""
-        return min(self.cluster.memory, 1.25 * self.chosen.memory_node)
-
-    @property
-    def time_limit(self) -> int:
-        """Seconds to ask for: twice what is expected, in steps of five minutes, ten at least."""
-        wanted = max(_LEAST_LIMIT_S, 2 * self.chosen.seconds)
-        return math.ceil(wanted / _LIMIT_STEP_S) * _LIMIT_STEP_S
-
-    def lines(self) -> list[str]:
-        """The plan in words."""
-        sample, one, cluster = self.sample, self.chosen, self.cluster
-        nodes = f"each of {one.nodes} nodes" if one.nodes > 1 else "one node"
-        parts = {
-            "start": one.starting,
-            "reading and adding": one.reading,
-            "waiting for the last": one.waiting,
-            "joining": one.joining,
-            "writing": one.writing,
-        }
-        spent = ", ".join(f"{what} {duration(s)}" for what, s in parts.items() if s >= 0.05)
-        lines = [
-            f"Files:       {self.n_files}, {in_words(self.n_bytes)}; {_were(len(sample.names))} "
-            f"added here, at {in_words(sample.rate)}/s",
-            f"Sums:        {in_words(self.work.held)} of one file, "
-            f"{in_words(self.work.union)} of all, at most",
-            f"Ranks:       {one.ranks}, {one.ranks_per_node} on {nodes} "
-            f"(of {_counted(cluster.cores, 'core')})",
-            f"Memory:      up to {in_words(one.memory_rank)} on a rank, "
-            f"{in_words(one.memory_root)} on the first, {in_words(one.memory_node)} on its node "
-            f"(of {in_words(cluster.memory)})",
-            f"Joined:      {_JOINED.get(one.strategy, f'by {one.strategy}')}",
-            f"Time:        about {duration(one.seconds)}: {spent}",
-            f"Bound by:    {one.limit}",
-            f"Checkpoints: every {duration(EVERY_S)}; a set has up to "
-            f"{in_words(self.checkpoint_bytes)} on the disk, and two are kept",
-        ]
-        if self.fewer:
-            told = (f"{each.nodes}: {duration(each.seconds)}" for each in self.fewer)
-            lines.append(f"Fewer nodes: {', '.join(told)}")
-        return lines
-
-    def summary(self) -> str:
-        """The plan in one line."""
-        one = self.chosen
-        return (
-            f"{_counted(self.n_files, 'file')}, {in_words(self.n_bytes)}: about "
-            f"{duration(one.seconds)} on {_counted(one.ranks, 'rank')}, "
-            f"{in_words(one.memory_node)} on a node"
-        )
-
-    def as_data(self) -> dict[str, Any]:
-        """All of it, as JSON can hold it. Sizes are in bytes, times in seconds."""
-        return {
-            "files": self.n_files,
-            "bytes": self.n_bytes,
-            "sample": self.sample.names,
-            "rate": self.sample.rate,
-            "sums_of_one_file": self.work.held,
-            "sums_of_all": self.work.union,
-            "cores_per_node": self.cluster.cores,
-            "memory_per_node": self.cluster.memory,
-            "checkpoint_bytes": self.checkpoint_bytes,
-            "memory_limit": self.memory_limit,
-            "time_limit": self.time_limit,
-            "plan": _as_data(self.chosen),
-            "ranks_per_node": [_as_data(each) for each in self.others],
-            "fewer_nodes": [_as_data(each) for each in self.fewer],
-        }
-
-
-_JOINED = {
-    "on-node": "in the memory of the node",
-    "none": "not at all, by one rank",
-}
 
 
 @useful
@@ -164,10 +49,13 @@ def plan_coadd(
     read_rate_node: float = 10e9,
     write_rate: float = 1e9,
     strategy: ReadyStrategy | str = "auto",
+    result: Result = "root",
+    checkpoints: bool = True,
     map_ids: str | Sequence[str] | None = None,
     collate: bool = False,
     weighted: bool = True,
     ignore_missing_weights: bool = False,
+    assign: Assign | None = None,
     pol_conv: Any = None,
     input_pol_conv: PolConv | None = None,
     input_coord: InputCoord | None = None,
@@ -200,11 +88,13 @@ def plan_coadd(
         as those of `write_rate`, are round figures of a large cluster: ask your site for its own.
     write_rate : float
         Bytes per second that one rank writes.
-    strategy : str
-        As in `coadd_files`.
-    map_ids, collate, weighted, ignore_missing_weights, pol_conv, input_pol_conv, input_coord, \
-input_units, nonfinite, reproducible, atomic, where
-        As in `coadd_files`, for the coadd that is meant.
+    checkpoints : bool
+        Whether there are to be checkpoints, which ``result="sharded"`` never has. With them each
+        sign flip has weights of its own in memory.
+    strategy, result, map_ids, collate, weighted, ignore_missing_weights, assign, pol_conv, \
+input_pol_conv, input_coord, input_units, nonfinite, reproducible, atomic, where
+        As in `coadd_files`, for the coadd that is meant. Of a splitting as `assign`, rules decide
+        of the maps of the sample; its bundles and sign flips count by their numbers.
 
     Returns
     -------
@@ -238,13 +128,16 @@ input_units, nonfinite, reproducible, atomic, where
         read_rate_node=read_rate_node,
         write_rate=write_rate,
     )
-    check_strategy(strategy, "root")
+    check_flags(checkpoints=checkpoints)
     coadder = MPIMapCoadder(
         communicators.OneProcess(),
         map_ids=map_ids,
         collate=collate,
         weighted=weighted,
         ignore_missing_weights=ignore_missing_weights,
+        assign=for_the_look(assign),
+        strategy=strategy,
+        result=result,
         pol_conv=pol_conv,
         nonfinite=nonfinite,
         reproducible=reproducible,
@@ -267,16 +160,25 @@ input_units, nonfinite, reproducible, atomic, where
         )
     on_each = n_files * mean / (nodes * cores_per_node)
     kernels.expect(on_each)
-    seen = add_some(spread(names, sample), coadder, sizes, limbs=3 if reproducible else 1)
+    limbs = 3 if reproducible else 1
+    checkpoints = checkpoints and result != "sharded"
+    chosen, splits = spread(names, sample), None
+    if isinstance(assign, Splitting):
+        splits = _sampled(assign, chosen, coadder.terms, len(names), n_files)
+        coadder.follow(splits.plan(), "", flips_at_once=True)
+    seen = add_some(chosen, coadder, sizes, limbs=limbs)
+    at_once = not checkpoints and not reproducible
+    planned = Planned(seen, splits, n_files=n_files, limbs=limbs, at_once=at_once)
+    if splits is not None:
+        time_more_sums(seen, coadder, splits, planned.more())
+    coadder.discard()
     plain = seen.names[0].endswith(".g3")
-    work = Work(
-        files=n_files,
+    work = planned.work(
         file_bytes=mean,
-        held=seen.held,
-        union=max(seen.held, seen.union(n_files)),
         # What is compressed is not shared out in parts.
         frame_bytes=(seen.frame or None) if plain else mean,
         slowest=max(sizes.values()) / mean,
+        result=result,
     )
     cluster = Cluster(
         nodes=nodes,
@@ -293,11 +195,26 @@ input_units, nonfinite, reproducible, atomic, where
         n_files=n_files,
         n_bytes=n_files * mean,
         sample=seen,
+        coadds=planned.coadds(),
+        checkpoints=checkpoints,
         work=work,
         cluster=cluster,
         chosen=best(work, cluster, strategy),
         others=forecasts(work, cluster, strategy),
         fewer=_on_fewer_nodes(work, cluster, strategy),
+    )
+
+
+def _sampled(
+    splitting: Splitting, names: list[str], terms: Terms, n_names: int, n_files: int
+) -> SampledSplits:
+    """What the maps of a sample tell of a splitting."""
+    facts = Planner(communicators.OneProcess(), splitting, terms, None).facts_of(names)
+    return SampledSplits(
+        splitting,
+        facts,
+        part=len(names) / n_files,
+        reach=stretch(n_names, len(names), n_files),
     )
 
 
@@ -318,15 +235,3 @@ def _on_fewer_nodes(work: Work, cluster: Cluster, strategy: str) -> list[Forecas
         except UsageError:  # they have not the memory
             continue
     return found
-
-
-def _as_data(one: Forecast) -> dict[str, Any]:
-    return {**dataclasses.asdict(one), "ranks": one.ranks, "seconds": one.seconds}
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def _were(number: int) -> str:
-    return f"{number} of them {'was' if number == 1 else 'were'}"

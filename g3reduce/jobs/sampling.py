@@ -13,9 +13,11 @@ from itertools import pairwise
 from spt3g import core
 
 from ..coadd.coadder import MPIMapCoadder
+from ..coadd.joining import Coadd
 from ..errors import InputError, UsageError, about_file
 from ..formats.firstlook import check_file
 from ..formats.kinds import ALL_ENDINGS
+from ..g3files.maps import STOKES
 from ..g3files.names import is_stream, refuse_folder
 from ..g3files.pieces import Piece
 from ..mpi import communicators
@@ -27,11 +29,65 @@ from ..progress.wording import in_words
 from .feeding import Reader, feed
 from .mapopener import MapOpener
 from .presence import require_maps
+from .sampledsplits import More, SampledSplits
 from .tally import Tally
 from .work import Earlier, NoCheckpoints, Work
 
 # Sums and what is read may take this part of the memory that is there.
 _PART_OF_MEMORY = 0.5
+
+
+# Sums beside the ones of a sample, by which it is timed how long more of them take.
+_MORE_SUMS, _MORE_FLIPS = 4, 32
+
+
+@dataclass
+class Grown:
+    """How the sums of one coadd grew in a sample.
+
+    Attributes
+    ----------
+    sums : list of int
+        Their bytes after each of the files that were added to them.
+    whole : int
+        Bytes that they would have if all pixels were hit.
+    n_maps : int
+        How many maps these files had for it.
+    n_planes : int
+        How many arrays they are.
+    stokes : float
+        The part of the bytes that is that of T, Q and U.
+    """
+
+    sums: list[int] = field(default_factory=list)
+    whole: int = 0
+    n_maps: int = 0
+    n_planes: int = 1
+    stokes: float = 0.0
+
+    @property
+    def held(self) -> int:
+        """Bytes of the sums of one file: of that which brought the most that is new."""
+        return max(after - before for before, after in pairwise([0, *self.sums]))
+
+    def union(self, n_files: float) -> float:
+        """Bytes of the sums of so many files, of which these are some.
+
+        The sums grow by a power of the number of files, as they did in the second half of the
+        sample: not at all where footprints are the same, in proportion where none overlap. They
+        never have more than all pixels. Footprints that fill a patch little by little end below
+        this. Of one file it is not known how they grow: then none overlap.
+        """
+        n_seen = len(self.sums)
+        if n_files <= n_seen:
+            # Whichever these are: files that follow each other may be more alike than others.
+            return float(min(self.sums[-1], max(1.0, n_files) * self.held))
+        half, power = n_seen // 2, 1.0
+        if half:
+            grown = max(1.0, self.sums[-1] / max(1, self.sums[half - 1]))
+            power = math.log(grown) / math.log(n_seen / half)
+        most = max(self.whole, self.sums[-1])
+        return float(min(most, self.sums[-1] * (n_files / n_seen) ** power))
 
 
 @dataclass
@@ -44,56 +100,69 @@ class Sample:
     n_bytes : list of int
         Their sizes.
     seconds : float
-        How long all of them took together, once the memory of their sums was there.
-    sums : list of int
-        Bytes of the sums of all coadds after each of those with maps that are added.
-    whole : int
-        Bytes that these would have if all pixels were hit.
+        How long all of them take together, once the memory of their sums is there.
+    coadds : dict of str to Grown
+        The sums of each coadd, by its name.
+    went : list of list of str
+        The coadds to which each of the files went: of those with maps that are added.
     frame : int
         Bytes of the largest frame in its file; 0 if no file tells.
     """
 
     names: list[str] = field(default_factory=list)
     n_bytes: list[int] = field(default_factory=list)
-    sums: list[int] = field(default_factory=list)
     seconds: float = 0.0
-    whole: int = 0
+    coadds: dict[str, Grown] = field(default_factory=dict)
+    went: list[list[str]] = field(default_factory=list)
     frame: int = 0
 
     @property
+    def sums(self) -> int:
+        """Bytes of the sums of all coadds, of all of these files."""
+        return sum(grown.sums[-1] for grown in self.coadds.values())
+
+    @property
     def held(self) -> int:
-        """Bytes of the sums of one file: of that which brought the most that is new."""
-        return max(after - before for before, after in pairwise([0, *self.sums]))
+        """Bytes of the sums of the file that has the largest."""
+        each = (sum(self.coadds[name].held for name in names) for names in self.went)
+        return max(each, default=0)
 
     @property
     def rate(self) -> float:
-        """Bytes that were read and added in a second."""
+        """Bytes that are read and added in a second."""
         return sum(self.n_bytes) / max(self.seconds, 1e-6)
 
-    def union(self, n_files: float) -> float:
-        """Bytes of the sums of so many files, of which these are some.
-
-        The sums grow by a power of the number of files, as they did in the second half of the
-        sample: not at all where footprints are the same, in proportion where none overlap. They
-        never have more than all pixels. Footprints that fill a patch little by little end below
-        this. Of one file it is not known how they grow: then none overlap.
-        """
-        n_seen = len(self.sums)
-        n_files = n_files * n_seen / len(self.names)  # as many of them are without maps as here
-        if n_files <= n_seen:
-            return float(self.sums[-1])
-        half, power = n_seen // 2, 1.0
-        if half:
-            grown = max(1.0, self.sums[-1] / max(1, self.sums[half - 1]))
-            power = math.log(grown) / math.log(n_seen / half)
-        most = max(self.whole, self.sums[-1])
-        return float(min(most, self.sums[-1] * (n_files / n_seen) ** power))
+    def note(self, states: Mapping[str, Coadd], *, limbs: int) -> None:
+        """Note how large the sums are after one more file, as far as it has added to them."""
+        went = []
+        for name, coadd in states.items():
+            grown = self.coadds.setdefault(name, Grown())
+            if (n_maps := len(coadd.ledger.entries)) == grown.n_maps:
+                continue
+            blocks, stubs = coadd.total.blocks, coadd.total.summary.stubs.values()
+            grown.n_maps = n_maps
+            grown.sums.append(blocks.nbytes)
+            grown.n_planes = len(blocks.planes)
+            grown.whole = 8 * limbs * sum(stub.size for stub in stubs)
+            stokes = sum(plane.nbytes for key, plane in blocks.planes.items() if key in STOKES)
+            grown.stokes = stokes / max(1, blocks.nbytes)
+            went.append(name)
+        self.went.append(went)
 
 
 def spread(names: Sequence[str], number: int) -> list[str]:
     """So many of the names at most, evenly spread, the first one among them."""
     number = min(number, len(names))
     return [names[at * len(names) // number] for at in range(number)]
+
+
+def stretch(n_names: int, number: int, n_files: int) -> float:
+    """How many times as far from the first file as the last one of a spread is the last of all.
+
+    Of names that are those of all files, or of the first ones of so many.
+    """
+    number = min(number, n_names)
+    return max(1.0, (n_files - 1) / max(1, (number - 1) * n_names // number))
 
 
 def sizes_of(names: Sequence[str]) -> list[int]:
@@ -122,7 +191,7 @@ def add_some(
     """Add files on this process, and note how large their sums are after each.
 
     Then they are added once more, as a coadd does it, and that is timed. Not more are added than
-    fit well into the memory that is there.
+    fit well into the memory that is there. The sums stay.
 
     Parameters
     ----------
@@ -150,24 +219,52 @@ def add_some(
         check_file(name)
         with about_file(name):
             added = _add(name, len(sample.names), opener, coadder, sample, read)
-        states = coadder.states()
         sample.names.append(name)
         sample.n_bytes.append(sizes[name])
-        if not added:  # such as calibration, or maps of other Ids
-            continue
-        sample.sums.append(sum(coadd.total.blocks.nbytes for coadd in states.values()))
-        stubs = [stub for coadd in states.values() for stub in coadd.total.summary.stubs.values()]
-        sample.whole = 8 * limbs * sum(stub.size for stub in stubs)
+        if added:  # else it is calibration, or has maps of other Ids
+            sample.note(coadder.states(), limbs=limbs)
     if not sample.names:
         raise UsageError(
             f"{names[0]}: {in_words(available() or 0)} of memory are not enough to add this file "
             f"of {in_words(sizes[names[0]])} here. Plan on a node with more."
         )
     maps_wanted, sampled = coadder.terms.members.map_ids, len(sample.names) < len(sizes)
-    require_maps(len(sample.names), maps_wanted, read, bool(sample.sums), sampled=sampled)
+    require_maps(len(sample.names), maps_wanted, read, bool(sample.went), sampled=sampled)
     sample.seconds = _seconds(sample.names, coadder)
-    coadder.discard()
     return sample
+
+
+def time_more_sums(
+    sample: Sample, coadder: MPIMapCoadder, splits: SampledSplits, more: More
+) -> None:
+    """Let the time of a sample be that with more sums than one of each split.
+
+    Some of them are added, if there is the memory for one; else each is taken to need as long as
+    reading and adding did.
+
+    Parameters
+    ----------
+    sample : Sample
+    coadder : MPIMapCoadder
+        That has added it.
+    splits : SampledSplits
+    more : More
+        How many sums there are beside that of each split.
+    """
+    plain = sample.seconds
+    for kind, most in (("sums", _MORE_SUMS), ("flips", _MORE_FLIPS)):
+        if (wanted := getattr(more, kind)) <= 0:
+            continue
+        there = available()
+        if there is not None:
+            most = min(most, int(_PART_OF_MEMORY * there / max(1, sample.sums)))
+        number, each = min(math.ceil(wanted), most), plain
+        if number:
+            coadder.start_over()
+            coadder.follow(splits.plan(**{kind: number}), "", flips_at_once=True)
+            _seconds(sample.names, coadder)  # the memory of their sums is new
+            each = max(0.0, _seconds(sample.names, coadder) - plain) / number
+        sample.seconds += wanted * each
 
 
 def _seconds(names: list[str], coadder: MPIMapCoadder) -> float:
@@ -181,13 +278,16 @@ def _seconds(names: list[str], coadder: MPIMapCoadder) -> float:
     fed = feed(coadder, reader, len(names), 1, Tally(pieces), Work(Earlier(), NoCheckpoints()))
     if fed.failure is not None:
         raise fed.failure
+    for coadd in coadder.states().values():
+        if flips := coadd.total.sums.flips:
+            flips.settle(coadd.total.blocks)
     return time.perf_counter() - begin
 
 
 def _fits(sample: Sample, n_bytes: int) -> bool:
     """Whether there is memory for another file: its sums, if they are all new, and its bytes."""
     there = available()
-    return there is None or max([n_bytes, *sample.sums[:1]]) <= _PART_OF_MEMORY * there
+    return there is None or max(n_bytes, sample.held) <= _PART_OF_MEMORY * there
 
 
 def _add(

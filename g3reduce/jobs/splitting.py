@@ -127,17 +127,11 @@ class Planner:
             On all ranks, if what a rule asks for is not known of a map, or coadds are to be made
             again and a map is not there.
         """
-        wanted = [
-            at
-            for at, name in enumerate(chosen.names)
-            if at not in chosen.left_out and name != self._base
-        ]
-        new = [at for at in wanted if at not in self._facts]
-        bad = self._gather(chosen.names, new) if new else {}
-        inputs = [one for at in wanted if at not in bad for one in self._facts[at]]
+        wanted, bad = self._look_at(chosen)
+        inputs = [one for at in wanted for one in self._facts[at]]
         splitting = self._splitting
         if isinstance(splitting, Plan):
-            names = {chosen.names[at] for at in wanted if at not in bad}
+            names = {chosen.names[at] for at in wanted}
             units = [
                 Unit(*place, fingerprint=size.fingerprint)
                 for place, size in self.sizes.items()
@@ -152,6 +146,30 @@ class Planner:
         if self.is_planned or not self._digest:
             self._digest = plan.digest()
         return plan, bad
+
+    def facts_of(self, names: Sequence[str]) -> list[MapFacts]:
+        """What is known of the maps in some files. Collective.
+
+        Raises
+        ------
+        InputError
+            If a file cannot be read.
+        """
+        wanted, bad = self._look_at(Chosen([*names], {}))
+        for error in bad.values():
+            raise error
+        return [one for at in wanted for one in self._facts[at]]
+
+    def _look_at(self, chosen: Chosen) -> tuple[list[int], dict[int, InputError]]:
+        """Look at the files that are to be added, if they are not known; which are good, or bad."""
+        wanted = [
+            at
+            for at, name in enumerate(chosen.names)
+            if at not in chosen.left_out and name != self._base
+        ]
+        new = [at for at in wanted if at not in self._facts]
+        bad = self._gather(chosen.names, new) if new else {}
+        return [at for at in wanted if at not in bad], bad
 
     def _gather(self, names: Sequence[str], numbers: Sequence[int]) -> dict[int, InputError]:
         """Look at files, each on the next rank that is free; return those that are bad."""

@@ -1,4 +1,5 @@
 from .figures import Cluster as Cluster
+from .figures import Sums as Sums
 from .figures import Work as Work
 from .forecasting import Forecast as Forecast
 from .forecasting import best as best

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from numbers import Real
 from typing import Any
@@ -13,8 +14,48 @@ from ..strategies.costs import Machine
 
 
 @dataclass(frozen=True)
+class Sums:
+    """The sums of coadds that are alike, each of some of the files.
+
+    Attributes
+    ----------
+    number : float
+        How many such coadds there are.
+    files : float
+        How many files each of them is of.
+    held, union : float
+        Bytes of the sums of one file in one of them, and of those of all of its files.
+
+    Raises
+    ------
+    UsageError
+        If a figure makes no sense.
+    """
+
+    number: float
+    files: float
+    held: float
+    union: float
+
+    def __post_init__(self) -> None:
+        _check(self, "Sums", at_least={})
+        _require_union(self, "Sums")
+
+    def after(self, files: float) -> float:
+        """Bytes of the sums of so many of its files in one of them.
+
+        A power of their number that is right for one file and for all: see
+        `g3reduce.strategies.Profile.union_of`.
+        """
+        if files <= 1 or self.files <= 1 or not self.held:
+            return self.held
+        growth = math.log(self.union / self.held) / math.log(self.files)
+        return float(min(self.union, self.held * files**growth))
+
+
+@dataclass(frozen=True)
 class Work:
-    """A coadd of files.
+    """Coadds of files.
 
     Attributes
     ----------
@@ -34,6 +75,10 @@ class Work:
         Bytes of the output; 0 if none is written. None: those of the union.
     slowest : float
         The time of the slowest file over the mean: 1 if all take as long.
+    sums : sequence of Sums
+        The coadds, where a file goes to some of them only, as with splits. Default: to all.
+    beside : float
+        Bytes that a rank needs beside its sums while it adds files, over those of the sums.
 
     Raises
     ------
@@ -54,15 +99,13 @@ class Work:
     result: Result = "root"
     output_bytes: float | None = None
     slowest: float = 1.0
+    sums: Sequence[Sums] = ()
+    beside: float = 0.0
 
     def __post_init__(self) -> None:
         require_choice("result", self.result, Result)
         _check(self, "Work", at_least={"files": 1, "slowest": 1})
-        if self.held > self.union:
-            raise UsageError(
-                f"Work: the sums of one file have held={self.held:.4g} bytes, more than the "
-                f"union={self.union:.4g} of all; expected at most as many."
-            )
+        _require_union(self, "Work")
 
     @property
     def read(self) -> float:
@@ -81,16 +124,19 @@ class Work:
         """Bytes that are written."""
         return self.union if self.output_bytes is None else self.output_bytes
 
+    @property
+    def coadds(self) -> float:
+        """How many sums there are, which are joined one after the other."""
+        return sum(one.number for one in self.sums) or 1.0
+
     def held_after(self, files: float) -> float:
         """Bytes of the sums of so many files.
 
-        A power of their number that is right for one file and for all: see
-        `g3reduce.strategies.Profile.union_of`.
+        No more than these bring, each for itself, and than all coadds have that they may go to.
         """
-        if files <= 1 or self.files == 1 or not self.held:
-            return self.held
-        growth = math.log(self.union / self.held) / math.log(self.files)
-        return float(min(self.union, self.held * files**growth))
+        sums = self.sums or (Sums(1, self.files, self.held, self.union),)
+        begun = sum(one.number * one.after(files * one.files / self.files) for one in sums)
+        return min(self.union, max(1.0, files) * self.held, begun)
 
 
 @dataclass(frozen=True)
@@ -143,7 +189,7 @@ class Cluster:
 _NUMBERS = ("int", "float", "float | None")
 
 
-def _check(figures: Work | Cluster, what: str, at_least: dict[str, float]) -> None:
+def _check(figures: Sums | Work | Cluster, what: str, at_least: dict[str, float]) -> None:
     """Refuse numbers that are too small, or none."""
     for one in fields(figures):
         value: Any = getattr(figures, one.name)
@@ -154,3 +200,11 @@ def _check(figures: Work | Cluster, what: str, at_least: dict[str, float]) -> No
             raise UsageError(
                 f"{what}: {one.name} is {value!r}; expected a number from {least:g} on."
             )
+
+
+def _require_union(figures: Sums | Work, what: str) -> None:
+    if figures.held > figures.union:
+        raise UsageError(
+            f"{what}: the sums of one file have held={figures.held:.4g} bytes, more than the "
+            f"union={figures.union:.4g} of all; expected at most as many."
+        )

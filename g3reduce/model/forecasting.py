@@ -11,7 +11,7 @@ from ..strategies.costs import Profile
 from ..strategies.registry import AUTO, check_strategy, predict
 from ..strategies.traffic import ON_NODE, ONE_RANK
 from .figures import Cluster, Work
-from .memory import while_joined
+from .memory import Held, while_joined
 
 
 @dataclass(frozen=True)
@@ -111,7 +111,8 @@ def forecast(work: Work, cluster: Cluster, ranks_per_node: int, strategy: str = 
         "writing the output": _writing(work, cluster, ranks_per_node),
     }
     starting, _, _, joining, writing = parts.values()
-    held = while_joined(profile, chosen)
+    held = while_joined(profile, chosen, work.coadds)
+    held = Held(*(max(one, profile.largest * (1 + work.beside)) for one in held))
     fullest = held.root + (ranks_per_node - 1) * held.other + ranks_per_node * cluster.base
     return Forecast(
         nodes=cluster.nodes,
@@ -180,7 +181,8 @@ def _reading(work: Work, cluster: Cluster, ranks: int) -> tuple[float, float, st
 
 def _profile(work: Work, cluster: Cluster, ranks: int, ranks_per_node: int) -> Profile:
     """What ranks hold when all is read."""
-    most = work.held_after(math.ceil(work.units / ranks) * work.files / work.units)
+    files = math.ceil(work.units / ranks) * work.files / work.units
+    most = work.held_after(files)
     mean = min(1.0, work.units / ranks) * most
     return Profile(
         ranks=ranks,
@@ -189,7 +191,9 @@ def _profile(work: Work, cluster: Cluster, ranks: int, ranks_per_node: int) -> P
         largest=most,
         union=work.union,
         result=work.result,
-        direct=ranks_per_node > 1 and work.union >= LIMITS.smallest_direct,
+        direct=ranks_per_node > 1 and work.union / work.coadds >= LIMITS.smallest_direct,
+        node_union=work.held_after(files * min(ranks_per_node, work.units)),
+        planes=max(1, round(work.coadds)),
         machine=cluster.machine,
     )
 

@@ -26,7 +26,7 @@ class Held(NamedTuple):
     other: float
 
 
-def while_joined(profile: Profile, strategy: str) -> Held:
+def while_joined(profile: Profile, strategy: str, coadds: float = 1.0) -> Held:
     """The bytes that ranks hold while a strategy is at work.
 
     Parameters
@@ -36,10 +36,28 @@ def while_joined(profile: Profile, strategy: str) -> Held:
     strategy : str
         One of those of the library, or ``"on-node"``. Any other one is taken to need the union
         where the result goes.
+    coadds : float
+        How many there are: they are joined one after the other, and what each of them takes
+        meanwhile is given back.
     """
     if profile.ranks == 1:
         return Held(profile.held, profile.held, profile.held)
-    buffers = _BUFFERS * min(LIMITS.scratch_part, profile.union)
+    most = _while_all_are_joined(profile, strategy, coadds)
+    shard = profile.union / profile.ranks
+    left = {"root": 0.0, "all": profile.union, "sharded": shard}[profile.result]
+    root = profile.union if profile.result == "root" else left
+    return Held(
+        *(
+            idle + max(0.0, busy - idle) / coadds
+            for busy, after in zip(most, (root, left, left), strict=True)
+            for idle in [max(profile.largest, after)]
+        )
+    )
+
+
+def _while_all_are_joined(profile: Profile, strategy: str, coadds: float) -> Held:
+    """The same if all coadds were joined at once, each by buffers of its own."""
+    buffers = _BUFFERS * min(LIMITS.scratch_part * coadds, profile.union)
     first_ranks = profile.of_first_ranks() if profile.direct else profile
     before = after = first_ranks.held
     everyone = profile.largest

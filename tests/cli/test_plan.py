@@ -1,5 +1,6 @@
 """``g3reduce plan`` as a user starts it, and the job that it writes."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -10,6 +11,7 @@ import skies
 
 from g3reduce import cli
 from g3reduce.cli.plan import size
+from g3reduce.mpi.launch import mpirun_command, mpirun_environment
 from g3reduce.mpi.launchers import needs_under_srun, srun_speaks
 
 pytestmark = pytest.mark.skipif("G3REDUCE_TEST_NOTES" in os.environ, reason="starts processes")
@@ -20,7 +22,7 @@ echo "srun $*" >> calls
 while [ "${1#--}" != "$1" ]; do shift; done
 [ -n "$FAKE_SET" ] && mkdir -p map_coadd.g3.checkpoints && touch map_coadd.g3.checkpoints/set-1.json
 [ -n "$FAKE_CODE" ] && exit $FAKE_CODE
-exec "$@"
+exec $FAKE_MPIRUN "$@"
 """
 SCONTROL = """#!/bin/sh
 echo "scontrol $*" >> calls
@@ -41,14 +43,17 @@ def planned(tmp_path, survey, monkeypatch, capsys):
     return run
 
 
-def run_job(tmp_path, code="", new_set=""):
-    """Run job.sh by a shell, where srun and scontrol are the ones above."""
+def run_job(tmp_path, code="", new_set="", ranks=0):
+    """Run job.sh by a shell, where srun and scontrol are the ones above; on ranks if told to."""
     folder = tmp_path / "bin"
     folder.mkdir(exist_ok=True)
     for name, text in (("srun", SRUN), ("scontrol", SCONTROL)):
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
-    environment = dict(os.environ, FAKE_CODE=code, FAKE_SET=new_set, SLURM_JOB_ID="77")
+    mpirun = " ".join(mpirun_command(ranks, [])) if ranks else ""
+    environment = mpirun_environment() if ranks else dict(os.environ)
+    environment |= {"FAKE_CODE": code, "FAKE_SET": new_set, "FAKE_MPIRUN": mpirun}
+    environment["SLURM_JOB_ID"] = "77"
     environment["PATH"] = f"{folder}:{environment['PATH']}"
     return subprocess.run(
         ["bash", str(tmp_path / "job.sh")], env=environment, capture_output=True, text=True, cwd="/"
@@ -72,18 +77,43 @@ def test_the_job_that_is_written_runs_as_it_stands(planned, tmp_path):
     assert f"#SBATCH --ntasks-per-node={n_ranks // 2}\n" in script
     assert "scontrol" not in calls
     cli.main(["coadd", "*.g3", "-o", "direct.g3", "-q", *options[:4]])
-    digests = [tmp_path / "direct.g3", tmp_path / "sum of all.g3"]
-    ours, theirs = (list(map(skies.planes, maps_in(file))) for file in digests)
-    assert len(ours) == len(theirs) > 0
-    for mine, other in zip(ours, theirs, strict=True):
+    assert_same_maps("direct.g3", "sum of all.g3")
+
+
+def assert_same_maps(*files):
+    ours, theirs = (maps_in(file) for file in files)
+    assert [frame["Id"] for frame in ours] == [frame["Id"] for frame in theirs]
+    for mine, other in zip(map(skies.planes, ours), map(skies.planes, theirs), strict=True):
         assert mine.keys() == other.keys()
         assert all((mine[name] == other[name]).all() for name in mine)
+
+
+@pytest.mark.parametrize("flags", [("--checkpoint=kept here",), ("--result=sharded",)])
+def test_a_job_of_splits_and_sign_flips_runs_on_ranks_as_it_stands(planned, tmp_path, flags):
+    (tmp_path / "a table.csv").write_text("obs_id,pwv,who's\n1000,1,a b\n1001,2,c\n1002,3,c\n")
+    options = ["--split", "dry=pwv<3 & ~(pwv>2)", "--split", "all=all", "--split", "c=who's=c*"]
+    options += ["--table", "a table.csv", "--table-key=obs_id", "--collate", "--bundles=1"]
+    options += ["--bundle-by=number", "--signflips=2", "--seed=0", "--reproducible"]
+    code, text = planned("obs_00?.g3", "-o", "ours.g3", *options, *flags, "--write=job.sh")
+    assert code == 0
+    assert "Coadds:      6 and 12 sign flips of them: 90GHz_dry_bundle* of 2 maps, " in text
+    script = (tmp_path / "job.sh").read_text()
+    sharded = flags == ("--result=sharded",)
+    assert ("requeue" in script, "# This job has no checkpoints" in script) == (
+        (not sharded, sharded)
+    )
+    done = run_job(tmp_path, ranks=2)
+    assert done.returncode == 0, done.stderr
+    assert " on 2 ranks" in done.stdout
+    assert (tmp_path / "kept here").exists() != sharded
+    assert cli.main(["coadd", "obs_00?.g3", "-o", "direct.g3", "-q", *options]) == 0
+    assert_same_maps("direct.g3", "ours.g3")
 
 
 def maps_in(file):
     from spt3g import core
 
-    return [frame for frame in core.G3File(str(file)) if frame.type == core.G3FrameType.Map]
+    return [frame for frame in core.G3File(file) if frame.type == core.G3FrameType.Map]
 
 
 @pytest.mark.parametrize(
@@ -140,6 +170,30 @@ def test_an_output_that_cannot_have_checkpoints_is_refused(planned, tmp_path, ca
     assert cli.main(["plan", "*.g3", "-o", "sum.fits", "--write", "job.sh"]) == 2
     assert "the output must be a .g3 file" in capsys.readouterr().err
     assert not (tmp_path / "job.sh").exists()
+
+
+def test_what_contradicts_is_refused_as_the_coadd_refuses_it(planned, capsys):
+    def said(*words):
+        with contextlib.suppress(SystemExit):
+            assert cli.main([*words]) == 2
+        return capsys.readouterr().err.split("error: ")[1].partition("\n")[0]
+
+    for options in (
+        ("--table", "x.csv"),
+        ("--seed=0",),
+        ("--jackknife",),
+        ("--bundles=2", "--bundle-days=3"),
+        ("--bundles=2", "-m", "90GHz"),
+        ("--bundles=1", "--jackknife"),
+        ("--split", "dry=pwv<1"),
+        ("--split", "a=all", "--split", "a=parity=odd"),
+        ("--result=sharded", "--checkpoint=kept", "-o", "out.g3"),
+        ("--result=sharded", "--strategy=gather"),
+    ):
+        assert said("plan", "*.g3", *options) == said("coadd", "*.g3", *options)
+    assert "output must be a .g3 file" in said("plan", "*.g3", "-o=x.fits", "--write", "-")
+    assert cli.main(["plan", "*.g3", "-o=x.fits", "--no-checkpoints", "--write", "-"]) == 0
+    assert "not allowed with" in said("plan", "*.g3", "--no-checkpoints", "--checkpoint=kept")
 
 
 def test_a_job_that_would_end_at_once_is_refused(planned, capsys):

@@ -10,44 +10,19 @@ import time
 import numpy as np
 import pytest
 import skies
-from spt3g import core, maps
+from patches import SHAPE, patch, write
+from spt3g import core
 
 import g3reduce
 from g3reduce import InputError, UsageError
 from g3reduce.jobs.estimating import base_of, duration
 from g3reduce.jobs.planning import plan_coadd
-from g3reduce.jobs.sampling import Sample, spread
+from g3reduce.jobs.sampling import Grown, Sample, spread
 from g3reduce.limits import LIMITS
 from g3reduce.model import best
 from g3reduce.mpi.memory import available
 
-SHAPE = (64, 256)  # pixels in y and x
 SMALL = {"cores_per_node": 8, "memory_per_node": 4e9}
-
-
-def patch(begin, end, map_id="a"):
-    """A frame with an unpolarized map whose columns from `begin` to `end` were hit."""
-    values = np.zeros(SHAPE)
-    values[:, begin:end] = 3.0
-    frame = core.G3Frame(core.G3FrameType.Map)
-    frame["Id"] = map_id
-    units = core.G3TimestreamUnits.Tcmb
-    common = {"res": 1.0, "proj": maps.MapProjection.ProjZEA, "units": units}
-    skymap = maps.FlatSkyMap(values, weighted=True, **common)
-    weights = maps.FlatSkyMap(values, weighted=False, **common)
-    for one in (skymap, weights):
-        one.sparse = True
-    frame["T"] = skymap
-    frame["Wunpol"] = maps.G3SkyMapWeights(weights.clone(False))
-    frame["Wunpol"].TT = weights
-    return frame
-
-
-def write(folder, stretches):
-    return [
-        skies.write_file(folder / f"{number:02d}.g3", [patch(*stretch)])
-        for number, stretch in enumerate(stretches)
-    ]
 
 
 def test_sums_of_one_footprint_do_not_grow_and_disjoint_ones_grow_with_the_files(tmp_path):
@@ -63,7 +38,7 @@ def test_sums_of_one_footprint_do_not_grow_and_disjoint_ones_grow_with_the_files
     assert hit <= alike.work.held <= 2 * hit  # stretches of pixels that are held as a whole
     assert alike.work.union == alike.work.held == others.work.held
     assert others.work.union == pytest.approx(8 * others.work.held)
-    assert others.sample.whole == 2 * 8 * math.prod(SHAPE)
+    assert others.sample.coadds["Coadd"].whole == 2 * 8 * math.prod(SHAPE)
 
 
 def test_sums_never_have_more_than_all_pixels(tmp_path):
@@ -87,13 +62,11 @@ def test_each_id_has_its_sums_if_collated_and_exact_ones_are_three_times_as_larg
 )
 def test_the_law_by_which_sums_grow_is_found_again(growth, n_files):
     sums = [int(1e6 * number**growth) for number in range(1, 7)]
-    sample = Sample(["x"] * 6, [1] * 6, sums, whole=10**9)
-    assert sample.union(n_files) == pytest.approx(1e6 * n_files**growth, rel=0.01)
+    assert Grown(sums, whole=10**9).union(n_files) == pytest.approx(1e6 * n_files**growth, rel=0.01)
 
 
 def test_a_footprint_that_is_full_grows_no_more():
-    sample = Sample(["x"] * 6, [1] * 6, [3, 9, 10, 10, 10, 10], whole=10**9)
-    assert sample.union(10**5) == 10
+    assert Grown([3, 9, 10, 10, 10, 10], whole=10**9).union(10**5) == 10
 
 
 def test_files_without_maps_that_are_asked_for_are_part_of_the_coadd_anywhere(tmp_path):
@@ -105,7 +78,7 @@ def test_files_without_maps_that_are_asked_for_are_part_of_the_coadd_anywhere(tm
     for files in ([*others, wanted], [wanted, *others]):
         plan = plan_coadd(files, map_ids=["a"], files_total=30, **SMALL)
         assert plan.sample.names == files
-        assert len(plan.sample.sums) == 1
+        assert len(plan.sample.went) == 1
         assert plan.work.held == alone.work.held
     with pytest.raises(InputError, match=r"no map with the Id 'a' in the 2 input files; these"):
         plan_coadd(others, map_ids=["a"], **SMALL)
@@ -115,7 +88,7 @@ def test_files_without_maps_that_are_asked_for_are_part_of_the_coadd_anywhere(tm
 
 def test_sums_of_one_file_are_not_those_of_an_empty_one(tmp_path):
     plan = plan_coadd(write(tmp_path, [(0, 0), (0, 64), (0, 64)]), files_total=90, **SMALL)
-    assert plan.work.held == plan.sample.sums[-1] > 0
+    assert plan.work.held == plan.sample.sums > 0
 
 
 def test_of_one_file_it_is_not_known_how_sums_grow_so_that_they_are_taken_to_be_apart(tmp_path):
@@ -133,7 +106,7 @@ def test_files_are_taken_from_the_whole_list():
 
 
 def test_the_rate_is_that_of_all_files_together(tmp_path):
-    assert Sample(["a", "b", "c"], [10, 20, 40], [1, 1, 1], seconds=7.0).rate == 10
+    assert Sample(["a", "b", "c"], [10, 20, 40], seconds=7.0).rate == 10
     began = time.perf_counter()
     seen = plan_coadd(write(tmp_path, [(0, 64), (0, 128)]), **SMALL).sample
     assert 0 < seen.seconds < time.perf_counter() - began

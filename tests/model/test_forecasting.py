@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
 
 from g3reduce import UsageError
 from g3reduce.choices import Result, choices_of
-from g3reduce.model import Cluster, Work, best, forecast, forecasts
+from g3reduce.model import Cluster, Sums, Work, best, forecast, forecasts
 from g3reduce.strategies import Profile, names, predict
 
 GB = 1e9
@@ -72,6 +73,45 @@ def test_memory_is_that_of_the_sums_and_what_a_strategy_needs(work, result):
             assert told.memory_root >= work.union
 
 
+BUNDLES = replace(WORK, union=8 * GB, sums=[Sums(4, files=250, held=2 * GB, union=2 * GB)])
+
+
+def test_a_rank_has_the_bundles_of_its_files_and_no_more_than_there_are():
+    """Four bundles of one patch: a file goes to one of them."""
+    assert [BUNDLES.held_after(files) / GB for files in (0.5, 1, 2, 3, 9)] == [2, 2, 4, 6, 8]
+    two = [Sums(1, files=1000, held=GB, union=GB), Sums(1, files=500, held=GB, union=25 * GB)]
+    both = replace(WORK, union=26 * GB, sums=two)
+    assert both.held_after(1) == 2 * GB
+    assert both.held_after(1000) == pytest.approx(26 * GB)
+    # Of 16 files, 8 go to the second one, whose sums grow as the logarithms of 25 and 500 are.
+    assert both.held_after(16) == pytest.approx((1 + 8 ** (math.log(25) / math.log(500))) * GB)
+
+
+def test_coadds_are_joined_one_after_the_other():
+    """What is at work for one of them is given back before the next."""
+    whole = replace(WORK, held=8 * GB, union=8 * GB)
+    for result in choices_of(Result):
+        for strategy in names(result):
+            one, other = (
+                forecast(replace(work, result=result), CLUSTER, 4, strategy)
+                for work in (BUNDLES, whole)
+            )
+            assert CLUSTER.base + 8 * GB <= one.memory_rank <= other.memory_rank
+            assert one.memory_root <= other.memory_root
+            assert one.joining == pytest.approx(other.joining, rel=0.05)  # the bytes are the same
+    sharded = replace(whole, result="sharded")
+    parts = replace(BUNDLES, result="sharded")
+    spared = [forecast(work, CLUSTER, 4).memory_rank for work in (sharded, parts)]
+    assert spared[0] - spared[1] > 0.1 * GB
+
+
+def test_what_ranks_need_beside_their_sums_counts_while_they_add():
+    beside = forecast(replace(WORK, beside=0.5), CLUSTER, 1, "gather")
+    assert forecast(WORK, CLUSTER, 1, "gather").memory_rank < beside.memory_rank
+    assert beside.memory_rank == CLUSTER.base + 3 * GB
+    assert forecast(replace(WORK, beside=0.5), CLUSTER, 4).memory_node >= 4 * 3 * GB
+
+
 def test_shards_need_less_memory_than_a_root():
     held = {
         result: forecast(replace(PATCHES, result=result), CLUSTER, 1, "owner").memory_root
@@ -116,6 +156,9 @@ def test_shards_are_written_by_all_nodes():
         (lambda: replace(WORK, slowest=0.5), r"slowest is 0.5"),
         (lambda: replace(WORK, union=float("nan")), r"union is nan"),
         (lambda: replace(WORK, result="here"), r"result"),
+        (lambda: replace(WORK, beside=-1), r"Work: beside is -1; expected a number from 0 on"),
+        (lambda: Sums(1, 1, 3 * GB, GB), r"Sums: the sums of one file have held=3e\+09 bytes"),
+        (lambda: Sums("4", 1, GB, GB), r"Sums: number is '4'; expected a number"),
         (lambda: replace(CLUSTER, memory="256G"), r"Cluster: memory is '256G'; expected a number"),
         (lambda: replace(WORK, held=None), r"Work: held is None; expected a number"),
         (lambda: replace(CLUSTER, files_rank=0), r"Cluster: files_rank is 0"),
