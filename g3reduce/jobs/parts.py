@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 from ..errors import UsageError
 from ..g3files.frames import Fingerprint
@@ -43,6 +43,16 @@ class MapSize(NamedTuple):
     n_stokes: int
     whole: int
     fingerprint: Fingerprint | None = None
+
+
+class BasesAndFlips(Protocol):
+    """What costs need to know of a plan; see `g3reduce.splits.Plan`."""
+
+    base_of: dict[str, str]
+
+    def bases_of(self, unit: Unit) -> Mapping[str, Signs]:
+        """The coadds without flips to which a map goes, and its signs in their realisations."""
+        ...
 
 
 class Cost(NamedTuple):
@@ -122,7 +132,7 @@ def check_passes(passes: object, in_one: str) -> None:
 
 
 def costs_of(
-    plan: Plan, sizes: Mapping[tuple[str, int], MapSize], *, limbs: int, at_once: bool
+    plan: BasesAndFlips, sizes: Mapping[tuple[str, int], MapSize], *, limbs: int, at_once: bool
 ) -> list[Cost]:
     """The memory that each coadd of a plan takes on each rank, with its realisations.
 

@@ -60,6 +60,7 @@ class Planned:
         self._sample = sample
         self._times = n_files / len(sample.names)
         self._n_files, self._limbs, self._at_once = n_files, limbs, at_once
+        self._asked = splits.asked(limbs=limbs, at_once=at_once) if splits else 0.0
         self._shares = {
             name: splits.shares_of(name) if splits else [Share(name)] for name in sample.coadds
         }
@@ -105,6 +106,7 @@ class Planned:
             output_bytes=output,
             sums=sums,
             beside=staged / union if union else 0.0,
+            asked=self._asked,
             **figures,
         )
 

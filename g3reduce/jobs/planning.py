@@ -209,10 +209,11 @@ def _sampled(
     splitting: Splitting, names: list[str], terms: Terms, n_names: int, n_files: int
 ) -> SampledSplits:
     """What the maps of a sample tell of a splitting."""
-    facts = Planner(communicators.OneProcess(), splitting, terms, None).facts_of(names)
+    planner = Planner(communicators.OneProcess(), splitting, terms, None)
     return SampledSplits(
         splitting,
-        facts,
+        planner.facts_of(names),
+        planner.sizes,
         part=len(names) / n_files,
         reach=stretch(n_names, len(names), n_files),
     )

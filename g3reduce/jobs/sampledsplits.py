@@ -23,6 +23,7 @@ from ..splits.overview import Overview, observation_of
 from ..splits.products import Product, name_of
 from ..spt3glog import unit_logger
 from ..spt3gtypes import Frame
+from .parts import MapSize, costs_of
 
 logger = unit_logger(__name__, "plan_coadd")
 
@@ -70,6 +71,8 @@ class SampledSplits:
     splitting : Splitting
     facts : list of MapFacts
         Of the maps of the sample.
+    sizes : dict of (file, frame) to MapSize
+        How large they are.
     part : float
         The part of all files that the sample is.
     reach : float
@@ -84,10 +87,17 @@ class SampledSplits:
     """
 
     def __init__(
-        self, splitting: Splitting, facts: Sequence[MapFacts], *, part: float, reach: float
+        self,
+        splitting: Splitting,
+        facts: Sequence[MapFacts],
+        sizes: Mapping[tuple[str, int], MapSize],
+        *,
+        part: float,
+        reach: float,
     ):
         if part == 1:
             splitting.plan(facts)
+        self._sizes = sizes
         self._overview = Overview(facts)
         self._part, self._reach = part, reach
         self._splits_of: dict[tuple[str, int], dict[str, None]] = {}
@@ -134,6 +144,16 @@ class SampledSplits:
             files = 1 - (1 - part) ** of_a_file
             shares.append(Share(name, number, files, part, flips))
         return shares
+
+    def asked(self, *, limbs: int, at_once: bool) -> float:
+        """The bytes that a coadd asks for on each rank before it begins; see `costs_of`."""
+        asked = 0.0
+        for split in self._maps:
+            for share in self.shares_of(split):
+                plan = self.plan(flips=share.flips)
+                costs = costs_of(plan, self._sizes, limbs=limbs, at_once=at_once)
+                asked += share.number * sum(one.whole for one in costs if one.name == split)
+        return asked
 
     def _number_of(self, bundles: Bundles) -> int:
         """How many bundles there will be."""

@@ -79,6 +79,8 @@ class Work:
         The coadds, where a file goes to some of them only, as with splits. Default: to all.
     beside : float
         Bytes that a rank needs beside its sums while it adds files, over those of the sums.
+    asked : float
+        Bytes that must be available for each rank, however few it takes: else the work is refused.
 
     Raises
     ------
@@ -101,6 +103,7 @@ class Work:
     slowest: float = 1.0
     sums: Sequence[Sums] = ()
     beside: float = 0.0
+    asked: float = 0.0
 
     def __post_init__(self) -> None:
         require_choice("result", self.result, Result)

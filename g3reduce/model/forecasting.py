@@ -32,7 +32,8 @@ class Forecast:
     read, sent : float
         Bytes that come from files, and that leave a node while sums are joined, at most.
     memory_rank, memory_root, memory_node : float
-        The most bytes of a rank, of the one that gets the result, and of the fullest node.
+        The most bytes of a rank, of the one that gets the result, and those that the fullest node
+        must have.
     fits : bool
         Whether a node has that memory.
     limit : str
@@ -113,7 +114,8 @@ def forecast(work: Work, cluster: Cluster, ranks_per_node: int, strategy: str = 
     starting, _, _, joining, writing = parts.values()
     held = while_joined(profile, chosen, work.coadds)
     held = Held(*(max(one, profile.largest * (1 + work.beside)) for one in held))
-    fullest = held.root + (ranks_per_node - 1) * held.other + ranks_per_node * cluster.base
+    fullest = max(held.root + (ranks_per_node - 1) * held.other, ranks_per_node * work.asked)
+    fullest += ranks_per_node * cluster.base
     return Forecast(
         nodes=cluster.nodes,
         ranks_per_node=ranks_per_node,

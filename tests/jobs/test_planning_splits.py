@@ -6,12 +6,13 @@ import os
 
 import pytest
 import skies
+from choices import some_of
 from patches import patch, write
 
 from g3reduce import InputError, UsageError, coadd_files, plan_coadd, splits
 from g3reduce.coadd.coadder import MPIMapCoadder
 from g3reduce.coadd.state import write_state
-from g3reduce.jobs import sampling
+from g3reduce.jobs import passes, sampling
 
 SMALL = {"cores_per_node": 8, "memory_per_node": 4e9}
 
@@ -35,6 +36,9 @@ def observed(number, place, ids):
     for frame in frames:
         frame["SourceName"], frame["ObservationID"] = "field", number
     return frames
+
+
+SOME = some_of(CASES, fewer=["jackknife", "flips", "flips of bundles"])
 
 
 @pytest.fixture(params=["same", "apart"])
@@ -63,7 +67,7 @@ def held(monkeypatch):
 
 
 @pytest.mark.parametrize("how", ["plain", "checkpoints", "reproducible"])
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", SOME)
 def test_sums_and_maps_are_those_of_the_coadd(files, held, case, how, tmp_path):
     exact = how == "reproducible"
     options = {"assign": CASES[case], "reproducible": exact}
@@ -81,7 +85,29 @@ def test_sums_and_maps_are_those_of_the_coadd(files, held, case, how, tmp_path):
     assert planned == {name: (len(maps), sum(maps)) for name, maps in counted.items()}
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("how", ["plain", "checkpoints", "reproducible"])
+@pytest.mark.parametrize("case", SOME)
+def test_nodes_have_what_the_coadd_asks_for_before_it_begins(files, monkeypatch, case, how):
+    asked = []
+
+    def divided(costs, available, *rest, **options):
+        asked.append(sum(cost.whole for cost in costs))
+        return really(costs, available, *rest, **options)
+
+    really = passes.divided
+    monkeypatch.setattr(passes, "divided", divided)
+    options = {"assign": CASES[case], "reproducible": how == "reproducible"}
+    coadd_files(files, "out.g3", checkpoint="kept" if how == "checkpoints" else None, **options)
+    options["checkpoints"] = how == "checkpoints"
+    plan = plan_coadd(files, **options, **SMALL)
+    assert plan.work.asked == asked[0]
+    for one in plan.others:
+        assert one.memory_node >= one.ranks_per_node * (asked[0] + plan.cluster.base)
+    with pytest.raises(UsageError, match="but a node has"):
+        plan_coadd(files, memory_per_node=plan.others[0].memory_node - 1, **options)
+
+
+@pytest.mark.parametrize("case", SOME)
 def test_what_some_of_the_files_bring_is_no_more_than_planned(files, held, case):
     work = plan_coadd(files, assign=CASES[case], checkpoints=False, **SMALL).work
     for number in (1, 2, 4):
