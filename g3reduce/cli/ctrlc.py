@@ -24,13 +24,17 @@ _TOGETHER_S = 1.0
 # The mpirun of Open MPI turns Ctrl-C into SIGTERM, kills the ranks a quarter of a second later, and
 # drops what they print in between.
 _OPEN_MPI = "OMPI_COMM_WORLD_RANK"
-_TOGETHER_BEFORE_KILL_S = 0.1
+_TOGETHER_BEFORE_KILL_S = 0.06
+
+# Of the message by which a rank tells the first one that it has printed how far the work was.
+_TOLD = 6733
 
 # A terminal and a launcher may both pass on one Ctrl-C; a second one by hand takes longer.
 _SAME_S = 2.0
 
 _received: list[tuple[int, float]] = []  # the first signal, and when
 _several_outputs: list[str] = []  # the command, if it writes several
+_under_way: list[Any] = []  # requests of MPI
 
 
 def prepare() -> None:
@@ -93,11 +97,13 @@ def end(interrupt: KeyboardInterrupt, command: str, outcome: str = "nothing was 
         limit *= 2
     everywhere = _add_up(world, how_far, limit)
     if everywhere is not None:
-        if world.rank == 0:
-            _say(command, everywhere, outcome)
-    elif world.rank == 0 or not by_open_mpi:
+        text, says_it = everywhere, world.rank == 0
+    else:
         where = f" on rank {world.rank}" if isinstance(how_far, Progress) else ""
-        _say(command, f"{how_far}{where}" if how_far else None, outcome)
+        text, says_it = f"{how_far}{where}" if how_far else None, not by_open_mpi or world.rank == 0
+    if says_it and not (by_open_mpi and _is_told(world)):
+        _say(command, text, outcome)
+        _under_way.append(world.Isend(array("b"), 0, _TOLD))
     temporary.discard_all()
     time.sleep(FORWARDING_S)
     if everywhere is not None and world.rank != 0:
@@ -142,6 +148,12 @@ def _add_up(world: Any, how_far: object, limit: float) -> object:
         # A rank that has read all of its files reports those of all ranks.
         return how_far._replace(done=min(total[0], how_far.total))
     return how_far or ""
+
+
+def _is_told(world: Any) -> bool:
+    """Whether another rank has printed how far the work was, and ends the job by itself."""
+    told: bool = world.Iprobe(tag=_TOLD)
+    return told
 
 
 def _silence_mpi() -> None:

@@ -117,30 +117,52 @@ def start(folder, words):
     )
 
 
+def interrupted(work, interrupt):
+    """What ranks say if their launcher is interrupted.
+
+    That of Open MPI kills them a quarter of a second later, on a busy machine before they have said
+    a word; not each time.
+    """
+    by_open_mpi = is_open_mpi(find_mpirun())
+    for _ in range(3 if by_open_mpi else 1):
+        for begun in work.glob("begun-*"):
+            begun.unlink()
+        ended, said = interrupt()
+        assert ended == (1 if by_open_mpi else 130)
+        if "interrupted" in said:
+            break
+    return said.replace(" on rank 0", "") if by_open_mpi else said
+
+
 @pytest.mark.parametrize("name", some_of(["coadd", "stitch"], fewer=["stitch"]))
 def test_ranks_at_a_terminal(work, name):
     """As somebody types it: the terminal tells the launcher, and that the ranks, or kills them."""
-    pid, terminal = pty.fork()
-    if pid == 0:
-        os.chdir(work)
-        words = command(name, 3)
-        os.execvpe(words[0], words, mpirun_environment())
-    wait_for_ranks(work, 3)
-    os.write(terminal, b"\x03")
-    code, said = outcome(pid, terminal)
-    assert code == (1 if is_open_mpi(find_mpirun()) else 130)
-    check(work, name, said)
+
+    def interrupt():
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.chdir(work)
+            words = command(name, 3)
+            os.execvpe(words[0], words, mpirun_environment())
+        wait_for_ranks(work, 3)
+        os.write(terminal, b"\x03")
+        return outcome(pid, terminal)
+
+    check(work, name, interrupted(work, interrupt))
 
 
 @among_all
 def test_a_launcher_without_a_terminal(work):
     """As a script ends it: Open MPI passes on nothing that ranks print then."""
-    process = start(work, command("coadd", 3))
-    wait_for_ranks(work, 3)
-    process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=HANGS_S)[1]
-    assert process.returncode == (1 if is_open_mpi(find_mpirun()) else 130)
-    check(work, "coadd", said)
+
+    def interrupt():
+        process = start(work, command("coadd", 3))
+        wait_for_ranks(work, 3)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate(timeout=HANGS_S)[1]
+        return process.returncode, said
+
+    check(work, "coadd", interrupted(work, interrupt))
 
 
 @among_all
