@@ -1,7 +1,7 @@
 """Jobs that are killed at random moments leave the old output or the whole new one.
 
 And nothing else but what the page on failures says: of SIGKILL, or of a launcher that kills, a
-hidden file. How many jobs are killed says G3REDUCE_TEST_KILLS; from 10 on also some with ranks.
+hidden file. How many jobs are killed says G3REDUCE_TEST_KILLS; from 4 on also some with ranks.
 """
 
 import contextlib
@@ -138,7 +138,7 @@ def example(ranks, inputs):
 
 @pytest.mark.parametrize(
     ("ranks", "seed"),
-    [(ranks, seed) for ranks in ((None, 3) if KILLS > 9 else (None,)) for seed in range(KILLS)],
+    [(ranks, seed) for ranks in ((None, 3) if KILLS > 3 else (None,)) for seed in range(KILLS)],
 )
 def test_a_killed_job_leaves_the_old_output_or_the_new_one(inputs, tmp_path, ranks, seed):
     (seconds, seconds_of_writing), new = example(ranks, inputs)
