@@ -17,6 +17,7 @@ from ..arrays.blocks import Blocks, Rows, distinct
 from ..arrays.reduction import Reduction
 from ..errors import G3ReduceError
 from ..limits import LIMITS
+from ..mpi import waiting
 from ..mpi.agreement import collectively
 from .nodes import DIRECT_MEMORY, Nodes
 from .peers import Extents, address_of
@@ -135,6 +136,9 @@ class OnNode:
         result : {"all", "sharded"}
             What each rank gets.
         """
+        # MPI would let the others look for the message all the time, on cores that may be shared
+        # with the first rank, which still works.
+        waiting.wait_out(self._node.Ibarrier().Test, "the sum of all nodes")
         blocks = self._blocks if total is None else total
         there = None
         if total is not None:
