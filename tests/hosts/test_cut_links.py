@@ -1,5 +1,7 @@
 """A link that is down: the work goes on afterwards, or ends with a message and is resumed."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -45,7 +47,7 @@ def job(hosts, tmp_path):
     yield start
     for process in running:
         if process.poll() is None:
-            process.kill()
+            os.killpg(process.pid, signal.SIGKILL)  # with the launcher, which it has started
             hosts.kill_all()
             process.wait()
 

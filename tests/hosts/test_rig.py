@@ -104,6 +104,19 @@ def test_a_cable_that_is_pulled_and_put_in_again(hosts):
     listen.wait()
 
 
+def test_a_host_is_reached_as_soon_as_its_cable_is_in_again(hosts):
+    # What has looked for a host in vain for 3 s, asking once a second, holds it for unreachable.
+    call = ["bash", "-c", f"</dev/tcp/{hostrig.LOGIN}/9"]  # where nobody listens
+    hosts.cut("h2")
+    hosts.run(["ip", "neigh", "flush", "all"], host="h2")
+    in_vain = hosts.popen(call, host="h2", stderr=subprocess.PIPE, text=True)
+    time.sleep(2.5)  # it has asked for the last time
+    hosts.mend()
+    assert "Connection refused" in hosts.run(call, host="h2").stderr
+    hosts.kill_all()
+    in_vain.communicate()
+
+
 def test_a_slow_network_has_the_rate_that_was_set(hosts):
     # What a token bucket lets through at once is small against what it lets through later.
     for rate in ("400mbit", "100mbit"):

@@ -286,6 +286,10 @@ class Rig:
         """Put the cable of these hosts, of all by default, in again."""
         for name in names or self.names:
             self._sh(f"ip link set to-{name} up")
+        # Whoever had asked in vain where a host is would take it for unreachable up to a second
+        # longer, and refuse new connections to it: "No route to host".
+        for name in ("login", *self.names):
+            self._sh("ip neigh flush all", host=name)
 
     def _sh(self, script: str, host: str = "login", check: bool = True) -> str:
         done = self.run(["bash", "-c", script], host=host, cwd="/")
