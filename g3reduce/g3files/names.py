@@ -38,7 +38,7 @@ def expand(
     Raises
     ------
     InputError
-        If a pattern matches nothing, or if there are no names at all.
+        If a pattern matches nothing, a name has a NUL byte, or there are no names at all.
 
     Examples
     --------
@@ -48,6 +48,7 @@ def expand(
     files: list[str] = []
     for pattern in patterns:
         name = os.fspath(pattern)
+        refuse_nul(name)
         # A file may have brackets in its name: what exists is a name.
         if not glob.has_magic(name) or os.path.exists(name):
             files.append(name)
@@ -178,6 +179,17 @@ def _patterns_in(folder: str, endings: tuple[str, ...], depth: int = 2) -> list[
     return patterns
 
 
+def refuse_nul(name: str) -> None:
+    """Refuse a name of which the system would say no more than "embedded null byte".
+
+    Raises
+    ------
+    InputError
+    """
+    if "\0" in name:
+        raise InputError(f"{name!r}: the name has a NUL byte, which no name can have.")
+
+
 def head_of(file: str) -> bytes:
     """The first bytes of a file.
 
@@ -186,6 +198,7 @@ def head_of(file: str) -> bytes:
     InputError
         If it is missing, no file, unreadable or empty.
     """
+    refuse_nul(file)
     try:
         file.encode()
         mode = os.stat(file).st_mode

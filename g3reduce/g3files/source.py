@@ -6,6 +6,7 @@ import os
 from typing import NamedTuple, Protocol
 
 from ..errors import InputError
+from .names import refuse_nul
 
 # The system gives less than 2 GiB at once.
 _MOST_AT_ONCE = 2**30
@@ -81,6 +82,7 @@ class FileBytes:
     def __init__(self, name: str):
         self.name = name
         self._file = -1
+        refuse_nul(name)
         try:
             self._file = os.open(name, os.O_RDONLY | os.O_CLOEXEC)
             self.stamp = Stamp.of(os.fstat(self._file))

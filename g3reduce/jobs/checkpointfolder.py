@@ -49,6 +49,8 @@ class CheckpointFolder:
     """
 
     def __init__(self, path: str):
+        if "\0" in path:
+            raise UsageError(f"checkpoint is {path!r}: a NUL byte, which no name can have.")
         self.given = path
         self.path = os.path.realpath(path)
         self.run = ""

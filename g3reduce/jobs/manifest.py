@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from ..errors import InputError
+from ..g3files.names import refuse_nul
 
 _DIGITS_OF_SHA256 = 64
 _STEP = 2**20
@@ -60,6 +61,7 @@ def read_manifest(file: str) -> dict[str, Expected]:
     InputError
         If it cannot be read, or is none.
     """
+    refuse_nul(file)
     try:
         with open(file, encoding="utf-8", errors="surrogateescape") as lines:
             text = lines.read()

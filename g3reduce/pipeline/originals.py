@@ -111,7 +111,7 @@ def _keys_of(name: str, real_folder: Callable[[str], str] = os.path.realpath) ->
         path = os.path.join(real_folder(folder), last)
         if last in ("", ".", "..") or os.path.islink(path):
             path = os.path.realpath(name)
-    except OSError:  # the folder that we are in was deleted
+    except (OSError, ValueError):  # the folder that we are in was deleted; no name of a file
         path = name
     keys: tuple[str, ...] = (without_compression(path),)
     try:

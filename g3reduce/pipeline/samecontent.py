@@ -57,7 +57,7 @@ def _are_in_same_files(one: Entry, other: Entry) -> bool | None:
         return None
     try:
         return filecmp.cmp(*files, shallow=False) or None
-    except OSError:
+    except (OSError, ValueError):  # a ledger may name anything
         return None
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..errors import InputError, UsageError
+from ..g3files.names import refuse_nul
 from .words import Unread, number_in
 
 Rows: TypeAlias = "list[dict[str, Any]]"
@@ -34,6 +35,7 @@ def rows_in(file: str, table: str | None = None) -> Rows:
     InputError
         If it cannot be read.
     """
+    refuse_nul(file)
     ending = os.path.splitext(file)[1].lower()
     try:
         if ending in _SQLITE:

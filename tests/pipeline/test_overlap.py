@@ -12,7 +12,7 @@ from families import BANDS, Family, frame_of, value_of, write
 from spt3g import core, maps
 
 import g3reduce
-from g3reduce import DuplicateError, MPIFileReader, MPIMapCoadder, coadd_files
+from g3reduce import DuplicateError, MPIFileReader, MPIMapCoadder, check_files, coadd_files
 from g3reduce.pipeline.filenames import refuse_repeated
 
 
@@ -34,6 +34,34 @@ def refusal_of(files, **options):
     with pytest.raises(DuplicateError) as caught:
         coadd_files(files, **options)
     return str(caught.value)
+
+
+def renamed(source, target, name):
+    """The same coadds, by what their lists say, of other files."""
+
+    def names(found):
+        return core.G3VectorString([name(one) for one in found])
+
+    with core.G3Writer(target) as writer:
+        for frame in core.G3File(source):
+            if frame.type == core.G3FrameType.Map:
+                ledger, files = frame.pop("Ledger"), frame.pop("InputFiles")
+                ledger["file"] = names(ledger["file"])
+                frame["Ledger"], frame["InputFiles"] = ledger, names(files)
+            writer(frame)
+
+
+@pytest.mark.parametrize("name", ["a\0{}", "\0{}.fits", "/there/\0/{}", "{}\0"])
+def test_what_a_coadd_lists_may_be_no_name_of_a_file(folder, name):
+    nights(folder)
+    for night in ("monday.g3", "tuesday.g3"):
+        renamed(night, f"odd_{night}", name.format)
+    odd = ["odd_monday.g3", "odd_tuesday.g3"]
+    assert f"both contain {name.format('obs2.g3')} (Id " in refusal_of(odd)
+    assert value_of(coadd_files(odd, on_duplicate="sum").frame) == 1210
+    # By another name it is the same content.
+    assert "obs2.g3" in refusal_of(["odd_monday.g3", "tuesday.g3"])
+    assert not check_files(odd).is_fine
 
 
 @pytest.mark.parametrize("recorded", [False, True])
