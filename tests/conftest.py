@@ -9,8 +9,16 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 # Cores are shared, and a first call imports or compiles: how long an example takes says nothing.
-settings.register_profile("untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("untimed")
+# Checks of a commit always take the same examples, so that it passes or fails once and for all.
+# Whoever runs the tests by hand looks for others each time.
+settings.register_profile(
+    "here",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow],
+    derandomize="CI" in os.environ,
+    print_blob=True,
+)
+settings.load_profile("here")
 
 # spt3g's apply_weights, which is the oracle of some tests, is right on one thread only.
 os.environ["OMP_NUM_THREADS"] = "1"
