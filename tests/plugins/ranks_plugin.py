@@ -140,10 +140,10 @@ class Rank:
 class Job:
     """One mpirun, for tests of one number of ranks."""
 
-    def __init__(self, place, n_ranks, tests, root):
+    def __init__(self, place, n_ranks, tests, root, folders):
         self.place = place
         self.n_ranks = n_ranks
-        self.folder = Path(tempfile.mkdtemp(prefix="g3reduce-ranks-"))
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{n_ranks}-", dir=folders))
         self.folder.chmod(0o711)  # tests that become another user have their folders in it
         pytest_command = ["-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--maxfail=1000"]
         self.output = open(self.folder / "output", "w")  # noqa: SIM115
@@ -233,7 +233,7 @@ class Launcher:
     def __init__(self):
         self.jobs = {}
         self.first = {}  # by number of ranks, the first test; looked up once, there are thousands
-        self.place = None  # until a test needs ranks
+        self.place = self.folders = None  # until a test needs ranks
         if threading.current_thread() is threading.main_thread():
             # A test run that is terminated must not leave its ranks behind.
             signal.signal(signal.SIGTERM, lambda number, frame: sys.exit(128 + number))
@@ -288,8 +288,11 @@ class Launcher:
             if ranks_of(other) == n_ranks and not why_left_out(other)
         ]
         todo = same[same.index(item.nodeid) :]
-        self.place = self.place or place_of_ranks()
-        job = self.jobs[n_ranks] = Job(self.place, n_ranks, todo, item.config.rootpath)
+        if not self.place:
+            self.place, self.folders = place_of_ranks(), tempfile.mkdtemp(prefix="g3reduce-ranks-")
+            os.chmod(self.folders, 0o711)  # tests that become another user have folders in it
+        job = Job(self.place, n_ranks, todo, item.config.rootpath, self.folders)
+        self.jobs[n_ranks] = job
         return job
 
     def pytest_collection_modifyitems(self, items):
@@ -309,3 +312,4 @@ class Launcher:
                 job.end()
         if self.place:
             self.place.close()
+            shutil.rmtree(self.folders, ignore_errors=True)
