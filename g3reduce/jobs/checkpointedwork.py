@@ -167,5 +167,5 @@ def _look_around(
             logger.warning(
                 "%s: this was complete, but the work begins anew: %s.", folder.given, reason
             )
-    os.unlink(folder.file(COMPLETE))
+    folder.drop_marker()
     return None

@@ -115,8 +115,14 @@ class CheckpointFolder:
             os.close(fd)
 
     def sets(self) -> list[int]:
-        """The numbers of all sets, the newest first."""
-        found = [_SET.fullmatch(name) for name in os.listdir(self.path)]
+        """The numbers of all sets, the newest first.
+
+        Raises
+        ------
+        OutputError
+            If the folder cannot be listed.
+        """
+        found = [_SET.fullmatch(name) for name in self._names()]
         return sorted((int(match[1]) for match in found if match), reverse=True)
 
     def manifest(self, number: int) -> Manifest:
@@ -155,8 +161,9 @@ class CheckpointFolder:
         OSError
         """
         self.write(_name_of(manifest.number), manifest.to_bytes())
-        for number in self.sets()[_KEPT:]:
-            self._remove(_name_of(number))
+        with contextlib.suppress(OutputError):
+            for number in self.sets()[_KEPT:]:
+                self._remove(_name_of(number))
 
     def write(self, name: str, content: bytes) -> None:
         """Write a small file, which has its name once it is on the disk.
@@ -181,6 +188,22 @@ class CheckpointFolder:
         """Remove a set that is of no use."""
         self._remove(_name_of(number))
 
+    def drop_marker(self) -> None:
+        """Remove the marker of a job that is complete.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be removed: a later run would take its job for complete.
+        """
+        try:
+            os.unlink(self.file(COMPLETE))
+        except OSError as error:
+            raise OutputError(
+                f"{self.given}: {COMPLETE}, which tells of another job, cannot be removed "
+                f"({error.strerror}). Remove it, or name another folder."
+            ) from error
+
     def named_by_last(self) -> list[set[str]]:
         """The files that the last two sets name, those of the older one first."""
         named: list[set[str]] = []
@@ -195,17 +218,26 @@ class CheckpointFolder:
         for number in self.sets():
             with contextlib.suppress(Unusable):
                 named |= self.manifest(number).names
-        for name in os.listdir(self.path):
+        for name in self._names():
             if _RANK.fullmatch(name) and name not in named:
                 self._remove(name)
 
     def clear(self) -> None:
-        """Remove all sets and all files of ranks. Only while no rank writes any."""
-        for number in self.sets():  # first, so that no set ever lacks a file
-            self._remove(_name_of(number))
-        for name in os.listdir(self.path):
-            if _RANK.fullmatch(name):
-                self._remove(name)
+        """Remove all sets and all files of ranks, if it can. Only while no rank writes any."""
+        with contextlib.suppress(OutputError):
+            for number in self.sets():  # first, so that no set ever lacks a file
+                self._remove(_name_of(number))
+            for name in self._names():
+                if _RANK.fullmatch(name):
+                    self._remove(name)
+
+    def _names(self) -> list[str]:
+        try:
+            return os.listdir(self.path)
+        except OSError as error:
+            raise OutputError(
+                f"{self.given}: this folder of checkpoints cannot be listed ({error.strerror})."
+            ) from error
 
     def _remove(self, name: str) -> None:
         with contextlib.suppress(OSError):

@@ -15,7 +15,7 @@ from choices import ALL, some_of
 from spt3g import core
 from spt3gcoadds import by_spt3g
 
-from g3reduce import InputError, Stopped, UsageError, coadd_files
+from g3reduce import InputError, OutputError, Stopped, UsageError, coadd_files
 from g3reduce.g3files.outputfile import OutputFile
 from g3reduce.jobs import checkpointcommit, checkpoints
 from g3reduce.jobs.mapopener import MapOpener
@@ -48,18 +48,23 @@ def coadd(place, *, files=None, output="out.g3", **options):
 
 
 @contextlib.contextmanager
-def signal_at(file, number=signal.SIGUSR1):
-    """Send a signal to this process when it opens a file."""
+def when_opened(file, act):
+    """Do something when this process opens a file."""
     original = MapOpener.frames
 
     def frames(self, name, piece):
         if os.path.basename(name) == file:
-            os.kill(os.getpid(), number)
+            act()
         return original(self, name, piece)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(MapOpener, "frames", frames)
         yield
+
+
+def signal_at(file, number=signal.SIGUSR1):
+    """Send a signal to this process when it opens a file."""
+    return when_opened(file, lambda: os.kill(os.getpid(), number))
 
 
 def stop(place, *, at="obs_003.g3", number=signal.SIGUSR1, **options):
@@ -82,6 +87,11 @@ def file_of(manifest, place):
 
 def assert_right(place):
     """The output is that of spt3g, and nothing but the marker is left of the checkpoints."""
+    assert_output_right(place)
+    assert sorted(os.listdir("ck")) == ["complete.json", "lock"]
+
+
+def assert_output_right(place):
     by, _ = by_spt3g(files_of(place), collate=True, output_map_id="Coadd")
     frames = [f for f in core.G3File("out.g3") if f.type == core.G3FrameType.Map]
     for mine, theirs in zip(frames, by.coadd_frames.values(), strict=True):
@@ -89,7 +99,6 @@ def assert_right(place):
         assert list(mine["InputMapIds"]) == list(theirs["InputMapIds"])
         for name, skymap in skies.maps_by_plane(theirs).items():
             skies.assert_same_map(skies.maps_by_plane(mine)[name], skymap, name)
-    assert sorted(os.listdir("ck")) == ["complete.json", "lock"]
 
 
 @pytest.mark.parametrize(
@@ -448,6 +457,21 @@ def test_what_a_run_that_was_killed_at_its_end_left_is_removed(place):
         shutil.copy(place / "kept" / file, "ck")
     assert coadd(place, resume=True).from_earlier
     assert_right(place)
+
+
+def test_a_folder_that_is_gone_stops_no_job(place, caplog):
+    with when_opened("obs_003.g3", lambda: shutil.rmtree("ck")):
+        coadd(place, checkpoint_every=1e-9)
+    assert "ck: a checkpoint could not be written (No such file or directory)" in caplog.text
+    assert not os.path.exists("ck")
+    assert_output_right(place)
+
+
+def test_a_marker_that_cannot_be_removed_is_told_before_the_work(place):
+    os.makedirs("ck/complete.json/a")
+    with pytest.raises(OutputError, match=r"ck: complete.json, .* cannot be removed \(Is a dir"):
+        coadd(place)
+    assert not os.path.exists("out.g3")
 
 
 def test_without_memory_for_a_checkpoint_the_work_goes_on(place, monkeypatch, caplog):
